@@ -1,0 +1,83 @@
+"""From the Authorization header to who is asking; the same for DRF views and async views."""
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+from django.utils import timezone
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from knox.crypto import hash_token
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.request import Request
+
+from accounts import tenancy
+from accounts.models import AccessToken, Organization, Role, User
+from aichat import tracing
+from aichat.errors import ApiError, NotAuthenticated, PermissionDenied
+
+
+class InvalidApiKey(ApiError):
+    status, code = 401, "invalid_api_key"
+    message = "This key or token is unknown, expired or revoked: log in again or make a new key."
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who a request acts for: the user, the organization that pays, and the token that said so."""
+
+    user: User
+    organization: Organization
+    token: AccessToken
+
+    @property
+    def api_key(self) -> AccessToken | None:
+        return self.token if self.token.kind == AccessToken.Kind.API_KEY else None
+
+    def require(self, role: Role) -> None:
+        """Raises `PermissionDenied` unless the user's role covers `role`."""
+        if not self.user.has_role(role):
+            raise PermissionDenied(f"This needs the role {role}.")
+
+
+def authenticate(authorization: str, organization: str = "") -> Caller:
+    """The caller behind an Authorization header.
+
+    `organization` is the X-Organization header: it picks one of a login token's organizations.
+    Raises `NotAuthenticated` (no bearer token), `InvalidApiKey`, `NotFound` (organization of somebody else).
+    """
+    scheme, _, secret = authorization.partition(" ")
+    secret = secret.strip()
+    if scheme.lower() != "bearer" or not secret:
+        raise NotAuthenticated()
+    token = AccessToken.objects.select_related("user", "organization").filter(digest=hash_token(secret)).first()
+    if token is None or not token.is_usable(timezone.now()) or not token.user.is_active:
+        raise InvalidApiKey()
+    owner = token.organization or tenancy.choose_organization(token.user, organization)
+    tracing.bind(user=token.user_id, organization=owner.pk)
+    return Caller(token.user, owner, token)
+
+
+def calling(request: Request) -> Caller:
+    """The caller of a DRF view's request."""
+    return cast(Caller, request.auth)
+
+
+class BearerAuthentication(BaseAuthentication):
+    """For DRF views: `request.user` is the user, `request.auth` the `Caller`."""
+
+    def authenticate(self, request: Request) -> tuple[User, Caller] | None:
+        authorization = request.headers.get("Authorization", "")
+        if not authorization:
+            return None
+        caller = authenticate(authorization, request.headers.get("X-Organization", ""))
+        return caller.user, caller
+
+    def authenticate_header(self, request: Request) -> str:
+        return "Bearer"
+
+
+class BearerScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+    target_class = BearerAuthentication
+    name = "bearer"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
+        return {"type": "http", "scheme": "bearer", "description": "A login token or an API key (sk-…)."}

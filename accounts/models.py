@@ -1,0 +1,167 @@
+"""Who may call: users with a role, the organizations that own things, and the tokens requests carry."""
+
+import uuid
+from datetime import datetime
+from typing import Any, ClassVar
+
+from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
+from django.contrib.auth.models import PermissionsMixin
+from django.db import models
+from django.utils import timezone
+from knox.models import AbstractAuthToken, AuthTokenManager
+
+from aichat.db import Row
+
+
+class Role(models.TextChoices):
+    """USER < SUBSCRIBER < ADMIN, in the order written here; this is the only place that knows the order."""
+
+    USER = "USER"
+    SUBSCRIBER = "SUBSCRIBER"
+    ADMIN = "ADMIN"
+
+    def covers(self, other: "Role") -> bool:
+        """Whether this role may do what `other` may."""
+        order = list(Role)
+        return order.index(self) >= order.index(other)
+
+
+class UserManager(BaseUserManager["User"]):
+    @classmethod
+    def normalize_email(cls, email: str | None) -> str:
+        """E-mail addresses are compared in lower case, so Alice@ and alice@ are one person."""
+        return (email or "").strip().lower()
+
+    def create_user(self, email: str, password: str | None = None, **fields: Any) -> "User":
+        user = self.model(email=self.normalize_email(email), **fields)
+        user.set_password(password)
+        user.save(using=self._db)
+        return user
+
+    def create_superuser(self, email: str, password: str | None = None, **fields: Any) -> "User":
+        return self.create_user(email, password, **{**fields, "role": Role.ADMIN})
+
+    def get_by_natural_key(self, username: str | None) -> "User":
+        return self.get(email=self.normalize_email(username))
+
+
+class User(Row, AbstractBaseUser, PermissionsMixin):
+    """A person. The role says everything: an ADMIN is Django's staff and superuser, nobody else is."""
+
+    email = models.EmailField(unique=True)
+    name = models.CharField(max_length=150, blank=True)
+    role = models.CharField(max_length=16, choices=Role.choices, default=Role.USER, db_index=True)
+    is_active = models.BooleanField(default=True, help_text="Instead of deleting a user: their history stays.")
+    created_at = models.DateTimeField(default=timezone.now, editable=False, db_index=True)
+
+    USERNAME_FIELD = "email"
+    objects: ClassVar[UserManager] = UserManager()
+
+    def __str__(self) -> str:
+        return self.email
+
+    @property
+    def is_staff(self) -> bool:
+        return self.has_role(Role.ADMIN)
+
+    # A property instead of PermissionsMixin's column: a second truth beside `role` could disagree with it.
+    @property
+    def is_superuser(self) -> bool:  # type: ignore[override]
+        return self.has_role(Role.ADMIN)
+
+    def has_role(self, role: Role) -> bool:
+        """Whether the user's role covers `role`."""
+        return Role(self.role).covers(role)
+
+    def get_short_name(self) -> str:
+        return self.name or self.email
+
+
+class Organization(Row):
+    """A tenant: owns the wallet, keys, conversations, images and usage. Every user has a personal one."""
+
+    name = models.CharField(max_length=150)
+    personal_to = models.OneToOneField(
+        User, null=True, blank=True, editable=False, on_delete=models.PROTECT, related_name="personal_organization"
+    )
+    created_at = models.DateTimeField(default=timezone.now, editable=False, db_index=True)
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def is_personal(self) -> bool:
+        return self.personal_to_id is not None
+
+
+class Membership(Row):
+    """A user's place in an organization."""
+
+    class Role(models.TextChoices):
+        OWNER = "OWNER"
+        ADMIN = "ADMIN"
+        MEMBER = "MEMBER"
+
+    organization = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="memberships")
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="memberships")
+    role = models.CharField(max_length=16, choices=Role.choices, default=Role.MEMBER)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["organization", "user"], name="one_membership_per_user")]
+
+    def __str__(self) -> str:
+        return f"{self.user} in {self.organization}"
+
+
+class AccessTokenQuerySet(models.QuerySet["AccessToken"]):
+    def usable(self) -> "AccessTokenQuerySet":
+        """Neither revoked nor expired."""
+        now = timezone.now()
+        return self.filter(revoked_at=None).filter(models.Q(expiry=None) | models.Q(expiry__gt=now))
+
+    def api_keys(self) -> "AccessTokenQuerySet":
+        return self.filter(kind=AccessToken.Kind.API_KEY)
+
+
+class AccessTokenManager(AuthTokenManager.from_queryset(AccessTokenQuerySet)):  # type: ignore[misc]
+    """Knox's `create(user, expiry=…, prefix=…)` → `(row, secret)`; the secret is never stored."""
+
+
+class AccessToken(AbstractAuthToken):  # type: ignore[misc]
+    """A bearer token: a login token of a user, or an API key of a user in one organization.
+
+    django-rest-knox keeps only the SHA-512 digest (the primary key) and the first 15 characters (`token_key`).
+    """
+
+    class Kind(models.TextChoices):
+        LOGIN = "LOGIN", "login token"
+        API_KEY = "API_KEY", "API key"
+
+    id = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
+    kind = models.CharField(max_length=16, choices=Kind.choices, default=Kind.LOGIN, editable=False)
+    name = models.CharField(max_length=100, blank=True)
+    organization = models.ForeignKey(
+        Organization, null=True, blank=True, on_delete=models.CASCADE, related_name="access_tokens"
+    )
+    revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    objects: ClassVar[AccessTokenManager] = AccessTokenManager()
+
+    class Meta:
+        indexes = [models.Index(fields=["user", "kind", "-created"], name="tokens_of_user")]
+
+    def __str__(self) -> str:
+        return f"{self.name or self.get_kind_display()} ({self.prefix}…)"
+
+    @property
+    def prefix(self) -> str:
+        return str(self.token_key)
+
+    def is_usable(self, now: datetime) -> bool:
+        return self.revoked_at is None and (self.expiry is None or self.expiry > now)
+
+    def revoke(self) -> None:
+        """Takes effect with the next request; the row stays, so that usage can still name the key."""
+        self.revoked_at = timezone.now()
+        self.save(update_fields=["revoked_at"])

@@ -1,0 +1,67 @@
+from datetime import datetime
+
+from django.utils import timezone
+from rest_framework import serializers
+
+from accounts.models import AccessToken, Organization, User
+
+
+class RegisterSerializer(serializers.Serializer[User]):
+    email = serializers.EmailField(max_length=254)
+    password = serializers.CharField(max_length=128, trim_whitespace=False, style={"input_type": "password"})
+    name = serializers.CharField(max_length=150, required=False, default="", allow_blank=True)
+
+
+class LoginSerializer(serializers.Serializer[User]):
+    email = serializers.CharField(max_length=254)
+    password = serializers.CharField(max_length=128, trim_whitespace=False, style={"input_type": "password"})
+
+
+class UserSerializer(serializers.ModelSerializer[User]):
+    class Meta:
+        model = User
+        fields = ["id", "email", "name", "role", "created_at"]
+        read_only_fields = ["id", "email", "role", "created_at"]
+
+
+class SessionSerializer(serializers.Serializer[AccessToken]):
+    """The answer of register and login."""
+
+    user = UserSerializer()
+    token = serializers.CharField(help_text="Send it as `Authorization: Bearer …`; it is not shown again.")
+    expires_at = serializers.DateTimeField()
+
+
+class OrganizationSerializer(serializers.ModelSerializer[Organization]):
+    personal = serializers.BooleanField(source="is_personal", read_only=True)
+
+    class Meta:
+        model = Organization
+        fields = ["id", "name", "personal"]
+
+
+class ApiKeySerializer(serializers.ModelSerializer[AccessToken]):
+    name = serializers.CharField(max_length=100)
+    prefix = serializers.CharField(read_only=True, help_text="The first characters, to recognise the key by.")
+    expires_at = serializers.DateTimeField(source="expiry", required=False, allow_null=True)
+    created_at = serializers.DateTimeField(source="created", read_only=True)
+    organization = serializers.UUIDField(source="organization_id", read_only=True)
+
+    class Meta:
+        model = AccessToken
+        fields = ["id", "name", "prefix", "organization", "expires_at", "created_at"]
+        read_only_fields = ["id"]
+
+    def validate_expires_at(self, value: datetime | None) -> datetime | None:
+        if value is not None and value <= timezone.now():
+            raise serializers.ValidationError("Write a time in the future.")
+        return value
+
+
+class NewApiKeySerializer(ApiKeySerializer):
+    """The answer to making a key, the only one with the key itself."""
+
+    key = serializers.CharField(read_only=True, help_text="Shown once: keep it now.")
+
+    class Meta(ApiKeySerializer.Meta):
+        fields = [*ApiKeySerializer.Meta.fields, "key"]

@@ -1,0 +1,60 @@
+"""What is done to accounts: the verbs behind the endpoints, the admin and the commands."""
+
+from datetime import datetime, timedelta
+
+from django.contrib.auth.password_validation import validate_password
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError
+from django.utils import timezone
+
+from accounts import tenancy
+from accounts.models import AccessToken, Organization, Role, User
+from aichat import db, events
+from aichat.errors import InvalidRequest
+
+API_KEY_PREFIX = "sk-"
+
+
+def register_user(*, email: str, password: str, name: str = "", role: Role = Role.USER) -> User:
+    """A new user with a personal organization. Raises `InvalidRequest` for a weak password or an e-mail that is taken."""
+    email = User.objects.normalize_email(email)
+    try:
+        validate_password(password, User(email=email, name=name))
+    except ValidationError as error:
+        raise InvalidRequest(" ".join(error.messages), param="password") from None
+    try:
+        user = db.run_atomic(_create_with_organization, email, password, name, role)
+    except IntegrityError:
+        raise InvalidRequest(
+            "An account can't be made with this e-mail address. If it is yours, log in.", param="email"
+        ) from None
+    events.emit("signed_up", user=str(user.pk))
+    return user
+
+
+def _create_with_organization(email: str, password: str, name: str, role: Role) -> User:
+    user = User.objects.create_user(email, password, name=name, role=role)
+    tenancy.personal_organization(user)
+    return user
+
+
+def create_login_token(user: User) -> tuple[AccessToken, str]:
+    """The row and the secret, which is shown once."""
+    row, secret = AccessToken.objects.create(user=user, kind=AccessToken.Kind.LOGIN)
+    return row, secret
+
+
+def create_api_key(
+    *, user: User, organization: Organization, name: str, expires_at: datetime | None = None
+) -> tuple[AccessToken, str]:
+    """The row and the secret (`sk-…`), which is shown once."""
+    lifetime: timedelta | None = expires_at - timezone.now() if expires_at else None
+    row, secret = AccessToken.objects.create(
+        user=user,
+        expiry=lifetime,
+        prefix=API_KEY_PREFIX,
+        kind=AccessToken.Kind.API_KEY,
+        name=name,
+        organization=organization,
+    )
+    return row, secret

@@ -1,0 +1,62 @@
+"""The way to everything an organization owns. Views reach owned rows through here, so a stranger finds nothing."""
+
+import uuid
+from typing import Any, TypeVar
+
+from django.db import IntegrityError, models
+
+from accounts.models import Membership, Organization, User
+from aichat import db
+from aichat.errors import NotFound
+
+M = TypeVar("M", bound=models.Model)
+
+
+def personal_organization(user: User) -> Organization:
+    """The user's own organization, made at first touch."""
+    found = Organization.objects.filter(personal_to=user).first()
+    if found:
+        return found
+    try:
+        return db.run_atomic(_make_personal, user)
+    except IntegrityError:  # a concurrent first touch made it
+        return Organization.objects.get(personal_to=user)
+
+
+def _make_personal(user: User) -> Organization:
+    organization = Organization.objects.create(name=user.name or user.email, personal_to=user)
+    Membership.objects.create(organization=organization, user=user, role=Membership.Role.OWNER)
+    return organization
+
+
+def choose_organization(user: User, wanted: str = "") -> Organization:
+    """The organization a login token acts for: the one named by its ID, else the personal one.
+
+    Raises `NotFound` when the user is no member of the one named.
+    """
+    if not wanted:
+        return personal_organization(user)
+    membership = (
+        Membership.objects.select_related("organization")
+        .filter(user=user, organization_id=as_id(wanted, "X-Organization"))
+        .first()
+    )
+    if membership is None:
+        raise NotFound("You are not a member of the organization named by X-Organization.")
+    return membership.organization
+
+
+def owned(rows: models.QuerySet[M], organization: Organization, row_id: object) -> M:
+    """One row of the organization by ID, or `NotFound`: what belongs to others does not exist for the caller."""
+    row = rows.filter(organization=organization, id=as_id(row_id)).first()
+    if row is None:
+        raise NotFound()
+    return row
+
+
+def as_id(value: Any, param: str | None = None) -> uuid.UUID:
+    """An ID from outside; something that is no UUID names nothing."""
+    try:
+        return value if isinstance(value, uuid.UUID) else uuid.UUID(str(value))
+    except ValueError:
+        raise NotFound(param=param) from None

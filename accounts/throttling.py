@@ -1,0 +1,46 @@
+"""Rate limits by the `limits` library, whose windows are exact under concurrency (DRF's own throttle is not)."""
+
+import functools
+import time
+
+from django.conf import settings
+from django.http import HttpRequest
+from limits import RateLimitItem, parse
+from limits.storage import MemoryStorage, Storage
+from limits.strategies import MovingWindowRateLimiter
+from rest_framework.request import Request
+
+from aichat.errors import RateLimited
+
+PERIODS = {"sec": "second", "min": "minute", "hour": "hour", "day": "day"}
+
+
+@functools.cache
+def _limiter() -> MovingWindowRateLimiter:
+    storage: Storage = MemoryStorage()
+    return MovingWindowRateLimiter(storage)
+
+
+@functools.cache
+def _item(rate: str) -> RateLimitItem:
+    count, period = rate.split("/")
+    return parse(f"{count}/{PERIODS[period]}")
+
+
+def hit(rate: str, *identifiers: str) -> None:
+    """Count one attempt of `identifiers` against `rate` ("10/min"); raises `RateLimited` with the time to wait."""
+    item = _item(rate)
+    if not _limiter().hit(item, *identifiers):
+        window = _limiter().get_window_stats(item, *identifiers)
+        raise RateLimited(retry_after=window.reset_time - time.time())
+
+
+def hit_sign_in(request: Request | HttpRequest, action: str, email: str) -> None:
+    """Login and registration: limited by address, and by the e-mail tried, whatever address it comes from."""
+    hit(settings.RATE_LIMIT_AUTH, action, "address", request.META.get("REMOTE_ADDR", ""))
+    hit(settings.RATE_LIMIT_AUTH, action, "email", email.strip().lower())
+
+
+def reset() -> None:
+    """Forget all counts (for tests)."""
+    _limiter().storage.reset()

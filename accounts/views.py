@@ -1,0 +1,126 @@
+"""Sign-up, sign-in and API keys."""
+
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth import authenticate as check_password
+from drf_spectacular.utils import extend_schema
+from rest_framework import status
+from rest_framework.generics import GenericAPIView, ListAPIView
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from accounts import services, throttling
+from accounts.authentication import calling
+from accounts.models import AccessToken, User
+from accounts.permissions import Public
+from accounts.serializers import (
+    ApiKeySerializer,
+    LoginSerializer,
+    NewApiKeySerializer,
+    RegisterSerializer,
+    SessionSerializer,
+    UserSerializer,
+)
+from aichat.errors import NotAuthenticated, NotFound, PermissionDenied
+from aichat.rest import CursorPages
+
+
+def start_session(user: User) -> dict[str, Any]:
+    token, secret = services.create_login_token(user)
+    return {"user": UserSerializer(user).data, "token": secret, "expires_at": token.expiry}
+
+
+class RegisterView(APIView):
+    authentication_classes = ()
+    permission_classes = [Public]
+
+    @extend_schema(request=RegisterSerializer, responses={201: SessionSerializer}, summary="Sign up")
+    def post(self, request: Request) -> Response:
+        """Makes a user with the role USER and a first login token. 403 while `REGISTRATION_OPEN=false`."""
+        if not settings.REGISTRATION_OPEN:
+            raise PermissionDenied("Registration is closed here: ask an administrator for an account.")
+        form = RegisterSerializer(data=request.data)
+        form.is_valid(raise_exception=True)
+        throttling.hit_sign_in(request, "register", form.validated_data["email"])
+        user = services.register_user(**form.validated_data)
+        return Response(start_session(user), status=status.HTTP_201_CREATED)
+
+
+class LoginView(APIView):
+    authentication_classes = ()
+    permission_classes = [Public]
+
+    @extend_schema(request=LoginSerializer, responses={200: SessionSerializer}, summary="Log in")
+    def post(self, request: Request) -> Response:
+        """Exchanges e-mail and password for a login token. The same 401 whether the e-mail or the password is wrong."""
+        form = LoginSerializer(data=request.data)
+        form.is_valid(raise_exception=True)
+        throttling.hit_sign_in(request, "login", form.validated_data["email"])
+        email = User.objects.normalize_email(form.validated_data["email"])
+        user = check_password(request, username=email, password=form.validated_data["password"])
+        if not isinstance(user, User):
+            raise NotAuthenticated("E-mail or password is wrong.")
+        return Response(start_session(user))
+
+
+class LogoutView(APIView):
+    @extend_schema(request=None, responses={204: None}, summary="Log out")
+    def post(self, request: Request) -> Response:
+        """Revokes the login token that was sent. An API key is revoked by deleting it."""
+        caller = calling(request)
+        if caller.api_key:
+            raise PermissionDenied("This is an API key: revoke it with DELETE /api/v1/api-keys/{id}.")
+        caller.token.revoke()
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+
+class ApiKeyPages(CursorPages):
+    ordering = "-created"
+
+
+class ApiKeysView(ListAPIView[AccessToken]):
+    serializer_class = ApiKeySerializer
+    pagination_class = ApiKeyPages
+
+    def get_queryset(self) -> Any:
+        caller = calling(self.request)
+        return AccessToken.objects.api_keys().filter(
+            user=caller.user, organization=caller.organization, revoked_at=None
+        )
+
+    @extend_schema(request=ApiKeySerializer, responses={201: NewApiKeySerializer}, summary="Make an API key")
+    def post(self, request: Request) -> Response:
+        """The key is in this answer only; it is stored hashed. A key that expires can't make further keys."""
+        caller = calling(request)
+        if caller.api_key and caller.api_key.expiry:
+            raise PermissionDenied("A key with limits can't make keys: use a login token.")
+        form = self.get_serializer(data=request.data)
+        form.is_valid(raise_exception=True)
+        row, secret = services.create_api_key(
+            user=caller.user,
+            organization=caller.organization,
+            name=form.validated_data["name"],
+            expires_at=form.validated_data.get("expiry"),
+        )
+        row.key = secret
+        return Response(NewApiKeySerializer(row).data, status=status.HTTP_201_CREATED)
+
+
+class ApiKeyView(GenericAPIView[AccessToken]):
+    serializer_class = ApiKeySerializer
+
+    @extend_schema(responses={204: None}, summary="Revoke an API key")
+    def delete(self, request: Request, key_id: Any) -> Response:
+        """Takes effect with the next request made with the key."""
+        caller = calling(request)
+        row = (
+            AccessToken.objects.api_keys()
+            .filter(user=caller.user, organization=caller.organization, id=key_id, revoked_at=None)
+            .first()
+        )
+        if row is None:
+            raise NotFound()
+        row.revoke()
+        return Response(status=status.HTTP_204_NO_CONTENT)

@@ -1,0 +1,5 @@
+from django.apps import AppConfig
+
+
+class AdminDashboardConfig(AppConfig):
+    name = "admin_dashboard"

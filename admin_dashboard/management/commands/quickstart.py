@@ -1,0 +1,44 @@
+import secrets
+from typing import Any
+
+from django.conf import settings
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandParser
+
+from accounts.models import Role, User
+from accounts.services import create_api_key, register_user
+from accounts.tenancy import personal_organization
+from aichat.catalog.sync import sync_models
+from credits.services import wallet_of
+
+
+class Command(BaseCommand):
+    help = "From nothing to a working installation: tables, models, the first admin and API key. Safe to run again."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--email", default="admin@example.com", help="The first admin's login.")
+        parser.add_argument("--address", default="http://127.0.0.1:8000", help="Where the server will listen.")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        call_command("migrate", interactive=False, verbosity=0)
+        sync_models()
+        key = "$API_KEY"
+        admin = User.objects.filter(role=Role.ADMIN, is_active=True).order_by("created_at").first()
+        if admin is None:
+            password = secrets.token_urlsafe(12)
+            admin = register_user(email=options["email"], password=password, name="Admin", role=Role.ADMIN)
+            organization = personal_organization(admin)
+            wallet_of(organization)
+            _, key = create_api_key(user=admin, organization=organization, name="first key")
+            self.stdout.write("\nKeep these, they are shown only once:")
+            self.stdout.write(f"  admin login  {admin.email}\n  password     {password}\n  API key      {key}")
+        else:
+            self.stdout.write(f"\nAlready set up: the admin is {admin.email}; `manage.py create_api_key` makes a key.")
+        if not (settings.OPENAI_API_KEY or settings.GEMINI_API_KEY):
+            self.stdout.write("\nNo provider key is set (GEMINI_API_KEY, OPENAI_API_KEY): a demo model answers.")
+        self.stdout.write(
+            f"\nAdmin  {options['address']}/admin/\nAPI    {options['address']}/api/docs/\nTry    "
+            f"curl {options['address']}/v1/chat/completions -H 'Authorization: Bearer {key}' "
+            "-H 'Content-Type: application/json' "
+            """-d '{"model": "auto", "messages": [{"role": "user", "content": "Hello!"}]}'\n"""
+        )

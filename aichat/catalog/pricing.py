@@ -1,0 +1,75 @@
+"""What usage costs: the user in microcredits, us in billionths of a US dollar. Integers, rounded up once, at the end."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from aichat.providers.base import Usage
+
+PER_MILLION = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class TokenPrices:
+    """For a million tokens. A user's price is in microcredits, a provider's cost in microdollars."""
+
+    input: int = 0
+    cached_input: int = 0
+    output: int = 0
+
+    def millionths(self, usage: Usage) -> int:
+        """A millionth of the price's unit, so that nothing is rounded yet."""
+        cached = min(usage.cached_input_tokens, usage.input_tokens)
+        return (
+            (usage.input_tokens - cached) * self.input + cached * self.cached_input + usage.output_tokens * self.output
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Tier:
+    """Prices that hold for the whole request once its input is longer than `above_input_tokens`."""
+
+    above_input_tokens: int
+    price: TokenPrices
+    cost: TokenPrices
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """The prices in force for one model. Flat prices: microcredits a request, microcredits and microdollars an image."""
+
+    price: TokenPrices
+    cost: TokenPrices
+    request_price: int = 0
+    image_price: int = 0
+    image_cost: int = 0
+    tiers: tuple[Tier, ...] = ()
+
+    def charge(self, usage: Usage) -> int:
+        """What the user pays, in microcredits."""
+        tokens = self._tier(usage)[0].millionths(usage)
+        return _divide_up(tokens, PER_MILLION) + self.request_price + usage.images * self.image_price
+
+    def cost_nanousd(self, usage: Usage) -> int:
+        """What the provider bills us, in billionths of a US dollar."""
+        tokens = self._tier(usage)[1].millionths(usage)
+        return _divide_up(tokens, PER_MILLION // 1000) + usage.images * self.image_cost * 1000
+
+    def _tier(self, usage: Usage) -> tuple[TokenPrices, TokenPrices]:
+        reached = [tier for tier in self.tiers if usage.input_tokens > tier.above_input_tokens]
+        if not reached:
+            return self.price, self.cost
+        highest = max(reached, key=lambda tier: tier.above_input_tokens)
+        return highest.price, highest.cost
+
+    def snapshot(self) -> dict[str, Any]:
+        """For the usage record: what was in force, readable years later."""
+        return asdict(self)
+
+
+def tier_from(row: Mapping[str, Any]) -> Tier:
+    return Tier(row["above_input_tokens"], TokenPrices(**row["price"]), TokenPrices(**row["cost"]))
+
+
+def _divide_up(amount: int, by: int) -> int:
+    return -(-amount // by)

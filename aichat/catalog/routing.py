@@ -1,0 +1,43 @@
+"""From the model a client names to the candidates that may serve it, in order."""
+
+from aichat.catalog.models import AIModel
+from aichat.catalog.snapshot import Catalog, ModelInfo
+from aichat.errors import ApiError
+
+AUTO = "auto"
+
+
+class ModelNotFound(ApiError):
+    status, code = 404, "model_not_found"
+
+    def __init__(self, slug: str) -> None:
+        super().__init__(f"There is no model {slug!r} here: GET /v1/models lists those you can use.", param="model")
+
+
+def candidates(catalog: Catalog, slug: str, kind: AIModel.Kind = AIModel.Kind.CHAT) -> list[ModelInfo]:
+    """The models to try for `slug`, best first: `auto` is the default route, else the model and its fallbacks.
+
+    Models without a price in force or without a key are left out. Raises `ModelNotFound` when none is left.
+    """
+    if slug == AUTO:
+        found = _default_route(catalog)
+    else:
+        named = catalog.get(slug)
+        found = [named, *(catalog[name] for name in named.fallbacks if name in catalog)] if named else []
+    usable = list({model.slug: model for model in found if model.kind == kind and model.is_callable}.values())
+    if not usable:
+        raise ModelNotFound(slug)
+    return usable
+
+
+def _default_route(catalog: Catalog) -> list[ModelInfo]:
+    """Gemini, then OpenAI, as far as they have keys; the demo only while nothing else can answer."""
+    placed = sorted((model.auto_position, model.slug) for model in catalog.values() if model.auto_position is not None)
+    route = [catalog[slug] for _, slug in placed]
+    real = [model for model in route if not model.provider.is_demo and model.provider.is_configured]
+    return real or route
+
+
+def listed(catalog: Catalog) -> list[ModelInfo]:
+    """The models a client may name, by slug."""
+    return sorted((model for model in catalog.values() if model.is_callable), key=lambda model: model.slug)

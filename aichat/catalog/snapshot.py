@@ -1,0 +1,108 @@
+"""The catalog in memory: requests read it without a query, and a change is seen everywhere within `FRESH_SECONDS`."""
+
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from django.conf import settings
+from django.utils import timezone
+
+from aichat.catalog.models import AIModel, Price, Provider
+from aichat.catalog.pricing import Rates
+from aichat.providers.base import Endpoint
+
+FRESH_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderInfo:
+    slug: str
+    kind: str
+    endpoint: Endpoint
+    is_configured: bool
+
+    @property
+    def is_demo(self) -> bool:
+        return self.kind == "demo"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """An enabled model. Without `rates` it has no price in force and can't be called."""
+
+    slug: str
+    kind: str
+    provider: ProviderInfo
+    upstream_name: str
+    context_window: int
+    max_output_tokens: int
+    fallbacks: tuple[str, ...]
+    auto_position: int | None
+    rates: Rates | None
+    created: int
+
+    @property
+    def is_callable(self) -> bool:
+        return self.rates is not None and self.provider.is_configured
+
+
+Catalog = Mapping[str, ModelInfo]
+_lock = threading.Lock()
+_loaded: Catalog = {}
+_loaded_at = float("-inf")
+
+
+def current(max_age: float = FRESH_SECONDS) -> Catalog:
+    """The enabled models by slug, at most `max_age` seconds old. Reads the database when older."""
+    global _loaded, _loaded_at
+    if not is_fresh(max_age):
+        with _lock:
+            if not is_fresh(max_age):
+                started = time.monotonic()
+                _loaded = _read()
+                _loaded_at = started
+    return _loaded
+
+
+def is_fresh(max_age: float = FRESH_SECONDS) -> bool:
+    """Whether `current(max_age)` will answer from memory (and may be called on the event loop)."""
+    return time.monotonic() - _loaded_at < max_age
+
+
+def forget() -> None:
+    """Read the database at the next call: whoever changes the catalog calls this for their own process."""
+    global _loaded_at
+    _loaded_at = float("-inf")
+
+
+def _read() -> Catalog:
+    rates: dict[object, Rates] = {}
+    for price in Price.objects.filter(model__enabled=True, effective_at__lte=timezone.now()).order_by("effective_at"):
+        rates[price.model_id] = price.rates()
+    providers = {row.pk: _provider(row) for row in Provider.objects.filter(enabled=True)}
+    return {
+        row.slug: ModelInfo(
+            slug=row.slug,
+            kind=row.kind,
+            provider=providers[row.provider_id],
+            upstream_name=row.upstream_name or row.slug,
+            context_window=row.context_window,
+            max_output_tokens=row.max_output_tokens,
+            fallbacks=tuple(row.fallbacks),
+            auto_position=row.auto_position,
+            rates=rates.get(row.pk),
+            created=int(row.created_at.timestamp()),
+        )
+        for row in AIModel.objects.filter(enabled=True)
+        if row.provider_id in providers
+    }
+
+
+def _provider(row: Provider) -> ProviderInfo:
+    base_url, api_key = {
+        "openai": (settings.OPENAI_BASE_URL, settings.OPENAI_API_KEY),
+        "gemini": (settings.GEMINI_BASE_URL, settings.GEMINI_API_KEY),
+    }.get(row.kind, ("", ""))
+    endpoint = Endpoint(base_url=base_url, api_key=api_key, connect_timeout=settings.CHAT_CONNECT_TIMEOUT)
+    return ProviderInfo(row.slug, row.kind, endpoint, is_configured=bool(api_key) or row.kind == "demo")

@@ -1,0 +1,154 @@
+"""Fills the catalog: providers that have a key, their current models, and prices from the offline price library.
+
+What an operator set is left alone: a model that was disabled stays so, a model whose latest price is an operator's
+keeps it. Prices the library announces for a later day are stored with that day.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+from django.conf import settings
+from django.utils import timezone
+from genai_prices import types as library
+from genai_prices.data_snapshot import get_snapshot
+
+from aichat import db
+from aichat.catalog import snapshot
+from aichat.catalog.defaults import CHAT_MODELS, DEMO_CHAT, DEMO_CHAT_PRICE, DEMO_PROVIDER
+from aichat.catalog.models import AIModel, Price, Provider
+
+LIBRARY_NAMES = {"gemini": "google", "openai": "openai"}
+MICRODOLLARS = 1_000_000
+ALWAYS = datetime(2020, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class LibraryPrice:
+    """Costs in microdollars for a million tokens, from a moment on."""
+
+    effective_at: datetime
+    fields: dict[str, Any]
+
+
+def sync_models() -> list[str]:
+    """Bring the catalog up to date; answers the slugs of models that are new. Safe to run again."""
+    try:
+        return db.run_atomic(_sync)
+    finally:
+        snapshot.forget()
+
+
+def _sync() -> list[str]:
+    new = []
+    demo, _ = Provider.objects.get_or_create(slug=DEMO_PROVIDER, defaults={"kind": "demo"})
+    model, created = AIModel.objects.get_or_create(
+        slug=DEMO_CHAT,
+        defaults={"provider": demo, "auto_position": 90, "context_window": 32_000, "max_output_tokens": 4096},
+    )
+    if created:
+        Price.objects.create(model=model, effective_at=ALWAYS, request_price=DEMO_CHAT_PRICE, source=Price.LIBRARY)
+        new.append(model.slug)
+    keys = {"gemini": settings.GEMINI_API_KEY, "openai": settings.OPENAI_API_KEY}
+    for default in CHAT_MODELS:
+        if not keys[default.provider]:
+            continue
+        provider, _ = Provider.objects.get_or_create(slug=default.provider, defaults={"kind": default.provider})
+        model, created = AIModel.objects.get_or_create(
+            slug=default.slug,
+            defaults={
+                "provider": provider,
+                "max_output_tokens": default.max_output_tokens,
+                "context_window": default.context_window,
+                "auto_position": default.auto_position,
+            },
+        )
+        if created:
+            new.append(model.slug)
+    for model in AIModel.objects.select_related("provider").filter(provider__kind__in=LIBRARY_NAMES):
+        update_prices(model)
+    return new
+
+
+def update_prices(model: AIModel) -> None:
+    """Store the library's prices of a model where they differ from what is stored."""
+    latest = model.prices.order_by("-effective_at").first()
+    if latest and latest.source != Price.LIBRARY:
+        return
+    name = LIBRARY_NAMES.get(model.provider.kind, "")
+    for price in library_prices(name, model.upstream_name or model.slug):
+        in_force = model.prices.filter(effective_at__lte=price.effective_at).order_by("-effective_at").first()
+        if price.effective_at == ALWAYS:
+            in_force = model.prices.filter(effective_at__lte=timezone.now()).order_by("-effective_at").first()
+        if in_force and all(getattr(in_force, key) == value for key, value in price.fields.items()):
+            continue
+        begins = timezone.now() if in_force and price.effective_at == ALWAYS else price.effective_at
+        Price.objects.update_or_create(
+            model=model, effective_at=begins, defaults={**price.fields, "source": Price.LIBRARY}
+        )
+
+
+def library_prices(provider: str, model_name: str) -> Iterator[LibraryPrice]:
+    """What the library knows of a model: the price in force, then those announced. Nothing when it has no price."""
+    try:
+        _, found = get_snapshot().find_provider_model(model_name, None, provider, None)
+    except LookupError:
+        return
+    today = timezone.now().date()
+    dated = found.prices if isinstance(found.prices, list) else [library.ConditionalPrice(prices=found.prices)]
+    in_force: library.ModelPrice | None = None
+    announced = []
+    for conditional in dated:
+        match conditional.constraint:
+            case None:
+                in_force = conditional.prices
+            case library.StartDateConstraint(start_date=start) if start <= today:
+                in_force = conditional.prices
+            case library.StartDateConstraint(start_date=start):
+                announced.append((datetime(start.year, start.month, start.day, tzinfo=UTC), conditional.prices))
+    for effective_at, prices in [(ALWAYS, in_force), *announced]:
+        if prices is not None and prices.input_mtok is not None and prices.output_mtok is not None:
+            yield LibraryPrice(effective_at, price_fields(prices))
+
+
+def price_fields(prices: library.ModelPrice) -> dict[str, Any]:
+    """The columns of a `Price`, the user's price being the cost × CREDITS_PER_USD × MARKUP."""
+    cached = prices.cache_read_mtok if prices.cache_read_mtok is not None else prices.input_mtok
+    columns = {"input": prices.input_mtok, "cached_input": cached, "output": prices.output_mtok}
+    costs = {name: _microdollars(_base(value)) for name, value in columns.items()}
+    starts = sorted({tier.start for value in columns.values() for tier in getattr(value, "tiers", [])})
+    tiers = []
+    for start in starts:
+        dearer = {name: _microdollars(_at(value, start)) for name, value in columns.items()}
+        tiers.append(
+            {"above_input_tokens": start, "cost": dearer, "price": {k: user_price(v) for k, v in dearer.items()}}
+        )
+    return {
+        **{f"{name}_cost": cost for name, cost in costs.items()},
+        **{f"{name}_price": user_price(cost) for name, cost in costs.items()},
+        "tiers": tiers,
+    }
+
+
+def user_price(microdollars: int) -> int:
+    """The default price in microcredits of what costs us `microdollars`, rounded up."""
+    price = Decimal(microdollars) * settings.CREDITS_PER_USD * settings.MARKUP
+    return int(price.to_integral_value(rounding="ROUND_CEILING"))
+
+
+def _base(value: Any) -> Decimal:
+    return value.base if isinstance(value, library.TieredPrices) else value
+
+
+def _at(value: Any, start: int) -> Decimal:
+    """The price for inputs longer than `start` tokens."""
+    if not isinstance(value, library.TieredPrices):
+        return Decimal(value)
+    reached = [tier.price for tier in value.tiers if tier.start <= start]
+    return reached[-1] if reached else value.base
+
+
+def _microdollars(usd: Decimal) -> int:
+    return int((Decimal(usd) * MICRODOLLARS).to_integral_value(rounding="ROUND_CEILING"))

@@ -1,0 +1,144 @@
+"""The OpenAI-compatible endpoint: https://platform.openai.com/docs/api-reference/chat/object"""
+
+from collections.abc import Callable, Iterable
+from time import time
+from typing import Any
+
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from drf_spectacular.utils import OpenApiResponse, extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from accounts.authentication import Caller
+from aichat import lifecycle, rest, tracing
+from aichat.catalog import routing, snapshot
+from aichat.catalog.snapshot import ModelInfo
+from aichat.chat.bodies import CompletionBody
+from aichat.chat.views import answer_headers, stream_headers
+from aichat.errors import ApiError
+from aichat.generation import chat as generation
+from aichat.generation.call import Call, Completed, Event, Failed, Piece, Result, Started
+from aichat.generation.http import AsyncView, parse, stream
+
+OBJECT = {"type": "object", "additionalProperties": True}
+DONE = b"data: [DONE]\n\n"
+
+
+class CompletionsView(AsyncView):
+    @extend_schema(
+        summary="Chat completion (OpenAI-compatible)",
+        request=CompletionBody,
+        responses={
+            (200, "application/json"): OpenApiResponse(OBJECT, "A `chat.completion` object."),
+            (200, "text/event-stream"): OpenApiResponse({"type": "string"}, "`chat.completion.chunk`s, then `[DONE]`."),
+        },
+    )
+    async def post(self, request: HttpRequest, caller: Caller) -> HttpResponseBase:
+        """For any OpenAI client, with `/v1` as its base URL. Model `auto` is the default route."""
+        body = parse(CompletionBody, request)
+        call = Call(
+            caller=caller,
+            model=body.model,
+            messages=body.message_dicts(),
+            stream=body.stream,
+            max_tokens=body.max_completion_tokens or body.max_tokens,
+            parameters=body.parameters(),
+        )
+        if not body.stream:
+            result = await lifecycle.finish(generation.complete(call))
+            response = rest.json_response(completion(result))
+            for name, value in answer_headers(result).items():
+                response[name] = value
+            return response
+        include_usage = body.stream_options is not None and body.stream_options.include_usage
+        return await stream(generation.generate(call), encoder(call, include_usage), encode_error, stream_headers)
+
+
+def completion(result: Result) -> dict[str, Any]:
+    message: dict[str, Any] = {"role": "assistant", "content": result.text or None, "refusal": None}
+    if result.tool_calls:
+        message["tool_calls"] = result.tool_calls
+    return {
+        **envelope(result, "chat.completion"),
+        "choices": [{"index": 0, "message": message, "finish_reason": result.finish_reason, "logprobs": None}],
+        "usage": usage(result),
+    }
+
+
+def envelope(result: Result, kind: str) -> dict[str, Any]:
+    return {"id": f"chatcmpl-{result.id.hex}", "object": kind, "created": int(time()), "model": result.model}
+
+
+def usage(result: Result) -> dict[str, Any]:
+    tokens = result.usage
+    return {
+        "prompt_tokens": tokens.input_tokens,
+        "completion_tokens": tokens.output_tokens,
+        "total_tokens": tokens.input_tokens + tokens.output_tokens,
+        "prompt_tokens_details": {"cached_tokens": tokens.cached_input_tokens},
+        "completion_tokens_details": {"reasoning_tokens": tokens.reasoning_tokens},
+    }
+
+
+def encoder(call: Call, include_usage: bool) -> Callable[[Event], Iterable[bytes]]:
+    """Events as chunks. With `include_usage` every chunk has a `usage` member, null until the last."""
+    started: list[Result] = []
+
+    def chunk(delta: dict[str, Any], finish_reason: str | None = None) -> bytes:
+        choice = {"index": 0, "delta": delta, "finish_reason": finish_reason, "logprobs": None}
+        body = {**envelope(started[0], "chat.completion.chunk"), "choices": [choice]}
+        return rest.server_sent_event({**body, "usage": None} if include_usage else body)
+
+    def encode(event: Event) -> Iterable[bytes]:
+        match event:
+            case Started(result):
+                started.append(result)
+                yield chunk({"role": "assistant", "content": ""})
+            case Piece(text, tool_calls):
+                delta: dict[str, Any] = {"content": text} if text else {}
+                yield chunk({**delta, "tool_calls": list(tool_calls)} if tool_calls else delta)
+            case Completed(result):
+                yield chunk({}, result.finish_reason)
+                if include_usage:
+                    body = {**envelope(result, "chat.completion.chunk"), "choices": [], "usage": usage(result)}
+                    yield rest.server_sent_event(body)
+                yield DONE
+            case Failed(error):
+                yield from encode_error(error)
+
+    return encode
+
+
+def encode_error(error: ApiError) -> Iterable[bytes]:
+    """The official SDKs raise `APIError` for a chunk with an `error` member."""
+    yield rest.server_sent_event(error.body(tracing.request_id()))
+
+
+class ModelsView(APIView):
+    @extend_schema(summary="List models (OpenAI-compatible)", responses={200: OpenApiResponse(OBJECT)})
+    def get(self, request: Request) -> Response:
+        """The models the caller can use; `auto` is the default route."""
+        models = routing.listed(snapshot.current())
+        created = min((model.created for model in models), default=0)
+        auto = {"id": routing.AUTO, "object": "model", "created": created, "owned_by": "aichat"}
+        return Response({"object": "list", "data": [auto, *(describe(model) for model in models)]})
+
+
+class ModelView(APIView):
+    @extend_schema(summary="One model (OpenAI-compatible)", responses={200: OpenApiResponse(OBJECT)})
+    def get(self, request: Request, slug: str) -> Response:
+        """404 `model_not_found` unless the caller can use it."""
+        catalog = snapshot.current()
+        if slug == routing.AUTO:
+            first = routing.candidates(catalog, slug)[0]
+            return Response({**describe(first), "id": slug, "owned_by": "aichat"})
+        model = catalog.get(slug)
+        if model is None or not model.is_callable:
+            raise routing.ModelNotFound(slug)
+        return Response(describe(model))
+
+
+def describe(model: ModelInfo) -> dict[str, Any]:
+    return {"id": model.slug, "object": "model", "created": model.created, "owned_by": model.provider.slug}

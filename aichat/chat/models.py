@@ -1,0 +1,45 @@
+"""Conversations and their messages."""
+
+from django.conf import settings
+from django.db import models
+from django.utils import timezone
+
+from aichat.db import Row
+
+
+class Conversation(Row):
+    organization = models.ForeignKey("accounts.Organization", on_delete=models.PROTECT, related_name="conversations")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="conversations")
+    title = models.CharField(max_length=200)
+    system = models.TextField(blank=True, help_text="The system prompt, sent first with every turn.")
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    updated_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        indexes = [models.Index(fields=["organization", "user", "-updated_at"], name="conversations_of_user")]
+
+    def __str__(self) -> str:
+        return self.title
+
+
+class Message(Row):
+    """One turn. IDs are ordered by time, so sorting by ID is reading the conversation."""
+
+    class Role(models.TextChoices):
+        USER = "user"
+        ASSISTANT = "assistant"
+
+    conversation = models.ForeignKey(Conversation, on_delete=models.CASCADE, related_name="messages")
+    role = models.CharField(max_length=16, choices=Role.choices)
+    content = models.TextField()
+    model = models.CharField(max_length=100, blank=True)
+    provider = models.CharField(max_length=50, blank=True)
+    finish_reason = models.CharField(max_length=30, blank=True, help_text="Empty: the answer broke off.")
+    request_id = models.CharField(max_length=64, blank=True, db_index=True)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        indexes = [models.Index(fields=["conversation", "id"], name="messages_of_conversation")]
+
+    def __str__(self) -> str:
+        return f"{self.role}: {self.content[:60]}"

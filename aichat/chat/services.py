@@ -1,0 +1,92 @@
+"""Conversations: what is sent upstream of them, and what is kept of an answer."""
+
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+from django.db.models import QuerySet
+from django.utils import timezone
+
+from accounts.authentication import Caller
+from accounts.tenancy import owned
+from aichat import db
+from aichat.catalog.snapshot import ModelInfo
+from aichat.chat.models import Conversation, Message
+from aichat.generation import tokens
+from aichat.generation.call import Result
+
+TITLE_LENGTH = 80
+LONGEST_HISTORY = 500  # turns; older ones are out of any model's reach long before
+
+
+def conversations_of(caller: Caller) -> QuerySet[Conversation]:
+    """The caller's own conversations in the organization they act for."""
+    return Conversation.objects.filter(organization=caller.organization, user=caller.user)
+
+
+def load(caller: Caller, conversation_id: UUID) -> tuple[Conversation, list[dict[str, Any]]]:
+    """A conversation of the caller's and its turns, oldest first, as OpenAI messages. Raises `NotFound`."""
+    conversation = owned(conversations_of(caller), caller.organization, conversation_id)
+    turns = Message.objects.filter(conversation=conversation).order_by("-id").values_list("role", "content")
+    history = [{"role": role, "content": content} for role, content in turns[:LONGEST_HISTORY]]
+    return conversation, history[::-1]
+
+
+def prompt(
+    system: str, history: list[dict[str, Any]], message: str, model: ModelInfo, max_tokens: int
+) -> list[dict[str, Any]]:
+    """The messages to send: the system prompt and the new message always, of the history as much as the window holds.
+
+    The oldest turns go first. What is left begins with a user's turn, as providers expect.
+    """
+    fixed = [{"role": "system", "content": system}] if system else []
+    new = {"role": "user", "content": message}
+    room = model.context_window - max_tokens - tokens.upper_bound([*fixed, new], {})
+    kept: list[dict[str, Any]] = []
+    for turn in reversed(history):
+        room -= tokens.upper_bound([turn], {})
+        if room < 0:
+            break
+        kept.insert(0, turn)
+    while kept and kept[0]["role"] != Message.Role.USER:
+        kept.pop(0)
+    return [*fixed, *kept, new]
+
+
+def rememberer(
+    caller: Caller, conversation: Conversation, *, is_new: bool, message: str, answer_id: UUID
+) -> Callable[[Result], None]:
+    """What the settling transaction runs to keep the turn."""
+    question_id = db.uuid7()
+
+    def remember(result: Result) -> None:
+        now = timezone.now()
+        conversation.updated_at = now
+        if is_new:
+            Conversation.objects.bulk_create([conversation])
+        elif not Conversation.objects.filter(pk=conversation.pk).update(updated_at=now, system=conversation.system):
+            return  # deleted while the answer was being written
+        turn = {"conversation_id": conversation.pk, "request_id": result.request_id, "created_at": now}
+        Message.objects.bulk_create(
+            [
+                Message(id=question_id, role=Message.Role.USER, content=message, **turn),
+                Message(
+                    id=answer_id,
+                    role=Message.Role.ASSISTANT,
+                    content=result.text,
+                    model=result.model,
+                    provider=result.provider,
+                    finish_reason=result.finish_reason or "",
+                    **turn,
+                ),
+            ]
+        )
+
+    return remember
+
+
+def new_conversation(caller: Caller, message: str, system: str) -> Conversation:
+    """Not saved: it is written with the first answer."""
+    first_line = " ".join(message.split())
+    title = first_line if len(first_line) <= TITLE_LENGTH else first_line[: TITLE_LENGTH - 1] + "…"
+    return Conversation(organization=caller.organization, user=caller.user, title=title, system=system)

@@ -1,0 +1,172 @@
+"""`POST /api/v1/chat` and the conversations behind it."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from drf_spectacular.utils import OpenApiResponse, extend_schema
+from rest_framework.generics import ListAPIView, RetrieveUpdateDestroyAPIView
+
+from accounts.authentication import Caller, calling
+from accounts.tenancy import owned
+from aichat import db, lifecycle, rest, tracing
+from aichat.catalog import routing
+from aichat.chat import services
+from aichat.chat.bodies import ChatBody
+from aichat.chat.models import Conversation, Message
+from aichat.chat.serializers import ChatAnswerSerializer, ConversationSerializer, MessageSerializer
+from aichat.errors import ApiError
+from aichat.generation import chat as generation
+from aichat.generation.call import Call, Completed, Event, Failed, Piece, Result, Started
+from aichat.generation.http import AsyncView, parse, stream
+from aichat.money import format_credits
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A call together with where its answer will stand."""
+
+    call: Call
+    conversation_id: UUID
+    answer_id: UUID
+
+
+class ChatView(AsyncView):
+    @extend_schema(
+        summary="Chat",
+        request=ChatBody,
+        responses={
+            (200, "application/json"): ChatAnswerSerializer,
+            (200, "text/event-stream"): OpenApiResponse(
+                {"type": "string"}, "`event: delta` …, then `event: completed` (the object) or `event: error`."
+            ),
+        },
+    )
+    async def post(self, request: HttpRequest, caller: Caller) -> HttpResponseBase:
+        """One turn of a conversation, paid by what it used. With `stream: true` the answer is an event stream."""
+        turn = await prepare(caller, parse(ChatBody, request))
+        if not turn.call.stream:
+            # In a task of its own: when the client leaves, the answer is still finished, stored and billed.
+            result = await lifecycle.finish(generation.complete(turn.call))
+            response = rest.json_response(answer(turn, result))
+            for name, value in answer_headers(result).items():
+                response[name] = value
+            return response
+        return await stream(
+            generation.generate(turn.call), lambda event: encode(turn, event), encode_error, stream_headers
+        )
+
+
+async def prepare(caller: Caller, body: ChatBody) -> Turn:
+    """The call for a chat body, with the history of its conversation. Raises `NotFound`, `ModelNotFound`."""
+    model = routing.candidates(await generation.catalog(), body.model)[0]
+    history: list[dict[str, Any]] = []
+    if body.conversation_id:
+        conversation, history = await db.run(services.load, caller, body.conversation_id)
+        if body.system is not None:
+            conversation.system = body.system
+    else:
+        conversation = services.new_conversation(caller, body.message, body.system or "")
+    most = min(body.max_tokens or settings.DEFAULT_MAX_TOKENS, model.max_output_tokens)
+    answer_id = db.uuid7()
+    call = Call(
+        caller=caller,
+        model=body.model,
+        messages=services.prompt(conversation.system, history, body.message, model, most),
+        stream=body.stream,
+        max_tokens=body.max_tokens,
+        parameters={} if body.temperature is None else {"temperature": body.temperature},
+        remember=services.rememberer(
+            caller, conversation, is_new=body.conversation_id is None, message=body.message, answer_id=answer_id
+        ),
+    )
+    return Turn(call, conversation.pk, answer_id)
+
+
+def answer(turn: Turn, result: Result) -> dict[str, Any]:
+    return {
+        "id": str(result.id),
+        "conversation_id": str(turn.conversation_id),
+        "message": {"id": str(turn.answer_id), "role": "assistant", "content": result.text},
+        "model": result.model,
+        "provider": result.provider,
+        "finish_reason": result.finish_reason,
+        "usage": {"input_tokens": result.usage.input_tokens, "output_tokens": result.usage.output_tokens},
+        "credits": {"charged": format_credits(result.charged), "available": format_credits(result.available)},
+        "cached": result.cached,
+        "fallback": result.fallback,
+        "experiment": None,
+        "request_id": result.request_id,
+    }
+
+
+def answer_headers(result: Result) -> dict[str, str]:
+    return {**model_headers(result), "X-Credits-Charged": format_credits(result.charged)}
+
+
+def model_headers(result: Result) -> dict[str, str]:
+    return {"X-Provider": result.provider, "X-Model": result.model}
+
+
+def stream_headers(event: Event) -> dict[str, str]:
+    """What is known when a stream begins: who serves it; the charge comes with its last event."""
+    return model_headers(event.result) if isinstance(event, Started | Completed) else {}
+
+
+def encode(turn: Turn, event: Event) -> Iterable[bytes]:
+    match event:
+        case Piece(text) if text:
+            yield rest.server_sent_event({"content": text}, "delta")
+        case Completed(result):
+            yield rest.server_sent_event(answer(turn, result), "completed")
+        case Failed(error):
+            yield from encode_error(error)
+
+
+def encode_error(error: ApiError) -> Iterable[bytes]:
+    yield rest.server_sent_event(error.body(tracing.request_id()), "error")
+
+
+class ConversationPages(rest.CursorPages):
+    ordering = "-updated_at"
+
+
+class ConversationsView(ListAPIView[Conversation]):
+    """The caller's conversations, the latest first."""
+
+    serializer_class = ConversationSerializer
+    pagination_class = ConversationPages
+
+    def get_queryset(self) -> Any:
+        return services.conversations_of(calling(self.request))
+
+
+class ConversationView(RetrieveUpdateDestroyAPIView[Conversation]):
+    """One conversation: its title and system prompt can be changed, and it can be deleted with its messages."""
+
+    serializer_class = ConversationSerializer
+    http_method_names = ["get", "patch", "delete"]
+
+    def get_object(self) -> Conversation:
+        caller = calling(self.request)
+        return owned(services.conversations_of(caller), caller.organization, self.kwargs["conversation_id"])
+
+
+class MessagePages(rest.CursorPages):
+    ordering = "id"
+
+
+class MessagesView(ListAPIView[Message]):
+    """The messages of a conversation, the oldest first."""
+
+    serializer_class = MessageSerializer
+    pagination_class = MessagePages
+
+    def get_queryset(self) -> Any:
+        caller = calling(self.request)
+        conversation = owned(services.conversations_of(caller), caller.organization, self.kwargs["conversation_id"])
+        return Message.objects.filter(conversation=conversation)

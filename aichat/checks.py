@@ -1,0 +1,35 @@
+"""System checks for combinations of settings; each says the mend. IDs are stable."""
+
+from typing import Any
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, register
+
+
+@register("aichat")
+def holds_outlive_requests(**kwargs: Any) -> list[CheckMessage]:
+    """A hold must not expire under a request that is still running."""
+    if settings.HOLD_TTL > settings.CHAT_TOTAL_TIMEOUT:
+        return []
+    return [
+        Error(
+            f"HOLD_TTL ({settings.HOLD_TTL:g} s) is not longer than CHAT_TOTAL_TIMEOUT ({settings.CHAT_TOTAL_TIMEOUT:g} s).",
+            hint="Raise HOLD_TTL: credits held for a running request would be released under it.",
+            id="aichat.E001",
+        )
+    ]
+
+
+@register("aichat")
+def total_timeout_covers_an_attempt(**kwargs: Any) -> list[CheckMessage]:
+    """The total is shared by the attempts; one attempt must fit."""
+    longest = max(settings.CHAT_ATTEMPT_TIMEOUT, settings.CHAT_FIRST_TOKEN_TIMEOUT, settings.CHAT_IDLE_TIMEOUT)
+    if longest <= settings.CHAT_TOTAL_TIMEOUT:
+        return []
+    return [
+        Error(
+            f"CHAT_TOTAL_TIMEOUT ({settings.CHAT_TOTAL_TIMEOUT:g} s) is shorter than one attempt may take ({longest:g} s).",
+            hint="Raise CHAT_TOTAL_TIMEOUT, or lower CHAT_ATTEMPT_TIMEOUT, CHAT_FIRST_TOKEN_TIMEOUT and CHAT_IDLE_TIMEOUT.",
+            id="aichat.E002",
+        )
+    ]

@@ -1,0 +1,152 @@
+"""The database as our code uses it: transactions that retry, work off the event loop, and the base of our tables."""
+
+import asyncio
+import logging
+import os
+import random
+import secrets
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from functools import partial
+from typing import Any, ParamSpec, TypeVar
+
+from django.conf import settings
+from django.db import (
+    DatabaseError,
+    OperationalError,
+    close_old_connections,
+    connection,
+    connections,
+    models,
+    transaction,
+)
+
+logger = logging.getLogger(__name__)
+P = ParamSpec("P")
+T = TypeVar("T")
+
+ATTEMPTS = 8
+# https://www.postgresql.org/docs/current/errcodes-appendix.html: serialization failure, deadlock detected
+TRANSIENT_SQLSTATES = {"40001", "40P01"}
+
+
+def atomic() -> Any:
+    """A transaction on whichever engine is configured."""
+    return transaction.atomic()
+
+
+def run_atomic(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run `work` in one transaction, again when the engine asks for it (deadlock, write conflict).
+
+    `work` may therefore run several times: it must not keep state between runs. Inside an outer transaction it joins
+    that one, and the outermost `run_atomic` retries.
+    """
+    if connection.in_atomic_block:
+        return work(*args, **kwargs)
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            with atomic():
+                return work(*args, **kwargs)
+        except DatabaseError as error:
+            if attempt == ATTEMPTS or not is_transient(error):
+                raise
+            logger.info("transaction conflict, trying again", extra={"attempt": attempt})
+            time.sleep(random.uniform(0, 0.01 * 2**attempt))
+    raise AssertionError("unreachable")
+
+
+def is_transient(error: DatabaseError) -> bool:
+    """Whether the engine rolled back only because of somebody else's transaction."""
+    return getattr(error.__cause__, "sqlstate", None) in TRANSIENT_SQLSTATES
+
+
+def is_unavailable(error: BaseException) -> bool:
+    """Whether the database could not be asked at all (gone, restarting, out of connections, too slow)."""
+    return isinstance(error, OperationalError) or (
+        isinstance(error, DatabaseError) and type(error).__name__ == "InterfaceError"
+    )
+
+
+# --- Off the event loop -----------------------------------------------------------------------------------------------
+
+_pool: ThreadPoolExecutor | None = None
+_pool_lock = threading.Lock()
+
+
+def _executor() -> ThreadPoolExecutor:
+    global _pool
+    if _pool is None:
+        with _pool_lock:
+            _pool = _pool or ThreadPoolExecutor(settings.DATABASE_THREADS, thread_name_prefix="database")
+    return _pool
+
+
+async def run(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run synchronous database work on a thread that keeps its connection, with the caller's context variables.
+
+    The connection is free again when `work` returns: nothing is held while a provider is being waited for.
+    """
+    call = partial(copy_context().run, _with_connection, partial(work, *args, **kwargs))
+    return await asyncio.get_running_loop().run_in_executor(_executor(), call)
+
+
+def _with_connection(work: Callable[[], T]) -> T:
+    close_old_connections()
+    try:
+        return work()
+    finally:
+        if connection.settings_dict["OPTIONS"].get("pool"):
+            connection.close()  # back to the pool, for the other threads
+
+
+def close() -> None:
+    """End the threads and their connections (at shutdown)."""
+    global _pool
+    with _pool_lock:
+        pool, _pool = _pool, None
+    if pool is not None:
+        for _ in range(settings.DATABASE_THREADS):
+            pool.submit(connections.close_all)
+        pool.shutdown(wait=True)
+
+
+# --- Tables -----------------------------------------------------------------------------------------------------------
+
+_clock_lock = threading.Lock()
+_clock = 0
+
+
+def uuid7() -> uuid.UUID:
+    """A time-ordered UUID (RFC 9562, version 7): new rows stay together in an index, and IDs sort by creation.
+
+    The 12 bits after the milliseconds carry the fraction of the millisecond and never go back within a process, so two
+    rows of one process are always in order.
+    """
+    global _clock
+    now = time.time_ns() * 4096 // 1_000_000  # milliseconds with a 12-bit fraction
+    with _clock_lock:
+        _clock = now = max(now, _clock + 1)
+    value = (now >> 12) << 80 | 0x7 << 76 | (now & 0xFFF) << 64 | 0b10 << 62 | secrets.randbits(62)
+    return uuid.UUID(int=value)
+
+
+class Row(models.Model):
+    """Base of our own tables. The column is `_id` on every engine, because MongoDB has no other primary key."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False, db_column="_id")
+
+    class Meta:
+        abstract = True
+
+
+if hasattr(os, "register_at_fork"):
+    # A thread pool does not survive a fork; the child makes its own.
+    def _forget_pool() -> None:
+        global _pool
+        _pool = None
+
+    os.register_at_fork(after_in_child=_forget_pool)

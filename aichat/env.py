@@ -1,0 +1,175 @@
+"""Reads settings from the environment: every wrong value names the variable and the mend.
+
+A leaf used by `settings.py` alone; everything else reads `django.conf.settings`.
+"""
+
+import os
+import re
+import secrets
+from collections.abc import Callable
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import unquote, urlsplit
+
+from django.core.exceptions import ImproperlyConfigured
+
+T = TypeVar("T")
+RATE = re.compile(r"[1-9]\d*/(sec|min|hour|day)")
+TRUE, FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off"}
+
+
+def _read(name: str, default: T, parse: Callable[[str], T], expected: str) -> T:
+    raw = os.environ.get(name, "").strip()
+    if not raw:
+        return default
+    try:
+        return parse(raw)
+    except (ValueError, InvalidOperation):
+        raise ImproperlyConfigured(f"{name}={raw!r} is wrong: write {expected}.") from None
+
+
+def text(name: str, default: str = "") -> str:
+    return _read(name, default, str, "text")
+
+
+def boolean(name: str, default: bool) -> bool:
+    def parse(raw: str) -> bool:
+        if raw.lower() not in TRUE | FALSE:
+            raise ValueError
+        return raw.lower() in TRUE
+
+    return _read(name, default, parse, "true or false")
+
+
+def whole(name: str, default: int, *, minimum: int = 0) -> int:
+    def parse(raw: str) -> int:
+        if int(raw) < minimum:
+            raise ValueError
+        return int(raw)
+
+    return _read(name, default, parse, f"a whole number from {minimum}, such as {default}")
+
+
+def seconds(name: str, default: float) -> float:
+    def parse(raw: str) -> float:
+        if not 0 < float(raw) < float("inf"):
+            raise ValueError
+        return float(raw)
+
+    return _read(name, default, parse, f"a number of seconds above 0, such as {default:g}")
+
+
+def decimal(name: str, default: str) -> Decimal:
+    def parse(raw: str) -> Decimal:
+        value = Decimal(raw)
+        if not value.is_finite() or value < 0:
+            raise ValueError
+        return value
+
+    return _read(name, Decimal(default), parse, f"a number from 0, such as {default}")
+
+
+def rate(name: str, default: str) -> str:
+    def parse(raw: str) -> str:
+        if not RATE.fullmatch(raw):
+            raise ValueError
+        return raw
+
+    return _read(name, default, parse, f"N/sec, N/min, N/hour or N/day, such as {default}")
+
+
+def choice(name: str, default: str, allowed: tuple[str, ...]) -> str:
+    def parse(raw: str) -> str:
+        matches = [value for value in allowed if value.lower() == raw.lower()]
+        if not matches:
+            raise ValueError
+        return matches[0]
+
+    return _read(name, default, parse, "one of " + ", ".join(allowed))
+
+
+def words(name: str, default: str = "") -> list[str]:
+    """A comma separated list."""
+    return [word.strip() for word in text(name, default).split(",") if word.strip()]
+
+
+def url(name: str, default: str = "", schemes: tuple[str, ...] = ("http", "https")) -> str:
+    def parse(raw: str) -> str:
+        parts = urlsplit(raw)
+        if parts.scheme not in schemes or not parts.netloc:
+            raise ValueError
+        return raw.rstrip("/")
+
+    return _read(name, default, parse, "an address starting with " + " or ".join(f"{scheme}://" for scheme in schemes))
+
+
+def secret_key(keep_in: Path) -> str:
+    """SECRET_KEY, or one made once and kept beside the data: no start without a key, none shared by two installations."""
+    if given := text("SECRET_KEY"):
+        return given
+    if keep_in.exists():
+        return keep_in.read_text()
+    try:
+        keep_in.parent.mkdir(parents=True, exist_ok=True)
+        draft = keep_in.with_name(f"{keep_in.name}.{secrets.token_hex(8)}")
+        with open(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:  # noqa: PTH123
+            file.write(secrets.token_urlsafe(50))
+        try:
+            os.link(draft, keep_in)  # of many processes starting at once one wins, and none reads half a key
+        finally:
+            draft.unlink()
+    except FileExistsError:
+        pass
+    except OSError as error:
+        raise ImproperlyConfigured(
+            f"SECRET_KEY is not set and {keep_in} can't be written ({error.strerror}): set SECRET_KEY."
+        ) from None
+    return keep_in.read_text()
+
+
+def database(name: str, default: str, *, base_dir: Path, timeout: float) -> dict[str, object]:
+    """The DATABASES entry of a database address; `timeout` (seconds) bounds every statement and lock wait."""
+    raw = text(name, default)
+    parts = urlsplit(raw)
+    if parts.scheme == "sqlite" and parts.path.strip("/"):
+        return _sqlite(base_dir / unquote(parts.path[1:]), timeout)
+    if parts.scheme in {"postgres", "postgresql"} and parts.path.strip("/"):
+        return _postgresql(raw, timeout)
+    raise ImproperlyConfigured(
+        f"{name}={parts.scheme}://… is wrong: write sqlite:///path/to/file, or postgres://user:password@host:5432/name."
+    )
+
+
+def _sqlite(path: Path, timeout: float) -> dict[str, object]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": path,
+        "OPTIONS": {
+            "timeout": timeout,
+            # A deferred transaction that turns into a writer fails at once under load; an immediate one queues.
+            "transaction_mode": "IMMEDIATE",
+            # FULL: a committed grant or charge survives a power cut, not only a killed process.
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-16000;",
+        },
+    }
+
+
+def _postgresql(address: str, timeout: float) -> dict[str, object]:
+    parts = urlsplit(address)
+    milliseconds = int(timeout * 1000)
+    return {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": unquote(parts.path[1:]),
+        "USER": unquote(parts.username or ""),
+        "PASSWORD": unquote(parts.password or ""),
+        "HOST": unquote(parts.hostname or ""),
+        "PORT": str(parts.port or ""),
+        "OPTIONS": {
+            **dict(pair.split("=", 1) for pair in unquote(parts.query).split("&") if "=" in pair),
+            "connect_timeout": max(1, int(timeout)),
+            "options": f"-c statement_timeout={milliseconds} -c lock_timeout={milliseconds}",
+            "pool": {"min_size": 1, "max_size": 16, "timeout": timeout},
+        },
+    }

@@ -1,0 +1,102 @@
+"""What goes into a generation and what comes out of it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from accounts.authentication import Caller
+from aichat import tracing
+from aichat.db import uuid7
+from aichat.errors import ApiError
+from aichat.providers.base import FinishReason, Usage
+
+
+def remember_nothing(result: "Result") -> None:
+    pass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One chat to generate.
+
+    `messages` and `parameters` are in OpenAI's vocabulary. `remember` writes what the caller wants kept of the result
+    (messages of a conversation); it runs inside the settling transaction and may run more than once.
+    """
+
+    caller: Caller
+    model: str
+    messages: list[dict[str, Any]]
+    stream: bool
+    max_tokens: int | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    remember: Callable[["Result"], None] = remember_nothing
+    id: UUID = field(default_factory=uuid7)
+    request_id: str = field(default_factory=tracing.request_id)
+
+
+@dataclass(slots=True)
+class Result:
+    """The answer as far as it was delivered, and its bill in microcredits."""
+
+    id: UUID
+    request_id: str
+    model: str = ""
+    provider: str = ""
+    text: str = ""
+    tool_calls: list[dict[str, Any]] = field(default_factory=list)
+    finish_reason: FinishReason | None = None
+    usage: Usage = field(default_factory=Usage)
+    charged: int = 0
+    available: int = 0
+    cached: bool = False
+    fallback: bool = False
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.text and not self.tool_calls
+
+    def add_tool_calls(self, deltas: tuple[dict[str, Any], ...]) -> None:
+        """Merge OpenAI tool call deltas: pieces with the same index belong together, their arguments are joined."""
+        for delta in deltas:
+            index = delta.get("index", len(self.tool_calls))
+            while len(self.tool_calls) <= index:
+                self.tool_calls.append({"id": "", "type": "function", "function": {"name": "", "arguments": ""}})
+            call, piece = self.tool_calls[index], delta.get("function") or {}
+            call["id"] = delta.get("id") or call["id"]
+            call["function"]["name"] += piece.get("name") or ""
+            call["function"]["arguments"] += piece.get("arguments") or ""
+
+
+# --- Events, in the order they come -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The first piece of the answer is there; `result` names the model that serves it."""
+
+    result: Result
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    text: str
+    tool_calls: tuple[dict[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """The answer is whole, and its settlement is committed."""
+
+    result: Result
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The answer broke off after its first piece; what was delivered is settled."""
+
+    error: ApiError
+    result: Result
+
+
+Event = Started | Piece | Completed | Failed

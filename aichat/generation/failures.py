@@ -1,0 +1,44 @@
+"""What a client is told when no candidate could answer."""
+
+from aichat.errors import ApiError
+from aichat.providers.errors import Outcome, ProviderError
+
+
+class ContentBlocked(ApiError):
+    status, code = 400, "content_blocked"
+    message = "The provider's safety filter refused this. Nothing was charged."
+
+
+class ProviderFailed(ApiError):
+    status, code = 502, "provider_error"
+    message = "The AI provider failed. Nothing was charged for what was not delivered; try again."
+
+
+class ProviderUnavailable(ApiError):
+    status, code = 503, "provider_unavailable"
+    message = "The AI provider is not available at the moment. Try again shortly."
+
+
+class ProviderTimeout(ApiError):
+    status, code = 504, "provider_timeout"
+    message = "The AI provider did not answer in time. Try again."
+
+
+class RefusedByProvider(ApiError):
+    status, code = 400, "invalid_request"
+
+
+def as_api_error(error: ProviderError) -> ApiError:
+    """The error for the client. Only a refusal of the request itself repeats the provider's words."""
+    outcome = error.outcome
+    if outcome.is_timeout:
+        return ProviderTimeout(outcome=outcome.value)
+    match outcome:
+        case Outcome.BLOCKED:
+            return ContentBlocked()
+        case Outcome.INVALID_REQUEST:
+            return RefusedByProvider(f"The AI provider refused the request: {error}")
+        case Outcome.RATE_LIMITED | Outcome.OVERLOADED | Outcome.UNREACHABLE:
+            return ProviderUnavailable(retry_after=error.retry_after or 1, outcome=outcome.value)
+        case _:
+            return ProviderFailed(outcome=outcome.value)

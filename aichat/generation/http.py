@@ -1,0 +1,137 @@
+"""Async views and event streams, shared by every endpoint that generates.
+
+DRF has no async views: these skip its request cycle, and use the same authentication, errors and OpenAPI document.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Iterable
+from typing import Any, ClassVar, TypeVar
+
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from pydantic import BaseModel, ValidationError
+from rest_framework.views import APIView
+
+from accounts.authentication import authenticate
+from accounts.models import Role
+from aichat import db, rest
+from aichat.errors import ApiError, InvalidRequest
+from aichat.generation.call import Completed, Event, Failed
+
+KEEP_ALIVE_SECONDS = 15.0
+B = TypeVar("B", bound=BaseModel)
+
+
+class AsyncView(APIView):
+    """An endpoint whose handlers are coroutines: `async def post(self, request, caller)`.
+
+    Subclasses APIView for the OpenAPI document and its routing only.
+    """
+
+    role: ClassVar[Role] = Role.USER
+
+    async def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:  # type: ignore[override]
+        try:
+            handler = getattr(self, (request.method or "").lower(), None)
+            if handler is None or request.method not in {"GET", "POST", "DELETE"}:
+                raise ApiError(f"{request.method} is not allowed here.", status=405, code="method_not_allowed")
+            caller = await db.run(
+                authenticate, request.headers.get("Authorization", ""), request.headers.get("X-Organization", "")
+            )
+            caller.require(self.role)
+            response: HttpResponseBase = await handler(request, caller, *args, **kwargs)
+            return response
+        except Exception as error:
+            return rest.error_response(error)
+
+
+def parse(model: type[B], request: HttpRequest) -> B:
+    """The request's JSON body as `model`; errors name the first field at fault."""
+    if request.content_type != "application/json":
+        raise rest.unsupported_media_type()
+    try:
+        return model.model_validate_json(request.body or b"null")
+    except ValidationError as error:
+        problem = error.errors(include_url=False, include_input=False)[0]
+        if problem["type"] == "json_invalid":
+            raise InvalidRequest(f"The body is not valid JSON: {problem['ctx']['error']}.") from None
+        where = [str(step) for step in problem["loc"] if not is_union_branch(step)]
+        name = ".".join(where) or None
+        raise InvalidRequest(f"{name or 'The body'}: {problem['msg']}.", param=name) from None
+
+
+def is_union_branch(step: int | str) -> bool:
+    """Whether a step of pydantic's error location names a branch of a union instead of a field."""
+    return isinstance(step, str) and (step in {"str", "int", "float", "bool"} or "[" in step)
+
+
+class Feed:
+    """Reads events with a limit to each wait, without disturbing the generator behind them."""
+
+    def __init__(self, events: AsyncGenerator[Event, None]) -> None:
+        self.events = events
+        self.pending: asyncio.Task[Event] | None = None
+
+    async def next(self, timeout: float) -> Event | None:
+        """The next event, or None when there is none after `timeout` seconds.
+
+        Raises `StopAsyncIteration` at the end.
+        """
+        if self.pending is None:
+            self.pending = asyncio.ensure_future(anext(self.events))
+        done, _ = await asyncio.wait({self.pending}, timeout=timeout)
+        if not done:
+            return None
+        task, self.pending = self.pending, None
+        return task.result()
+
+    async def close(self) -> None:
+        """Tell the generator that nobody listens any more, and wait until it has settled."""
+        if self.pending is not None:
+            self.pending.cancel()
+            await asyncio.wait({self.pending})
+            self.pending = None
+        await self.events.aclose()
+
+
+async def stream(
+    events: AsyncGenerator[Event, None],
+    encode: Callable[[Event], Iterable[bytes]],
+    encode_error: Callable[[ApiError], Iterable[bytes]],
+    headers: Callable[[Event], dict[str, str]],
+) -> HttpResponse | rest.EventStream:
+    """Answer with an event stream.
+
+    The first event is awaited before the headers go out, so that refusals and early failures have a real status; after
+    `KEEP_ALIVE_SECONDS` headers and comment lines go out to keep proxies alive, and later failures are error events.
+    """
+    feed = Feed(events)
+    try:
+        first = await feed.next(KEEP_ALIVE_SECONDS)
+    except BaseException:
+        await feed.close()
+        raise
+    return rest.EventStream(_body(feed, first, encode, encode_error), **(headers(first) if first else {}))
+
+
+async def _body(
+    feed: Feed,
+    event: Event | None,
+    encode: Callable[[Event], Iterable[bytes]],
+    encode_error: Callable[[ApiError], Iterable[bytes]],
+) -> AsyncGenerator[bytes, None]:
+    try:
+        while True:
+            if event is None:
+                yield rest.KEEP_ALIVE
+            else:
+                for part in encode(event):
+                    yield part
+                if isinstance(event, Completed | Failed):
+                    return
+            event = await feed.next(KEEP_ALIVE_SECONDS)
+    except Exception as error:
+        for part in encode_error(rest.as_api_error(error)):
+            yield part
+    finally:
+        await feed.close()

@@ -1,0 +1,49 @@
+"""Token counts without a tokenizer: an upper bound for holds, a fair guess for what no provider reported."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import orjson
+
+# A byte pair encoding never makes more tokens than bytes; text of any language averages well above two bytes a token.
+BYTES_PER_TOKEN_AT_LEAST = 2
+BYTES_PER_TOKEN_ON_AVERAGE = 4
+MESSAGE_OVERHEAD = 8
+# The most a high-detail image costs with the providers we serve: 1,105 (OpenAI, 8 tiles) to 2,000 tokens (Gemini).
+IMAGE_TOKENS = 2000
+
+
+def upper_bound(messages: Iterable[Mapping[str, Any]], parameters: Mapping[str, Any]) -> int:
+    """At least as many input tokens as the request will be billed for, for any text people write."""
+    text, images, count = measure(messages)
+    tools = len(orjson.dumps(parameters["tools"])) if parameters.get("tools") else 0
+    return -(-(text + tools) // BYTES_PER_TOKEN_AT_LEAST) + images * IMAGE_TOKENS + count * MESSAGE_OVERHEAD
+
+
+def estimate(messages: Iterable[Mapping[str, Any]]) -> int:
+    """About how many input tokens the messages are."""
+    text, images, count = measure(messages)
+    return estimate_text(text) + images * IMAGE_TOKENS + count * MESSAGE_OVERHEAD // 2
+
+
+def estimate_text(text_bytes: int) -> int:
+    return -(-text_bytes // BYTES_PER_TOKEN_ON_AVERAGE)
+
+
+def measure(messages: Iterable[Mapping[str, Any]]) -> tuple[int, int, int]:
+    """Bytes of text, number of images, number of messages."""
+    text = images = count = 0
+    for message in messages:
+        count += 1
+        content = message.get("content") or ""
+        if isinstance(content, str):
+            text += len(content.encode())
+        else:
+            for part in content:
+                if part.get("type") == "image_url":
+                    images += 1
+                else:
+                    text += len(str(part.get("text", "")).encode())
+        if message.get("tool_calls"):
+            text += len(orjson.dumps(message["tool_calls"]))
+    return text, images, count

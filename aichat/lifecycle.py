@@ -1,0 +1,53 @@
+"""What a serving process starts, keeps running and drains: background tasks and shutdown hooks.
+
+A leaf: parts register what they need closed; `asgi.py` calls `startup` and `shutdown`.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+
+_tasks: set[asyncio.Task[Any]] = set()
+_on_startup: list[Callable[[], Awaitable[None]]] = []
+_on_shutdown: list[Callable[[], Awaitable[None]]] = []
+
+
+def on_startup(hook: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
+    _on_startup.append(hook)
+    return hook
+
+
+def on_shutdown(hook: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
+    _on_shutdown.append(hook)
+    return hook
+
+
+def spawn(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    """Run `work` in the background; shutdown waits for it, and its own end keeps nobody waiting."""
+    task = asyncio.get_running_loop().create_task(work)
+    _tasks.add(task)
+    task.add_done_callback(_tasks.discard)
+    return task
+
+
+async def finish(work: Coroutine[Any, Any, T]) -> T:
+    """Await `work` so that the caller's cancellation does not stop it: it goes on in the background."""
+    return await asyncio.shield(spawn(work))
+
+
+async def startup() -> None:
+    for hook in _on_startup:
+        await hook()
+
+
+async def shutdown() -> None:
+    """Wait for background work, then close what was opened. The server's graceful timeout bounds it."""
+    if _tasks:
+        logger.info("draining %d background tasks", len(_tasks))
+        await asyncio.gather(*_tasks, return_exceptions=True)
+    for hook in reversed(_on_shutdown):
+        await hook()

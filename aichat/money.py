@@ -1,0 +1,56 @@
+"""Units: a credit is 1,000,000 microcredits, and every amount in code and database is an integer of microcredits."""
+
+from decimal import Decimal, InvalidOperation
+
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+CREDIT = 1_000_000
+LARGEST = 10**12 * CREDIT  # keeps sums inside a 64-bit column
+
+
+def to_microcredits(amount: Decimal | int | str) -> int:
+    """Exact or `ValueError`: amounts have at most six decimal places and are never rounded here."""
+    try:
+        micro = Decimal(str(amount)) * CREDIT
+    except InvalidOperation:
+        raise ValueError(f"{amount!r} is not a number") from None
+    if not micro.is_finite() or micro != micro.to_integral_value():
+        raise ValueError(f"{amount} has more than six decimal places")
+    if abs(micro) > LARGEST:
+        raise ValueError(f"{amount} is too large")
+    return int(micro)
+
+
+def format_credits(microcredits: int) -> str:
+    """A decimal string without trailing zeros: 12500000 → "12.5"."""
+    sign, whole, part = "-" * (microcredits < 0), *divmod(abs(microcredits), CREDIT)
+    return f"{sign}{whole}.{part:06}".rstrip("0").rstrip(".")
+
+
+@extend_schema_field({"type": "string", "pattern": r"^-?\d+(\.\d{1,6})?$", "examples": ["12.5"]})
+class CreditsField(serializers.Field):  # type: ignore[type-arg]
+    """Credits as a decimal string outside, microcredits inside."""
+
+    default_error_messages = {
+        "invalid": 'Write credits as a number with at most six decimal places, such as "12.5".',
+        "negative": "Write an amount of 0 or more.",
+    }
+
+    def __init__(self, *, allow_negative: bool = False, **kwargs: object) -> None:
+        self.allow_negative = allow_negative
+        super().__init__(**kwargs)  # type: ignore[arg-type]
+
+    def to_representation(self, value: int) -> str:
+        return format_credits(value)
+
+    def to_internal_value(self, data: object) -> int:
+        if isinstance(data, bool) or not isinstance(data, str | int | float):
+            self.fail("invalid")
+        try:
+            microcredits = to_microcredits(data if isinstance(data, int) else str(data).strip())
+        except ValueError:
+            self.fail("invalid")
+        if microcredits < 0 and not self.allow_negative:
+            self.fail("negative")
+        return microcredits

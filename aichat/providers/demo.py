@@ -1,0 +1,40 @@
+"""A provider that needs no key and no network: it says it is a demo and echoes the prompt, word by word."""
+
+import asyncio
+import re
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from aichat.providers.base import Accepted, ChatRequest, Delta, Endpoint, Finished, Part, Usage
+
+SECONDS_PER_WORD = 0.01
+
+
+class DemoChat:
+    """Deterministic: a token is a word, and the same prompt has the same answer and usage every time."""
+
+    async def chat(self, request: ChatRequest, endpoint: Endpoint) -> AsyncGenerator[Part, None]:
+        prompt = " ".join(text_of(message) for message in request.messages)
+        last = text_of(request.messages[-1]) if request.messages else ""
+        answer = f"This is the demo model: no AI provider is configured. You wrote: {last}"
+        words = re.findall(r"\S+\s*", answer)
+        said = words[: request.max_tokens]
+        yield Accepted()
+        if request.stream:
+            for word in said:
+                await asyncio.sleep(SECONDS_PER_WORD)
+                yield Delta(word)
+        else:
+            yield Delta("".join(said))
+        yield Finished(
+            "stop" if len(said) == len(words) else "length",
+            Usage(input_tokens=len(prompt.split()), output_tokens=len(said)),
+        )
+
+
+def text_of(message: dict[str, Any]) -> str:
+    """The text of an OpenAI message, whose content is a string or a list of parts."""
+    content = message.get("content") or ""
+    if isinstance(content, str):
+        return content
+    return " ".join(part.get("text", "") for part in content if part.get("type") == "text")

@@ -1,0 +1,227 @@
+"""How answers look on every path: one error shape, one paging, one event stream."""
+
+import logging
+import math
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
+from typing import Any
+
+import orjson
+from django.core.exceptions import PermissionDenied as DjangoPermissionDenied
+from django.core.exceptions import RequestDataTooBig
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
+from django.views import defaults
+from rest_framework import exceptions
+from rest_framework.pagination import CursorPagination
+from rest_framework.response import Response
+
+from aichat import db, tracing
+from aichat.errors import (
+    ApiError,
+    DatabaseUnavailable,
+    InvalidRequest,
+    NotAuthenticated,
+    NotFound,
+    PayloadTooLarge,
+    PermissionDenied,
+    RateLimited,
+)
+
+logger = logging.getLogger(__name__)
+
+
+class CursorPages(CursorPagination):
+    """`{"next", "previous", "results"}`, newest first; `?page_size=` up to 200."""
+
+    page_size = 50
+    max_page_size = 200
+    page_size_query_param = "page_size"
+    ordering = "-id"
+
+
+# --- Errors -----------------------------------------------------------------------------------------------------------
+
+
+def as_api_error(error: BaseException) -> ApiError:
+    """Any exception as the API error a client gets; what nobody foresaw is an `internal_error` without details."""
+    match error:
+        case ApiError():
+            return error
+        case exceptions.ValidationError():
+            param, message = first_problem(error.detail)
+            return InvalidRequest(message, param=param)
+        case exceptions.ParseError():
+            return InvalidRequest(f"The body is not valid JSON: {error.detail}")
+        case exceptions.NotAuthenticated() | exceptions.AuthenticationFailed():
+            return NotAuthenticated()
+        case exceptions.PermissionDenied() | DjangoPermissionDenied():
+            return PermissionDenied()
+        case exceptions.NotFound() | Http404():
+            return NotFound()
+        case exceptions.Throttled():
+            return RateLimited(retry_after=getattr(error, "wait", None))
+        case exceptions.MethodNotAllowed():
+            return ApiError(str(error.detail), status=405, code="method_not_allowed")
+        case exceptions.NotAcceptable():
+            return ApiError(
+                "Answers are application/json: change the Accept header.", status=406, code="not_acceptable"
+            )
+        case exceptions.UnsupportedMediaType():
+            return unsupported_media_type()
+        case exceptions.APIException():
+            return ApiError(str(error.detail), status=error.status_code, code=str(error.default_code))
+        case RequestDataTooBig():
+            return PayloadTooLarge("The request is larger than MAX_REQUEST_BYTES allows.")
+    if db.is_unavailable(error):
+        logger.error("database unavailable: %s", error)
+        return DatabaseUnavailable(retry_after=1)
+    logger.error("unhandled error", exc_info=error)
+    return ApiError()
+
+
+def unsupported_media_type() -> ApiError:
+    return ApiError("Send the body as application/json.", status=415, code="unsupported_media_type")
+
+
+def first_problem(detail: Any, path: str = "") -> tuple[str | None, str]:
+    """The first field at fault and its message, from the nested structure of a DRF `ValidationError`."""
+    if isinstance(detail, dict):
+        key, value = next(iter(detail.items()))
+        name = path if key == "non_field_errors" else f"{path}.{key}".lstrip(".")
+        return first_problem(value, name)
+    if isinstance(detail, list):
+        position = next((i for i, item in enumerate(detail) if item), 0)
+        nested = isinstance(detail[position], dict | list)
+        return first_problem(detail[position], f"{path}.{position}".lstrip(".") if nested else path)
+    return path or None, str(detail)
+
+
+def error_response(error: BaseException) -> JsonResponse:
+    problem = as_api_error(error)
+    response = JsonResponse(problem.body(tracing.request_id()), status=problem.status)
+    for name, value in error_headers(problem).items():
+        response[name] = value
+    return response
+
+
+def error_headers(problem: ApiError) -> dict[str, str]:
+    headers = {}
+    if problem.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    if problem.retry_after is not None:
+        headers["Retry-After"] = str(max(1, math.ceil(problem.retry_after)))
+    return headers
+
+
+def exception_handler(error: Exception, context: dict[str, Any]) -> Response:
+    """DRF's `EXCEPTION_HANDLER`."""
+    problem = as_api_error(error)
+    return Response(problem.body(tracing.request_id()), status=problem.status, headers=error_headers(problem))
+
+
+def is_page(request: HttpRequest) -> bool:
+    """Whether a person in a browser is asking (the admin): pages get Django's HTML errors, all else gets JSON."""
+    return request.path.startswith("/admin/")
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponseBase:
+    if is_page(request):
+        return defaults.bad_request(request, exception)
+    if isinstance(exception, RequestDataTooBig):
+        return error_response(exception)
+    return error_response(InvalidRequest())
+
+
+def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponseBase:
+    return defaults.permission_denied(request, exception) if is_page(request) else error_response(PermissionDenied())
+
+
+def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponseBase:
+    if is_page(request):
+        return defaults.page_not_found(request, exception)
+    return error_response(NotFound(f"There is no {request.path} here: see /api/docs/."))
+
+
+def server_error(request: HttpRequest) -> HttpResponseBase:
+    return defaults.server_error(request) if is_page(request) else error_response(ApiError())
+
+
+# --- Event streams ----------------------------------------------------------------------------------------------------
+
+
+class EventStream(StreamingHttpResponse):
+    """Server-sent events from an async generator of encoded events.
+
+    Closing the response closes the generator itself, at once and explicitly: what it must settle when the client leaves
+    does not wait for garbage collection. `on_end` callbacks run after the last byte or the client's leaving.
+    """
+
+    def __init__(self, events: AsyncGenerator[bytes, None], **headers: str) -> None:
+        super().__init__(events, content_type="text/event-stream; charset=utf-8")
+        self.events = events
+        self.on_end: list[Callable[[], None]] = []
+        self["Cache-Control"] = "no-store"
+        self["X-Accel-Buffering"] = "no"  # nginx would collect the events otherwise
+        for name, value in headers.items():
+            self[name] = value
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        try:
+            async with aclosing(self.events) as events:
+                async for event in events:
+                    yield event
+        finally:
+            for callback in self.on_end:
+                callback()
+
+
+def json_bytes(value: Any) -> bytes:
+    return orjson.dumps(value, default=str)
+
+
+def server_sent_event(data: Any, event: str = "") -> bytes:
+    """One event of https://html.spec.whatwg.org/multipage/server-sent-events.html; `data` is JSON or ready bytes."""
+    payload = data if isinstance(data, bytes) else json_bytes(data)
+    name = b"event: " + event.encode() + b"\n" if event else b""
+    return name + b"data: " + payload + b"\n\n"
+
+
+KEEP_ALIVE = b": waiting\n\n"
+
+
+def json_response(value: Any, status: int = 200) -> HttpResponse:
+    return HttpResponse(json_bytes(value), status=status, content_type="application/json")
+
+
+# --- OpenAPI ----------------------------------------------------------------------------------------------------------
+
+ERROR_SCHEMA = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["type", "code", "message", "param", "request_id"],
+            "properties": {
+                "type": {"type": "string"},
+                "code": {"type": "string"},
+                "message": {"type": "string"},
+                "param": {"type": ["string", "null"]},
+                "request_id": {"type": "string"},
+            },
+        }
+    },
+}
+
+
+def document_errors(result: dict[str, Any], generator: Any, request: Any, public: bool) -> dict[str, Any]:
+    """drf-spectacular hook: every operation can answer with the error shape, so the document says so once for all."""
+    result.setdefault("components", {}).setdefault("schemas", {})["Error"] = ERROR_SCHEMA
+    content = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
+    for path in result["paths"].values():
+        for operation in path.values():
+            operation["responses"].setdefault(
+                "default", {"description": "An error, in the one shape.", "content": content}
+            )
+    return result

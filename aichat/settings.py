@@ -1,0 +1,235 @@
+"""Settings, read top to bottom. Every environment variable is described in `docs/DEPLOYMENT.md`.
+
+Values that are wrong on their own stop the start here; combinations are system checks in `aichat/checks.py`.
+"""
+
+from datetime import timedelta
+from pathlib import Path
+
+import environ
+
+from aichat import env
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+DATA_DIR = BASE_DIR / "var"
+environ.Env.read_env(BASE_DIR / ".env")  # what the environment already says wins
+
+# --- Django -----------------------------------------------------------------------------------------------------------
+DEBUG = env.boolean("DEBUG", False)
+SECRET_KEY = env.secret_key(keep_in=DATA_DIR / "secret_key")
+ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
+CSRF_TRUSTED_ORIGINS = env.words("CSRF_TRUSTED_ORIGINS")
+ROOT_URLCONF = "aichat.urls"
+ASGI_APPLICATION = "aichat.asgi.application"
+AUTH_USER_MODEL = "accounts.User"
+
+INSTALLED_APPS = [
+    "unfold",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "corsheaders",
+    "rest_framework",
+    "knox",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "accounts",
+    "credits",
+    "aichat",
+    "aichat.catalog",
+    "aichat.usage",
+    "aichat.chat",
+    "admin_dashboard",
+]
+
+MIDDLEWARE = [
+    "aichat.middleware.TraceMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "corsheaders.middleware.CorsMiddleware",
+    "aichat.middleware.BodyLimitMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    }
+]
+
+LANGUAGE_CODE = "en-us"
+TIME_ZONE = "UTC"
+USE_TZ = True
+USE_I18N = True
+
+# --- Stores -----------------------------------------------------------------------------------------------------------
+DATABASE_TIMEOUT = env.seconds("DATABASE_TIMEOUT", 20)
+DATABASES = {
+    "default": env.database("DATABASE_URL", "sqlite:///var/db.sqlite3", base_dir=BASE_DIR, timeout=DATABASE_TIMEOUT)
+}
+# Threads a process keeps for the database work of async views, each with a connection of its own.
+DATABASE_THREADS = env.whole("DATABASE_THREADS", 8, minimum=1)
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+STATIC_URL = "static/"
+STATIC_ROOT = BASE_DIR / "staticfiles"
+# Static files are served from the packages' own folders: no `collectstatic` is needed before the first start.
+WHITENOISE_USE_FINDERS = True
+
+# --- Security ---------------------------------------------------------------------------------------------------------
+HTTPS = env.boolean("HTTPS", False)
+SECURE_SSL_REDIRECT = HTTPS
+SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^metrics$"]  # probes speak to the port, not to the proxy
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
+SECURE_HSTS_SECONDS = int(timedelta(days=365).total_seconds()) if HTTPS else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = HTTPS
+SECURE_HSTS_PRELOAD = HTTPS
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
+X_FRAME_OPTIONS = "DENY"
+
+CORS_ALLOWED_ORIGINS = env.words("CORS_ALLOWED_ORIGINS")
+CORS_ALLOW_HEADERS = [
+    "accept",
+    "authorization",
+    "cache-control",
+    "content-type",
+    "idempotency-key",
+    "traceparent",
+    "x-organization",
+    "x-request-id",
+    # Sent by the OpenAI SDK for browsers with every call.
+    "x-stainless-arch",
+    "x-stainless-helper-method",
+    "x-stainless-lang",
+    "x-stainless-os",
+    "x-stainless-package-version",
+    "x-stainless-retry-count",
+    "x-stainless-runtime",
+    "x-stainless-runtime-version",
+    "x-stainless-timeout",
+]
+CORS_EXPOSE_HEADERS = [
+    "retry-after",
+    "x-cache",
+    "x-credits-charged",
+    "x-model",
+    "x-provider",
+    "x-request-id",
+]
+
+PASSWORD_HASHERS = [
+    "django.contrib.auth.hashers.Argon2PasswordHasher",
+    "django.contrib.auth.hashers.PBKDF2PasswordHasher",
+]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+
+MAX_REQUEST_BYTES = env.whole("MAX_REQUEST_BYTES", 10 * 2**20, minimum=1024)
+DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_REQUEST_BYTES
+
+# --- API --------------------------------------------------------------------------------------------------------------
+KNOX_TOKEN_MODEL = "accounts.AccessToken"  # noqa: S105
+REST_KNOX = {"AUTH_HEADER_PREFIX": "Bearer", "TOKEN_TTL": timedelta(days=14)}
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.authentication.BearerAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["accounts.permissions.IsUser"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_PAGINATION_CLASS": "aichat.rest.CursorPages",
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "aichat.rest.exception_handler",
+    "TEST_REQUEST_DEFAULT_FORMAT": "json",
+    "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "aichat",
+    "VERSION": "1",
+    "DESCRIPTION": "Multi-user AI chat and images with credits. Errors have one shape; see `docs/API.md`.",
+    "OAS_VERSION": "3.1.0",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "ENUM_NAME_OVERRIDES": {"RoleEnum": "accounts.models.Role"},
+    "POSTPROCESSING_HOOKS": ["drf_spectacular.hooks.postprocess_schema_enums", "aichat.rest.document_errors"],
+}
+# Open by default only while no paid provider is set: a stranger can't spend an operator's money (see below).
+RATE_LIMIT_AUTH = env.rate("RATE_LIMIT_AUTH", "10/min")
+
+# --- Providers --------------------------------------------------------------------------------------------------------
+OPENAI_API_KEY = env.text("OPENAI_API_KEY")
+OPENAI_BASE_URL = env.url("OPENAI_BASE_URL", "https://api.openai.com/v1")
+GEMINI_API_KEY = env.text("GEMINI_API_KEY")
+GEMINI_BASE_URL = env.url("GEMINI_BASE_URL", "https://generativelanguage.googleapis.com")
+REGISTRATION_OPEN = env.boolean("REGISTRATION_OPEN", not (OPENAI_API_KEY or GEMINI_API_KEY))
+
+# Seconds. What each bounds is said in `aichat/generation/deadlines.py`.
+CHAT_CONNECT_TIMEOUT = env.seconds("CHAT_CONNECT_TIMEOUT", 5)
+CHAT_ATTEMPT_TIMEOUT = env.seconds("CHAT_ATTEMPT_TIMEOUT", 120)
+CHAT_FIRST_TOKEN_TIMEOUT = env.seconds("CHAT_FIRST_TOKEN_TIMEOUT", 30)
+CHAT_IDLE_TIMEOUT = env.seconds("CHAT_IDLE_TIMEOUT", 30)
+CHAT_TOTAL_TIMEOUT = env.seconds("CHAT_TOTAL_TIMEOUT", 300)
+
+# --- Credits ----------------------------------------------------------------------------------------------------------
+STARTER_CREDITS = env.decimal("STARTER_CREDITS", "100")
+CREDITS_PER_USD = env.decimal("CREDITS_PER_USD", "1000")
+MARKUP = env.decimal("MARKUP", "1")
+DEFAULT_MAX_TOKENS = env.whole("DEFAULT_MAX_TOKENS", 4096, minimum=1)
+HOLD_TTL = env.seconds("HOLD_TTL", 900)
+
+# --- Logs -------------------------------------------------------------------------------------------------------------
+LOG_FORMAT = env.choice("LOG_FORMAT", "json", ("json", "console"))
+LOG_LEVEL = env.choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"))
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "filters": {"trace": {"()": "aichat.tracing.TraceFilter"}},
+    "formatters": {
+        "json": {
+            "()": "pythonjsonlogger.json.JsonFormatter",
+            "fmt": "{asctime}{levelname}{name}{message}{request_id}{traceparent}{user}{organization}",
+            "style": "{",
+            "rename_fields": {"asctime": "time", "levelname": "level", "name": "logger"},
+        },
+        "console": {"format": "%(asctime)s %(levelname)-7s %(name)s [%(request_id)s] %(message)s"},
+    },
+    "handlers": {
+        "stderr": {"class": "logging.StreamHandler", "filters": ["trace"], "formatter": LOG_FORMAT},
+    },
+    "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
+    "loggers": {
+        # Our access line says the same with more; tracebacks of unhandled errors stay.
+        "django.request": {"level": "ERROR"},
+        "django.server": {"handlers": [], "propagate": False},
+        "gunicorn.error": {"handlers": ["stderr"], "level": LOG_LEVEL, "propagate": False},
+        "uvicorn.error": {"handlers": ["stderr"], "level": LOG_LEVEL, "propagate": False},
+        "uvicorn.access": {"handlers": [], "propagate": False},
+    },
+}
+
+# --- Admin ------------------------------------------------------------------------------------------------------------
+UNFOLD = {"SITE_TITLE": "aichat", "SITE_HEADER": "aichat", "SITE_SYMBOL": "forum", "SHOW_VIEW_ON_SITE": False}

@@ -1,0 +1,68 @@
+"""The request ID and who is asking: set once at the edge, readable wherever the request's work happens.
+
+A context variable holds one mutable `Trace`; tasks and threads started for the request inherit it, so what is bound
+deep inside (the user, after authentication) is seen by the access line at the edge.
+"""
+
+import logging
+import re
+import uuid
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from time import perf_counter
+
+ACCEPTED = re.compile(r"[A-Za-z0-9._-]{1,64}")
+# https://www.w3.org/TR/trace-context/#traceparent-header: version, trace id, parent id, flags
+TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+@dataclass(slots=True)
+class Trace:
+    """One request (or one run of a command or job) as the logs see it."""
+
+    request_id: str
+    traceparent: str = ""
+    user: str = ""
+    organization: str = ""
+    started: float = field(default_factory=perf_counter)
+
+
+_current: ContextVar[Trace | None] = ContextVar("trace", default=None)
+
+
+def begin(request_id: str = "", traceparent: str = "") -> Trace:
+    """Start a trace for the work that follows; an ID that can't be taken over is replaced by a new one."""
+    trace = Trace(
+        request_id=request_id if ACCEPTED.fullmatch(request_id) else uuid.uuid4().hex,
+        traceparent=traceparent if TRACEPARENT.fullmatch(traceparent) else "",
+    )
+    _current.set(trace)
+    return trace
+
+
+def current() -> Trace | None:
+    return _current.get()
+
+
+def request_id() -> str:
+    """The request's ID; empty outside of any request."""
+    trace = _current.get()
+    return trace.request_id if trace else ""
+
+
+def bind(*, user: object = "", organization: object = "") -> None:
+    """Say who is asking, once authentication knows."""
+    if trace := _current.get():
+        trace.user, trace.organization = str(user), str(organization)
+
+
+class TraceFilter(logging.Filter):
+    """Gives every log record the request's fields."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        trace = _current.get()
+        record.request_id = trace.request_id if trace else ""
+        record.traceparent = trace.traceparent if trace else ""
+        record.user = trace.user if trace else ""
+        record.organization = trace.organization if trace else ""
+        return True

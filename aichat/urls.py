@@ -1,0 +1,26 @@
+from django.contrib import admin
+from django.urls import include, path
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+
+from aichat import views
+from aichat.chat import completions
+
+urlpatterns = [
+    path("healthz", views.healthz),
+    path("readyz", views.readyz),
+    path("admin/", admin.site.urls),
+    path("api/v1/me", views.MeView.as_view()),
+    path("api/v1/", include("accounts.urls")),
+    path("api/v1/", include("credits.urls")),
+    path("api/v1/", include("aichat.chat.urls")),
+    path("v1/chat/completions", completions.CompletionsView.as_view()),
+    path("v1/models", completions.ModelsView.as_view()),
+    path("v1/models/<path:slug>", completions.ModelView.as_view()),
+    path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
+    path("api/docs/", SpectacularSwaggerView.as_view(url_name="schema")),
+]
+
+handler400 = "aichat.rest.bad_request"
+handler403 = "aichat.rest.permission_denied"
+handler404 = "aichat.rest.page_not_found"
+handler500 = "aichat.rest.server_error"

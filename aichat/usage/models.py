@@ -1,0 +1,69 @@
+"""One row for each attempt that mattered: who asked whom for what, how it ended, what it cost them and us."""
+
+from django.conf import settings
+from django.db import models
+
+from aichat.db import Row
+
+
+class UsageRecord(Row):
+    """Written in the commit that settles the request, so a charge without its record can't be.
+
+    A request whose first candidate failed has a row for each attempt; the last has `final` and the charge.
+    """
+
+    class Kind(models.TextChoices):
+        CHAT = "chat"
+        IMAGE = "image"
+
+    class Source(models.TextChoices):
+        EXACT = "EXACT", "reported by the provider"
+        ESTIMATED = "ESTIMATED", "counted by us"
+
+    request_id = models.CharField(max_length=64, db_index=True)
+    organization = models.ForeignKey("accounts.Organization", on_delete=models.PROTECT, related_name="usage")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="usage")
+    api_key_id = models.UUIDField(null=True, blank=True)
+    kind = models.CharField(max_length=10, choices=Kind.choices, default=Kind.CHAT)
+
+    requested_model = models.CharField(max_length=100, help_text="As the client named it.")
+    model = models.CharField(max_length=100, help_text="The one that was called.")
+    provider = models.CharField(max_length=50)
+    status = models.CharField(max_length=30, help_text="ok, partial, cancelled, or how the attempt failed.")
+    attempt = models.PositiveSmallIntegerField(default=1)
+    final = models.BooleanField(default=True, help_text="The attempt that ended the request.")
+    streamed = models.BooleanField(default=False)
+    cached = models.BooleanField(default=False)
+    fallback = models.BooleanField(default=False, help_text="Another than the first candidate served.")
+    experiment = models.CharField(max_length=100, blank=True)
+    variant = models.CharField(max_length=100, blank=True)
+    finish_reason = models.CharField(max_length=30, blank=True)
+
+    input_tokens = models.PositiveIntegerField(default=0)
+    cached_input_tokens = models.PositiveIntegerField(default=0, help_text="Part of the input tokens.")
+    output_tokens = models.PositiveIntegerField(default=0)
+    reasoning_tokens = models.PositiveIntegerField(default=0, help_text="Part of the output tokens.")
+    images = models.PositiveIntegerField(default=0)
+    source = models.CharField(max_length=10, choices=Source.choices, default=Source.EXACT)
+
+    charged = models.BigIntegerField(default=0, help_text="Microcredits the user paid.")
+    shortfall = models.BigIntegerField(default=0, help_text="Microcredits that could not be taken.")
+    cost_nanousd = models.BigIntegerField(default=0, help_text="Billionths of a US dollar the provider bills us.")
+    prices = models.JSONField(default=dict, help_text="The prices in force at the time.")
+    hold_id = models.UUIDField(null=True, blank=True, db_index=True)
+    reference = models.CharField(max_length=100, blank=True, help_text="Of the charge in the ledger.")
+
+    latency_ms = models.PositiveIntegerField(default=0)
+    first_token_ms = models.PositiveIntegerField(null=True, blank=True)
+    created_at = models.DateTimeField(db_index=True)
+    day = models.DateField(help_text="The UTC day, for sums by day.")
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["organization", "-created_at"], name="usage_of_organization"),
+            models.Index(fields=["user", "-created_at"], name="usage_of_user"),
+            models.Index(fields=["day", "model"], name="usage_by_day_and_model"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.model} {self.status}"

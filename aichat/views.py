@@ -1,0 +1,66 @@
+"""Health, and the caller's own account."""
+
+from typing import Any
+
+from django.db import DatabaseError, connection
+from django.http import HttpRequest, JsonResponse
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from accounts.authentication import Caller, calling
+from accounts.models import Organization, User
+from accounts.serializers import OrganizationSerializer, UserSerializer
+from credits.serializers import WalletSerializer
+from credits.services import wallet_of
+
+
+def healthz(request: HttpRequest) -> JsonResponse:
+    """The process answers."""
+    return JsonResponse({"status": "ok"})
+
+
+def readyz(request: HttpRequest) -> JsonResponse:
+    """200 when requests can be served; 503 naming the part that fails."""
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+    except DatabaseError:
+        return JsonResponse({"status": "unavailable", "failing": ["database"]}, status=503)
+    return JsonResponse({"status": "ok", "failing": []})
+
+
+class MeSerializer(serializers.ModelSerializer[User]):
+    organization = OrganizationSerializer(read_only=True)
+    organizations = OrganizationSerializer(many=True, read_only=True)
+    credits = WalletSerializer(read_only=True)
+
+    class Meta(UserSerializer.Meta):
+        fields = [*UserSerializer.Meta.fields, "organization", "organizations", "credits"]
+
+
+class MeView(APIView):
+    @extend_schema(responses=MeSerializer, summary="My account")
+    def get(self, request: Request) -> Response:
+        """The caller, the organization they act for, and its credits."""
+        return Response(self.describe(calling(request)))
+
+    @extend_schema(request=UserSerializer, responses=MeSerializer, summary="Change my name")
+    def patch(self, request: Request) -> Response:
+        """Only `name` can be changed by oneself."""
+        caller = calling(request)
+        form = UserSerializer(caller.user, data=request.data, partial=True)
+        form.is_valid(raise_exception=True)
+        form.save()
+        return Response(self.describe(caller))
+
+    def describe(self, caller: Caller) -> dict[str, Any]:
+        organizations = Organization.objects.filter(memberships__user=caller.user).order_by("created_at")
+        return {
+            **UserSerializer(caller.user).data,
+            "organization": OrganizationSerializer(caller.organization).data,
+            "organizations": OrganizationSerializer(organizations, many=True).data,
+            "credits": WalletSerializer(wallet_of(caller.organization)).data,
+        }

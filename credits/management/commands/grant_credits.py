@@ -1,0 +1,31 @@
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from accounts.commands import user_by_email
+from accounts.tenancy import personal_organization
+from aichat.money import format_credits, to_microcredits
+from credits.services import grant, wallet_of
+
+
+class Command(BaseCommand):
+    help = "Grant credits to a user's personal organization, each time it runs (once per --reference)."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("email")
+        parser.add_argument("amount", help='Credits, with at most six decimal places, such as "12.5".')
+        parser.add_argument("--reason", default="Granted on the command line")
+        parser.add_argument("--reference", default="", help="Granting again with the same reference grants nothing.")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            amount = to_microcredits(options["amount"])
+        except ValueError as error:
+            raise CommandError(f"AMOUNT: {error}.") from None
+        if amount <= 0:
+            raise CommandError("AMOUNT: write more than 0 credits.")
+        organization = personal_organization(user_by_email(options["email"]))
+        outcome = grant(organization, amount, reason=options["reason"][:200], reference=options["reference"][:100])
+        done = "Already granted, nothing changed:" if outcome.repeated else f"Granted {format_credits(amount)} credits:"
+        balance = format_credits(wallet_of(organization).balance)
+        self.stdout.write(f"{done} {options['email']} has {balance}.")

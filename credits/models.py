@@ -1,0 +1,166 @@
+"""The ledger's tables. All amounts are integers in microcredits. Only `credits/services.py` writes here.
+
+Always true, after every commit, for every wallet (`manage.py verify_ledger` proves it):
+`sum(entries) == available + held`, `held == sum(open holds)`, `available >= 0`, `held >= 0`.
+"""
+
+import hashlib
+from datetime import datetime
+from typing import Any, ClassVar, NamedTuple, NoReturn
+from uuid import UUID
+
+from django.conf import settings
+from django.db import models
+from django.utils import timezone
+
+from aichat.db import Row
+from aichat.money import format_credits
+
+
+class Wallet(models.Model):
+    """An organization's credits: what is free to spend and what running requests hold."""
+
+    organization = models.OneToOneField(
+        "accounts.Organization", primary_key=True, on_delete=models.PROTECT, related_name="wallet", db_column="_id"
+    )
+    available = models.BigIntegerField(default=0, help_text="Microcredits free to spend.")
+    held = models.BigIntegerField(default=0, help_text="Microcredits held for requests that are running.")
+    sequence = models.BigIntegerField(default=0, help_text="Entries written so far.")
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(condition=models.Q(available__gte=0), name="available_not_negative"),
+            models.CheckConstraint(condition=models.Q(held__gte=0), name="held_not_negative"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.organization}: {format_credits(self.balance)} credits"
+
+    @property
+    def balance(self) -> int:
+        return self.available + self.held
+
+
+class HoldRef(NamedTuple):
+    """What closing a hold needs to know of it; none of it ever changes."""
+
+    id: UUID
+    wallet_id: UUID
+    amount: int
+    reference: str
+
+
+class Hold(Row):
+    """Credits set aside for one request: closed exactly once, by a settlement, a release or its expiry."""
+
+    class State(models.TextChoices):
+        OPEN = "OPEN"
+        SETTLED = "SETTLED"
+        RELEASED = "RELEASED"
+        EXPIRED = "EXPIRED"
+
+    wallet = models.ForeignKey(Wallet, on_delete=models.PROTECT, related_name="holds")
+    amount = models.BigIntegerField(help_text="Microcredits.")
+    state = models.CharField(max_length=16, choices=State.choices, default=State.OPEN)
+    reference = models.CharField(max_length=100)
+    request_id = models.CharField(max_length=64, blank=True, db_index=True)
+    expires_at = models.DateTimeField()
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    closed_at = models.DateTimeField(null=True, blank=True)
+    closed_by = models.UUIDField(null=True, editable=False, help_text="The batch of operations that closed it.")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["wallet", "reference"], name="one_hold_per_reference")]
+        indexes = [
+            models.Index(fields=["state", "expires_at"], name="holds_by_expiry"),
+            models.Index(fields=["wallet", "state"], name="holds_of_wallet"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{format_credits(self.amount)} credits {self.state.lower()}"
+
+    @property
+    def ref(self) -> HoldRef:
+        return HoldRef(self.pk, self.wallet_id, self.amount, self.reference)
+
+
+class AppendOnlyError(TypeError):
+    """Somebody tried to change or delete a ledger entry."""
+
+    def __init__(self) -> None:
+        super().__init__("Ledger entries are never changed or deleted: write a refund or an adjustment instead.")
+
+
+class LedgerEntryQuerySet(models.QuerySet["LedgerEntry"]):
+    def update(self, **kwargs: Any) -> NoReturn:
+        raise AppendOnlyError
+
+    def delete(self) -> NoReturn:
+        raise AppendOnlyError
+
+    def bulk_update(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise AppendOnlyError
+
+
+class LedgerEntry(Row):
+    """One movement of a wallet's balance.
+
+    The entries of a wallet form a chain: each carries a digest over itself and the one before.
+    """
+
+    class Kind(models.TextChoices):
+        STARTER = "STARTER"
+        GRANT = "GRANT"
+        ALLOWANCE = "ALLOWANCE"
+        CHARGE = "CHARGE"
+        REFUND = "REFUND"
+        ADJUSTMENT = "ADJUSTMENT"
+
+    wallet = models.ForeignKey(Wallet, on_delete=models.PROTECT, related_name="entries")
+    sequence = models.BigIntegerField()
+    kind = models.CharField(max_length=16, choices=Kind.choices)
+    amount = models.BigIntegerField(help_text="Microcredits; negative when credits were spent.")
+    balance_after = models.BigIntegerField(help_text="Microcredits available and held, after this entry.")
+    reference = models.CharField(max_length=100, help_text="Made by the server; unique per wallet and kind.")
+    request_id = models.CharField(max_length=64, blank=True, db_index=True)
+    actor = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
+    )
+    reason = models.CharField(max_length=200, blank=True)
+    created_at = models.DateTimeField(db_index=True)
+    digest = models.CharField(max_length=64)
+
+    objects: ClassVar[models.Manager["LedgerEntry"]] = LedgerEntryQuerySet.as_manager()
+
+    class Meta:
+        verbose_name_plural = "ledger entries"
+        constraints = [
+            models.UniqueConstraint(fields=["wallet", "kind", "reference"], name="one_entry_per_reference"),
+            models.UniqueConstraint(fields=["wallet", "sequence"], name="one_entry_per_sequence"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind.lower()} of {format_credits(self.amount)} credits"
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        if not self._state.adding:
+            raise AppendOnlyError
+        super().save(*args, **kwargs)
+
+    def delete(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise AppendOnlyError
+
+    def digest_after(self, previous: str) -> str:
+        """The digest this entry must carry when the one before it carries `previous`.
+
+        Over what money depends on and nothing personal, with the time in milliseconds: it survives a move between
+        databases and the erasure of names.
+        """
+        facts = f"{previous}|{self.sequence}|{self.kind}|{self.amount}|{self.reference}|{milliseconds(self.created_at)}"
+        return hashlib.sha256(facts.encode()).hexdigest()
+
+
+def milliseconds(moment: datetime) -> int:
+    """Since 1970, exactly (a float of seconds would not be)."""
+    return round(moment.timestamp() * 1000)

@@ -1,0 +1,25 @@
+from rest_framework import serializers
+
+from aichat.money import CreditsField
+from credits.models import LedgerEntry, Wallet
+
+
+class WalletSerializer(serializers.ModelSerializer[Wallet]):
+    """`balance` = `available` + `held`, all in credits."""
+
+    balance = CreditsField(read_only=True)
+    held = CreditsField(read_only=True)
+    available = CreditsField(read_only=True)
+
+    class Meta:
+        model = Wallet
+        fields = ["balance", "held", "available"]
+
+
+class LedgerEntrySerializer(serializers.ModelSerializer[LedgerEntry]):
+    amount = CreditsField(read_only=True, help_text="Credits; negative when spent.")
+    balance_after = CreditsField(read_only=True)
+
+    class Meta:
+        model = LedgerEntry
+        fields = ["id", "kind", "amount", "balance_after", "reference", "request_id", "reason", "created_at"]

@@ -1,0 +1,160 @@
+"""What every test may use: the cast, a real server in this process, and a fake upstream.
+
+Alice owns, Bob belongs to her team, Charlie is a stranger, and Ada is the administrator.
+"""
+
+import asyncio
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+from django.test import Client
+
+from accounts import services, throttling
+from accounts.models import Role, User
+from accounts.tenancy import personal_organization
+from aichat import db
+from aichat.catalog import snapshot
+from aichat.catalog.sync import sync_models
+from credits.models import Wallet
+from credits.services import wallet_of
+from credits.verify import problems
+
+PASSWORD = "correct horse battery staple"
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left_over() -> Iterator[None]:
+    snapshot.forget()
+    throttling.reset()
+    yield
+    snapshot.forget()
+
+
+# --- The cast ---------------------------------------------------------------------------------------------------------
+
+
+class Actor:
+    """A person with an API key; speaks to Django directly (`get`, `post` …)."""
+
+    def __init__(self, user: User) -> None:
+        self.user = user
+        self.organization = personal_organization(user)
+        _, self.key = services.create_api_key(user=user, organization=self.organization, name="test")
+        _, self.token = services.create_login_token(user)
+        self.headers = {"Authorization": f"Bearer {self.key}"}
+        self.client = Client(headers=self.headers)
+
+    def get(self, path: str, **extra: Any) -> Any:
+        return self.client.get(path, **extra)
+
+    def post(self, path: str, body: Any = None, **extra: Any) -> Any:
+        return self.client.post(path, body, content_type="application/json", **extra)
+
+    def patch(self, path: str, body: Any = None, **extra: Any) -> Any:
+        return self.client.patch(path, body, content_type="application/json", **extra)
+
+    def delete(self, path: str, **extra: Any) -> Any:
+        return self.client.delete(path, **extra)
+
+    @property
+    def wallet(self) -> Wallet:
+        return wallet_of(self.organization)
+
+    def set_credits(self, credits: int) -> None:
+        """Give the wallet exactly this balance, by the ledger's own verbs."""
+        from aichat.money import CREDIT
+        from credits.services import Credit, Kind, apply
+
+        change = credits * CREDIT - self.wallet.available
+        if change:
+            reference = f"test:{db.uuid7()}"
+            apply([Credit(wallet_id=self.organization.pk, amount=change, reference=reference, kind=Kind.ADJUSTMENT)])
+
+
+@pytest.fixture
+def actor(db: None) -> Callable[..., Actor]:
+    """Makes a further person: `actor("dora")`, `actor("root", Role.ADMIN)`."""
+
+    def make(name: str, role: Role = Role.USER) -> Actor:
+        return Actor(User.objects.create_user(f"{name}@example.com", PASSWORD, name=name.title(), role=role))
+
+    return make
+
+
+@pytest.fixture
+def alice(actor: Callable[..., Actor]) -> Actor:
+    return actor("alice")
+
+
+@pytest.fixture
+def bob(actor: Callable[..., Actor]) -> Actor:
+    return actor("bob")
+
+
+@pytest.fixture
+def charlie(actor: Callable[..., Actor]) -> Actor:
+    return actor("charlie")
+
+
+@pytest.fixture
+def ada(actor: Callable[..., Actor]) -> Actor:
+    return actor("ada", Role.ADMIN)
+
+
+@pytest.fixture
+def anonymous() -> Client:
+    return Client()
+
+
+@pytest.fixture
+def catalog(db: None) -> None:
+    """The models a fresh installation has: the demo."""
+    sync_models()
+
+
+# --- A real server ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def server_address() -> Iterator[str]:
+    """Our ASGI application under uvicorn in a thread of this process: HTTP as clients see it, settings as tests set them."""
+    from aichat.asgi import application
+
+    listener = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(application, lifespan="on", log_config=None, timeout_graceful_shutdown=5)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])), daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    server.should_exit = True
+    thread.join(timeout=10)
+    db.close()
+
+
+@pytest.fixture
+def server(transactional_db: None, server_address: str) -> Iterator[str]:
+    """The server's address; the ledger is proved after every test that used it."""
+    sync_models()
+    yield server_address
+    assert list(problems()) == []
+
+
+@pytest.fixture
+def http(server: str) -> Iterator[httpx.Client]:
+    """A client of the server, without credentials."""
+    with httpx.Client(base_url=server, timeout=30) as client:
+        yield client
+
+
+@pytest.fixture
+def openai_upstream(llmock: Any, settings: Any, transactional_db: None) -> Any:
+    """A fake OpenAI with scripted faults, in use as the only provider; answers the `llmock` controls."""
+    settings.OPENAI_API_KEY = "test-key"
+    settings.OPENAI_BASE_URL = llmock.base_url("openai")
+    sync_models()
+    return llmock

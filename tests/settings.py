@@ -1,0 +1,26 @@
+"""The product's settings, cut off from the machine: no `.env`, no keys, no providers, a database of its own."""
+
+import os
+import tempfile
+from pathlib import Path
+
+# Whatever keys the machine has are hidden, and the providers' addresses lead nowhere: no test can reach a paid one.
+for name in ("OPENAI_API_KEY", "GEMINI_API_KEY", "GOOGLE_API_KEY", "REDIS_URL", "HTTPS", "DEBUG", "LOG_FORMAT"):
+    os.environ[name] = ""
+DIRECTORY = Path(tempfile.mkdtemp(prefix="aichat-tests-"))
+os.environ["DATABASE_URL"] = os.environ.get("TEST_DATABASE_URL") or f"sqlite:///{DIRECTORY}/db.sqlite3"
+os.environ["SECRET_KEY"] = "only for tests, and long enough for every check of Django's"
+os.environ["OPENAI_BASE_URL"] = "http://127.0.0.1:9/v1"
+os.environ["GEMINI_BASE_URL"] = "http://127.0.0.1:9"
+
+from aichat.settings import *  # noqa: F403
+from aichat.settings import DATABASES
+
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # argon2 is slow on purpose
+if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
+    # A file, not memory: the server's threads must see what the test wrote. Nobody pulls the plug on a test.
+    DATABASES["default"]["TEST"] = {"NAME": DIRECTORY / f"{os.environ.get('PYTEST_XDIST_WORKER', 'main')}.sqlite3"}
+    DATABASES["default"]["OPTIONS"] = {
+        **DATABASES["default"]["OPTIONS"],  # type: ignore[dict-item]
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF;",
+    }
