@@ -117,7 +117,9 @@ def encode_error(error: ApiError) -> Iterable[bytes]:
 
 
 class ModelsView(APIView):
-    @extend_schema(summary="List models (OpenAI-compatible)", responses={200: OpenApiResponse(OBJECT)})
+    @extend_schema(
+        operation_id="models_list", summary="List models (OpenAI-compatible)", responses={200: OpenApiResponse(OBJECT)}
+    )
     def get(self, request: Request) -> Response:
         """The models the caller can use; `auto` is the default route."""
         models = routing.listed(snapshot.current())
