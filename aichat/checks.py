@@ -9,14 +9,15 @@ from django.core.checks import CheckMessage, Error, register
 @register("aichat")
 def holds_outlive_requests(**kwargs: Any) -> list[CheckMessage]:
     """A hold must not expire under a request that is still running."""
-    if settings.HOLD_TTL > settings.CHAT_TOTAL_TIMEOUT:
-        return []
+    totals = {name: getattr(settings, name) for name in ("CHAT_TOTAL_TIMEOUT", "IMAGE_TOTAL_TIMEOUT")}
     return [
         Error(
-            f"HOLD_TTL ({settings.HOLD_TTL:g} s) is not longer than CHAT_TOTAL_TIMEOUT ({settings.CHAT_TOTAL_TIMEOUT:g} s).",
+            f"HOLD_TTL ({settings.HOLD_TTL:g} s) is not longer than {name} ({total:g} s).",
             hint="Raise HOLD_TTL: credits held for a running request would be released under it.",
             id="aichat.E001",
         )
+        for name, total in totals.items()
+        if total >= settings.HOLD_TTL
     ]
 
 

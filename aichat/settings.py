@@ -43,6 +43,7 @@ INSTALLED_APPS = [
     "aichat.catalog",
     "aichat.usage",
     "aichat.chat",
+    "aichat.images",
     "admin_dashboard",
 ]
 
@@ -193,6 +194,17 @@ CHAT_ATTEMPT_TIMEOUT = env.seconds("CHAT_ATTEMPT_TIMEOUT", 120)
 CHAT_FIRST_TOKEN_TIMEOUT = env.seconds("CHAT_FIRST_TOKEN_TIMEOUT", 30)
 CHAT_IDLE_TIMEOUT = env.seconds("CHAT_IDLE_TIMEOUT", 30)
 CHAT_TOTAL_TIMEOUT = env.seconds("CHAT_TOTAL_TIMEOUT", 300)
+IMAGE_ATTEMPT_TIMEOUT = env.seconds("IMAGE_ATTEMPT_TIMEOUT", 120)
+IMAGE_TOTAL_TIMEOUT = env.seconds("IMAGE_TOTAL_TIMEOUT", 240)
+
+# --- Images -----------------------------------------------------------------------------------------------------------
+IMAGE_LEASE_SECONDS = env.seconds("IMAGE_LEASE_SECONDS", 30)  # how soon a dead worker's job is taken up by another
+IMAGE_ATTEMPTS = env.whole("IMAGE_ATTEMPTS", 3, minimum=1)
+IMAGE_BACKOFF_SECONDS = env.seconds("IMAGE_BACKOFF_SECONDS", 2)  # doubled with each attempt
+IMAGE_POLL_SECONDS = env.seconds("IMAGE_POLL_SECONDS", 1)
+IMAGE_WORKER_CONCURRENCY = env.whole("IMAGE_WORKER_CONCURRENCY", 2)  # in each serving process; 0: none
+IMAGE_RETENTION_DAYS = env.whole("IMAGE_RETENTION_DAYS", 0)  # 0: kept until deleted
+MEDIA_ROOT = Path(env.text("MEDIA_ROOT", str(DATA_DIR / "media")))
 
 # --- Credits ----------------------------------------------------------------------------------------------------------
 STARTER_CREDITS = env.decimal("STARTER_CREDITS", "100")
@@ -228,6 +240,9 @@ LOGGING = {
         "gunicorn.error": {"handlers": ["stderr"], "level": LOG_LEVEL, "propagate": False},
         "uvicorn.error": {"handlers": ["stderr"], "level": LOG_LEVEL, "propagate": False},
         "uvicorn.access": {"handlers": [], "propagate": False},
+        # The SDKs log every call, with its address.
+        "google_genai": {"level": "WARNING"},
+        "httpx2": {"level": "WARNING"},
     },
 }
 

@@ -4,6 +4,7 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
 from aichat import views
 from aichat.chat import completions
+from aichat.images.views import GenerationsView
 
 urlpatterns = [
     path("healthz", views.healthz),
@@ -13,6 +14,8 @@ urlpatterns = [
     path("api/v1/", include("accounts.urls")),
     path("api/v1/", include("credits.urls")),
     path("api/v1/", include("aichat.chat.urls")),
+    path("api/v1/", include("aichat.images.urls")),
+    path("v1/images/generations", GenerationsView.as_view()),
     path("v1/chat/completions", completions.CompletionsView.as_view()),
     path("v1/models", completions.ModelsView.as_view()),
     path("v1/models/<path:slug>", completions.ModelView.as_view()),

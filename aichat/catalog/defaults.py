@@ -4,31 +4,40 @@ Context windows and prices come from the price library; the longest outputs are 
 https://ai.google.dev/gemini-api/docs/models and https://platform.openai.com/docs/models
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-DEMO_CHAT = "demo"
-DEMO_PROVIDER = "demo"
-DEMO_CHAT_PRICE = 1_000_000  # microcredits a request
+DEMO = "demo"
+CHAT, IMAGE = "chat", "image"
 
 
 @dataclass(frozen=True, slots=True)
 class DefaultModel:
+    """`price`: columns of a fixed price, for models the price library can't know."""
+
     slug: str
     provider: str
     max_output_tokens: int
     context_window: int
+    kind: str = CHAT
     auto_position: int | None = None
+    price: dict[str, int] = field(default_factory=dict)
 
 
-CHAT_MODELS = [
+MODELS = [
+    DefaultModel("demo", DEMO, 4_096, 32_000, auto_position=90, price={"request_price": 1_000_000}),
+    DefaultModel("demo-image", DEMO, 1, 32_000, IMAGE, auto_position=90, price={"image_price": 5_000_000}),
     DefaultModel("gemini-3.8-flash", "gemini", 65_536, 1_000_000, auto_position=10),
     DefaultModel("gemini-3.5-flash-lite", "gemini", 65_536, 1_000_000),
     DefaultModel("gemini-3.1-pro-preview", "gemini", 65_536, 1_000_000),
     DefaultModel("gemini-4-argon", "gemini", 65_536, 1_048_576),
+    DefaultModel("gemini-3.1-flash-image-preview", "gemini", 32_768, 65_536, IMAGE, auto_position=10),
+    DefaultModel("gemini-3.1-flash-lite-image", "gemini", 32_768, 65_536, IMAGE),
     DefaultModel("gpt-6-luna", "openai", 128_000, 1_050_000, auto_position=20),
     DefaultModel("gpt-6.1-terra", "openai", 128_000, 1_050_000),
     DefaultModel("gpt-6.1-sol", "openai", 128_000, 1_050_000),
     DefaultModel("gpt-5.4-mini", "openai", 128_000, 400_000),
     DefaultModel("gpt-4.1-mini", "openai", 32_768, 1_000_000),
     DefaultModel("gpt-4o-mini", "openai", 16_384, 128_000),
+    DefaultModel("gpt-image-1-mini", "openai", 16_384, 32_000, IMAGE, auto_position=20),
+    DefaultModel("gpt-image-2", "openai", 16_384, 32_000, IMAGE),
 ]

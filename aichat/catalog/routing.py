@@ -20,7 +20,7 @@ def candidates(catalog: Catalog, slug: str, kind: AIModel.Kind = AIModel.Kind.CH
     Models without a price in force or without a key are left out. Raises `ModelNotFound` when none is left.
     """
     if slug == AUTO:
-        found = _default_route(catalog)
+        found = _default_route(catalog, kind)
     else:
         named = catalog.get(slug)
         found = [named, *(catalog[name] for name in named.fallbacks if name in catalog)] if named else []
@@ -30,9 +30,13 @@ def candidates(catalog: Catalog, slug: str, kind: AIModel.Kind = AIModel.Kind.CH
     return usable
 
 
-def _default_route(catalog: Catalog) -> list[ModelInfo]:
+def _default_route(catalog: Catalog, kind: AIModel.Kind) -> list[ModelInfo]:
     """Gemini, then OpenAI, as far as they have keys; the demo only while nothing else can answer."""
-    placed = sorted((model.auto_position, model.slug) for model in catalog.values() if model.auto_position is not None)
+    placed = sorted(
+        (model.auto_position, model.slug)
+        for model in catalog.values()
+        if model.auto_position is not None and model.kind == kind
+    )
     route = [catalog[slug] for _, slug in placed]
     real = [model for model in route if not model.provider.is_demo and model.provider.is_configured]
     return real or route

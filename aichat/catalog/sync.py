@@ -17,7 +17,7 @@ from genai_prices.data_snapshot import get_snapshot
 
 from aichat import db
 from aichat.catalog import snapshot
-from aichat.catalog.defaults import CHAT_MODELS, DEMO_CHAT, DEMO_CHAT_PRICE, DEMO_PROVIDER
+from aichat.catalog.defaults import IMAGE, MODELS, DefaultModel
 from aichat.catalog.models import AIModel, Price, Provider
 
 LIBRARY_NAMES = {"gemini": "google", "openai": "openai"}
@@ -42,34 +42,29 @@ def sync_models() -> list[str]:
 
 
 def _sync() -> list[str]:
-    new = []
-    demo, _ = Provider.objects.get_or_create(slug=DEMO_PROVIDER, defaults={"kind": "demo"})
-    model, created = AIModel.objects.get_or_create(
-        slug=DEMO_CHAT,
-        defaults={"provider": demo, "auto_position": 90, "context_window": 32_000, "max_output_tokens": 4096},
-    )
-    if created:
-        Price.objects.create(model=model, effective_at=ALWAYS, request_price=DEMO_CHAT_PRICE, source=Price.LIBRARY)
-        new.append(model.slug)
-    keys = {"gemini": settings.GEMINI_API_KEY, "openai": settings.OPENAI_API_KEY}
-    for default in CHAT_MODELS:
-        if not keys[default.provider]:
-            continue
-        provider, _ = Provider.objects.get_or_create(slug=default.provider, defaults={"kind": default.provider})
-        model, created = AIModel.objects.get_or_create(
-            slug=default.slug,
-            defaults={
-                "provider": provider,
-                "max_output_tokens": default.max_output_tokens,
-                "context_window": default.context_window,
-                "auto_position": default.auto_position,
-            },
-        )
-        if created:
-            new.append(model.slug)
+    in_use = {"demo": True, "gemini": bool(settings.GEMINI_API_KEY), "openai": bool(settings.OPENAI_API_KEY)}
+    new = [default.slug for default in MODELS if in_use[default.provider] and _add(default)]
     for model in AIModel.objects.select_related("provider").filter(provider__kind__in=LIBRARY_NAMES):
         update_prices(model)
     return new
+
+
+def _add(default: DefaultModel) -> bool:
+    """Whether the model was not there yet."""
+    provider, _ = Provider.objects.get_or_create(slug=default.provider, defaults={"kind": default.provider})
+    model, created = AIModel.objects.get_or_create(
+        slug=default.slug,
+        defaults={
+            "provider": provider,
+            "kind": default.kind,
+            "max_output_tokens": default.max_output_tokens,
+            "context_window": default.context_window,
+            "auto_position": default.auto_position,
+        },
+    )
+    if created and default.price:
+        Price.objects.create(model=model, effective_at=ALWAYS, source=Price.LIBRARY, **default.price)
+    return created
 
 
 def update_prices(model: AIModel) -> None:
@@ -78,7 +73,7 @@ def update_prices(model: AIModel) -> None:
     if latest and latest.source != Price.LIBRARY:
         return
     name = LIBRARY_NAMES.get(model.provider.kind, "")
-    for price in library_prices(name, model.upstream_name or model.slug):
+    for price in library_prices(name, model.upstream_name or model.slug, model.kind):
         in_force = model.prices.filter(effective_at__lte=price.effective_at).order_by("-effective_at").first()
         if price.effective_at == ALWAYS:
             in_force = model.prices.filter(effective_at__lte=timezone.now()).order_by("-effective_at").first()
@@ -90,7 +85,7 @@ def update_prices(model: AIModel) -> None:
         )
 
 
-def library_prices(provider: str, model_name: str) -> Iterator[LibraryPrice]:
+def library_prices(provider: str, model_name: str, kind: str) -> Iterator[LibraryPrice]:
     """What the library knows of a model: the price in force, then those announced. Nothing when it has no price."""
     try:
         _, found = get_snapshot().find_provider_model(model_name, None, provider, None)
@@ -110,13 +105,17 @@ def library_prices(provider: str, model_name: str) -> Iterator[LibraryPrice]:
                 announced.append((datetime(start.year, start.month, start.day, tzinfo=UTC), conditional.prices))
     for effective_at, prices in [(ALWAYS, in_force), *announced]:
         if prices is not None and prices.input_mtok is not None and prices.output_mtok is not None:
-            yield LibraryPrice(effective_at, price_fields(prices))
+            yield LibraryPrice(effective_at, price_fields(prices, kind))
 
 
-def price_fields(prices: library.ModelPrice) -> dict[str, Any]:
-    """The columns of a `Price`, the user's price being the cost × CREDITS_PER_USD × MARKUP."""
+def price_fields(prices: library.ModelPrice, kind: str) -> dict[str, Any]:
+    """The columns of a `Price`, the user's price being the cost × CREDITS_PER_USD × MARKUP.
+
+    What an image model writes are image tokens, many times dearer than its words.
+    """
+    output = prices.output_image_mtok if kind == IMAGE and prices.output_image_mtok else prices.output_mtok
     cached = prices.cache_read_mtok if prices.cache_read_mtok is not None else prices.input_mtok
-    columns = {"input": prices.input_mtok, "cached_input": cached, "output": prices.output_mtok}
+    columns = {"input": prices.input_mtok, "cached_input": cached, "output": output}
     costs = {name: _microdollars(_base(value)) for name, value in columns.items()}
     starts = sorted({tier.start for value in columns.values() for tier in getattr(value, "tiers", [])})
     tiers = []

@@ -1,0 +1,127 @@
+"""THE way pictures are made: one candidate after another under one deadline. The job around it keeps the money."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from time import monotonic
+from typing import Generic, TypeVar
+
+from django.conf import settings
+
+from aichat.catalog.snapshot import ModelInfo
+from aichat.errors import InvalidRequest
+from aichat.generation import tokens
+from aichat.providers.base import Usage
+from aichat.providers.errors import Outcome, ProviderError
+from aichat.providers.images import ImageRequest
+from aichat.providers.registry import image_adapter
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class ImageAttempt:
+    """One candidate's turn: how it ended, and what it used."""
+
+    model: ModelInfo
+    number: int
+    status: str = ""
+    usage: Usage = field(default_factory=Usage)
+    seconds: float = 0.0
+
+
+def able(candidates: Sequence[ModelInfo], size: str) -> list[ModelInfo]:
+    """The candidates that can draw `size`. Raises `InvalidRequest` when the first choice can't."""
+    sizes = image_adapter(candidates[0].provider.kind).sizes
+    if size not in sizes:
+        raise InvalidRequest(f"{candidates[0].slug} draws {', '.join(sizes)}.", param="size")
+    return [model for model in candidates if size in image_adapter(model.provider.kind).sizes]
+
+
+def most_it_can_cost(candidates: Sequence[ModelInfo], prompt: str, n: int) -> int:
+    """Microcredits to hold for `n` pictures by the dearest candidate."""
+    most_input = tokens.upper_bound([{"content": prompt}], {}) * n
+    return max(
+        model.rates.charge(
+            Usage(
+                input_tokens=most_input,
+                output_tokens=n * image_adapter(model.provider.kind).tokens_per_image,
+                images=n,
+            )
+        )
+        for model in candidates
+        if model.rates
+    )
+
+
+@dataclass(slots=True)
+class Drawing(Generic[T]):
+    """What the candidates came to: the checked images of the last one, or the error it ended with."""
+
+    attempts: list[ImageAttempt] = field(default_factory=list)
+    images: list[T] = field(default_factory=list)
+    error: ProviderError | None = None
+
+    @property
+    def served(self) -> ImageAttempt:
+        return self.attempts[-1]
+
+    @property
+    def charge(self) -> int:
+        """Microcredits for what was delivered."""
+        rates = self.served.model.rates
+        return rates.charge(self.served.usage) if self.images and rates else 0
+
+
+async def draw(
+    candidates: Sequence[ModelInfo], *, prompt: str, size: str, n: int, request_id: str, check: Callable[[bytes], T]
+) -> Drawing[T]:
+    """Ask one candidate after another. `check` decodes an image in a thread and raises `ProviderError` for a bad one."""
+    drawing: Drawing[T] = Drawing()
+    deadline = monotonic() + settings.IMAGE_TOTAL_TIMEOUT
+    for number, model in enumerate(candidates, start=1):
+        attempt = ImageAttempt(model, number)
+        drawing.attempts.append(attempt)
+        started = monotonic()
+        request = ImageRequest(
+            model=model.upstream_name,
+            prompt=prompt,
+            size=size,
+            n=n,
+            timeout=min(settings.IMAGE_ATTEMPT_TIMEOUT, deadline - started),
+            request_id=request_id,
+        )
+        try:
+            drawing.images = await _attempt(attempt, request, check)
+            attempt.status, drawing.error = Outcome.OK, None
+            return drawing
+        except ProviderError as error:
+            attempt.status, drawing.error = error.outcome, error
+            logger.warning("%s failed: %s", model.provider.slug, error.outcome, extra={"model": model.slug})
+            if not error.outcome.is_retryable or monotonic() >= deadline:
+                return drawing
+        finally:
+            attempt.seconds = monotonic() - started
+    return drawing
+
+
+async def _attempt(attempt: ImageAttempt, request: ImageRequest, check: Callable[[bytes], T]) -> list[T]:
+    provider = attempt.model.provider
+    try:
+        async with asyncio.timeout(request.timeout):
+            answer = await image_adapter(provider.kind).images(request, provider.endpoint)
+    except TimeoutError:
+        raise ProviderError(Outcome.TIMEOUT_ATTEMPT) from None
+    attempt.usage = answer.usage
+    good, problem = [], None
+    for raw in answer.images[: request.n]:
+        try:
+            good.append(await asyncio.to_thread(check, raw))
+        except ProviderError as error:
+            problem = error
+    if not good:
+        raise problem or ProviderError(Outcome.EMPTY)
+    attempt.usage = replace(attempt.usage, images=len(good))
+    return good

@@ -1,0 +1,37 @@
+"""The bodies of the image endpoints."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+LONGEST_PROMPT = 4000  # characters; what the strictest of the providers takes
+MOST_IMAGES = 4
+
+Prompt = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_PROMPT, pattern=r"\S")]
+
+
+class ImageBody(BaseModel):
+    """`POST /api/v1/images`"""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    prompt: Prompt
+    model: str = Field("auto", min_length=1, max_length=100)
+    size: str = Field("1024x1024", pattern=r"^\d{3,4}x\d{3,4}$")
+    n: int = Field(1, ge=1, le=MOST_IMAGES)
+    background: bool = False
+
+
+class OpenAIImageBody(BaseModel):
+    """`POST /v1/images/generations`: https://platform.openai.com/docs/api-reference/images/create"""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+    prompt: Prompt
+    model: str = Field("auto", min_length=1, max_length=100)
+    size: str | None = Field(None, pattern=r"^(auto|\d{3,4}x\d{3,4})$")
+    n: int | None = Field(None, ge=1, le=MOST_IMAGES)
+    response_format: Literal["b64_json", "url"] | None = None
+    stream: Literal[False] | None = Field(None, description="Not supported.")
+    output_format: Literal["png"] | None = Field(None, description="Images keep the format their model makes.")
+    background: Literal["auto", "opaque"] | None = None

@@ -1,0 +1,98 @@
+"""Image jobs and their pictures. The row is the job: what it says is true, whatever process or broker died."""
+
+from django.conf import settings
+from django.core.files.storage import default_storage
+from django.db import models
+from django.utils import timezone
+
+from aichat.db import Row
+from credits.models import HoldRef
+
+
+class ImageJobQuerySet(models.QuerySet["ImageJob"]):
+    def due(self) -> "ImageJobQuerySet":
+        """Jobs a worker may take: waiting for their time, or left behind by a worker that died."""
+        now = timezone.now()
+        return self.filter(status__in=[ImageJob.Status.QUEUED, ImageJob.Status.RUNNING], run_after__lte=now)
+
+
+class ImageJob(Row):
+    """One request for pictures, made at once or in the background.
+
+    A running job has a `claim` (whoever wrote it owns the job) and `run_after` is then the end of its lease: a worker
+    that dies stops renewing it, and the job is due again.
+    """
+
+    class Status(models.TextChoices):
+        QUEUED = "queued"
+        RUNNING = "running"
+        SUCCEEDED = "succeeded"
+        FAILED = "failed"
+        CANCELLED = "cancelled"
+
+    organization = models.ForeignKey("accounts.Organization", on_delete=models.PROTECT, related_name="image_jobs")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="image_jobs")
+    api_key_id = models.UUIDField(null=True, blank=True, editable=False)
+    request_id = models.CharField(max_length=64, blank=True, db_index=True)
+
+    prompt = models.TextField()
+    requested_model = models.CharField(max_length=100)
+    size = models.CharField(max_length=20)
+    n = models.PositiveSmallIntegerField(default=1)
+    background = models.BooleanField(default=False)
+
+    status = models.CharField(max_length=16, choices=Status.choices, default=Status.QUEUED)
+    model = models.CharField(max_length=100, blank=True, help_text="The one that served.")
+    provider = models.CharField(max_length=50, blank=True)
+    error_code = models.CharField(max_length=50, blank=True)
+    error_message = models.CharField(max_length=500, blank=True)
+    charged = models.BigIntegerField(default=0, help_text="Microcredits.")
+
+    hold_id = models.UUIDField(editable=False)
+    hold_amount = models.BigIntegerField(editable=False, help_text="Microcredits.")
+    hold_reference = models.CharField(max_length=100, editable=False)
+
+    attempts = models.PositiveSmallIntegerField(default=0)
+    claim = models.UUIDField(null=True, blank=True, editable=False)
+    run_after = models.DateTimeField(default=timezone.now)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    objects = ImageJobQuerySet.as_manager()
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["status", "run_after"], name="image_jobs_by_time"),
+            models.Index(fields=["organization", "user", "-id"], name="image_jobs_of_user"),
+            models.Index(fields=["status", "finished_at"], name="image_jobs_by_age"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.prompt[:60]} ({self.status})"
+
+    @property
+    def hold(self) -> HoldRef:
+        return HoldRef(self.hold_id, self.organization_id, self.hold_amount, self.hold_reference)
+
+    @property
+    def is_over(self) -> bool:
+        return self.status in {self.Status.SUCCEEDED, self.Status.FAILED, self.Status.CANCELLED}
+
+
+class Picture(Row):
+    """One image of a job: a file and its thumbnail in the configured storage."""
+
+    job = models.ForeignKey(ImageJob, on_delete=models.CASCADE, related_name="pictures")
+    file = models.CharField(max_length=200)
+    thumbnail = models.CharField(max_length=200)
+    content_type = models.CharField(max_length=50)
+    width = models.PositiveIntegerField()
+    height = models.PositiveIntegerField()
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    def __str__(self) -> str:
+        return f"{self.width} × {self.height}"
+
+    def delete_files(self) -> None:
+        for name in (self.file, self.thumbnail):
+            default_storage.delete(name)

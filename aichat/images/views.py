@@ -1,0 +1,210 @@
+"""Pictures: made at once or in the background, listed, shown, deleted."""
+
+import asyncio
+import base64
+from collections.abc import AsyncGenerator
+from time import monotonic
+from typing import Any
+from uuid import UUID
+
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from drf_spectacular.utils import OpenApiResponse, extend_schema
+from rest_framework import status
+from rest_framework.generics import GenericAPIView
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from accounts.authentication import Caller, calling
+from accounts.permissions import Public
+from accounts.tenancy import as_id, owned
+from aichat import db, lifecycle, rest
+from aichat.catalog import routing
+from aichat.catalog.models import AIModel
+from aichat.errors import ApiError, NotFound
+from aichat.generation.chat import catalog
+from aichat.generation.http import AsyncView, parse
+from aichat.generation.images import able, most_it_can_cost
+from aichat.images import services
+from aichat.images.bodies import ImageBody, OpenAIImageBody
+from aichat.images.files import read, unsign
+from aichat.images.models import ImageJob, Picture
+from aichat.images.serializers import ImageJobSerializer, picture_url
+from aichat.images.worker import run_job
+from aichat.money import format_credits
+
+STATUS_OF = {"content_blocked": 400, "invalid_request": 400, "provider_error": 502, "provider_timeout": 504}
+POLL_SECONDS = 1.0
+LONGEST_WATCH_SECONDS = 600.0
+
+
+async def begin(caller: Caller, *, prompt: str, model: str, size: str, n: int, background: bool) -> ImageJob:
+    """Check, hold and write the job. Raises `ModelNotFound`, `InvalidRequest`, `InsufficientCreditsError`."""
+    candidates = able(routing.candidates(await catalog(), model, AIModel.Kind.IMAGE), size)
+    return await lifecycle.finish(
+        db.run(
+            services.enqueue,
+            caller,
+            prompt=prompt,
+            model=model,
+            size=size,
+            n=n,
+            background=background,
+            amount=most_it_can_cost(candidates, prompt, n),
+        )
+    )
+
+
+async def run_now(job: ImageJob) -> ImageJob:
+    """Run the job to its end, also when the client leaves. Raises the error it ended with."""
+    await lifecycle.finish(run_job(job))
+    await db.run(job.refresh_from_db)
+    if job.error_code:
+        raise ApiError(job.error_message, code=job.error_code, status=STATUS_OF.get(job.error_code, 503))
+    return job
+
+
+def charged_headers(job: ImageJob) -> dict[str, str]:
+    return {"X-Provider": job.provider, "X-Model": job.model, "X-Credits-Charged": format_credits(job.charged)}
+
+
+def describe(request: HttpRequest, job: ImageJob) -> dict[str, Any]:
+    return dict(ImageJobSerializer(job, context={"request": request}).data)
+
+
+class ImagePages(rest.CursorPages):
+    ordering = "-id"
+
+
+class ImagesView(AsyncView):
+    serializer_class = ImageJobSerializer
+
+    @extend_schema(
+        summary="Make pictures",
+        request=ImageBody,
+        responses={201: ImageJobSerializer, 202: ImageJobSerializer},
+    )
+    async def post(self, request: HttpRequest, caller: Caller) -> HttpResponseBase:
+        """201 with the finished job, or with `background: true` 202 at once and the job's address in `Location`."""
+        body = parse(ImageBody, request)
+        job = await begin(caller, **body.model_dump())
+        code = status.HTTP_202_ACCEPTED if body.background else status.HTTP_201_CREATED
+        if not body.background:
+            job = await run_now(job)
+        response = rest.json_response(await db.run(describe, request, job), code)
+        response["Location"] = f"/api/v1/images/{job.pk}"
+        for name, value in charged_headers(job).items() if job.is_over else ():
+            response[name] = value
+        return response
+
+    @extend_schema(summary="My pictures", responses=ImageJobSerializer(many=True))
+    async def get(self, request: HttpRequest, caller: Caller) -> HttpResponseBase:
+        """The caller's jobs, newest first."""
+        return rest.json_response(await db.run(self.page, request, caller))
+
+    def page(self, request: HttpRequest, caller: Caller) -> dict[str, Any]:
+        pages, drf_request = ImagePages(), self.initialize_request(request)
+        rows: list[ImageJob] | None = pages.paginate_queryset(
+            jobs_of(caller).prefetch_related("pictures"), drf_request, self
+        )
+        data = ImageJobSerializer(rows, many=True, context={"request": request}).data
+        return dict(pages.get_paginated_response(data).data)
+
+
+def jobs_of(caller: Caller) -> QuerySet[ImageJob]:
+    return ImageJob.objects.filter(organization=caller.organization, user=caller.user)
+
+
+class ImageView(GenericAPIView[ImageJob]):
+    serializer_class = ImageJobSerializer
+
+    def get_object(self) -> ImageJob:
+        caller = calling(self.request)
+        return owned(jobs_of(caller), caller.organization, self.kwargs["job_id"])
+
+    @extend_schema(summary="One job")
+    def get(self, request: Request, job_id: UUID) -> Response:
+        """Its status, and its pictures once it has succeeded."""
+        return Response(self.get_serializer(self.get_object()).data)
+
+    @extend_schema(summary="Cancel or delete a job", responses={204: None})
+    def delete(self, request: Request, job_id: UUID) -> Response:
+        """A queued job is cancelled and its credits are free again; a finished one is deleted with its files."""
+        services.delete(self.get_object())
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+
+class ImageEventsView(AsyncView):
+    @extend_schema(
+        summary="Watch a job",
+        responses={
+            (200, "text/event-stream"): OpenApiResponse({"type": "string"}, "`event: status` until it is over.")
+        },
+    )
+    async def get(self, request: HttpRequest, caller: Caller, job_id: UUID) -> HttpResponseBase:
+        """The job at every change, as server-sent events; the last one has its final status."""
+        job = await db.run(owned, jobs_of(caller), caller.organization, job_id)
+        return rest.EventStream(self.watch(request, job))
+
+    async def watch(self, request: HttpRequest, job: ImageJob) -> AsyncGenerator[bytes, None]:
+        last, until = None, monotonic() + LONGEST_WATCH_SECONDS
+        while monotonic() < until:
+            seen = await db.run(describe, request, job)
+            state = (seen["status"], seen["position"])
+            yield rest.server_sent_event(seen, "status") if state != last else rest.KEEP_ALIVE
+            if job.is_over:
+                return
+            last = state
+            await asyncio.sleep(POLL_SECONDS)
+            await db.run(job.refresh_from_db)
+
+
+class PictureFileView(APIView):
+    authentication_classes = ()
+    permission_classes = [Public]
+
+    @extend_schema(
+        summary="A picture's file",
+        responses={(200, "image/png"): OpenApiResponse({"type": "string", "format": "binary"})},
+    )
+    def get(self, request: Request, signed: str) -> HttpResponseBase:
+        """For whoever has the signed URL, for an hour."""
+        found = unsign(signed)
+        picture = Picture.objects.filter(pk=as_id(found[0])).first() if found else None
+        if found is None or picture is None:
+            raise NotFound()
+        is_thumbnail = found[1] == "thumbnail"
+        try:
+            content = read(picture, thumbnail=is_thumbnail)
+        except FileNotFoundError:
+            raise NotFound() from None
+        response = HttpResponse(content, content_type="image/png" if is_thumbnail else picture.content_type)
+        response["Cache-Control"] = "private, max-age=3600"
+        return response
+
+
+class GenerationsView(AsyncView):
+    @extend_schema(
+        summary="Images (OpenAI-compatible)",
+        request=OpenAIImageBody,
+        responses={200: OpenApiResponse({"type": "object", "additionalProperties": True}, "An `ImagesResponse`.")},
+    )
+    async def post(self, request: HttpRequest, caller: Caller) -> HttpResponseBase:
+        """For any OpenAI client, with `/v1` as its base URL."""
+        body = parse(OpenAIImageBody, request)
+        size = body.size if body.size and body.size != "auto" else "1024x1024"
+        job = await begin(caller, prompt=body.prompt, model=body.model, size=size, n=body.n or 1, background=False)
+        job = await run_now(job)
+        data = await db.run(self.data, request, job, body.response_format == "url")
+        response = rest.json_response({"created": int(job.created_at.timestamp()), "data": data})
+        for name, value in charged_headers(job).items():
+            response[name] = value
+        return response
+
+    def data(self, request: HttpRequest, job: ImageJob, as_url: bool) -> list[dict[str, str]]:
+        pictures = list(job.pictures.order_by("id"))
+        if as_url:
+            return [{"url": picture_url(request, picture)} for picture in pictures]
+        return [{"b64_json": base64.b64encode(read(picture)).decode()} for picture in pictures]

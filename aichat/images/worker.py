@@ -1,0 +1,109 @@
+"""Runs image jobs: those of a request, and those of the queue, inside a serving process or as `run_image_worker`."""
+
+import asyncio
+import logging
+from contextlib import suppress
+
+from django.conf import settings
+
+from aichat import db, lifecycle, tracing
+from aichat.catalog import routing
+from aichat.catalog.models import AIModel
+from aichat.errors import ApiError
+from aichat.generation.chat import catalog
+from aichat.generation.images import able, draw
+from aichat.images import services
+from aichat.images.files import verify
+from aichat.images.models import ImageJob
+
+logger = logging.getLogger(__name__)
+
+
+async def run_job(job: ImageJob) -> None:
+    """Run a claimed job to its end, renewing its lease meanwhile. Errors end the job, never the worker."""
+    tracing.begin(job.request_id)
+    tracing.bind(user=job.user_id, organization=job.organization_id)
+    running = asyncio.ensure_future(_run(job))
+    while not (await asyncio.wait({running}, timeout=settings.IMAGE_LEASE_SECONDS / 3))[0]:
+        if not await db.run(services.heartbeat, job):
+            running.cancel()  # the lease ran out, somebody else has the job
+            with suppress(asyncio.CancelledError):
+                await running
+            return
+    await running
+
+
+async def _run(job: ImageJob) -> None:
+    try:
+        candidates = able(routing.candidates(await catalog(), job.requested_model, AIModel.Kind.IMAGE), job.size)
+        drawing = await draw(
+            candidates, prompt=job.prompt, size=job.size, n=job.n, request_id=job.request_id, check=verify
+        )
+        await lifecycle.finish(db.run(services.finish, job, drawing))
+    except ApiError as error:
+        await db.run(services.fail, job, error)
+    except Exception:
+        logger.exception("image job failed")
+        await db.run(services.fail, job, ApiError())
+
+
+class Worker:
+    """Takes jobs from the queue, `concurrency` at a time."""
+
+    def __init__(self, concurrency: int) -> None:
+        self.concurrency = concurrency
+        self.running: set[asyncio.Task[None]] = set()
+        self.stopping = asyncio.Event()
+
+    async def run(self) -> None:
+        """Until `stop`: then no new job is taken, and those that run are finished."""
+        while not self.stopping.is_set():
+            try:
+                await db.run(services.keep_holds_of_queue)
+                free = self.concurrency - len(self.running)
+                for job in await db.run(services.claim_due, free) if free else []:
+                    self.start(job)
+            except Exception:
+                logger.exception("the queue of image jobs can't be read")
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.stopping.wait(), settings.IMAGE_POLL_SECONDS)
+        if self.running:
+            logger.info("finishing %d image jobs", len(self.running))
+            await asyncio.gather(*self.running, return_exceptions=True)
+
+    def start(self, job: ImageJob) -> None:
+        task = asyncio.get_running_loop().create_task(self.watched(job))
+        self.running.add(task)
+        task.add_done_callback(self.running.discard)
+
+    async def watched(self, job: ImageJob) -> None:
+        try:
+            await run_job(job)
+            logger.info("image job ended", extra={"job": str(job.pk), "attempt": job.attempts})
+        except Exception:
+            logger.exception("image job left to its lease", extra={"job": str(job.pk)})
+
+    def stop(self) -> None:
+        self.stopping.set()
+
+
+_embedded: tuple[Worker, asyncio.Task[None]] | None = None
+
+
+@lifecycle.on_startup
+async def start_embedded() -> None:
+    """A serving process works on the queue too, so that background images need nothing else."""
+    global _embedded
+    if settings.IMAGE_WORKER_CONCURRENCY:
+        worker = Worker(settings.IMAGE_WORKER_CONCURRENCY)
+        _embedded = worker, asyncio.get_running_loop().create_task(worker.run())
+
+
+@lifecycle.on_shutdown
+async def stop_embedded() -> None:
+    global _embedded
+    if _embedded:
+        worker, task = _embedded
+        _embedded = None
+        worker.stop()
+        await task
