@@ -6,6 +6,12 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --require-hashes
 export PORT
 
+# The whole suite runs on SQLite, what depends on the database on the others too: real servers, started by the tests.
+ENGINE ?= sqlite postgres
+ON_EACH_ENGINE = $(wildcard tests/accounts tests/admin_dashboard tests/chat tests/credits tests/databases tests/images \
+	tests/permissions tests/usage)
+PYTEST = $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
+
 .PHONY: run test lint format types lock clean help
 
 help: ## this list
@@ -15,8 +21,9 @@ run: $(VENV)/.runtime ## install, set up, and serve on http://127.0.0.1:$PORT
 	@$(BIN)/python manage.py quickstart --address http://127.0.0.1:$(PORT)
 	@exec $(BIN)/gunicorn aichat.asgi:application
 
-test: $(VENV)/.development ## every test
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup $(ARGS)
+test: $(VENV)/.development ## every test; ENGINE=postgres for one database, ARGS=tests/chat for some
+	@$(foreach engine,$(ENGINE),echo "--- $(engine)" && TEST_DATABASE_URL=$(engine) $(PYTEST) \
+		$(or $(ARGS),$(if $(filter-out sqlite,$(engine)),$(ON_EACH_ENGINE))) &&) true
 
 lint: $(VENV)/.development types ## style, types, templates, migrations, deployment settings
 	@$(BIN)/ruff check .

@@ -1,14 +1,26 @@
 """The product's settings, cut off from the machine: no `.env`, no keys, no providers, a database of its own."""
 
+import atexit
 import os
+import shutil
 import tempfile
 from pathlib import Path
+
+from tests import engines
 
 # Whatever keys the machine has are hidden, and the providers' addresses lead nowhere: no test can reach a paid one.
 for name in ("OPENAI_API_KEY", "GEMINI_API_KEY", "GOOGLE_API_KEY", "REDIS_URL", "HTTPS", "DEBUG", "LOG_FORMAT"):
     os.environ[name] = ""
 DIRECTORY = Path(tempfile.mkdtemp(prefix="aichat-tests-"))
-os.environ["DATABASE_URL"] = os.environ.get("TEST_DATABASE_URL") or f"sqlite:///{DIRECTORY}/db.sqlite3"
+atexit.register(shutil.rmtree, DIRECTORY, ignore_errors=True)
+engine = os.environ.get("TEST_DATABASE_URL") or "sqlite"
+if engine in engines.DATABASES:
+    database_server = engines.DATABASES[engine]()
+    atexit.register(database_server.close)
+    os.environ["TEST_DATABASE_URL"] = database_server.url  # inherited by the workers, which share the server
+os.environ["DATABASE_URL"] = (
+    f"sqlite:///{DIRECTORY}/db.sqlite3" if engine == "sqlite" else os.environ["TEST_DATABASE_URL"]
+)
 os.environ["SECRET_KEY"] = "only for tests, and long enough for every check of Django's"
 os.environ["OPENAI_BASE_URL"] = "http://127.0.0.1:9/v1"
 os.environ["GEMINI_BASE_URL"] = "http://127.0.0.1:9"
