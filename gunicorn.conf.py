@@ -18,7 +18,7 @@ except ImproperlyConfigured as error:
 host, port = os.environ.get("HOST") or "127.0.0.1", os.environ.get("PORT") or "8000"
 bind = f"{host}:{port}"
 worker_class = "uvicorn_worker.UvicornWorker"
-workers = int(os.environ.get("WEB_CONCURRENCY") or 2)
+workers = settings.WEB_CONCURRENCY or 2
 preload_app = True  # one import for all workers
 control_socket_disable = True
 backlog = 2048

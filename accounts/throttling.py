@@ -1,4 +1,7 @@
-"""Rate limits by the `limits` library, whose windows are exact under concurrency (DRF's own throttle is not)."""
+"""Rate limits by the `limits` library, whose windows are exact under concurrency (DRF's own throttle is not).
+
+Counted in Redis for all processes together; without it, or while it fails, by each process for itself.
+"""
 
 import functools
 import time
@@ -6,19 +9,22 @@ import time
 from django.conf import settings
 from django.http import HttpRequest
 from limits import RateLimitItem, parse
-from limits.storage import MemoryStorage, Storage
+from limits.storage import MemoryStorage, RedisStorage
 from limits.strategies import MovingWindowRateLimiter
 from rest_framework.request import Request
 
+from aichat import cache
 from aichat.errors import RateLimited
 
 PERIODS = {"sec": "second", "min": "minute", "hour": "hour", "day": "day"}
 
 
+_own = MovingWindowRateLimiter(MemoryStorage())
+
+
 @functools.cache
-def _limiter() -> MovingWindowRateLimiter:
-    storage: Storage = MemoryStorage()
-    return MovingWindowRateLimiter(storage)
+def _shared(redis_url: str) -> MovingWindowRateLimiter:
+    return MovingWindowRateLimiter(RedisStorage(redis_url, connection_pool=cache.pool()))
 
 
 @functools.cache
@@ -30,8 +36,19 @@ def _item(rate: str) -> RateLimitItem:
 def hit(rate: str, *identifiers: str) -> None:
     """Count one attempt of `identifiers` against `rate` ("10/min"); raises `RateLimited` with the time to wait."""
     item = _item(rate)
-    if not _limiter().hit(item, *identifiers):
-        window = _limiter().get_window_stats(item, *identifiers)
+    if settings.REDIS_URL:
+        try:
+            with cache.guarded():
+                _count(_shared(settings.REDIS_URL), item, identifiers)
+            return
+        except cache.CacheUnavailable:
+            pass
+    _count(_own, item, identifiers)
+
+
+def _count(limiter: MovingWindowRateLimiter, item: RateLimitItem, identifiers: tuple[str, ...]) -> None:
+    if not limiter.hit(item, *identifiers):
+        window = limiter.get_window_stats(item, *identifiers)
         raise RateLimited(retry_after=window.reset_time - time.time())
 
 
@@ -42,5 +59,5 @@ def hit_sign_in(request: Request | HttpRequest, action: str, email: str) -> None
 
 
 def reset() -> None:
-    """Forget all counts (for tests)."""
-    _limiter().storage.reset()
+    """Forget this process's counts (for tests)."""
+    _own.storage.reset()

@@ -1,5 +1,6 @@
 """The ASGI application: Django's handler, a bounded request body, and what starts and stops with the process."""
 
+import logging
 import os
 import sys
 from collections.abc import Awaitable, Callable, Mapping
@@ -16,6 +17,7 @@ django.setup(set_prefix=False)
 
 from aichat import lifecycle
 
+logger = logging.getLogger(__name__)
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]
@@ -61,10 +63,13 @@ class Application(ASGIHandler):
 
 
 def stop_on_errors() -> None:
-    """A wrong setting stops the start with its mend, instead of failing requests later."""
-    problems = [problem for problem in checks.run_checks(tags=["aichat"]) if problem.is_serious()]
-    if problems:
-        sys.exit("\n".join(f"Configuration error: {problem.msg} {problem.hint or ''}" for problem in problems))
+    """A wrong setting stops the start with its mend, instead of failing requests later; a doubtful one is logged."""
+    problems = checks.run_checks(tags=["aichat"])
+    errors = [problem for problem in problems if problem.is_serious()]
+    if errors:
+        sys.exit("\n".join(f"Configuration error: {error.msg} {error.hint or ''}" for error in errors))
+    for warning in problems:
+        logger.warning("%s %s", warning.msg, warning.hint or "")
 
 
 stop_on_errors()

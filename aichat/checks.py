@@ -3,7 +3,7 @@
 from typing import Any
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, register
+from django.core.checks import CheckMessage, Error, Warning, register
 
 
 @register("aichat")
@@ -32,5 +32,19 @@ def total_timeout_covers_an_attempt(**kwargs: Any) -> list[CheckMessage]:
             f"CHAT_TOTAL_TIMEOUT ({settings.CHAT_TOTAL_TIMEOUT:g} s) is shorter than one attempt may take ({longest:g} s).",
             hint="Raise CHAT_TOTAL_TIMEOUT, or lower CHAT_ATTEMPT_TIMEOUT, CHAT_FIRST_TOKEN_TIMEOUT and CHAT_IDLE_TIMEOUT.",
             id="aichat.E002",
+        )
+    ]
+
+
+@register("aichat")
+def workers_share_a_cache(**kwargs: Any) -> list[CheckMessage]:
+    """Each process without Redis counts rate limits and caches for itself."""
+    if settings.REDIS_URL or settings.WEB_CONCURRENCY <= 1:
+        return []
+    return [
+        Warning(
+            f"{settings.WEB_CONCURRENCY} workers share no cache: each counts rate limits and keeps answers for itself.",
+            hint="Set REDIS_URL, or WEB_CONCURRENCY=1.",
+            id="aichat.W001",
         )
     ]

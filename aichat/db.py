@@ -17,6 +17,7 @@ from typing import Any, ParamSpec, TypeVar
 from django.conf import settings
 from django.db import (
     DatabaseError,
+    InterfaceError,
     OperationalError,
     close_old_connections,
     connection,
@@ -66,9 +67,13 @@ def is_transient(error: DatabaseError) -> bool:
 
 def is_unavailable(error: BaseException) -> bool:
     """Whether the database could not be asked at all (gone, restarting, out of connections, too slow)."""
-    return isinstance(error, OperationalError) or (
-        isinstance(error, DatabaseError) and type(error).__name__ == "InterfaceError"
-    )
+    return isinstance(error, OperationalError | InterfaceError)
+
+
+def ping() -> None:
+    """Ask the database for an answer; raises `django.db.Error` when there is none."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
 
 
 # --- Off the event loop -----------------------------------------------------------------------------------------------

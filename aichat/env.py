@@ -9,13 +9,14 @@ import secrets
 from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
 T = TypeVar("T")
 RATE = re.compile(r"[1-9]\d*/(sec|min|hour|day)")
+SYNC_CONNECTIONS = 8  # database connections of a process for its ordinary views, beside those of async work
 TRUE, FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off"}
 
 
@@ -128,17 +129,49 @@ def secret_key(keep_in: Path) -> str:
     return keep_in.read_text()
 
 
-def database(name: str, default: str, *, base_dir: Path, timeout: float) -> dict[str, object]:
-    """The DATABASES entry of a database address; `timeout` (seconds) bounds every statement and lock wait."""
+def database(name: str, default: str, *, base_dir: Path, timeout: float, threads: int) -> dict[str, object]:
+    """The DATABASES entry of a database address.
+
+    `timeout` (seconds) bounds every statement and lock wait; `threads` is how many of ours ask at the same time.
+    """
     raw = text(name, default)
     parts = urlsplit(raw)
     if parts.scheme == "sqlite" and parts.path.strip("/"):
         return _sqlite(base_dir / unquote(parts.path[1:]), timeout)
     if parts.scheme in {"postgres", "postgresql"} and parts.path.strip("/"):
-        return _postgresql(raw, timeout)
+        return _postgresql(raw, timeout, threads)
     raise ImproperlyConfigured(
         f"{name}={parts.scheme}://… is wrong: write sqlite:///path/to/file, or postgres://user:password@host:5432/name."
     )
+
+
+def caches(redis_url: str, *, timeout: float) -> dict[str, object]:
+    """The CACHES: Redis shared by all processes, or a dictionary in each. `timeout` (seconds) bounds each command."""
+    if not redis_url:
+        return {
+            "default": {
+                "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
+                "OPTIONS": {"MAX_ENTRIES": 10_000},
+            }
+        }
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
+
+    return {
+        "default": {
+            "BACKEND": "django_redis.cache.RedisCache",
+            "LOCATION": redis_url,
+            "KEY_PREFIX": "aichat",
+            "OPTIONS": {
+                "IGNORE_EXCEPTIONS": True,
+                "REDIS_CLIENT_CLASS": "aichat.cache.GuardedRedis",
+                "SERIALIZER": "django_redis.serializers.json.JSONSerializer",  # a pickle runs its writer's code
+                "SOCKET_CONNECT_TIMEOUT": timeout,
+                "SOCKET_TIMEOUT": timeout,
+                "CONNECTION_POOL_KWARGS": {"retry": Retry(NoBackoff(), 0)},  # by default three, over seconds
+            },
+        }
+    }
 
 
 def _sqlite(path: Path, timeout: float) -> dict[str, object]:
@@ -156,7 +189,7 @@ def _sqlite(path: Path, timeout: float) -> dict[str, object]:
     }
 
 
-def _postgresql(address: str, timeout: float) -> dict[str, object]:
+def _postgresql(address: str, timeout: float, threads: int) -> dict[str, object]:
     parts = urlsplit(address)
     milliseconds = int(timeout * 1000)
     return {
@@ -166,10 +199,30 @@ def _postgresql(address: str, timeout: float) -> dict[str, object]:
         "PASSWORD": unquote(parts.password or ""),
         "HOST": unquote(parts.hostname or ""),
         "PORT": str(parts.port or ""),
+        "CONN_HEALTH_CHECKS": True,  # a connection that died in the pool is replaced, not handed out
         "OPTIONS": {
             **dict(pair.split("=", 1) for pair in unquote(parts.query).split("&") if "=" in pair),
-            "connect_timeout": max(1, int(timeout)),
+            "connect_timeout": max(1, min(5, int(timeout))),
+            "tcp_user_timeout": milliseconds,  # a server whose machine is gone says nothing, not even no
             "options": f"-c statement_timeout={milliseconds} -c lock_timeout={milliseconds}",
-            "pool": {"min_size": 1, "max_size": 16, "timeout": timeout},
+            "pool": {
+                "min_size": 1,
+                "max_size": threads + SYNC_CONNECTIONS,
+                "timeout": timeout,
+                "reconnect_timeout": 0,
+                "reconnect_failed": _refuse_waiting,
+            },
         },
     }
+
+
+def _refuse_waiting(pool: Any) -> None:
+    """The database refuses connections: requests waiting for one fail now instead of after the timeout.
+
+    The pool has no call for this; left to itself it would let them wait, and try again ever more rarely.
+    """
+    from psycopg_pool import PoolTimeout
+
+    with pool._lock:
+        while pool._waiting:
+            pool._waiting.popleft().fail(PoolTimeout("the database refuses connections"))

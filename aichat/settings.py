@@ -82,12 +82,25 @@ USE_I18N = True
 
 # --- Stores -----------------------------------------------------------------------------------------------------------
 DATABASE_TIMEOUT = env.seconds("DATABASE_TIMEOUT", 20)
-DATABASES = {
-    "default": env.database("DATABASE_URL", "sqlite:///var/db.sqlite3", base_dir=BASE_DIR, timeout=DATABASE_TIMEOUT)
-}
 # Threads a process keeps for the database work of async views, each with a connection of its own.
 DATABASE_THREADS = env.whole("DATABASE_THREADS", 8, minimum=1)
+DATABASES = {
+    "default": env.database(
+        "DATABASE_URL",
+        "sqlite:///var/db.sqlite3",
+        base_dir=BASE_DIR,
+        timeout=DATABASE_TIMEOUT,
+        threads=DATABASE_THREADS,
+    )
+}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+# Tokens are `accounts.AccessToken`: knox's own table would stay empty for ever.
+MIGRATION_MODULES = {"knox": None}
+
+REDIS_URL = env.url("REDIS_URL", schemes=("redis", "rediss"))
+CACHE_TIMEOUT = env.seconds("CACHE_TIMEOUT", 0.25)  # to connect, and for each command; then it goes on without
+WEB_CONCURRENCY = env.whole("WEB_CONCURRENCY", 0)  # gunicorn's workers, when somebody chose a number
+CACHES = env.caches(REDIS_URL, timeout=CACHE_TIMEOUT)
 
 STATIC_URL = "static/"
 STATIC_ROOT = BASE_DIR / "staticfiles"
@@ -243,6 +256,7 @@ LOGGING = {
         # The SDKs log every call, with its address.
         "google_genai": {"level": "WARNING"},
         "httpx2": {"level": "WARNING"},
+        "psycopg.pool": {"level": "ERROR"},  # each refused connection, which the request that wanted it says already
     },
 }
 

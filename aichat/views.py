@@ -1,8 +1,10 @@
 """Health, and the caller's own account."""
 
+import asyncio
+from collections.abc import Awaitable
 from typing import Any
 
-from django.db import DatabaseError, connection
+from django.db import Error as DatabaseFailure
 from django.http import HttpRequest, JsonResponse
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
@@ -13,8 +15,11 @@ from rest_framework.views import APIView
 from accounts.authentication import Caller, calling
 from accounts.models import Organization, User
 from accounts.serializers import OrganizationSerializer, UserSerializer
+from aichat import cache, db
 from credits.serializers import WalletSerializer
 from credits.services import wallet_of
+
+PROBE_TIMEOUT = 2.0  # seconds; who probes gives up soon after
 
 
 def healthz(request: HttpRequest) -> JsonResponse:
@@ -22,14 +27,22 @@ def healthz(request: HttpRequest) -> JsonResponse:
     return JsonResponse({"status": "ok"})
 
 
-def readyz(request: HttpRequest) -> JsonResponse:
-    """200 when requests can be served; 503 naming the part that fails."""
+async def readyz(request: HttpRequest) -> JsonResponse:
+    """200 when requests can be served, `degraded` when only the cache is gone; 503 when the database is. Bounded in time."""
+    database, cache_answers = await asyncio.gather(_answers(db.run(db.ping)), _answers(asyncio.to_thread(cache.ping)))
+    failing = [name for name, answers in (("database", database), ("cache", cache_answers)) if not answers]
+    if not database:
+        return JsonResponse({"status": "unavailable", "failing": failing}, status=503)
+    return JsonResponse({"status": "degraded" if failing else "ok", "failing": failing})
+
+
+async def _answers(probe: Awaitable[bool | None]) -> bool:
+    """Whether a probe succeeds in time; False is a failure too."""
     try:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT 1")
-    except DatabaseError:
-        return JsonResponse({"status": "unavailable", "failing": ["database"]}, status=503)
-    return JsonResponse({"status": "ok", "failing": []})
+        async with asyncio.timeout(PROBE_TIMEOUT):
+            return await probe is not False
+    except (DatabaseFailure, TimeoutError):
+        return False
 
 
 class MeSerializer(serializers.ModelSerializer[User]):

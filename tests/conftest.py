@@ -11,18 +11,20 @@ from typing import Any
 
 import httpx
 import pytest
+import redis
 import uvicorn
 from django.test import Client
 
 from accounts import services, throttling
 from accounts.models import Role, User
 from accounts.tenancy import personal_organization
-from aichat import db
+from aichat import cache, db, env
 from aichat.catalog import snapshot
 from aichat.catalog.sync import sync_models
 from credits.models import Wallet
 from credits.services import wallet_of
 from credits.verify import problems
+from tests.engines import Valkey
 
 PASSWORD = "correct horse battery staple"
 
@@ -31,6 +33,7 @@ PASSWORD = "correct horse battery staple"
 def _nothing_left_over() -> Iterator[None]:
     snapshot.forget()
     throttling.reset()
+    cache.health.reset()
     yield
     snapshot.forget()
 
@@ -158,3 +161,27 @@ def openai_upstream(llmock: Any, settings: Any, transactional_db: None) -> Any:
     settings.OPENAI_BASE_URL = llmock.base_url("openai")
     sync_models()
     return llmock
+
+
+# --- A real Redis -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def valkey_server() -> Iterator[Valkey]:
+    server = Valkey()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def valkey(valkey_server: Valkey, settings: Any) -> Iterator[Valkey]:
+    """A real Redis in use, empty; a test may stop, start and freeze it."""
+    use_redis(settings, valkey_server.url)
+    redis.Redis(connection_pool=cache.pool()).flushall()
+    yield valkey_server
+    valkey_server.restore()
+
+
+def use_redis(settings: Any, url: str) -> None:
+    settings.REDIS_URL = url
+    settings.CACHES = env.caches(url, timeout=settings.CACHE_TIMEOUT)

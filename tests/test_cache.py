@@ -1,0 +1,167 @@
+"""A real Valkey that is stopped, started and frozen: the cache may always be lost, and nothing else with it."""
+
+import logging
+import os
+import subprocess
+import sys
+import time
+from typing import Any
+
+import httpx
+import pytest
+import redis
+from django.core.cache import cache as django_cache
+from django.core.checks import run_checks
+from django.test import Client
+
+from accounts import throttling
+from aichat import cache
+from aichat.errors import RateLimited
+from tests.conftest import Actor, use_redis
+from tests.engines import Valkey, free_port
+
+CHAT = {"message": "Hello"}
+
+
+@pytest.fixture
+def quick_retry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ask a Redis that failed again after 50 ms instead of seconds."""
+    monkeypatch.setattr(cache, "PAUSE", 0.05)
+
+
+def chat(http: httpx.Client, who: Actor) -> float:
+    """One chat that must succeed; answers how many seconds it took."""
+    started = time.monotonic()
+    response = http.post("/api/v1/chat", json=CHAT, headers=who.headers)
+    assert response.status_code == 200, response.text
+    return time.monotonic() - started
+
+
+def warnings_about_redis(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING and "Redis" in r.getMessage()]
+
+
+def test_values_are_shared_and_kept_as_json(valkey: Valkey) -> None:
+    django_cache.set("answer", {"text": "42"}, timeout=60)
+    assert django_cache.get("answer") == {"text": "42"}
+    assert redis.Redis(connection_pool=cache.pool()).get("aichat:1:answer") == b'{"text": "42"}'
+
+
+def test_a_redis_that_is_gone_is_a_miss(valkey: Valkey, caplog: pytest.LogCaptureFixture) -> None:
+    django_cache.set("answer", 42)
+    valkey.stop()
+    assert django_cache.get("answer", "nothing") == "nothing"
+    assert django_cache.get_many(["answer"]) == {}
+    django_cache.set("answer", 43)
+    django_cache.set_many({"answer": 43})
+    assert len(warnings_about_redis(caplog)) == 1
+
+
+def test_a_redis_that_comes_back_is_used_again(valkey: Valkey, quick_retry: None) -> None:
+    valkey.stop()
+    django_cache.set("answer", 42)
+    valkey.start()
+    time.sleep(0.06)
+    django_cache.set("answer", 42)
+    assert django_cache.get("answer") == 42
+
+
+def test_a_frozen_redis_costs_one_timeout_and_not_one_for_each_command(valkey: Valkey, settings: Any) -> None:
+    django_cache.set("answer", 42)
+    valkey.pause()
+    started = time.monotonic()
+    for _ in range(20):
+        assert django_cache.get("answer") is None
+    assert settings.CACHE_TIMEOUT <= time.monotonic() - started < 2 * settings.CACHE_TIMEOUT
+
+
+def test_the_warning_comes_once_a_minute(valkey: Valkey, quick_retry: None, caplog: pytest.LogCaptureFixture) -> None:
+    valkey.stop()
+    for _ in range(5):
+        django_cache.get("answer")
+        time.sleep(0.06)
+    assert len(warnings_about_redis(caplog)) == 1
+    cache.health.next_warning = 0.0
+    django_cache.get("answer")
+    assert len(warnings_about_redis(caplog)) == 2
+
+
+@pytest.mark.parametrize("fault", ["stop", "pause"])
+def test_chats_go_on_while_redis_fails(
+    valkey: Valkey, http: httpx.Client, alice: Actor, settings: Any, fault: str
+) -> None:
+    usual = chat(http, alice)
+    getattr(valkey, fault)()
+    took = [chat(http, alice) for _ in range(5)]
+    assert sum(took) < 5 * usual + settings.CACHE_TIMEOUT + 1.0
+
+
+def test_chats_work_when_redis_was_never_there(http: httpx.Client, alice: Actor, settings: Any) -> None:
+    use_redis(settings, f"redis://127.0.0.1:{free_port()}/0")
+    chat(http, alice)
+
+
+# --- Rate limits ------------------------------------------------------------------------------------------------------
+
+HIT_THIRTY_TIMES = """
+import django; django.setup()
+from accounts import throttling
+from aichat.errors import RateLimited
+passed = 0
+for _ in range(30):
+    try:
+        throttling.hit("20/min", "somebody")
+        passed += 1
+    except RateLimited:
+        pass
+print(passed)
+"""
+
+
+def test_processes_share_a_rate_limit(valkey: Valkey) -> None:
+    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "aichat.settings", "REDIS_URL": valkey.url}
+    processes = [
+        subprocess.Popen([sys.executable, "-c", HIT_THIRTY_TIMES], env=environment, stdout=subprocess.PIPE)
+        for _ in range(2)
+    ]
+    assert sum(int(process.communicate(timeout=60)[0]) for process in processes) == 20
+
+
+@pytest.mark.parametrize("fault", ["stop", "pause"])
+def test_without_redis_each_process_limits_for_itself(valkey: Valkey, fault: str) -> None:
+    getattr(valkey, fault)()
+    for _ in range(3):
+        throttling.hit("3/min", "somebody")
+    with pytest.raises(RateLimited) as caught:
+        throttling.hit("3/min", "somebody")
+    assert caught.value.retry_after and 0 < caught.value.retry_after <= 60
+
+
+def test_a_refused_attempt_is_no_fault_of_redis(valkey: Valkey) -> None:
+    throttling.hit("1/min", "somebody")
+    with pytest.raises(RateLimited):
+        throttling.hit("1/min", "somebody")
+    assert not cache.health.failing
+
+
+# --- What operators are told ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fault", ["stop", "pause"])
+def test_readiness_is_degraded_without_redis(valkey: Valkey, http: httpx.Client, fault: str) -> None:
+    assert http.get("/readyz").json() == {"status": "ok", "failing": []}
+    getattr(valkey, fault)()
+    response = http.get("/readyz")
+    assert response.status_code == 200
+    assert response.json() == {"status": "degraded", "failing": ["cache"]}
+
+
+@pytest.mark.parametrize(("workers", "redis_url", "warned"), [(4, "", True), (1, "", False), (4, "redis://r/0", False)])
+def test_workers_that_share_nothing_are_warned_of(settings: Any, workers: int, redis_url: str, warned: bool) -> None:
+    settings.WEB_CONCURRENCY, settings.REDIS_URL = workers, redis_url
+    assert ("aichat.W001" in [problem.id for problem in run_checks(tags=["aichat"])]) == warned
+
+
+@pytest.mark.django_db
+def test_readiness_without_redis_configured_is_ok() -> None:
+    assert Client().get("/readyz").json() == {"status": "ok", "failing": []}
