@@ -10,12 +10,14 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "aichat.settings")
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
+from aichat import env
+
 try:
     logconfig_dict = settings.LOGGING
+    host, port = env.text("HOST", "127.0.0.1"), env.whole("PORT", 8000, minimum=1)
 except ImproperlyConfigured as error:
     sys.exit(f"Configuration error: {error}")
 
-host, port = os.environ.get("HOST") or "127.0.0.1", os.environ.get("PORT") or "8000"
 bind = f"{host}:{port}"
 worker_class = "uvicorn_worker.UvicornWorker"
 workers = settings.WEB_CONCURRENCY or 2
@@ -33,6 +35,7 @@ def on_starting(server: Any) -> None:
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((host, int(port)))
-        except OSError as error:
-            sys.exit(f"Can't listen on {bind} ({error.strerror}): choose another port, as in PORT=8001 make run")
+            probe.bind((host, port))
+        except (OSError, OverflowError) as error:
+            reason = getattr(error, "strerror", None) or error
+            sys.exit(f"Can't listen on {bind} ({reason}): choose another port, as in PORT=8001 make run")

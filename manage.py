@@ -10,6 +10,7 @@ def main() -> None:
     from django.conf import settings
     from django.core.exceptions import ImproperlyConfigured
     from django.core.management import execute_from_command_line
+    from django.db import Error as DatabaseError
 
     try:
         # Touched here so that a wrong setting is one line, not a traceback.
@@ -17,6 +18,8 @@ def main() -> None:
         execute_from_command_line(sys.argv)
     except ImproperlyConfigured as error:
         sys.exit(f"Configuration error: {error}")
+    except DatabaseError as error:
+        sys.exit(f"Database error: {error}. Is DATABASE_URL right, and did `manage.py migrate` run?")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,21 @@
-"""Shared by the management commands: what names a person on the command line."""
+"""Shared by the management commands: naming a person, and one clear line for each refusal."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from django.core.management.base import CommandError
 
 from accounts.models import User
+from aichat.errors import ApiError
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """Turns an `ApiError` of the verb a command runs into the command's one line."""
+    try:
+        yield
+    except ApiError as error:
+        raise CommandError(error.message) from None
 
 
 def user_by_email(email: str) -> User:

@@ -3,7 +3,7 @@ from datetime import datetime
 from django.utils import timezone
 from rest_framework import serializers
 
-from accounts.models import AccessToken, Organization, User
+from accounts.models import AccessToken, Membership, User
 
 
 class RegisterSerializer(serializers.Serializer[User]):
@@ -32,12 +32,17 @@ class SessionSerializer(serializers.Serializer[AccessToken]):
     expires_at = serializers.DateTimeField()
 
 
-class OrganizationSerializer(serializers.ModelSerializer[Organization]):
-    personal = serializers.BooleanField(source="is_personal", read_only=True)
+class OwnOrganizationSerializer(serializers.ModelSerializer[Membership]):
+    """An organization as one of its members sees it: with their role in it."""
+
+    id = serializers.CharField(source="organization_id", read_only=True)
+    name = serializers.CharField(source="organization.name", read_only=True)
+    personal = serializers.BooleanField(source="organization.is_personal", read_only=True)
 
     class Meta:
-        model = Organization
-        fields = ["id", "name", "personal"]
+        model = Membership
+        fields = ["id", "name", "personal", "role"]
+        read_only_fields = ["role"]
 
 
 class ApiKeySerializer(serializers.ModelSerializer[AccessToken]):

@@ -1,11 +1,11 @@
 """What is done to accounts: the verbs behind the endpoints, the admin and the commands."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
+from django.core.validators import validate_email
 from django.db import IntegrityError
-from django.utils import timezone
 
 from accounts import tenancy
 from accounts.models import AccessToken, Organization, Role, User
@@ -18,6 +18,10 @@ API_KEY_PREFIX = "sk-"
 def register_user(*, email: str, password: str, name: str = "", role: Role = Role.USER) -> User:
     """A new user with a personal organization. Raises `InvalidRequest` for a weak password or an e-mail that is taken."""
     email = User.objects.normalize_email(email)
+    try:
+        validate_email(email)
+    except ValidationError:
+        raise InvalidRequest("Write an e-mail address.", param="email") from None
     try:
         validate_password(password, User(email=email, name=name))
     except ValidationError as error:
@@ -48,13 +52,12 @@ def create_api_key(
     *, user: User, organization: Organization, name: str, expires_at: datetime | None = None
 ) -> tuple[AccessToken, str]:
     """The row and the secret (`sk-…`), which is shown once."""
-    lifetime: timedelta | None = expires_at - timezone.now() if expires_at else None
+    kind = AccessToken.Kind.API_KEY
+    row: AccessToken
     row, secret = AccessToken.objects.create(
-        user=user,
-        expiry=lifetime,
-        prefix=API_KEY_PREFIX,
-        kind=AccessToken.Kind.API_KEY,
-        name=name,
-        organization=organization,
+        user=user, expiry=None, prefix=API_KEY_PREFIX, kind=kind, name=name, organization=organization
     )
+    if expires_at is not None:  # knox would take a duration, and add it to a later now
+        row.expiry = expires_at
+        row.save(update_fields=["expiry"])
     return row, secret

@@ -24,7 +24,7 @@ def personal_organization(user: User) -> Organization:
 
 
 def _make_personal(user: User) -> Organization:
-    organization = Organization.objects.create(name=user.name or user.email, personal_to=user)
+    organization = Organization.objects.create(name=(user.name or user.email)[:150], personal_to=user)
     Membership.objects.create(organization=organization, user=user, role=Membership.Role.OWNER)
     return organization
 

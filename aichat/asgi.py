@@ -1,9 +1,10 @@
-"""The ASGI application: Django's handler, a bounded request body, and what starts and stops with the process."""
+"""The ASGI application: Django's handler, tracing, a bounded request body, and what starts and stops with the process."""
 
 import logging
 import os
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "aichat.settings")
@@ -15,9 +16,12 @@ from django.core.handlers.asgi import ASGIHandler
 
 django.setup(set_prefix=False)
 
-from aichat import lifecycle
+from aichat import lifecycle, rest, tracing
+from aichat.errors import InvalidRequest
+from aichat.middleware import BODY_TOO_LARGE
 
 logger = logging.getLogger(__name__)
+CLIENT_LEFT = 499  # nginx's word for a request that got no answer because its client left
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]
@@ -30,7 +34,8 @@ class Application(ASGIHandler):
         if scope["type"] == "lifespan":
             await self.lifespan(receive, send)
         elif scope["type"] == "http":
-            await super().__call__(scope, self.bounded(scope, receive), send)
+            async with traced(scope, send) as traced_send:
+                await super().__call__(scope, bounded(scope, receive), traced_send)
         else:
             await send({"type": "websocket.close", "code": 1000})
 
@@ -38,28 +43,83 @@ class Application(ASGIHandler):
         while True:
             message = await receive()
             if message["type"] == "lifespan.startup":
-                await lifecycle.startup()
+                try:
+                    await lifecycle.startup()
+                except Exception as error:
+                    logger.exception("the start failed")
+                    await send({"type": "lifespan.startup.failed", "message": str(error)})
+                    return
                 await send({"type": "lifespan.startup.complete"})
             elif message["type"] == "lifespan.shutdown":
                 await lifecycle.shutdown()
                 await send({"type": "lifespan.shutdown.complete"})
                 return
 
-    def bounded(self, scope: Scope, receive: Receive) -> Receive:
-        """`receive` that drops what exceeds MAX_REQUEST_BYTES, so that no client can fill the disk; marks the scope."""
-        received = 0
+    def create_request(self, scope: Mapping[str, Any], body_file: Any) -> tuple[Any, Any]:
+        """As Django's, except that a request it can't read (its query is no UTF-8) gets our error shape."""
+        request, refusal = super().create_request(scope, body_file)
+        if refusal is not None:
+            refusal = rest.error_response(InvalidRequest("The address is not UTF-8: percent-encode it."))
+        return request, refusal
 
-        async def bounded_receive() -> Mapping[str, Any]:
-            nonlocal received
+
+@asynccontextmanager
+async def traced(scope: Scope, send: Send) -> AsyncIterator[Send]:
+    """Begins the request's trace, answers its ID with every response, and writes its one access line at its end.
+
+    Here and not in a middleware, because here every response passes: also what Django refuses before its middleware
+    runs, what a stream still sends, and what is missing because the client left.
+    """
+    headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+    trace = tracing.begin(headers.get(b"x-request-id", ""), headers.get(b"traceparent", ""))
+    scope["aichat.trace"] = trace
+    status, finished = CLIENT_LEFT, False
+
+    async def traced_send(message: Mapping[str, Any]) -> None:
+        nonlocal status, finished
+        if message["type"] == "http.response.start":
+            status = message["status"]
+            others = [header for header in message["headers"] if header[0].lower() != b"x-request-id"]
+            message = {**message, "headers": [*others, (b"X-Request-ID", trace.request_id.encode())]}
+        await send(message)
+        finished = finished or (message["type"] == "http.response.body" and not message.get("more_body", False))
+
+    try:
+        yield traced_send
+    finally:
+        tracing.log_access(trace, method=scope["method"], path=scope["path"], status=status, finished=finished)
+
+
+def bounded(scope: Scope, receive: Receive) -> Receive:
+    """`receive` that never hands on more than MAX_REQUEST_BYTES, so that no client can fill the disk.
+
+    It drops as much again, because a client that is still sending may not be listening for the refusal; then it says
+    that the body is over. `BodyLimitMiddleware` refuses what is marked in the scope, and closes the connection.
+    """
+    received, over = 0, False
+    announced = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
+    if announced.isdigit() and int(announced) > 2 * settings.MAX_REQUEST_BYTES:
+        scope[BODY_TOO_LARGE] = over = True
+
+    async def bounded_receive() -> Mapping[str, Any]:
+        nonlocal received, over
+        if over and not received:
+            received = 1  # nothing is read of a body that announced itself as far too large
+            return {"type": "http.request", "body": b"", "more_body": False}
+        while True:
             message = await receive()
-            if message["type"] == "http.request":
-                received += len(message.get("body", b""))
-                if received > settings.MAX_REQUEST_BYTES:
-                    scope["aichat.body_too_large"] = True
-                    return {**message, "body": b""}
-            return message
+            if message["type"] != "http.request":
+                return message
+            if over:
+                continue  # Django waits for the client's leaving now
+            received += len(message.get("body", b""))
+            if received <= settings.MAX_REQUEST_BYTES:
+                return message
+            scope[BODY_TOO_LARGE] = True
+            over = received > 2 * settings.MAX_REQUEST_BYTES
+            return {**message, "body": b"", "more_body": message.get("more_body", False) and not over}
 
-        return bounded_receive
+    return bounded_receive
 
 
 def stop_on_errors() -> None:

@@ -66,7 +66,12 @@ def is_transient(error: DatabaseError) -> bool:
 
 
 def is_unavailable(error: BaseException) -> bool:
-    """Whether the database could not be asked at all (gone, restarting, out of connections, too slow)."""
+    """Whether the database could not be asked at all (gone, restarting, out of connections, too slow).
+
+    SQLite reports a wrong statement or a missing table as an OperationalError too: those are defects of ours.
+    """
+    if getattr(error.__cause__, "sqlite_errorname", "") == "SQLITE_ERROR":
+        return False
     return isinstance(error, OperationalError | InterfaceError)
 
 

@@ -15,8 +15,10 @@ from urllib.parse import unquote, urlsplit
 from django.core.exceptions import ImproperlyConfigured
 
 T = TypeVar("T")
+ORIGIN = re.compile(r"https?://[^/\s?#@]+")
 RATE = re.compile(r"[1-9]\d*/(sec|min|hour|day)")
 SYNC_CONNECTIONS = 8  # database connections of a process for its ordinary views, beside those of async work
+LARGEST = 10**9  # of a decimal setting: keeps every price and amount inside a 64-bit column
 TRUE, FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off"}
 
 
@@ -61,14 +63,20 @@ def seconds(name: str, default: float) -> float:
     return _read(name, default, parse, f"a number of seconds above 0, such as {default:g}")
 
 
-def decimal(name: str, default: str) -> Decimal:
+def decimal(name: str, default: str, *, places: int | None = None) -> Decimal:
+    """From 0 to a billion; `places` is the most digits after the point."""
+
     def parse(raw: str) -> Decimal:
         value = Decimal(raw)
-        if not value.is_finite() or value < 0:
+        exponent = value.as_tuple().exponent
+        if not isinstance(exponent, int) or not 0 <= value <= LARGEST:
+            raise ValueError
+        if places is not None and exponent < -places:
             raise ValueError
         return value
 
-    return _read(name, Decimal(default), parse, f"a number from 0, such as {default}")
+    digits = "" if places is None else f" with at most {places} decimal places"
+    return _read(name, Decimal(default), parse, f"a number from 0 to {LARGEST}{digits}, such as {default}")
 
 
 def rate(name: str, default: str) -> str:
@@ -93,6 +101,17 @@ def choice(name: str, default: str, allowed: tuple[str, ...]) -> str:
 def words(name: str, default: str = "") -> list[str]:
     """A comma separated list."""
     return [word.strip() for word in text(name, default).split(",") if word.strip()]
+
+
+def origins(name: str) -> list[str]:
+    """A comma separated list of origins: what a browser sends as `Origin`, without path or trailing slash."""
+    found = [word.rstrip("/") for word in words(name)]
+    for origin in found:
+        if not ORIGIN.fullmatch(origin):
+            raise ImproperlyConfigured(
+                f"{name}: {origin!r} is wrong: write an origin, such as https://app.example.com."
+            )
+    return found
 
 
 def url(name: str, default: str = "", schemes: tuple[str, ...] = ("http", "https")) -> str:

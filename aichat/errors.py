@@ -74,6 +74,10 @@ class NotFound(ApiError):
     status, code, message = 404, "not_found", "There is nothing here, or it is not yours."
 
 
+class MethodNotAllowed(ApiError):
+    status, code, message = 405, "method_not_allowed", "This method is not allowed here."
+
+
 class PayloadTooLarge(ApiError):
     status, code = 413, "payload_too_large"
 

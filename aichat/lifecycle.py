@@ -46,7 +46,7 @@ async def startup() -> None:
 
 async def shutdown() -> None:
     """Wait for background work, then close what was opened. The server's graceful timeout bounds it."""
-    if _tasks:
+    while _tasks:  # what is finishing may still start something
         logger.info("draining %d background tasks", len(_tasks))
         await asyncio.gather(*_tasks, return_exceptions=True)
     for hook in reversed(_on_shutdown):

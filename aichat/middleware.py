@@ -1,19 +1,18 @@
-"""Request tracing and the body limit, for sync and async requests alike."""
+"""Request tracing, the body limit and static files, for sync and async requests alike."""
 
-import logging
 from collections.abc import Awaitable, Callable
-from time import perf_counter
 
-from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
 from django.conf import settings
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
+from whitenoise.middleware import WhiteNoiseMiddleware
 
 from aichat import tracing
 from aichat.errors import PayloadTooLarge
-from aichat.rest import EventStream, error_response
+from aichat.rest import error_response
 
-access = logging.getLogger("aichat.access")
+BODY_TOO_LARGE = "aichat.body_too_large"  # in the ASGI scope
 GetResponse = Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]]
 
 
@@ -52,29 +51,17 @@ class Middleware:
 
 
 class TraceMiddleware(Middleware):
-    """Takes or makes the request ID, answers it on every response, and writes one access line per request."""
+    """Names the user of an admin page in the trace. Where no ASGI server began one (tests, `runserver`) it does."""
 
     def before(self, request: HttpRequest) -> None:
-        tracing.begin(request.headers.get("X-Request-ID", ""), request.headers.get("traceparent", ""))
+        if "aichat.trace" not in getattr(request, "scope", {}):
+            tracing.begin(request.headers.get("X-Request-ID", ""), request.headers.get("traceparent", ""))
 
     def after(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
-        trace = tracing.current() or tracing.begin()
-        response["X-Request-ID"] = trace.request_id
-
-        def write_access_line() -> None:
-            # The path without its query: a careless client may put a secret there.
-            facts = {
-                "method": request.method,
-                "path": request.path,
-                "status": response.status_code,
-                "duration_ms": round((perf_counter() - trace.started) * 1000, 2),
-            }
-            access.info("%(method)s %(path)s %(status)s", facts, extra=facts)
-
-        if isinstance(response, EventStream):
-            response.on_end.append(write_access_line)
-        else:
-            write_access_line()
+        response["X-Request-ID"] = tracing.request_id()
+        user = getattr(request, "_cached_user", None)  # set when somebody looked at request.user
+        if user is not None and user.is_authenticated:
+            tracing.bind(user=user.pk)
         return response
 
 
@@ -84,7 +71,34 @@ class BodyLimitMiddleware(Middleware):
     def before(self, request: HttpRequest) -> HttpResponseBase | None:
         limit = settings.MAX_REQUEST_BYTES
         announced = request.META.get("CONTENT_LENGTH") or "0"
-        scope = getattr(request, "scope", {})
-        if scope.get("aichat.body_too_large") or (announced.isdigit() and int(announced) > limit):
-            return error_response(PayloadTooLarge(f"The request is larger than {limit} bytes (MAX_REQUEST_BYTES)."))
-        return None
+        if BODY_TOO_LARGE not in getattr(request, "scope", {}) and not (announced.isdigit() and int(announced) > limit):
+            return None
+        response = error_response(PayloadTooLarge(f"The request is larger than {limit} bytes (MAX_REQUEST_BYTES)."))
+        response["Connection"] = "close"  # the rest of the body is not waited for
+        return response
+
+
+class StaticFilesMiddleware(WhiteNoiseMiddleware):  # type: ignore[misc]
+    """WhiteNoise without a thread for every request that is not for a static file."""
+
+    async_capable = True
+
+    def __init__(self, get_response: GetResponse) -> None:
+        super().__init__(get_response)
+        self.is_async = iscoroutinefunction(get_response)
+        if self.is_async:
+            markcoroutinefunction(self)
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
+        answer: HttpResponseBase | Awaitable[HttpResponseBase]
+        answer = self.__acall__(request) if self.is_async else super().__call__(request)
+        return answer
+
+    async def __acall__(self, request: HttpRequest) -> HttpResponseBase:
+        path = request.path_info
+        file = await sync_to_async(self.find_file)(path) if self.autorefresh else self.files.get(path)
+        if file is not None:
+            response: HttpResponseBase = await sync_to_async(self.serve)(file, request)
+        else:
+            response = await self.get_response(request)
+        return response

@@ -1,6 +1,6 @@
 """Units: a credit is 1,000,000 microcredits, and every amount in code and database is an integer of microcredits."""
 
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal, Inexact, InvalidOperation, localcontext
 
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
@@ -12,13 +12,17 @@ LARGEST = 10**12 * CREDIT  # keeps sums inside a 64-bit column
 def to_microcredits(amount: Decimal | int | str) -> int:
     """Exact or `ValueError`: amounts have at most six decimal places and are never rounded here."""
     try:
-        micro = Decimal(str(amount)) * CREDIT
-    except InvalidOperation:
+        value = Decimal(str(amount))
+        if abs(value) > LARGEST // CREDIT:
+            raise ValueError(f"{amount} is too large")
+        with localcontext(prec=28, traps={InvalidOperation: True, Inexact: True}):
+            micro = value * CREDIT
+    except InvalidOperation:  # not a number at all, or NaN
         raise ValueError(f"{amount!r} is not a number") from None
-    if not micro.is_finite() or micro != micro.to_integral_value():
+    except Inexact:
+        raise ValueError(f"{amount} has more than six decimal places") from None
+    if micro != micro.to_integral_value():
         raise ValueError(f"{amount} has more than six decimal places")
-    if abs(micro) > LARGEST:
-        raise ValueError(f"{amount} is too large")
     return int(micro)
 
 

@@ -2,18 +2,21 @@
 
 import logging
 import math
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import Any
 
 import orjson
+from django.core.exceptions import DisallowedHost, RequestDataTooBig
 from django.core.exceptions import PermissionDenied as DjangoPermissionDenied
-from django.core.exceptions import RequestDataTooBig
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.views import defaults
+from django.views.csrf import csrf_failure as django_csrf_failure
 from rest_framework import exceptions
 from rest_framework.pagination import CursorPagination
+from rest_framework.parsers import BaseParser
+from rest_framework.request import Request
 from rest_framework.response import Response
 
 from aichat import db, tracing
@@ -21,6 +24,7 @@ from aichat.errors import (
     ApiError,
     DatabaseUnavailable,
     InvalidRequest,
+    MethodNotAllowed,
     NotAuthenticated,
     NotFound,
     PayloadTooLarge,
@@ -38,6 +42,24 @@ class CursorPages(CursorPagination):
     max_page_size = 200
     page_size_query_param = "page_size"
     ordering = "-id"
+
+    def decode_cursor(self, request: Request) -> Any:
+        try:
+            return super().decode_cursor(request)
+        except exceptions.NotFound:
+            raise InvalidRequest("Take the cursor from `next` or `previous`.", param="cursor") from None
+
+
+class JSONParser(BaseParser):
+    """Strict JSON: what no database can store (lone surrogates, NaN) and what is nested without end is refused here."""
+
+    media_type = "application/json"
+
+    def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
+        try:
+            return orjson.loads(stream.read())
+        except orjson.JSONDecodeError as error:
+            raise exceptions.ParseError(str(error)) from None
 
 
 # --- Errors -----------------------------------------------------------------------------------------------------------
@@ -62,7 +84,7 @@ def as_api_error(error: BaseException) -> ApiError:
         case exceptions.Throttled():
             return RateLimited(retry_after=getattr(error, "wait", None))
         case exceptions.MethodNotAllowed():
-            return ApiError(str(error.detail), status=405, code="method_not_allowed")
+            return MethodNotAllowed(str(error.detail))
         case exceptions.NotAcceptable():
             return ApiError(
                 "Answers are application/json: change the Accept header.", status=406, code="not_acceptable"
@@ -130,11 +152,17 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponseBase:
         return defaults.bad_request(request, exception)
     if isinstance(exception, RequestDataTooBig):
         return error_response(exception)
+    if isinstance(exception, DisallowedHost):
+        return error_response(InvalidRequest("This host name is not served here: add it to ALLOWED_HOSTS."))
     return error_response(InvalidRequest())
 
 
 def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponseBase:
     return defaults.permission_denied(request, exception) if is_page(request) else error_response(PermissionDenied())
+
+
+def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponseBase:
+    return django_csrf_failure(request, reason) if is_page(request) else error_response(PermissionDenied())
 
 
 def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponseBase:
@@ -154,26 +182,21 @@ class EventStream(StreamingHttpResponse):
     """Server-sent events from an async generator of encoded events.
 
     Closing the response closes the generator itself, at once and explicitly: what it must settle when the client leaves
-    does not wait for garbage collection. `on_end` callbacks run after the last byte or the client's leaving.
+    does not wait for garbage collection.
     """
 
     def __init__(self, events: AsyncGenerator[bytes, None], **headers: str) -> None:
         super().__init__(events, content_type="text/event-stream; charset=utf-8")
         self.events = events
-        self.on_end: list[Callable[[], None]] = []
         self["Cache-Control"] = "no-store"
         self["X-Accel-Buffering"] = "no"  # nginx would collect the events otherwise
         for name, value in headers.items():
             self[name] = value
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        try:
-            async with aclosing(self.events) as events:
-                async for event in events:
-                    yield event
-        finally:
-            for callback in self.on_end:
-                callback()
+        async with aclosing(self.events) as events:
+            async for event in events:
+                yield event
 
 
 def json_bytes(value: Any) -> bytes:

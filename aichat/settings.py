@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import environ
+from pythonjsonlogger.core import RESERVED_ATTRS
 
 from aichat import env
 
@@ -18,7 +19,7 @@ environ.Env.read_env(BASE_DIR / ".env")  # what the environment already says win
 DEBUG = env.boolean("DEBUG", False)
 SECRET_KEY = env.secret_key(keep_in=DATA_DIR / "secret_key")
 ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
-CSRF_TRUSTED_ORIGINS = env.words("CSRF_TRUSTED_ORIGINS")
+CSRF_TRUSTED_ORIGINS = env.origins("CSRF_TRUSTED_ORIGINS")
 ROOT_URLCONF = "aichat.urls"
 ASGI_APPLICATION = "aichat.asgi.application"
 AUTH_USER_MODEL = "accounts.User"
@@ -50,7 +51,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "aichat.middleware.TraceMiddleware",
     "django.middleware.security.SecurityMiddleware",
-    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "aichat.middleware.StaticFilesMiddleware",
     "corsheaders.middleware.CorsMiddleware",
     "aichat.middleware.BodyLimitMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -117,8 +118,9 @@ SECURE_HSTS_INCLUDE_SUBDOMAINS = HTTPS
 SECURE_HSTS_PRELOAD = HTTPS
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
 X_FRAME_OPTIONS = "DENY"
+CSRF_FAILURE_VIEW = "aichat.rest.csrf_failure"
 
-CORS_ALLOWED_ORIGINS = env.words("CORS_ALLOWED_ORIGINS")
+CORS_ALLOWED_ORIGINS = env.origins("CORS_ALLOWED_ORIGINS")
 CORS_ALLOW_HEADERS = [
     "accept",
     "authorization",
@@ -172,7 +174,7 @@ REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.authentication.BearerAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["accounts.permissions.IsUser"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_PARSER_CLASSES": ["aichat.rest.JSONParser"],
     "DEFAULT_PAGINATION_CLASS": "aichat.rest.CursorPages",
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "aichat.rest.exception_handler",
@@ -220,7 +222,7 @@ IMAGE_RETENTION_DAYS = env.whole("IMAGE_RETENTION_DAYS", 0)  # 0: kept until del
 MEDIA_ROOT = Path(env.text("MEDIA_ROOT", str(DATA_DIR / "media")))
 
 # --- Credits ----------------------------------------------------------------------------------------------------------
-STARTER_CREDITS = env.decimal("STARTER_CREDITS", "100")
+STARTER_CREDITS = env.decimal("STARTER_CREDITS", "100", places=6)
 CREDITS_PER_USD = env.decimal("CREDITS_PER_USD", "1000")
 MARKUP = env.decimal("MARKUP", "1")
 DEFAULT_MAX_TOKENS = env.whole("DEFAULT_MAX_TOKENS", 4096, minimum=1)
@@ -239,6 +241,8 @@ LOGGING = {
             "fmt": "{asctime}{levelname}{name}{message}{request_id}{traceparent}{user}{organization}",
             "style": "{",
             "rename_fields": {"asctime": "time", "levelname": "level", "name": "logger"},
+            # Django hangs the request on some records, and with it the query, which may hold a secret.
+            "reserved_attrs": [*RESERVED_ATTRS, "request"],
         },
         "console": {"format": "%(asctime)s %(levelname)-7s %(name)s [%(request_id)s] %(message)s"},
     },
@@ -253,10 +257,12 @@ LOGGING = {
         "gunicorn.error": {"handlers": ["stderr"], "level": LOG_LEVEL, "propagate": False},
         "uvicorn.error": {"handlers": ["stderr"], "level": LOG_LEVEL, "propagate": False},
         "uvicorn.access": {"handlers": [], "propagate": False},
-        # The SDKs log every call, with its address.
+        # The SDKs log every call with its address, and prompts at DEBUG; the ORM would log statements with their values.
         "google_genai": {"level": "WARNING"},
         "httpx2": {"level": "WARNING"},
         "psycopg.pool": {"level": "ERROR"},  # each refused connection, which the request that wanted it says already
+        "openai": {"level": "WARNING"},
+        "django.db.backends": {"level": "INFO"},
     },
 }
 

@@ -10,7 +10,9 @@ import uuid
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from time import perf_counter
+from urllib.parse import quote
 
+access = logging.getLogger("aichat.access")
 ACCEPTED = re.compile(r"[A-Za-z0-9._-]{1,64}")
 # https://www.w3.org/TR/trace-context/#traceparent-header: version, trace id, parent id, flags
 TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
@@ -54,6 +56,18 @@ def bind(*, user: object = "", organization: object = "") -> None:
     """Say who is asking, once authentication knows."""
     if trace := _current.get():
         trace.user, trace.organization = str(user), str(organization)
+
+
+def log_access(trace: Trace, *, method: str, path: str, status: int, finished: bool) -> None:
+    """The access line. The path is logged without its query, where a careless client may put a secret."""
+    facts = {
+        "method": method,
+        "path": path if path.isprintable() else quote(path),
+        "status": status,
+        "duration_ms": round((perf_counter() - trace.started) * 1000, 2),
+        "finished": finished,  # false: the client left before the answer's end
+    }
+    access.info("%(method)s %(path)s %(status)s", facts, extra=facts)
 
 
 class TraceFilter(logging.Filter):

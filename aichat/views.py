@@ -1,11 +1,13 @@
 """Health, and the caller's own account."""
 
 import asyncio
-from collections.abc import Awaitable
+import functools
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from django.db import Error as DatabaseFailure
-from django.http import HttpRequest, JsonResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.views.decorators.csrf import csrf_exempt
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -13,20 +15,42 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts.authentication import Caller, calling
-from accounts.models import Organization, User
-from accounts.serializers import OrganizationSerializer, UserSerializer
+from accounts.models import Membership, User
+from accounts.serializers import OwnOrganizationSerializer, UserSerializer
 from aichat import cache, db
+from aichat.errors import MethodNotAllowed
+from aichat.rest import error_response
 from credits.serializers import WalletSerializer
 from credits.services import wallet_of
 
 PROBE_TIMEOUT = 2.0  # seconds; who probes gives up soon after
 
 
-def healthz(request: HttpRequest) -> JsonResponse:
+Probe = Callable[[HttpRequest], Awaitable[HttpResponse]]
+
+
+def only_get(view: Probe) -> Probe:
+    """405 in our error shape for anything but GET and HEAD."""
+
+    @csrf_exempt
+    @functools.wraps(view)
+    async def guarded(request: HttpRequest) -> HttpResponse:
+        if request.method in {"GET", "HEAD"}:
+            return await view(request)
+        response = error_response(MethodNotAllowed(f"{request.method} is not allowed here."))
+        response["Allow"] = "GET, HEAD"
+        return response
+
+    return guarded
+
+
+@only_get
+async def healthz(request: HttpRequest) -> JsonResponse:
     """The process answers."""
     return JsonResponse({"status": "ok"})
 
 
+@only_get
 async def readyz(request: HttpRequest) -> JsonResponse:
     """200 when requests can be served, `degraded` when only the cache is gone; 503 when the database is. Bounded in time."""
     database, cache_answers = await asyncio.gather(_answers(db.run(db.ping)), _answers(asyncio.to_thread(cache.ping)))
@@ -46,8 +70,8 @@ async def _answers(probe: Awaitable[bool | None]) -> bool:
 
 
 class MeSerializer(serializers.ModelSerializer[User]):
-    organization = OrganizationSerializer(read_only=True)
-    organizations = OrganizationSerializer(many=True, read_only=True)
+    organization = OwnOrganizationSerializer(read_only=True)
+    organizations = OwnOrganizationSerializer(many=True, read_only=True)
     credits = WalletSerializer(read_only=True)
 
     class Meta(UserSerializer.Meta):
@@ -70,10 +94,12 @@ class MeView(APIView):
         return Response(self.describe(caller))
 
     def describe(self, caller: Caller) -> dict[str, Any]:
-        organizations = Organization.objects.filter(memberships__user=caller.user).order_by("created_at")
+        memberships = Membership.objects.select_related("organization").filter(user=caller.user)
+        organizations = OwnOrganizationSerializer(memberships.order_by("created_at", "id"), many=True).data
+        current = str(caller.organization.pk)
         return {
             **UserSerializer(caller.user).data,
-            "organization": OrganizationSerializer(caller.organization).data,
-            "organizations": OrganizationSerializer(organizations, many=True).data,
+            "organization": next((each for each in organizations if each["id"] == current), None),
+            "organizations": organizations,
             "credits": WalletSerializer(wallet_of(caller.organization)).data,
         }

@@ -3,10 +3,26 @@
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, StringConstraints
+from pydantic_core import PydanticCustomError
 
-Text = Annotated[str, StringConstraints(min_length=1, pattern=r"\S")]
-Temperature = Annotated[float, Field(ge=0, le=2, strict=False)]
+
+def storable(text: str) -> str:
+    """PostgreSQL can't store the character NUL."""
+    if "\0" in text:
+        raise PydanticCustomError("nul", "The character NUL is not allowed")
+    return text
+
+
+def written(text: str) -> str:
+    if not text.strip():
+        raise PydanticCustomError("blank", "Write something")
+    return storable(text)
+
+
+Storable = Annotated[str, AfterValidator(storable)]
+Text = Annotated[str, StringConstraints(min_length=1), AfterValidator(written)]
+Temperature = Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)]
 
 
 class ChatBody(BaseModel):
@@ -17,7 +33,9 @@ class ChatBody(BaseModel):
     message: Text
     conversation_id: UUID | None = Field(None, description="Continue this conversation; without it a new one begins.")
     model: str = Field("auto", min_length=1, max_length=100)
-    system: str | None = Field(None, description="System prompt; replaces the conversation's.")
+    system: Annotated[str, AfterValidator(storable)] | None = Field(
+        None, description="System prompt; replaces the conversation's."
+    )
     temperature: Temperature | None = None
     max_tokens: int | None = Field(None, ge=1)
     stream: bool = False

@@ -73,7 +73,7 @@ def rememberer(
                 Message(
                     id=answer_id,
                     role=Message.Role.ASSISTANT,
-                    content=result.text,
+                    content=result.text.replace("\0", ""),  # which PostgreSQL can't store
                     model=result.model,
                     provider=result.provider,
                     finish_reason=result.finish_reason or "",

@@ -8,7 +8,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from time import monotonic
 
 from django.conf import settings
@@ -74,7 +74,8 @@ async def _reserve(call: Call, amount: int) -> HoldRef:
 
 async def _give_back(reserving: "asyncio.Task[HoldRef]") -> None:
     """The client left while its credits were being reserved."""
-    await db.run(apply, [Release(hold=await reserving)])
+    with suppress(ApiError):  # there were not enough: nothing was taken
+        await db.run(apply, [Release(hold=await reserving)])
 
 
 class Run:
@@ -183,7 +184,8 @@ class Run:
 
     def log_failure(self, attempt: Attempt, error: ProviderError) -> None:
         facts = {"model": attempt.model.slug, "provider": attempt.model.provider.slug, "outcome": error.outcome.value}
-        logger.warning("%(provider)s failed: %(outcome)s", facts, extra={**facts, "reason": str(error)[:300]})
+        # Not the provider's own words: they may quote the prompt or a key.
+        logger.warning("%(provider)s failed: %(outcome)s", facts, extra=facts)
 
     # --- The bill -----------------------------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from rest_framework.views import APIView
 from accounts.authentication import authenticate
 from accounts.models import Role
 from aichat import db, rest
-from aichat.errors import ApiError, InvalidRequest
+from aichat.errors import ApiError, InvalidRequest, MethodNotAllowed
 from aichat.generation.call import Completed, Event, Failed
 
 KEEP_ALIVE_SECONDS = 15.0
@@ -32,9 +32,10 @@ class AsyncView(APIView):
 
     async def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:  # type: ignore[override]
         try:
-            handler = getattr(self, (request.method or "").lower(), None)
-            if handler is None or request.method not in {"GET", "POST", "DELETE"}:
-                raise ApiError(f"{request.method} is not allowed here.", status=405, code="method_not_allowed")
+            allowed = [method for method in ("GET", "POST", "DELETE") if hasattr(self, method.lower())]
+            if request.method not in allowed:
+                return refuse_method(request, allowed)
+            handler = getattr(self, request.method.lower())
             caller = await db.run(
                 authenticate, request.headers.get("Authorization", ""), request.headers.get("X-Organization", "")
             )
@@ -43,6 +44,16 @@ class AsyncView(APIView):
             return response
         except Exception as error:
             return rest.error_response(error)
+
+
+def refuse_method(request: HttpRequest, allowed: list[str]) -> HttpResponse:
+    """405, or what OPTIONS asks for: the methods there are."""
+    if request.method == "OPTIONS":
+        response = HttpResponse(status=204)
+    else:
+        response = rest.error_response(MethodNotAllowed(f"{request.method} is not allowed here."))
+    response["Allow"] = ", ".join([*allowed, "OPTIONS"])
+    return response
 
 
 def parse(model: type[B], request: HttpRequest) -> B:

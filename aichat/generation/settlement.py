@@ -63,7 +63,7 @@ def _settle(
 ) -> Outcome:
     operation = Settle(hold=hold, charge=charge, request_id=call.request_id) if charge else Release(hold=hold)
     outcome = apply([operation])[0]
-    if outcome.repeated and charge:
+    if outcome.repeated and UsageRecord.objects.filter(hold_id=hold.id).exists():
         return outcome
     records = [_record(call, attempt, now, ended) for attempt in attempts]
     if records:

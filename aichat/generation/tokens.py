@@ -11,12 +11,13 @@ BYTES_PER_TOKEN_ON_AVERAGE = 4
 MESSAGE_OVERHEAD = 8
 # The most a high-detail image costs with the providers we serve: 1,105 (OpenAI, 8 tiles) to 2,000 tokens (Gemini).
 IMAGE_TOKENS = 2000
+READ_BY_MODELS = ("tools", "functions", "response_format")  # parameters that are billed as input
 
 
 def upper_bound(messages: Iterable[Mapping[str, Any]], parameters: Mapping[str, Any]) -> int:
     """At least as many input tokens as the request will be billed for, for any text people write."""
     text, images, count = measure(messages)
-    tools = len(orjson.dumps(parameters["tools"])) if parameters.get("tools") else 0
+    tools = sum(len(orjson.dumps(parameters[name])) for name in READ_BY_MODELS if parameters.get(name))
     return -(-(text + tools) // BYTES_PER_TOKEN_AT_LEAST) + images * IMAGE_TOKENS + count * MESSAGE_OVERHEAD
 
 

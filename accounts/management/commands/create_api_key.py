@@ -1,6 +1,6 @@
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from accounts.commands import user_by_email
 from accounts.services import create_api_key
@@ -16,5 +16,9 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         user = user_by_email(options["email"])
+        if not user.is_active:
+            raise CommandError(f"{user.email} is deactivated: a key would not work.")
+        if len(options["name"]) > 100:
+            raise CommandError("--name: write at most 100 characters.")
         _, secret = create_api_key(user=user, organization=personal_organization(user), name=options["name"])
         self.stdout.write(secret)
