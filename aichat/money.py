@@ -1,12 +1,13 @@
 """Units: a credit is 1,000,000 microcredits, and every amount in code and database is an integer of microcredits."""
 
-from decimal import Decimal, Inexact, InvalidOperation, localcontext
+from decimal import Context, Decimal, Inexact, InvalidOperation
 
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 CREDIT = 1_000_000
 LARGEST = 10**12 * CREDIT  # keeps sums inside a 64-bit column
+EXACT = Context(prec=28, traps=[InvalidOperation, Inexact])
 
 
 def to_microcredits(amount: Decimal | int | str) -> int:
@@ -15,8 +16,7 @@ def to_microcredits(amount: Decimal | int | str) -> int:
         value = Decimal(str(amount))
         if abs(value) > LARGEST // CREDIT:
             raise ValueError(f"{amount} is too large")
-        with localcontext(prec=28, traps={InvalidOperation: True, Inexact: True}):
-            micro = value * CREDIT
+        micro = EXACT.multiply(value, Decimal(CREDIT))
     except InvalidOperation:  # not a number at all, or NaN
         raise ValueError(f"{amount!r} is not a number") from None
     except Inexact:

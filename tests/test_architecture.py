@@ -27,7 +27,8 @@ PARTS = {
     "aichat.flags": {"accounts"},
     "accounts": set(),
     "aichat.providers": {"aichat.providers.registry"},
-    "aichat.providers.registry": {"aichat.providers.base"},
+    "aichat.providers.registry": {"aichat.providers.base", "aichat.providers.images"},
+    "aichat.providers.images": {"aichat.providers.base"},
     "aichat.providers.base": set(),
 }
 
