@@ -2,7 +2,7 @@
 
 import asyncio
 import functools
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from django.db import Error as DatabaseFailure
@@ -26,7 +26,7 @@ from credits.services import wallet_of
 PROBE_TIMEOUT = 2.0  # seconds; who probes gives up soon after
 
 
-Probe = Callable[[HttpRequest], Awaitable[HttpResponse]]
+Probe = Callable[[HttpRequest], Coroutine[Any, Any, HttpResponse]]
 
 
 def only_get(view: Probe) -> Probe:

@@ -13,7 +13,19 @@ PACKAGES = ("aichat", "accounts", "credits", "admin_dashboard")
 WIRING = {"aichat.settings", "aichat.urls", "aichat.asgi", "aichat.views", "aichat.apps"}
 LEAVES = {
     f"aichat.{name}"
-    for name in ("checks", "db", "env", "errors", "events", "lifecycle", "middleware", "money", "rest", "tracing")
+    for name in (
+        "cache",
+        "checks",
+        "db",
+        "env",
+        "errors",
+        "events",
+        "lifecycle",
+        "middleware",
+        "money",
+        "rest",
+        "tracing",
+    )
 }
 # A part may import itself, the leaves, and what these reach. The longest matching name says what a module belongs to.
 PARTS = {
