@@ -45,6 +45,12 @@ def boolean(name: str, default: bool) -> bool:
     return _read(name, default, parse, "true or false")
 
 
+def booleans(prefix: str) -> dict[str, bool]:
+    """All variables that begin with `prefix`, by the rest of their name in lower case."""
+    names = [name for name, value in os.environ.items() if name.startswith(prefix) and value.strip()]
+    return {name.removeprefix(prefix).lower(): boolean(name, False) for name in names}
+
+
 def whole(name: str, default: int, *, minimum: int = 0) -> int:
     def parse(raw: str) -> int:
         if int(raw) < minimum:

@@ -42,6 +42,7 @@ INSTALLED_APPS = [
     "credits",
     "aichat",
     "aichat.catalog",
+    "aichat.flags",
     "aichat.usage",
     "aichat.chat",
     "aichat.images",
@@ -227,6 +228,10 @@ CREDITS_PER_USD = env.decimal("CREDITS_PER_USD", "1000")
 MARKUP = env.decimal("MARKUP", "1")
 DEFAULT_MAX_TOKENS = env.whole("DEFAULT_MAX_TOKENS", 4096, minimum=1)
 HOLD_TTL = env.seconds("HOLD_TTL", 900)
+
+# --- Flags ------------------------------------------------------------------------------------------------------------
+# FLAG_STREAMING=off decides a flag whatever its row says; `-` and `.` in a key are written `_`.
+FLAG_OVERRIDES = env.booleans("FLAG_")
 
 # --- Logs -------------------------------------------------------------------------------------------------------------
 LOG_FORMAT = env.choice("LOG_FORMAT", "json", ("json", "console"))

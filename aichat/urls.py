@@ -2,8 +2,12 @@ from django.contrib import admin
 from django.urls import include, path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
+from accounts.permissions import Public
+from accounts.views import RegisterView
 from aichat import views
 from aichat.chat import completions
+from aichat.flags.permissions import needs
+from aichat.flags.switches import REGISTRATION
 from aichat.images.views import GenerationsView
 
 urlpatterns = [
@@ -11,8 +15,10 @@ urlpatterns = [
     path("readyz", views.readyz),
     path("admin/", admin.site.urls),
     path("api/v1/me", views.MeView.as_view()),
+    path("api/v1/auth/register", RegisterView.as_view(permission_classes=[Public, needs(REGISTRATION)])),
     path("api/v1/", include("accounts.urls")),
     path("api/v1/", include("credits.urls")),
+    path("api/v1/", include("aichat.flags.urls")),
     path("api/v1/", include("aichat.chat.urls")),
     path("api/v1/", include("aichat.images.urls")),
     path("v1/images/generations", GenerationsView.as_view()),

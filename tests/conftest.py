@@ -21,6 +21,7 @@ from accounts.tenancy import personal_organization
 from aichat import cache, db, env
 from aichat.catalog import snapshot
 from aichat.catalog.sync import sync_models
+from aichat.flags import flags
 from credits.models import Wallet
 from credits.services import wallet_of
 from credits.verify import problems
@@ -32,10 +33,12 @@ PASSWORD = "correct horse battery staple"
 @pytest.fixture(autouse=True)
 def _nothing_left_over() -> Iterator[None]:
     snapshot.forget()
+    flags.forget()
     throttling.reset()
     cache.health.reset()
     yield
     snapshot.forget()
+    flags.forget()
 
 
 # --- The cast ---------------------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from aichat.generation import tokens
 from aichat.generation.call import Call, Completed, Event, Failed, Piece, Result, Started
 from aichat.generation.deadlines import bounded, chat_limits
 from aichat.generation.failures import as_api_error
+from aichat.generation.features import require_features
 from aichat.generation.settlement import Attempt, reserve, settle
 from aichat.providers.base import Accepted, ChatRequest, Delta, Finished, Part, Usage
 from aichat.providers.errors import Outcome, ProviderError
@@ -48,6 +49,7 @@ async def complete(call: Call) -> Result:
 
 async def generate(call: Call) -> AsyncGenerator[Event, None]:
     """The events of one chat. Raises `ApiError` before the first event when there will be no answer."""
+    await require_features(call)
     candidates = routing.candidates(await catalog(), call.model)
     run = Run(call, candidates)
     run.hold = await _reserve(call, run.most_it_can_cost())

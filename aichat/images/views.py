@@ -24,6 +24,8 @@ from aichat import db, lifecycle, rest
 from aichat.catalog import routing
 from aichat.catalog.models import AIModel
 from aichat.errors import ApiError, NotFound
+from aichat.flags import flags
+from aichat.flags.switches import BACKGROUND_IMAGES, IMAGES
 from aichat.generation.chat import catalog
 from aichat.generation.http import AsyncView, parse
 from aichat.generation.images import able, most_it_can_cost
@@ -41,7 +43,14 @@ LONGEST_WATCH_SECONDS = 600.0
 
 
 async def begin(caller: Caller, *, prompt: str, model: str, size: str, n: int, background: bool) -> ImageJob:
-    """Check, hold and write the job. Raises `ModelNotFound`, `InvalidRequest`, `InsufficientCreditsError`."""
+    """Check, hold and write the job.
+
+    Raises `FeatureDisabled`, `ModelNotFound`, `InvalidRequest`, `InsufficientCreditsError`.
+    """
+    await flags.ready()
+    flags.require(IMAGES, caller)
+    if background:
+        flags.require(BACKGROUND_IMAGES, caller)
     candidates = able(routing.candidates(await catalog(), model, AIModel.Kind.IMAGE), size)
     return await lifecycle.finish(
         db.run(

@@ -1,0 +1,19 @@
+"""`permission_classes = [IsUser, needs("images")]`: a DRF view that is there only while a flag is on."""
+
+from typing import Any
+
+from rest_framework.permissions import BasePermission
+from rest_framework.request import Request
+
+from aichat.flags import flags
+
+
+def needs(key: str) -> type[BasePermission]:
+    """A permission that answers 403 `FeatureDisabled` unless the flag is on for the caller."""
+
+    class FlagIsOn(BasePermission):
+        def has_permission(self, request: Request, view: Any) -> bool:
+            flags.require(key, request.auth or request.user)
+            return True
+
+    return FlagIsOn

@@ -1,0 +1,90 @@
+"""Writing flags and experiments: validated, recorded in the history, and seen at once by this process."""
+
+from typing import Any
+
+from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
+from django.db import IntegrityError
+from django.utils import timezone
+
+from accounts.models import User
+from aichat import db, tracing
+from aichat.errors import InvalidRequest
+from aichat.flags import flags
+from aichat.flags.models import Change, Experiment, Flag
+from aichat.flags.switches import SWITCHES
+
+Entry = Flag | Experiment
+
+
+def save(row: Entry, *, actor: User | None) -> None:
+    """Write a new or changed row. Raises `InvalidRequest` naming the field at fault."""
+    try:
+        db.run_atomic(_save, row, actor)
+    except ValidationError as error:
+        raise as_invalid_request(error) from None
+    except IntegrityError:  # somebody else made it between our look and our insert
+        raise InvalidRequest(f"There is {row.key!r} already.", param="key") from None
+    flags.forget()
+
+
+def _save(row: Entry, actor: User | None) -> None:
+    row.full_clean()
+    before = type(row).objects.filter(pk=row.pk).first()
+    row.updated_at = timezone.now()
+    if isinstance(row, Experiment):
+        _stamp(row)
+    row.save()
+    _record(row, before.facts() if before else None, row.facts(), actor)
+
+
+def _stamp(row: Experiment) -> None:
+    """When it began, and when its results stood still."""
+    if row.status == Experiment.Status.RUNNING:
+        row.started_at, row.ended_at = row.started_at or row.updated_at, None
+    elif row.status != Experiment.Status.DRAFT:
+        row.ended_at = row.ended_at or row.updated_at
+
+
+def delete(row: Entry, *, actor: User | None) -> None:
+    """Raises `InvalidRequest` for a switch of the product, and for an experiment that has begun."""
+    if isinstance(row, Flag) and row.key in SWITCHES:
+        raise InvalidRequest(f"{row.key!r} is a switch of the product: switch it off instead of deleting it.")
+    if isinstance(row, Experiment) and row.status != Experiment.Status.DRAFT:
+        raise InvalidRequest("It has begun, and usage records name it: stop it instead of deleting it.")
+    db.run_atomic(_delete, row, actor)
+    flags.forget()
+
+
+def _delete(row: Entry, actor: User | None) -> None:
+    _record(row, row.facts(), None, actor)
+    row.delete()
+
+
+def _record(row: Entry, before: dict[str, Any] | None, after: dict[str, Any] | None, actor: User | None) -> None:
+    if before is not None and after is not None:
+        changed = [name for name in after if after[name] != before[name]]
+        if not changed:
+            return
+        before, after = ({name: facts[name] for name in changed} for facts in (before, after))
+    Change.objects.create(
+        kind=Change.Kind.FLAG if isinstance(row, Flag) else Change.Kind.EXPERIMENT,
+        key=row.key,
+        actor=actor,
+        before=before,
+        after=after,
+        request_id=tracing.request_id(),
+    )
+
+
+def flag_or_switch(key: str) -> Flag | None:
+    """The flag, or a new row for a switch of the product that nobody has touched yet."""
+    found = Flag.objects.filter(key=key).first()
+    if found is None and key in SWITCHES:
+        return Flag(key=key, description=SWITCHES[key], enabled=True)
+    return found
+
+
+def as_invalid_request(error: ValidationError) -> InvalidRequest:
+    """The first problem of a model's validation as the API's error."""
+    field, messages = next(iter(error.message_dict.items())) if hasattr(error, "error_dict") else ("", error.messages)
+    return InvalidRequest(messages[0], param=None if field in ("", NON_FIELD_ERRORS) else field)

@@ -1,0 +1,26 @@
+"""For tests: decide a flag whatever its row says."""
+
+from contextlib import ContextDecorator
+from typing import Any
+
+from aichat.flags import flags
+
+
+class override_flag(ContextDecorator):
+    """`with override_flag("streaming", False): …`, or as a decorator. Holds in every thread of the process."""
+
+    def __init__(self, key: str, enabled: bool) -> None:
+        self.key, self.enabled = key, enabled
+        self.before: list[bool | None] = []
+
+    def __enter__(self) -> "override_flag":
+        self.before.append(flags._in_tests.get(self.key))
+        flags._in_tests[self.key] = self.enabled
+        return self
+
+    def __exit__(self, *exc_info: Any) -> None:
+        before = self.before.pop()
+        if before is None:
+            flags._in_tests.pop(self.key, None)
+        else:
+            flags._in_tests[self.key] = before

@@ -1,0 +1,92 @@
+"""Flags as they are for the caller, and their administration."""
+
+from typing import TypeVar
+
+from django.db.models import QuerySet
+from drf_spectacular.utils import OpenApiResponse, extend_schema
+from rest_framework import serializers, status
+from rest_framework.generics import GenericAPIView, ListAPIView
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from accounts.authentication import calling
+from accounts.permissions import IsAdmin
+from aichat.errors import NotFound
+from aichat.flags import flags, services
+from aichat.flags.models import Change, Experiment, Flag
+from aichat.flags.serializers import STATES, ChangeSerializer, FlagSerializer
+from aichat.flags.switches import SWITCHES
+
+Entry = TypeVar("Entry", Flag, Experiment)
+
+
+class FlagsView(APIView):
+    @extend_schema(summary="My flags", responses={(200, "application/json"): OpenApiResponse(STATES)})
+    def get(self, request: Request) -> Response:
+        """Every flag, and every experiment under way with the caller's variant."""
+        return Response(flags.states(calling(request)))
+
+
+def save(form: serializers.ModelSerializer[Entry], row: Entry, request: Request) -> Entry:
+    """Give the row what the form was sent, and write it."""
+    for name, value in form.validated_data.items():
+        setattr(row, name, value)
+    services.save(row, actor=calling(request).user)
+    return row
+
+
+class AdminFlagsView(ListAPIView[Flag]):
+    serializer_class = FlagSerializer
+    permission_classes = [IsAdmin]
+    queryset = Flag.objects.all()
+
+    @extend_schema(operation_id="admin_flags_create", summary="Make a flag", responses={201: FlagSerializer})
+    def post(self, request: Request) -> Response:
+        """A switch of the product (`streaming`, `images` …) may be made again: that sets it."""
+        key = request.data.get("key") if isinstance(request.data, dict) else None
+        row = services.flag_or_switch(key) if key in SWITCHES else None
+        form = FlagSerializer(row, data=request.data)
+        form.is_valid(raise_exception=True)
+        row = save(form, row or Flag(), request)
+        return Response(FlagSerializer(row).data, status=status.HTTP_201_CREATED)
+
+
+class AdminFlagView(GenericAPIView[Flag]):
+    serializer_class = FlagSerializer
+    permission_classes = [IsAdmin]
+
+    def get_object(self) -> Flag:
+        row = services.flag_or_switch(self.kwargs["key"])
+        if row is None:
+            raise NotFound()
+        return row
+
+    @extend_schema(summary="One flag")
+    def get(self, request: Request, key: str) -> Response:
+        return Response(FlagSerializer(self.get_object()).data)
+
+    @extend_schema(summary="Change a flag")
+    def patch(self, request: Request, key: str) -> Response:
+        """Seen by every process within two seconds."""
+        row = self.get_object()
+        form = FlagSerializer(row, data=request.data, partial=True)
+        form.is_valid(raise_exception=True)
+        return Response(FlagSerializer(save(form, row, request)).data)
+
+    @extend_schema(summary="Delete a flag", responses={204: None})
+    def delete(self, request: Request, key: str) -> Response:
+        """A flag nobody knows is off, so take it out of the code first."""
+        services.delete(self.get_object(), actor=calling(request).user)
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+
+class HistoryView(ListAPIView[Change]):
+    """Who changed what, the latest first; it outlives what was deleted."""
+
+    serializer_class = ChangeSerializer
+    permission_classes = [IsAdmin]
+    kind = Change.Kind.FLAG
+
+    def get_queryset(self) -> QuerySet[Change]:
+        return Change.objects.select_related("actor").filter(kind=self.kind, key=self.kwargs["key"])
