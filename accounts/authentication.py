@@ -10,9 +10,9 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 
 from accounts import tenancy
-from accounts.models import AccessToken, Organization, Role, User
+from accounts.models import AccessToken, Organization, User
 from aichat import tracing
-from aichat.errors import ApiError, NotAuthenticated, PermissionDenied
+from aichat.errors import ApiError, NotAuthenticated
 
 
 class InvalidApiKey(ApiError):
@@ -31,11 +31,6 @@ class Caller:
     @property
     def api_key(self) -> AccessToken | None:
         return self.token if self.token.kind == AccessToken.Kind.API_KEY else None
-
-    def require(self, role: Role) -> None:
-        """Raises `PermissionDenied` unless the user's role covers `role`."""
-        if not self.user.has_role(role):
-            raise PermissionDenied(f"This needs the role {role}.")
 
 
 def authenticate(authorization: str, organization: str = "") -> Caller:

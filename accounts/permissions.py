@@ -1,4 +1,8 @@
-"""One DRF permission per role. A view without one needs a user; a public view says `permission_classes = [Public]`."""
+"""Levels: who may call a route. Every view states its own as `permission_classes = [Public | IsUser | …]`.
+
+DRF views, async views and plain functions (by DRF's `@permission_classes`) say it in this one way; a test lists all
+routes and fails for one that says nothing. What forgets it in spite of that needs a user (`DEFAULT_PERMISSION_CLASSES`).
+"""
 
 from typing import Any, ClassVar
 
@@ -15,7 +19,13 @@ class Public(AllowAny):
 
 
 class HasRole(BasePermission):
+    """The caller is logged in and their role covers `role`."""
+
     role: ClassVar[Role]
+    level: ClassVar[str]
+
+    def __init_subclass__(cls) -> None:
+        cls.level = cls.role.value
 
     def has_permission(self, request: Request, view: Any) -> bool:
         return isinstance(request.user, User) and request.user.has_role(self.role)

@@ -14,7 +14,7 @@ from rest_framework.views import APIView
 from accounts import services, throttling
 from accounts.authentication import calling
 from accounts.models import AccessToken, User
-from accounts.permissions import Public
+from accounts.permissions import IsUser, Public
 from accounts.serializers import (
     ApiKeySerializer,
     LoginSerializer,
@@ -66,6 +66,8 @@ class LoginView(APIView):
 
 
 class LogoutView(APIView):
+    permission_classes = [IsUser]
+
     @extend_schema(request=None, responses={204: None}, summary="Log out")
     def post(self, request: Request) -> Response:
         """Revokes the login token that was sent. An API key is revoked by deleting it."""
@@ -81,6 +83,7 @@ class ApiKeyPages(CursorPages):
 
 
 class ApiKeysView(ListAPIView[AccessToken]):
+    permission_classes = [IsUser]
     serializer_class = ApiKeySerializer
     pagination_class = ApiKeyPages
 
@@ -92,9 +95,9 @@ class ApiKeysView(ListAPIView[AccessToken]):
 
     @extend_schema(request=ApiKeySerializer, responses={201: NewApiKeySerializer}, summary="Make an API key")
     def post(self, request: Request) -> Response:
-        """The key is in this answer only; it is stored hashed. A key that expires can't make further keys."""
+        """The key is in this answer only; it is stored hashed. A key with limits can't make further keys."""
         caller = calling(request)
-        if caller.api_key and caller.api_key.expiry:
+        if caller.api_key and (caller.api_key.expiry or caller.api_key.rate_limit):
             raise PermissionDenied("A key with limits can't make keys: use a login token.")
         form = self.get_serializer(data=request.data)
         form.is_valid(raise_exception=True)
@@ -103,12 +106,14 @@ class ApiKeysView(ListAPIView[AccessToken]):
             organization=caller.organization,
             name=form.validated_data["name"],
             expires_at=form.validated_data.get("expiry"),
+            rate_limit=form.validated_data.get("rate_limit", ""),
         )
         row.key = secret
         return Response(NewApiKeySerializer(row).data, status=status.HTTP_201_CREATED)
 
 
 class ApiKeyView(GenericAPIView[AccessToken]):
+    permission_classes = [IsUser]
     serializer_class = ApiKeySerializer
 
     @extend_schema(responses={204: None}, summary="Revoke an API key")

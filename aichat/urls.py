@@ -25,8 +25,8 @@ urlpatterns = [
     path("v1/chat/completions", completions.CompletionsView.as_view()),
     path("v1/models", completions.ModelsView.as_view()),
     path("v1/models/<path:slug>", completions.ModelView.as_view()),
-    path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
-    path("api/docs/", SpectacularSwaggerView.as_view(url_name="schema")),
+    path("api/schema/", SpectacularAPIView.as_view(permission_classes=[Public]), name="schema"),
+    path("api/docs/", SpectacularSwaggerView.as_view(url_name="schema", permission_classes=[Public])),
 ]
 
 handler400 = "aichat.rest.bad_request"

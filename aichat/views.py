@@ -10,12 +10,14 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
+from rest_framework.decorators import permission_classes
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts.authentication import Caller, calling
 from accounts.models import Membership, User
+from accounts.permissions import IsUser, Public
 from accounts.serializers import OwnOrganizationSerializer, UserSerializer
 from aichat import cache, db
 from aichat.errors import MethodNotAllowed
@@ -44,12 +46,14 @@ def only_get(view: Probe) -> Probe:
     return guarded
 
 
+@permission_classes([Public])  # type: ignore[type-var]  # DRF's stubs know plain functions only
 @only_get
 async def healthz(request: HttpRequest) -> JsonResponse:
     """The process answers."""
     return JsonResponse({"status": "ok"})
 
 
+@permission_classes([Public])  # type: ignore[type-var]  # DRF's stubs know plain functions only
 @only_get
 async def readyz(request: HttpRequest) -> JsonResponse:
     """200 when requests can be served, `degraded` when only the cache is gone; 503 when the database is. Bounded in time."""
@@ -79,6 +83,8 @@ class MeSerializer(serializers.ModelSerializer[User]):
 
 
 class MeView(APIView):
+    permission_classes = [IsUser]
+
     @extend_schema(responses=MeSerializer, summary="My account")
     def get(self, request: Request) -> Response:
         """The caller, the organization they act for, and its credits."""

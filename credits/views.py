@@ -9,6 +9,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts.authentication import calling
+from accounts.permissions import IsUser
 from aichat.rest import CursorPages
 from credits import services
 from credits.models import LedgerEntry
@@ -16,6 +17,8 @@ from credits.serializers import LedgerEntrySerializer, WalletSerializer
 
 
 class CreditsView(APIView):
+    permission_classes = [IsUser]
+
     @extend_schema(responses=WalletSerializer, summary="Balance")
     def get(self, request: Request) -> Response:
         """The organization's credits: in all, held by running requests, and free to spend."""
@@ -30,6 +33,7 @@ class EntryPages(CursorPages):
 class EntriesView(ListAPIView[LedgerEntry]):
     """Every movement of the organization's credits, newest first."""
 
+    permission_classes = [IsUser]
     serializer_class = LedgerEntrySerializer
     pagination_class = EntryPages
 

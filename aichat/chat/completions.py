@@ -12,6 +12,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts.authentication import Caller
+from accounts.permissions import IsUser
 from aichat import lifecycle, rest, tracing
 from aichat.catalog import routing, snapshot
 from aichat.catalog.snapshot import ModelInfo
@@ -27,6 +28,8 @@ DONE = b"data: [DONE]\n\n"
 
 
 class CompletionsView(AsyncView):
+    permission_classes = [IsUser]
+
     @extend_schema(
         summary="Chat completion (OpenAI-compatible)",
         request=CompletionBody,
@@ -53,7 +56,8 @@ class CompletionsView(AsyncView):
                 response[name] = value
             return response
         include_usage = body.stream_options is not None and body.stream_options.include_usage
-        return await stream(generation.generate(call), encoder(call, include_usage), encode_error, stream_headers)
+        events = generation.generate(call)
+        return await stream(caller, events, encoder(call, include_usage), encode_error, stream_headers)
 
 
 def completion(result: Result) -> dict[str, Any]:
@@ -117,6 +121,8 @@ def encode_error(error: ApiError) -> Iterable[bytes]:
 
 
 class ModelsView(APIView):
+    permission_classes = [IsUser]
+
     @extend_schema(
         operation_id="models_list", summary="List models (OpenAI-compatible)", responses={200: OpenApiResponse(OBJECT)}
     )
@@ -129,6 +135,8 @@ class ModelsView(APIView):
 
 
 class ModelView(APIView):
+    permission_classes = [IsUser]
+
     @extend_schema(summary="One model (OpenAI-compatible)", responses={200: OpenApiResponse(OBJECT)})
     def get(self, request: Request, slug: str) -> Response:
         """404 `model_not_found` unless the caller can use it."""

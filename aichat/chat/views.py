@@ -12,6 +12,7 @@ from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework.generics import ListAPIView, RetrieveUpdateDestroyAPIView
 
 from accounts.authentication import Caller, calling
+from accounts.permissions import IsUser
 from accounts.tenancy import owned
 from aichat import db, lifecycle, rest, tracing
 from aichat.catalog import routing
@@ -36,6 +37,8 @@ class Turn:
 
 
 class ChatView(AsyncView):
+    permission_classes = [IsUser]
+
     @extend_schema(
         summary="Chat",
         request=ChatBody,
@@ -57,7 +60,7 @@ class ChatView(AsyncView):
                 response[name] = value
             return response
         return await stream(
-            generation.generate(turn.call), lambda event: encode(turn, event), encode_error, stream_headers
+            caller, generation.generate(turn.call), lambda event: encode(turn, event), encode_error, stream_headers
         )
 
 
@@ -138,6 +141,7 @@ class ConversationPages(rest.CursorPages):
 class ConversationsView(ListAPIView[Conversation]):
     """The caller's conversations, the latest first."""
 
+    permission_classes = [IsUser]
     serializer_class = ConversationSerializer
     pagination_class = ConversationPages
 
@@ -148,6 +152,7 @@ class ConversationsView(ListAPIView[Conversation]):
 class ConversationView(RetrieveUpdateDestroyAPIView[Conversation]):
     """One conversation: its title and system prompt can be changed, and it can be deleted with its messages."""
 
+    permission_classes = [IsUser]
     serializer_class = ConversationSerializer
     http_method_names = ["get", "patch", "delete"]
 
@@ -163,6 +168,7 @@ class MessagePages(rest.CursorPages):
 class MessagesView(ListAPIView[Message]):
     """The messages of a conversation, the oldest first."""
 
+    permission_classes = [IsUser]
     serializer_class = MessageSerializer
     pagination_class = MessagePages
 

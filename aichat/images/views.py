@@ -18,7 +18,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts.authentication import Caller, calling
-from accounts.permissions import Public
+from accounts.permissions import IsUser, Public
 from accounts.tenancy import as_id, owned
 from aichat import db, lifecycle, rest
 from aichat.catalog import routing
@@ -88,6 +88,8 @@ class ImagePages(rest.CursorPages):
 
 
 class ImagesView(AsyncView):
+    permission_classes = [IsUser]
+
     serializer_class = ImageJobSerializer
 
     @extend_schema(
@@ -127,6 +129,8 @@ def jobs_of(caller: Caller) -> QuerySet[ImageJob]:
 
 
 class ImageView(GenericAPIView[ImageJob]):
+    permission_classes = [IsUser]
+
     serializer_class = ImageJobSerializer
 
     def get_object(self) -> ImageJob:
@@ -146,6 +150,8 @@ class ImageView(GenericAPIView[ImageJob]):
 
 
 class ImageEventsView(AsyncView):
+    permission_classes = [IsUser]
+
     @extend_schema(
         summary="Watch a job",
         responses={
@@ -195,6 +201,8 @@ class PictureFileView(APIView):
 
 
 class GenerationsView(AsyncView):
+    permission_classes = [IsUser]
+
     @extend_schema(
         summary="Images (OpenAI-compatible)",
         request=OpenAIImageBody,
