@@ -6,11 +6,15 @@ from typing import Any, ClassVar
 
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.contrib.auth.models import PermissionsMixin
+from django.core.validators import RegexValidator
 from django.db import models
 from django.utils import timezone
 from knox.models import AbstractAuthToken, AuthTokenManager
 
+from aichat import env
 from aichat.db import Row
+
+RATE = RegexValidator(rf"\A{env.RATE.pattern}\Z", "Write N/sec, N/min, N/hour or N/day, such as 60/min.")
 
 
 class Role(models.TextChoices):
@@ -53,6 +57,8 @@ class User(Row, AbstractBaseUser, PermissionsMixin):
     role = models.CharField(max_length=16, choices=Role.choices, default=Role.USER, db_index=True)
     is_active = models.BooleanField(default=True, help_text="Instead of deleting a user: their history stays.")
     created_at = models.DateTimeField(default=timezone.now, editable=False, db_index=True)
+    # Written first by changes that must see each other, which every engine makes wait (see `services.change_user`).
+    revision = models.PositiveIntegerField(default=0, editable=False)
 
     USERNAME_FIELD = "email"
     objects: ClassVar[UserManager] = UserManager()
@@ -85,6 +91,8 @@ class Organization(Row):
         User, null=True, blank=True, editable=False, on_delete=models.PROTECT, related_name="personal_organization"
     )
     created_at = models.DateTimeField(default=timezone.now, editable=False, db_index=True)
+    # Written first by changes of the members, which every engine makes wait for each other.
+    revision = models.PositiveIntegerField(default=0, editable=False)
 
     def __str__(self) -> str:
         return self.name
@@ -143,6 +151,9 @@ class AccessToken(AbstractAuthToken):  # type: ignore[misc]
     name = models.CharField(max_length=100, blank=True)
     organization = models.ForeignKey(
         Organization, null=True, blank=True, on_delete=models.CASCADE, related_name="access_tokens"
+    )
+    rate_limit = models.CharField(
+        max_length=20, blank=True, validators=[RATE], help_text="Of this key alone, such as 60/min. Empty: the role's."
     )
     revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
 

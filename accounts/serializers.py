@@ -54,7 +54,7 @@ class ApiKeySerializer(serializers.ModelSerializer[AccessToken]):
 
     class Meta:
         model = AccessToken
-        fields = ["id", "name", "prefix", "organization", "expires_at", "created_at"]
+        fields = ["id", "name", "prefix", "organization", "expires_at", "rate_limit", "created_at"]
         read_only_fields = ["id"]
 
     def validate_expires_at(self, value: datetime | None) -> datetime | None:

@@ -6,6 +6,7 @@ from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.db import IntegrityError
+from django.db.models import F
 
 from accounts import tenancy
 from accounts.models import AccessToken, Organization, Role, User
@@ -48,14 +49,48 @@ def create_login_token(user: User) -> tuple[AccessToken, str]:
     return row, secret
 
 
+class LastAdmin(InvalidRequest):
+    message = "This is the last active administrator: give somebody else the role ADMIN first."
+
+
+def change_user(user: User, *, role: Role | None = None, is_active: bool | None = None) -> None:
+    """Change what a user may do; takes effect with their next request. The only way to change either.
+
+    Raises `LastAdmin` when no active administrator would be left, also when two are demoted at the same moment.
+    """
+    db.run_atomic(_change_user, user, role, is_active)
+
+
+def _change_user(user: User, role: Role | None, is_active: bool | None) -> None:
+    admins = User.objects.filter(role=Role.ADMIN, is_active=True)
+    admins.update(revision=F("revision") + 1)  # a second change waits here for the first, on every engine
+    user.refresh_from_db()
+    user.role = role or user.role
+    user.is_active = user.is_active if is_active is None else is_active
+    if not (user.is_active and user.has_role(Role.ADMIN)) and set(admins.values_list("pk", flat=True)) == {user.pk}:
+        raise LastAdmin(param="role" if role else "is_active")
+    user.save(update_fields=["role", "is_active"])
+
+
 def create_api_key(
-    *, user: User, organization: Organization, name: str, expires_at: datetime | None = None
+    *,
+    user: User,
+    organization: Organization,
+    name: str,
+    expires_at: datetime | None = None,
+    rate_limit: str = "",
 ) -> tuple[AccessToken, str]:
     """The row and the secret (`sk-…`), which is shown once."""
     kind = AccessToken.Kind.API_KEY
     row: AccessToken
     row, secret = AccessToken.objects.create(
-        user=user, expiry=None, prefix=API_KEY_PREFIX, kind=kind, name=name, organization=organization
+        user=user,
+        expiry=None,
+        prefix=API_KEY_PREFIX,
+        kind=kind,
+        name=name,
+        organization=organization,
+        rate_limit=rate_limit,
     )
     if expires_at is not None:  # knox would take a duration, and add it to a later now
         row.expiry = expires_at

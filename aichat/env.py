@@ -1,6 +1,6 @@
 """Reads settings from the environment: every wrong value names the variable and the mend.
 
-A leaf used by `settings.py` alone; everything else reads `django.conf.settings`.
+A leaf used by `settings.py` (its patterns also by fields); everything else reads `django.conf.settings`.
 """
 
 import os

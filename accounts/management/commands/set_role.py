@@ -4,6 +4,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from accounts.commands import user_by_email
 from accounts.models import Role
+from accounts.services import LastAdmin, change_user
 
 
 class Command(BaseCommand):
@@ -18,6 +19,8 @@ class Command(BaseCommand):
         if role not in list(Role):
             raise CommandError(f"There is no role {options['role']}: write one of {', '.join(Role)}.")
         user = user_by_email(options["email"])
-        user.role = role
-        user.save(update_fields=["role"])
+        try:
+            change_user(user, role=Role(role))
+        except LastAdmin as error:
+            raise CommandError(error.message) from None
         self.stdout.write(f"{user.email} is {role}.")
