@@ -59,6 +59,8 @@ class TraceMiddleware(Middleware):
 
     def after(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
         response["X-Request-ID"] = tracing.request_id()
+        for name, value in tracing.answer_headers().items():
+            response[name] = value
         user = getattr(request, "_cached_user", None)  # set when somebody looked at request.user
         if user is not None and user.is_authenticated:
             tracing.bind(user=user.pk)

@@ -143,6 +143,9 @@ CORS_ALLOW_HEADERS = [
     "x-stainless-timeout",
 ]
 CORS_EXPOSE_HEADERS = [
+    "ratelimit-limit",
+    "ratelimit-remaining",
+    "ratelimit-reset",
     "retry-after",
     "x-cache",
     "x-credits-charged",
@@ -174,6 +177,7 @@ REST_KNOX = {"AUTH_HEADER_PREFIX": "Bearer", "TOKEN_TTL": timedelta(days=14)}
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.authentication.BearerAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["accounts.permissions.IsUser"],
+    "DEFAULT_THROTTLE_CLASSES": ["accounts.throttling.CallerThrottle"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["aichat.rest.JSONParser"],
     "DEFAULT_PAGINATION_CLASS": "aichat.rest.CursorPages",
@@ -188,20 +192,29 @@ SPECTACULAR_SETTINGS = {
     "DESCRIPTION": "Multi-user AI chat and images with credits. Errors have one shape; see `docs/API.md`.",
     "OAS_VERSION": "3.1.0",
     "SERVE_INCLUDE_SCHEMA": False,
-    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
+    "SERVE_PERMISSIONS": ["accounts.permissions.Public"],
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "ENUM_NAME_OVERRIDES": {"RoleEnum": "accounts.models.Role"},
     "POSTPROCESSING_HOOKS": ["drf_spectacular.hooks.postprocess_schema_enums", "aichat.rest.document_errors"],
 }
-# Open by default only while no paid provider is set: a stranger can't spend an operator's money (see below).
+
+# --- Rate limits ------------------------------------------------------------------------------------------------------
+# Login and registration, by address and by e-mail.
 RATE_LIMIT_AUTH = env.rate("RATE_LIMIT_AUTH", "10/min")
+# A person's requests with all their tokens together, by role: a brake for loops gone wild, which credits bound anyway.
+RATE_LIMIT_USER = env.rate("RATE_LIMIT_USER", "3000/min")
+RATE_LIMIT_SUBSCRIBER = env.rate("RATE_LIMIT_SUBSCRIBER", "6000/min")
+RATE_LIMIT_ADMIN = env.rate("RATE_LIMIT_ADMIN", "12000/min")
+# Event streams a person may have open at once; 0: any number.
+STREAMS_PER_USER = env.whole("STREAMS_PER_USER", 1000)
 
 # --- Providers --------------------------------------------------------------------------------------------------------
 OPENAI_API_KEY = env.text("OPENAI_API_KEY")
 OPENAI_BASE_URL = env.url("OPENAI_BASE_URL", "https://api.openai.com/v1")
 GEMINI_API_KEY = env.text("GEMINI_API_KEY")
 GEMINI_BASE_URL = env.url("GEMINI_BASE_URL", "https://generativelanguage.googleapis.com")
+# Open by default only while no paid provider is set: a stranger can't spend an operator's money.
 REGISTRATION_OPEN = env.boolean("REGISTRATION_OPEN", not (OPENAI_API_KEY or GEMINI_API_KEY))
 
 # Seconds. What each bounds is said in `aichat/generation/deadlines.py`.

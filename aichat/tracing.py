@@ -27,6 +27,7 @@ class Trace:
     user: str = ""
     organization: str = ""
     started: float = field(default_factory=perf_counter)
+    headers: dict[str, str] = field(default_factory=dict)  # for the answer, whatever it will be
 
 
 _current: ContextVar[Trace | None] = ContextVar("trace", default=None)
@@ -56,6 +57,17 @@ def bind(*, user: object = "", organization: object = "") -> None:
     """Say who is asking, once authentication knows."""
     if trace := _current.get():
         trace.user, trace.organization = str(user), str(organization)
+
+
+def answer_with(headers: dict[str, str]) -> None:
+    """Headers for the request's answer, also when that will be an error: said deep inside, written at the edge."""
+    if trace := _current.get():
+        trace.headers.update(headers)
+
+
+def answer_headers() -> dict[str, str]:
+    trace = _current.get()
+    return trace.headers if trace else {}
 
 
 def log_access(trace: Trace, *, method: str, path: str, status: int, finished: bool) -> None:

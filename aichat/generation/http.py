@@ -5,17 +5,17 @@ DRF has no async views: these skip its request cycle, and use the same authentic
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from pydantic import BaseModel, ValidationError
 from rest_framework.views import APIView
 
-from accounts.authentication import authenticate
-from accounts.models import Role
+from accounts import streams, throttling
+from accounts.authentication import Caller, authenticate
 from aichat import db, rest
-from aichat.errors import ApiError, InvalidRequest, MethodNotAllowed
+from aichat.errors import ApiError, InvalidRequest, MethodNotAllowed, PermissionDenied
 from aichat.generation.call import Completed, Event, Failed
 
 KEEP_ALIVE_SECONDS = 15.0
@@ -25,10 +25,9 @@ B = TypeVar("B", bound=BaseModel)
 class AsyncView(APIView):
     """An endpoint whose handlers are coroutines: `async def post(self, request, caller)`.
 
-    Subclasses APIView for the OpenAPI document and its routing only.
+    Subclasses APIView for the OpenAPI document and its routing only. States its level as any DRF view; there is always
+    a caller, so none is `Public`.
     """
-
-    role: ClassVar[Role] = Role.USER
 
     async def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:  # type: ignore[override]
         try:
@@ -36,14 +35,21 @@ class AsyncView(APIView):
             if request.method not in allowed:
                 return refuse_method(request, allowed)
             handler = getattr(self, request.method.lower())
-            caller = await db.run(
-                authenticate, request.headers.get("Authorization", ""), request.headers.get("X-Organization", "")
-            )
-            caller.require(self.role)
+            caller = await db.run(self.admit, request)
             response: HttpResponseBase = await handler(request, caller, *args, **kwargs)
             return response
         except Exception as error:
             return rest.error_response(error)
+
+    def admit(self, request: HttpRequest) -> Caller:
+        """Who asks, when their role and their rate allow it: one trip off the event loop for all three questions."""
+        caller = authenticate(request.headers.get("Authorization", ""), request.headers.get("X-Organization", ""))
+        request.user, request.auth = caller.user, caller  # type: ignore[attr-defined]  # as DRF's requests have them
+        for permission in self.get_permissions():
+            if not permission.has_permission(request, self):  # type: ignore[arg-type]
+                raise PermissionDenied(getattr(permission, "message", ""))
+        throttling.hit_caller(caller)
+        return caller
 
 
 def refuse_method(request: HttpRequest, allowed: list[str]) -> HttpResponse:
@@ -106,17 +112,18 @@ class Feed:
 
 
 async def stream(
+    caller: Caller,
     events: AsyncGenerator[Event, None],
     encode: Callable[[Event], Iterable[bytes]],
     encode_error: Callable[[ApiError], Iterable[bytes]],
     headers: Callable[[Event], dict[str, str]],
 ) -> HttpResponse | rest.EventStream:
-    """Answer with an event stream.
+    """Answer with an event stream, one of those the caller may have open at once.
 
     The first event is awaited before the headers go out, so that refusals and early failures have a real status; after
     `KEEP_ALIVE_SECONDS` headers and comment lines go out to keep proxies alive, and later failures are error events.
     """
-    feed = Feed(events)
+    feed = Feed(streams.counted(caller.user.pk, events))
     try:
         first = await feed.next(KEEP_ALIVE_SECONDS)
     except BaseException:

@@ -1,0 +1,114 @@
+"""How many event streams a person has open at once: bounded by STREAMS_PER_USER.
+
+A place is taken before a stream begins and given back when it ends; one whose process died is free again after the
+longest time a stream may take. Kept in Redis for all processes together; without it, or while it fails, by each
+process for itself.
+"""
+
+import threading
+import time
+from collections import defaultdict
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import TypeVar
+from uuid import UUID, uuid4
+
+import redis
+from django.conf import settings
+
+from aichat import cache, db, lifecycle
+from aichat.errors import RateLimited
+
+T = TypeVar("T")
+
+# A sorted set per person: the places by the time (Redis's clock) they become free at the latest. One script, so that
+# looking and taking are one step for everybody.
+TAKE = """
+local now = tonumber(redis.call('time')[1])
+redis.call('zremrangebyscore', KEYS[1], '-inf', now)
+if redis.call('zcard', KEYS[1]) >= tonumber(ARGV[2]) then return 0 end
+redis.call('zadd', KEYS[1], now + tonumber(ARGV[3]), ARGV[1])
+redis.call('expire', KEYS[1], ARGV[3])
+return 1
+"""
+
+
+class Places:
+    """The streams open in this process: per person, when each place becomes free at the latest (monotonic seconds)."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._taken: dict[UUID, dict[UUID, float]] = defaultdict(dict)
+
+    def take(self, user_id: UUID, place: UUID, limit: int, lifetime: float) -> bool:
+        """Whether the place was given: looked and taken under one lock, so that never more than `limit` are."""
+        now = time.monotonic()
+        with self._lock:
+            taken = self._taken[user_id]
+            if len(taken) >= limit:
+                taken = self._taken[user_id] = {one: until for one, until in taken.items() if until > now}
+            if len(taken) >= limit:
+                return False
+            taken[place] = now + lifetime
+            return True
+
+    def give_back(self, user_id: UUID, place: UUID) -> None:
+        with self._lock:
+            taken = self._taken[user_id]
+            taken.pop(place, None)
+            if not taken:
+                del self._taken[user_id]
+
+
+_own = Places()
+
+
+def take(user_id: UUID, place: UUID, limit: int, lifetime: float) -> bool:
+    """Redis is asked: not for the event loop."""
+    if settings.REDIS_URL:
+        try:
+            with cache.guarded():
+                return bool(_redis().eval(TAKE, 1, _key(user_id), str(place), limit, int(lifetime)))
+        except redis.RedisError:
+            pass
+    return _own.take(user_id, place, limit, lifetime)
+
+
+def give_back(user_id: UUID, place: UUID) -> None:
+    """Wherever it was taken: Redis may have come or gone since."""
+    _own.give_back(user_id, place)
+    if settings.REDIS_URL:
+        try:
+            with cache.guarded():
+                _redis().zrem(_key(user_id), str(place))
+        except redis.RedisError:
+            pass
+
+
+def _redis() -> redis.Redis:
+    return redis.Redis(connection_pool=cache.pool())
+
+
+def _key(user_id: UUID) -> str:
+    return f"streams:{user_id}"
+
+
+async def counted(user_id: UUID, events: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
+    """`events` while they hold one of the user's places; raises `RateLimited` before the first when none is free."""
+    limit, place = settings.STREAMS_PER_USER, uuid4()
+    if not limit:
+        async with aclosing(events):
+            async for event in events:
+                yield event
+        return
+    try:
+        if not await db.run(take, user_id, place, limit, 2 * settings.CHAT_TOTAL_TIMEOUT):
+            raise RateLimited(
+                f"You have {limit} streams open, the most allowed at once (STREAMS_PER_USER): end one first.",
+                retry_after=1,
+            )
+        async with aclosing(events):
+            async for event in events:
+                yield event
+    finally:
+        lifecycle.spawn(db.run(give_back, user_id, place))
