@@ -5,6 +5,7 @@ longest time a stream may take. Kept in Redis for all processes together; withou
 process for itself.
 """
 
+import asyncio
 import threading
 import time
 from collections import defaultdict
@@ -16,7 +17,7 @@ from uuid import UUID, uuid4
 import redis
 from django.conf import settings
 
-from aichat import cache, db, lifecycle
+from aichat import cache, lifecycle
 from aichat.errors import RateLimited
 
 T = TypeVar("T")
@@ -102,7 +103,8 @@ async def counted(user_id: UUID, events: AsyncGenerator[T, None]) -> AsyncGenera
                 yield event
         return
     try:
-        if not await db.run(take, user_id, place, limit, 2 * settings.CHAT_TOTAL_TIMEOUT):
+        asked = (user_id, place, limit, 2 * settings.CHAT_TOTAL_TIMEOUT)
+        if not (await asyncio.to_thread(take, *asked) if settings.REDIS_URL else take(*asked)):
             raise RateLimited(
                 f"You have {limit} streams open, the most allowed at once (STREAMS_PER_USER): end one first.",
                 retry_after=1,
@@ -111,4 +113,7 @@ async def counted(user_id: UUID, events: AsyncGenerator[T, None]) -> AsyncGenera
             async for event in events:
                 yield event
     finally:
-        lifecycle.spawn(db.run(give_back, user_id, place))
+        if settings.REDIS_URL:
+            lifecycle.spawn(asyncio.to_thread(give_back, user_id, place))
+        else:
+            give_back(user_id, place)

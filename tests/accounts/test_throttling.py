@@ -88,11 +88,11 @@ def test_of_many_requests_at_once_exactly_the_limit_passes(
 def test_the_streams_a_person_has_open_are_bounded(server: str, alice: Actor, settings: Any) -> None:
     settings.STREAMS_PER_USER = 1
     body, place = {**CHAT, "stream": True}, uuid4()
-    streams._own.take(alice.user.pk, place, 1, lifetime=60)  # a stream that is open
+    streams.take(alice.user.pk, place, 1, lifetime=60)  # a stream that is open
     with httpx.Client(base_url=server, headers=alice.headers, timeout=30) as client:
         refused = client.post("/api/v1/chat", json=body)
         assert (refused.status_code, refused.json()["error"]["code"]) == (429, "rate_limit_exceeded")
         assert "Retry-After" in refused.headers
         assert alice.wallet.held == 0
-        streams._own.give_back(alice.user.pk, place)
+        streams.give_back(alice.user.pk, place)
         assert [client.post("/api/v1/chat", json=body).status_code for _ in range(2)] == [200, 200]
