@@ -46,14 +46,14 @@ def only_get(view: Probe) -> Probe:
     return guarded
 
 
-@permission_classes([Public])
+@permission_classes([Public])  # type: ignore[type-var]  # DRF's stubs don't know coroutines
 @only_get
 async def healthz(request: HttpRequest) -> JsonResponse:
     """The process answers."""
     return JsonResponse({"status": "ok"})
 
 
-@permission_classes([Public])
+@permission_classes([Public])  # type: ignore[type-var]  # DRF's stubs don't know coroutines
 @only_get
 async def readyz(request: HttpRequest) -> JsonResponse:
     """200 when requests can be served, `degraded` when only the cache is gone; 503 when the database is. Bounded in time."""
