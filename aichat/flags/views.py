@@ -11,7 +11,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts.authentication import calling
-from accounts.permissions import IsAdmin
+from accounts.permissions import IsAdmin, IsUser
 from aichat.errors import NotFound
 from aichat.flags import flags, services
 from aichat.flags.models import Change, Experiment, Flag
@@ -22,6 +22,8 @@ Entry = TypeVar("Entry", Flag, Experiment)
 
 
 class FlagsView(APIView):
+    permission_classes = [IsUser]
+
     @extend_schema(summary="My flags", responses={(200, "application/json"): OpenApiResponse(STATES)})
     def get(self, request: Request) -> Response:
         """Every flag, and every experiment under way with the caller's variant."""
