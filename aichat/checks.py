@@ -48,3 +48,16 @@ def workers_share_a_cache(**kwargs: Any) -> list[CheckMessage]:
             id="aichat.W001",
         )
     ]
+
+
+@register("aichat")
+def celery_has_a_broker(**kwargs: Any) -> list[CheckMessage]:
+    if settings.IMAGE_DISPATCHER == "database" or settings.REDIS_URL:
+        return []
+    return [
+        Error(
+            "IMAGE_DISPATCHER is celery and REDIS_URL is not set.",
+            hint="Set REDIS_URL to the broker's address, or IMAGE_DISPATCHER=database.",
+            id="aichat.E003",
+        )
+    ]

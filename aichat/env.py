@@ -10,7 +10,7 @@ from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
@@ -251,3 +251,22 @@ def _refuse_waiting(pool: Any) -> None:
     with pool._lock:
         while pool._waiting:
             pool._waiting.popleft().fail(PoolTimeout("the database refuses connections"))
+
+
+def storage(address: str) -> dict[str, object]:
+    """The default entry of STORAGES: local files, or a bucket (`s3://bucket/folder?endpoint_url=…&region_name=…`).
+
+    The credentials are boto3's own: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or the machine's role.
+    """
+    if not address:
+        return {"BACKEND": "django.core.files.storage.FileSystemStorage"}
+    parts = urlsplit(address)
+    return {
+        "BACKEND": "storages.backends.s3.S3Storage",
+        "OPTIONS": {
+            "bucket_name": parts.netloc,
+            "location": parts.path.strip("/"),
+            "file_overwrite": False,
+            **dict(parse_qsl(parts.query)),
+        },
+    }

@@ -231,9 +231,16 @@ IMAGE_LEASE_SECONDS = env.seconds("IMAGE_LEASE_SECONDS", 30)  # how soon a dead 
 IMAGE_ATTEMPTS = env.whole("IMAGE_ATTEMPTS", 3, minimum=1)
 IMAGE_BACKOFF_SECONDS = env.seconds("IMAGE_BACKOFF_SECONDS", 2)  # doubled with each attempt
 IMAGE_POLL_SECONDS = env.seconds("IMAGE_POLL_SECONDS", 1)
+IMAGE_DISPATCHER = env.choice("IMAGE_DISPATCHER", "database", ("database", "celery"))
+IMAGE_SWEEP_SECONDS = env.seconds("IMAGE_SWEEP_SECONDS", 10)  # with Celery: when a waiting job counts as forgotten
 IMAGE_WORKER_CONCURRENCY = env.whole("IMAGE_WORKER_CONCURRENCY", 2)  # in each serving process; 0: none
 IMAGE_RETENTION_DAYS = env.whole("IMAGE_RETENTION_DAYS", 0)  # 0: kept until deleted
 MEDIA_ROOT = Path(env.text("MEDIA_ROOT", str(DATA_DIR / "media")))
+MEDIA_STORAGE = env.url("MEDIA_STORAGE", "", schemes=("s3",))  # s3://bucket/folder?endpoint_url=…; empty: MEDIA_ROOT
+STORAGES = {
+    "default": env.storage(MEDIA_STORAGE),
+    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+}
 
 # --- Credits ----------------------------------------------------------------------------------------------------------
 STARTER_CREDITS = env.decimal("STARTER_CREDITS", "100", places=6)

@@ -1,5 +1,7 @@
 """Image jobs and their pictures. The row is the job: what it says is true, whatever process or broker died."""
 
+from datetime import datetime
+
 from django.conf import settings
 from django.core.files.storage import default_storage
 from django.db import models
@@ -10,10 +12,9 @@ from credits.models import HoldRef
 
 
 class ImageJobQuerySet(models.QuerySet["ImageJob"]):
-    def due(self) -> "ImageJobQuerySet":
-        """Jobs a worker may take: waiting for their time, or left behind by a worker that died."""
-        now = timezone.now()
-        return self.filter(status__in=[ImageJob.Status.QUEUED, ImageJob.Status.RUNNING], run_after__lte=now)
+    def due(self, moment: datetime) -> "ImageJobQuerySet":
+        """Jobs a worker may take at `moment`: waiting for their time, or left behind by a worker that died."""
+        return self.filter(status__in=[ImageJob.Status.QUEUED, ImageJob.Status.RUNNING], run_after__lte=moment)
 
 
 class ImageJob(Row):

@@ -8,6 +8,7 @@ from uuid import uuid4
 from django.conf import settings
 from django.db import models
 from django.utils import timezone
+from django.utils.module_loading import import_string
 
 from accounts.authentication import Caller
 from aichat import db, events, tracing
@@ -60,13 +61,24 @@ def enqueue(caller: Caller, *, prompt: str, model: str, size: str, n: int, backg
     )
     if not background:
         job.status, job.claim, job.attempts, job.run_after = Status.RUNNING, uuid4(), 1, lease_end()
-    return db.run_atomic(_enqueue, reserve, job)
+    db.run_atomic(_enqueue, reserve, job)
+    if background:
+        dispatch(job)
+    return job
 
 
-def _enqueue(reserve: Reserve, job: ImageJob) -> ImageJob:
+def _enqueue(reserve: Reserve, job: ImageJob) -> None:
     apply([reserve])[0].or_raise()
     ImageJob.objects.bulk_create([job])
-    return job
+
+
+def dispatch(job: ImageJob) -> None:
+    """Tell Celery, where it is the dispatcher. Without its broker the job waits for the sweep: its row is the truth."""
+    if settings.IMAGE_DISPATCHER == "celery":
+        try:
+            import_string("aichat.images.tasks.send")(job)
+        except Exception as error:
+            logger.warning("the broker does not answer: %s", type(error).__name__, extra={"job": str(job.pk)})
 
 
 # --- Claim ------------------------------------------------------------------------------------------------------------
@@ -79,7 +91,9 @@ def lease_end() -> datetime:
 def claim_due(limit: int) -> list[ImageJob]:
     """Take up to `limit` due jobs, the longest waiting first. What another worker takes meanwhile is theirs."""
     claimed = []
-    for job in ImageJob.objects.due().order_by("run_after")[:limit]:
+    # Where Celery hands out the jobs, only those that it has forgotten are taken here.
+    patience = timedelta(seconds=settings.IMAGE_SWEEP_SECONDS if settings.IMAGE_DISPATCHER == "celery" else 0)
+    for job in ImageJob.objects.due(timezone.now() - patience).order_by("run_after")[:limit]:
         if job.attempts >= settings.IMAGE_ATTEMPTS:
             give_up(job)
         elif take(job):
@@ -218,6 +232,53 @@ def _end(job: ImageJob, status: str, code: str, message: str, attempts: Sequence
             UsageRecord.objects.bulk_create(records)
         events.emit("image_ended", user=str(job.user_id), status=status)
     return bool(ended)
+
+
+def retry(job: ImageJob) -> bool:
+    """Put a failed job into the queue again, with a hold of its own. Raises `InsufficientCreditsError`."""
+    if job.status != Status.FAILED or not db.run_atomic(_retry, job):
+        return False
+    dispatch(job)
+    return True
+
+
+def _retry(job: ImageJob) -> bool:
+    reference = f"image:{job.pk}:{db.uuid7().hex[:12]}"
+    reserve = Reserve(
+        wallet_id=job.organization_id,
+        amount=job.hold_amount,
+        expires_at=hold_expiry(),
+        reference=reference,
+        request_id=job.request_id,
+    )
+    ours = unchanged(job).update(
+        status=Status.QUEUED,
+        claim=None,
+        attempts=0,
+        run_after=timezone.now(),
+        error_code="",
+        error_message="",
+        finished_at=None,
+        background=True,
+        hold_id=reserve.hold.id,
+        hold_reference=reference,
+    )
+    if ours:
+        apply([reserve])[0].or_raise()
+    return bool(ours)
+
+
+def purge(days: int, *, batch: int = 200) -> int:
+    """Delete the jobs that ended over `days` days ago, with their files; answers how many. Their bills stay."""
+    before, deleted = timezone.now() - timedelta(days=days), 0
+    over = [Status.SUCCEEDED, Status.FAILED, Status.CANCELLED]
+    while True:
+        jobs = list(ImageJob.objects.filter(status__in=over, finished_at__lt=before)[:batch])
+        for job in jobs:
+            delete(job)
+        deleted += len(jobs)
+        if len(jobs) < batch:
+            return deleted
 
 
 def delete(job: ImageJob) -> None:

@@ -1,0 +1,88 @@
+"""Image jobs as a gallery."""
+
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.html import format_html_join
+from unfold.admin import ModelAdmin
+from unfold.decorators import display
+
+from aichat.errors import ApiError
+from aichat.images import services
+from aichat.images.files import sign
+from aichat.images.models import ImageJob
+from aichat.money import format_credits
+
+LABELS = {
+    ImageJob.Status.QUEUED: "info",
+    ImageJob.Status.RUNNING: "warning",
+    ImageJob.Status.SUCCEEDED: "success",
+    ImageJob.Status.FAILED: "danger",
+}
+
+
+@admin.register(ImageJob)
+class ImageJobAdmin(ModelAdmin):
+    list_display = ["pictures", "prompt_start", "state", "user", "model", "credits", "created_at"]
+    list_display_links = ["pictures", "prompt_start"]
+    list_filter = ["status", "created_at"]
+    list_per_page = 50
+    search_fields = ["=request_id", "user__email", "prompt"]
+    actions = ["retry", "cancel"]
+    ordering = ["-id"]
+    show_full_result_count = False
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[ImageJob]:
+        rows: QuerySet[ImageJob] = super().get_queryset(request)
+        return rows.select_related("user").prefetch_related("pictures")
+
+    def get_readonly_fields(self, request: HttpRequest, obj: ImageJob | None = None) -> list[str]:
+        return ["large_pictures", *(field.name for field in ImageJob._meta.fields)]
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: ImageJob | None = None) -> bool:
+        return False
+
+    @display(description="Pictures")
+    def pictures(self, job: ImageJob) -> str:
+        return self.thumbnails(job, 64) or "–"
+
+    @display(description="Pictures")
+    def large_pictures(self, job: ImageJob) -> str:
+        return self.thumbnails(job, 320) or "–"
+
+    def thumbnails(self, job: ImageJob, height: int) -> str:
+        return format_html_join(
+            " ",
+            '<img src="/api/v1/images/files/{}" height="{}" style="display:inline;border-radius:4px" alt="">',
+            ((sign(picture.pk, "thumbnail"), height) for picture in job.pictures.all()),
+        )
+
+    @display(description="Prompt", ordering="prompt")
+    def prompt_start(self, job: ImageJob) -> str:
+        return job.prompt[:80]
+
+    @display(description="Status", ordering="status", label=LABELS)
+    def state(self, job: ImageJob) -> tuple[str, str]:
+        return job.status, job.get_status_display()
+
+    @display(description="Credits", ordering="charged")
+    def credits(self, job: ImageJob) -> str:
+        return format_credits(job.charged)
+
+    @admin.action(description="Try failed jobs again")
+    def retry(self, request: HttpRequest, rows: QuerySet[ImageJob]) -> None:
+        done = 0
+        for job in rows:
+            try:
+                done += services.retry(job)
+            except ApiError as error:
+                self.message_user(request, f"{job}: {error.message}", messages.ERROR)
+        self.message_user(request, f"{done} of {len(rows)} jobs are queued again.")
+
+    @admin.action(description="Cancel queued jobs")
+    def cancel(self, request: HttpRequest, rows: QuerySet[ImageJob]) -> None:
+        done = sum(services.cancel(job) for job in rows)
+        self.message_user(request, f"{done} of {len(rows)} jobs are cancelled; their credits are free again.")

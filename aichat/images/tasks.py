@@ -1,0 +1,31 @@
+"""What Celery runs. See `aichat/celery.py`."""
+
+import asyncio
+
+from celery import shared_task
+from django.utils import timezone
+
+from aichat.images import services
+from aichat.images.models import ImageJob
+from aichat.images.worker import run_job
+from aichat.providers import wire
+
+
+@shared_task(name="aichat.images.run")  # type: ignore[untyped-decorator]
+def run(job_id: str) -> None:
+    """Run the job if it is still waiting for its time to come."""
+    job = ImageJob.objects.due(timezone.now()).filter(pk=job_id, status=ImageJob.Status.QUEUED).first()
+    if job is not None and services.take(job):
+        asyncio.run(_run(job))
+
+
+async def _run(job: ImageJob) -> None:
+    try:
+        await run_job(job)
+    finally:
+        await wire.close()
+
+
+def send(job: ImageJob) -> None:
+    """Tell the workers about a job. The broker being away only delays the job until the sweep."""
+    run.apply_async(args=[str(job.pk)], retry=False)

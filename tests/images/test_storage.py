@@ -1,0 +1,101 @@
+"""Where pictures are kept: verified first, in a bucket when one is configured, and not for ever."""
+
+import io
+import os
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import boto3
+import pytest
+from django.core.files.storage import default_storage
+from django.core.management import CommandError, call_command
+from django.utils import timezone
+from moto.server import ThreadedMotoServer
+from PIL import Image
+
+from aichat import env
+from aichat.db import uuid7
+from aichat.images import files
+from aichat.images.models import ImageJob, Picture
+from aichat.providers.errors import Outcome, ProviderError
+from tests.conftest import Actor
+from tests.images.conftest import PNG
+
+
+def encoded(kind: str, size: tuple[int, int] = (64, 48)) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", size, "teal").save(file, kind)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+def test_pictures_keep_their_format(kind: str) -> None:
+    found = files.verify(encoded(kind))
+    assert (found.content_type, found.width, found.height) == (files.CONTENT_TYPES[kind], 64, 48)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [b"", b"not an image", encoded("PNG")[:40], encoded("GIF"), encoded("BMP"), b"<svg/>"],
+    ids=["nothing", "text", "broken off", "GIF", "BMP", "SVG"],
+)
+def test_anything_else_is_refused(raw: bytes) -> None:
+    with pytest.raises(ProviderError) as caught:
+        files.verify(raw)
+    assert caught.value.outcome == Outcome.MALFORMED
+
+
+def test_a_decompression_bomb_is_refused_before_it_is_unpacked() -> None:
+    with pytest.raises(ProviderError):
+        files.verify(encoded("PNG", (5000, 4000)))
+
+
+@pytest.fixture
+def bucket(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A real S3-compatible server."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    endpoint = f"http://{host}:{port}"
+    monkeypatch.setitem(os.environ, "AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setitem(os.environ, "AWS_SECRET_ACCESS_KEY", "test")
+    address = f"s3://pictures/tenant?endpoint_url={endpoint}&region_name=us-east-1"
+    settings.STORAGES = {**settings.STORAGES, "default": env.storage(address)}
+    client = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1")
+    client.create_bucket(Bucket="pictures")
+    yield client
+    server.stop()
+
+
+def test_files_go_to_the_configured_bucket_and_leave_it_again(bucket: Any) -> None:
+    picture = Picture(id=uuid7(), content_type="image/png")
+    picture.file, picture.thumbnail = files.store(picture.pk, files.verify(PNG))
+    keys = [row["Key"] for row in bucket.list_objects_v2(Bucket="pictures")["Contents"]]
+    assert sorted(keys) == sorted([f"tenant/{picture.file}", f"tenant/{picture.thumbnail}"])
+    assert Image.open(io.BytesIO(files.read(picture))).size == (1024, 1024)
+    picture.delete_files()
+    assert "Contents" not in bucket.list_objects_v2(Bucket="pictures")
+
+
+def test_old_pictures_are_purged_and_young_ones_kept(alice: Actor) -> None:
+    for days in (10, 100):
+        job = ImageJob.objects.create(
+            organization=alice.organization,
+            user=alice.user,
+            prompt=f"{days} days",
+            status="succeeded",
+            finished_at=timezone.now() - timedelta(days=days),
+            hold_id=uuid7(),
+            hold_amount=0,
+        )
+        picture = Picture(job=job, content_type="image/png", width=1, height=1)
+        picture.file, picture.thumbnail = files.store(picture.pk, files.verify(encoded("PNG")))
+        picture.save()
+    call_command("purge_images", days=30)
+    kept = Picture.objects.get()
+    assert kept.job.prompt == "10 days"
+    assert default_storage.exists(kept.file)
+    assert len(default_storage.listdir("images")[1]) == 2
+    with pytest.raises(CommandError, match="--days"):
+        call_command("purge_images")
