@@ -2,16 +2,16 @@
 
 import asyncio
 
-from celery import shared_task
 from django.utils import timezone
 
+from aichat.celery import app
 from aichat.images import services
 from aichat.images.models import ImageJob
 from aichat.images.worker import run_job
 from aichat.providers import wire
 
 
-@shared_task(name="aichat.images.run")  # type: ignore[untyped-decorator]
+@app.task(name="aichat.images.run")  # type: ignore[untyped-decorator]
 def run(job_id: str) -> None:
     """Run the job if it is still waiting for its time to come."""
     job = ImageJob.objects.due(timezone.now()).filter(pk=job_id, status=ImageJob.Status.QUEUED).first()

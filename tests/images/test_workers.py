@@ -5,6 +5,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +14,17 @@ import pytest
 from django.db import connection
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
 from accounts.authentication import Caller
 from accounts.models import AccessToken
+from aichat.celery import app
 from aichat.images import services
 from aichat.images.models import ImageJob
 from aichat.money import CREDIT
 from credits.verify import problems
 from tests.conftest import Actor
+from tests.engines import Valkey
 
 
 def enqueue(actor: Actor, **fields: Any) -> ImageJob:
@@ -64,6 +69,49 @@ def test_the_command_works_on_the_queue_and_drains_on_sigterm(
             worker.kill()
     assert alice.wallet.available == 85 * CREDIT
     assert list(problems()) == []
+
+
+CELERY = [sys.executable, *["-m", "celery", "--app", "aichat", "worker", "--pool", "solo", "--loglevel", "WARNING"]]
+QUIET = ["--without-mingle", "--without-gossip", "--without-heartbeat"]
+
+
+@pytest.fixture
+def dispatched(valkey: Valkey, settings: Any, environment: dict[str, str]) -> Iterator[dict[str, str]]:
+    """Celery hands out the jobs; the environment for its workers."""
+    app.conf.broker_url = valkey.url
+    settings.IMAGE_DISPATCHER = "celery"
+    yield {**environment, "IMAGE_DISPATCHER": "celery", "REDIS_URL": valkey.url}
+    app.close()
+
+
+def test_two_celery_workers_share_the_jobs(
+    transactional_db: None, catalog: None, alice: Actor, dispatched: dict[str, str]
+) -> None:
+    workers = [
+        subprocess.Popen([*CELERY, *QUIET, "--hostname", name], env=dispatched) for name in ("one@here", "two@here")
+    ]
+    try:
+        for _ in range(6):
+            enqueue(alice)
+        wait_for("succeeded", 6, seconds=40)
+    finally:
+        for worker in workers:
+            worker.kill()
+        for worker in workers:
+            worker.wait(timeout=20)
+    assert alice.wallet.available == 70 * CREDIT
+    assert set(ImageJob.objects.values_list("attempts", flat=True)) == {1}
+    assert list(problems()) == []
+
+
+def test_a_job_the_broker_lost_is_found_by_the_sweep(
+    transactional_db: None, catalog: None, alice: Actor, dispatched: dict[str, str], valkey: Valkey
+) -> None:
+    valkey.stop()
+    enqueue(alice)  # not refused: the row is the job
+    assert services.claim_due(1) == []  # Celery's turn
+    ImageJob.objects.update(run_after=timezone.now() - timedelta(seconds=11))
+    assert len(services.claim_due(1)) == 1
 
 
 @pytest.fixture
