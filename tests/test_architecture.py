@@ -15,6 +15,7 @@ LEAVES = {
     f"aichat.{name}"
     for name in (
         "cache",
+        "celery",
         "checks",
         "db",
         "env",

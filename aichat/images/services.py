@@ -76,7 +76,8 @@ def dispatch(job: ImageJob) -> None:
     """Tell Celery, where it is the dispatcher. Without its broker the job waits for the sweep: its row is the truth."""
     if settings.IMAGE_DISPATCHER == "celery":
         try:
-            import_string("aichat.images.tasks.send")(job)
+            # By name, and imported only where it is used: most installations have no Celery to load.
+            import_string("aichat.celery.app").send_task("aichat.images.run", args=[str(job.pk)], retry=False)
         except Exception as error:
             logger.warning("the broker does not answer: %s", type(error).__name__, extra={"job": str(job.pk)})
 

@@ -24,8 +24,3 @@ async def _run(job: ImageJob) -> None:
         await run_job(job)
     finally:
         await wire.close()
-
-
-def send(job: ImageJob) -> None:
-    """Tell the workers about a job. The broker being away only delays the job until the sweep."""
-    run.apply_async(args=[str(job.pk)], retry=False)
