@@ -5,23 +5,24 @@ A leaf: parts register what they need closed; `asgi.py` calls `startup` and `shu
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
+Hook = Callable[[], Coroutine[Any, Any, None]]
 
 _tasks: set[asyncio.Task[Any]] = set()
-_on_startup: list[Callable[[], Awaitable[None]]] = []
-_on_shutdown: list[Callable[[], Awaitable[None]]] = []
+_on_startup: list[Hook] = []
+_on_shutdown: list[Hook] = []
 
 
-def on_startup(hook: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
+def on_startup(hook: Hook) -> Hook:
     _on_startup.append(hook)
     return hook
 
 
-def on_shutdown(hook: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
+def on_shutdown(hook: Hook) -> Hook:
     _on_shutdown.append(hook)
     return hook
 

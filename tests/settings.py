@@ -36,3 +36,5 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
         **DATABASES["default"]["OPTIONS"],  # type: ignore[dict-item]
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF;",
     }
+# The server of the tests would work on the queue behind their backs.
+IMAGE_WORKER_CONCURRENCY = 0

@@ -1,5 +1,6 @@
 """A fake OpenAI and Gemini that make pictures, with scripted faults."""
 
+import asyncio
 import base64
 import json
 import threading
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from aichat.catalog.sync import sync_models
+from aichat.images import worker
 from aichat.providers.demo_images import draw
 from tests.conftest import Actor
 
@@ -77,6 +79,21 @@ def upstream(settings: Any, transactional_db: None, alice: Actor) -> Iterator[Fa
     sync_models()
     yield fake
     fake.server.shutdown()
+
+
+@pytest.fixture
+def embedded_worker(server: str, settings: Any) -> Iterator[None]:
+    """The worker that a serving process starts and stops with itself, on an event loop of its own."""
+    settings.IMAGE_WORKER_CONCURRENCY = 2
+    settings.IMAGE_POLL_SECONDS = 0.05
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    asyncio.run_coroutine_threadsafe(worker.start_embedded(), loop).result(timeout=10)
+    yield
+    asyncio.run_coroutine_threadsafe(worker.stop_embedded(), loop).result(timeout=20)
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join(timeout=10)
 
 
 @pytest.fixture(autouse=True)

@@ -60,6 +60,7 @@ def test_a_picture_is_made_at_once_and_paid(
     assert UsageRecord.objects.get().images == 1
 
 
+@pytest.mark.usefixtures("embedded_worker")
 def test_a_background_job_is_done_by_the_server_itself(
     ask: Callable[..., httpx.Response], http: httpx.Client, alice: Actor
 ) -> None:
@@ -101,11 +102,25 @@ def test_cancelling_a_queued_job_frees_its_credits(
     http: httpx.Client, ask: Callable[..., httpx.Response], alice: Actor
 ) -> None:
     location = ask(background=True).headers["Location"]
-    ImageJob.objects.update(status="queued", claim=None, run_after=timezone.now() + timedelta(hours=1))
-    answer = http.delete(location, headers=alice.headers)
-    if answer.status_code == 204:  # the server's own worker may have been quicker
-        assert http.get(location, headers=alice.headers).json()["status"] in {"cancelled", None}
-        assert alice.wallet.held == 0
+    assert alice.wallet.held == 5 * CREDIT
+    assert http.delete(location, headers=alice.headers).status_code == 204
+    assert http.get(location, headers=alice.headers).json()["status"] == "cancelled"
+    assert alice.wallet.available == 100 * CREDIT
+
+
+def test_a_running_job_can_neither_be_cancelled_nor_deleted(
+    http: httpx.Client, ask: Callable[..., httpx.Response], alice: Actor
+) -> None:
+    location = ask(background=True).headers["Location"]
+    assert len(services.claim_due(1)) == 1
+    assert http.delete(location, headers=alice.headers).status_code == 409
+    services.give_up(ImageJob.objects.get())
+
+
+def test_the_place_in_the_queue_is_told(http: httpx.Client, ask: Callable[..., httpx.Response], alice: Actor) -> None:
+    ask(background=True)
+    second = ask(background=True).json()
+    assert second["position"] == 1
 
 
 def test_a_strangers_job_does_not_exist(ask: Callable[..., httpx.Response], http: httpx.Client, charlie: Actor) -> None:
@@ -132,6 +147,7 @@ def test_deleting_a_finished_job_deletes_its_files(
     assert LedgerEntry.objects.filter(kind="CHARGE").count() == 1  # the money's history stays
 
 
+@pytest.mark.usefixtures("embedded_worker")
 def test_the_events_end_with_the_final_status(
     ask: Callable[..., httpx.Response], http: httpx.Client, alice: Actor
 ) -> None:
@@ -199,6 +215,7 @@ def test_metadata_of_the_original_is_gone(
     assert b"workflow" not in http.get(url).content
 
 
+@pytest.mark.usefixtures("embedded_worker")
 def test_a_background_job_tries_again_later(
     ask: Callable[..., httpx.Response], upstream: FakeUpstream, http: httpx.Client, alice: Actor, settings: Any
 ) -> None:
@@ -210,6 +227,7 @@ def test_a_background_job_tries_again_later(
     assert UsageRecord.objects.filter(final=True).count() == 1
 
 
+@pytest.mark.usefixtures("embedded_worker")
 def test_a_background_job_gives_up_in_the_end(
     ask: Callable[..., httpx.Response], upstream: FakeUpstream, http: httpx.Client, alice: Actor, settings: Any
 ) -> None:

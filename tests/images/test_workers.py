@@ -60,7 +60,8 @@ def test_the_command_works_on_the_queue_and_drains_on_sigterm(
 ) -> None:
     for _ in range(3):
         enqueue(alice)
-    with subprocess.Popen([sys.executable, "manage.py", "run_image_worker"], env=environment) as worker:
+    command = [sys.executable, "manage.py", "run_image_worker"]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as worker:
         try:
             wait_for("succeeded", 3)
             worker.send_signal(signal.SIGTERM)
