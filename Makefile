@@ -1,10 +1,10 @@
 # `make run` and `make test` are all a fresh machine needs: Python 3.11 or newer and the package registry.
 PYTHON ?= python3
-PORT ?= 8000
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --require-hashes
-export PORT
+PACKAGES := accounts admin_dashboard aichat credits
+# Wheels only, each with a known hash: nothing is compiled here, and no package runs code while it is installed.
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --no-input --only-binary :all: --require-hashes
 
 # The whole suite runs on SQLite, what depends on the database on the others too: real servers, started by the tests.
 ENGINE ?= sqlite postgres
@@ -12,13 +12,13 @@ ON_EACH_ENGINE = $(wildcard tests/accounts tests/admin_dashboard tests/chat test
 	tests/permissions tests/usage)
 PYTEST = $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
 
-.PHONY: run test lint format types lock clean help
+.PHONY: help run test lint types format build lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
-run: $(VENV)/.runtime ## install, set up, and serve on http://127.0.0.1:$PORT
-	@$(BIN)/python manage.py quickstart --address http://127.0.0.1:$(PORT)
+run: $(VENV)/.runtime ## install, set up, and serve on http://127.0.0.1:8000 (or PORT=…)
+	@$(BIN)/python manage.py quickstart
 	@exec $(BIN)/gunicorn aichat.asgi:application
 
 test: $(VENV)/.development ## every test; ENGINE=postgres for one database, ARGS=tests/chat for some
@@ -39,6 +39,12 @@ format: $(VENV)/.development ## mend the style
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
+build: $(VENV)/.runtime ## prove that it starts as deployed, with the runtime packages alone; build the image where Docker runs
+	@$(BIN)/python -m compileall -q $(PACKAGES) manage.py gunicorn.conf.py
+	@$(BIN)/python manage.py check
+	@$(BIN)/gunicorn --check-config aichat.asgi:application
+	@if docker info >/dev/null 2>&1; then docker build --tag aichat .; else echo "No Docker here: the image was not built."; fi
+
 lock: $(VENV)/.development ## compute requirements*.txt from pyproject.toml
 	@$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
 		--custom-compile-command "make lock" --quiet --output-file requirements.txt
@@ -47,17 +53,22 @@ lock: $(VENV)/.development ## compute requirements*.txt from pyproject.toml
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 …")'
-	@$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
+
+# pip's own report is hundreds of lines: one dot a package says that it is alive. The stamp is made by success alone.
+define install
+	@echo "Installing the $$(grep -c '^[^ #].*==' $<) packages of $<; the first time takes a minute."
+	@rm -f $@; { $(PIP) -r $< && touch $@; } | while read -r line; do \
+		case $$line in Collecting*) printf .;; Installing*) printf ' unpacking ';; esac; \
+	done; echo; test -e $@
+endef
 
 $(VENV)/.runtime: requirements.txt | $(VENV)/bin/python
-	@echo "Installing the packages of requirements.txt …"
-	@$(PIP) -r requirements.txt
-	@touch $@
+	$(install)
 
 $(VENV)/.development: requirements-dev.txt | $(VENV)/bin/python
-	@echo "Installing the packages of requirements-dev.txt …"
-	@$(PIP) -r requirements-dev.txt
-	@touch $@ $(VENV)/.runtime
+	$(install)
+	@touch $(VENV)/.runtime
 
 clean: ## forget the environment and caches (data in var/ stays)
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,6 +1,7 @@
-"""How `gunicorn aichat.asgi:application` serves. PORT, HOST and WEB_CONCURRENCY come from the environment."""
+"""How `gunicorn aichat.asgi:application` serves. HOST, PORT and WEB_CONCURRENCY are settings like all others."""
 
 import os
+import signal
 import socket
 import sys
 from typing import Any
@@ -10,15 +11,13 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "aichat.settings")
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
-from aichat import env
-
 try:
     logconfig_dict = settings.LOGGING
-    host, port = env.text("HOST", "127.0.0.1"), env.whole("PORT", 8000, minimum=1)
 except ImproperlyConfigured as error:
     sys.exit(f"Configuration error: {error}")
 
-bind = f"{host}:{port}"
+host, port = settings.HOST, settings.PORT
+bind = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 worker_class = "uvicorn_worker.UvicornWorker"
 workers = settings.WEB_CONCURRENCY or 2
 preload_app = True  # one import for all workers
@@ -36,6 +35,15 @@ def on_starting(server: Any) -> None:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
-        except (OSError, OverflowError) as error:
-            reason = getattr(error, "strerror", None) or error
-            sys.exit(f"Can't listen on {bind} ({reason}): choose another port, as in PORT=8001 make run")
+        except OSError as error:
+            sys.exit(f"Can't listen on {bind} ({error.strerror}): choose another port, as in PORT={port + 1} make run")
+
+
+def when_ready(server: Any) -> None:
+    """SIGINT drains like SIGTERM: gunicorn's own way is a SIGQUIT, which uvicorn's workers do not hear. A second hurries."""
+
+    def drain(*_: Any) -> None:
+        signal.signal(signal.SIGINT, server.signal)
+        server.signal(signal.SIGTERM, None)
+
+    signal.signal(signal.SIGINT, drain)

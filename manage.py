@@ -7,14 +7,17 @@ import sys
 
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "aichat.settings")
-    from django.conf import settings
+    import django
     from django.core.exceptions import ImproperlyConfigured
     from django.core.management import execute_from_command_line
     from django.db import Error as DatabaseError
 
     try:
-        # Touched here so that a wrong setting is one line, not a traceback.
-        settings.configured or settings.DEBUG  # noqa: B018
+        # First of all, so that a wrong setting is one line for every command, not a traceback or a report.
+        django.setup()
+        from aichat import checks
+
+        checks.stop_on_errors()
         execute_from_command_line(sys.argv)
     except ImproperlyConfigured as error:
         sys.exit(f"Configuration error: {error}")

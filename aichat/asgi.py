@@ -2,7 +2,6 @@
 
 import logging
 import os
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -11,12 +10,11 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "aichat.settings")
 
 import django
 from django.conf import settings
-from django.core import checks
 from django.core.handlers.asgi import ASGIHandler
 
 django.setup(set_prefix=False)
 
-from aichat import lifecycle, rest, tracing
+from aichat import checks, lifecycle, rest, tracing
 from aichat.errors import InvalidRequest
 from aichat.middleware import BODY_TOO_LARGE
 
@@ -122,15 +120,6 @@ def bounded(scope: Scope, receive: Receive) -> Receive:
     return bounded_receive
 
 
-def stop_on_errors() -> None:
-    """A wrong setting stops the start with its mend, instead of failing requests later; a doubtful one is logged."""
-    problems = checks.run_checks(tags=["aichat"])
-    errors = [problem for problem in problems if problem.is_serious()]
-    if errors:
-        sys.exit("\n".join(f"Configuration error: {error.msg} {error.hint or ''}" for error in errors))
-    for warning in problems:
-        logger.warning("%s %s", warning.msg, warning.hint or "")
-
-
-stop_on_errors()
+for warning in checks.stop_on_errors():
+    logger.warning("%s %s", warning.msg, warning.hint or "")
 application = Application()

@@ -1,9 +1,17 @@
 """System checks for combinations of settings; each says the mend. IDs are stable."""
 
+import sys
 from typing import Any
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, Warning, register
+from django.core.checks import CheckMessage, Error, Warning, register, run_checks
+
+
+def stop_on_errors() -> None:
+    """End the process with one line per wrong combination, instead of failing requests later."""
+    problems = [problem for problem in run_checks(tags=["aichat"]) if problem.is_serious()]
+    if problems:
+        sys.exit("\n".join(f"Configuration error: {problem.msg} {problem.hint or ''}" for problem in problems))
 
 
 @register("aichat")

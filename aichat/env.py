@@ -51,13 +51,14 @@ def booleans(prefix: str) -> dict[str, bool]:
     return {name.removeprefix(prefix).lower(): boolean(name, False) for name in names}
 
 
-def whole(name: str, default: int, *, minimum: int = 0) -> int:
+def whole(name: str, default: int, *, minimum: int = 0, maximum: float = float("inf")) -> int:
     def parse(raw: str) -> int:
-        if int(raw) < minimum:
+        if not minimum <= int(raw) <= maximum:
             raise ValueError
         return int(raw)
 
-    return _read(name, default, parse, f"a whole number from {minimum}, such as {default}")
+    bounds = f"from {minimum}" if maximum == float("inf") else f"from {minimum} to {maximum:g}"
+    return _read(name, default, parse, f"a whole number {bounds}, such as {default}")
 
 
 def seconds(name: str, default: float) -> float:

@@ -82,6 +82,12 @@ TIME_ZONE = "UTC"
 USE_TZ = True
 USE_I18N = True
 
+# --- Server -----------------------------------------------------------------------------------------------------------
+# Read by `gunicorn.conf.py`.
+HOST = env.text("HOST", "127.0.0.1")
+PORT = env.whole("PORT", 8000, minimum=1, maximum=65_535)
+WEB_CONCURRENCY = env.whole("WEB_CONCURRENCY", 0)  # 0: nobody chose a number, two are started
+
 # --- Stores -----------------------------------------------------------------------------------------------------------
 DATABASE_TIMEOUT = env.seconds("DATABASE_TIMEOUT", 20)
 # Threads a process keeps for the database work of async views, each with a connection of its own.
@@ -101,12 +107,10 @@ MIGRATION_MODULES = {"knox": None}
 
 REDIS_URL = env.url("REDIS_URL", schemes=("redis", "rediss"))
 CACHE_TIMEOUT = env.seconds("CACHE_TIMEOUT", 0.25)  # to connect, and for each command; then it goes on without
-WEB_CONCURRENCY = env.whole("WEB_CONCURRENCY", 0)  # gunicorn's workers, when somebody chose a number
 CACHES = env.caches(REDIS_URL, timeout=CACHE_TIMEOUT)
 
+# Static files are served from the packages' own folders: there is no `collectstatic` and no second copy to forget.
 STATIC_URL = "static/"
-STATIC_ROOT = BASE_DIR / "staticfiles"
-# Static files are served from the packages' own folders: no `collectstatic` is needed before the first start.
 WHITENOISE_USE_FINDERS = True
 
 # --- Security ---------------------------------------------------------------------------------------------------------

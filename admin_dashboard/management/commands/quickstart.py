@@ -1,4 +1,6 @@
 import secrets
+import sys
+from pathlib import Path
 from typing import Any
 
 from django.conf import settings
@@ -18,12 +20,12 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--email", default="admin@example.com", help="The first admin's login.")
-        parser.add_argument("--address", default="http://127.0.0.1:8000", help="Where the server will listen.")
+        parser.add_argument("--address", default=own_address(), help="Where clients reach the server.")
 
     def handle(self, *args: Any, **options: Any) -> None:
         call_command("migrate", interactive=False, verbosity=0)
         sync_models()
-        key = "$API_KEY"
+        address, key = options["address"], "$API_KEY"
         admin = User.objects.filter(role=Role.ADMIN, is_active=True).order_by("created_at").first()
         if admin is None:
             password = secrets.token_urlsafe(12)
@@ -35,12 +37,27 @@ class Command(BaseCommand):
             self.stdout.write("\nKeep these, they are shown only once:")
             self.stdout.write(f"  admin login  {admin.email}\n  password     {password}\n  API key      {key}")
         else:
-            self.stdout.write(f"\nAlready set up: the admin is {admin.email}; `manage.py create_api_key` makes a key.")
+            self.stdout.write(
+                f"\nAlready set up: the admin is {admin.email}. For a further API key:"
+                f"\n  API_KEY=$({python()} manage.py create_api_key {admin.email})"
+            )
         if not (settings.OPENAI_API_KEY or settings.GEMINI_API_KEY):
             self.stdout.write("\nNo provider key is set (GEMINI_API_KEY, OPENAI_API_KEY): a demo model answers.")
         self.stdout.write(
-            f"\nAdmin  {options['address']}/admin/\nAPI    {options['address']}/api/docs/\nTry    "
-            f"curl {options['address']}/v1/chat/completions -H 'Authorization: Bearer {key}' "
+            f"\nAdmin  {address}/admin/\nAPI    {address}/api/docs/"
+            f'\nTry    curl {address}/v1/chat/completions -H "Authorization: Bearer {key}" '
             "-H 'Content-Type: application/json' "
             """-d '{"model": "auto", "messages": [{"role": "user", "content": "Hello!"}]}'\n"""
         )
+
+
+def own_address() -> str:
+    """The server's address as this machine's browser and curl reach it."""
+    host = "127.0.0.1" if settings.HOST in {"", "0.0.0.0", "::"} else settings.HOST  # noqa: S104
+    return f"http://[{host}]:{settings.PORT}" if ":" in host else f"http://{host}:{settings.PORT}"
+
+
+def python() -> str:
+    """This interpreter as one types it in the current folder."""
+    path, here = Path(sys.executable), Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
