@@ -4,7 +4,7 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.auth import authenticate as check_password
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework import status
 from rest_framework.generics import GenericAPIView, ListAPIView
 from rest_framework.request import Request
@@ -82,7 +82,10 @@ class ApiKeyPages(CursorPages):
     ordering = "-created"
 
 
+@extend_schema_view(get=extend_schema(summary="My API keys"))
 class ApiKeysView(ListAPIView[AccessToken]):
+    """The caller's keys that are not revoked, newest first; of each only its first characters."""
+
     permission_classes = [IsUser]
     serializer_class = ApiKeySerializer
     pagination_class = ApiKeyPages

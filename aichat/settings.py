@@ -195,6 +195,7 @@ SPECTACULAR_SETTINGS = {
     "VERSION": "1",
     "DESCRIPTION": "Multi-user AI chat and images with credits. Errors have one shape; see `docs/API.md`.",
     "OAS_VERSION": "3.1.0",
+    "SCHEMA_PATH_PREFIX": "/(api/)?v1",  # what follows names an operation and its group
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_PERMISSIONS": ["accounts.permissions.Public"],
     "SWAGGER_UI_DIST": "SIDECAR",

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework.generics import ListAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -30,6 +30,7 @@ class EntryPages(CursorPages):
     ordering = "-sequence"
 
 
+@extend_schema_view(get=extend_schema(summary="Ledger entries"))
 class EntriesView(ListAPIView[LedgerEntry]):
     """Every movement of the organization's credits, newest first."""
 

@@ -8,7 +8,7 @@ from uuid import UUID
 from django.conf import settings
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
-from drf_spectacular.utils import OpenApiResponse, extend_schema
+from drf_spectacular.utils import OpenApiResponse, extend_schema, extend_schema_view
 from rest_framework.generics import ListAPIView, RetrieveUpdateDestroyAPIView
 
 from accounts.authentication import Caller, calling
@@ -138,6 +138,7 @@ class ConversationPages(rest.CursorPages):
     ordering = "-updated_at"
 
 
+@extend_schema_view(get=extend_schema(summary="My conversations"))
 class ConversationsView(ListAPIView[Conversation]):
     """The caller's conversations, the latest first."""
 
@@ -149,6 +150,11 @@ class ConversationsView(ListAPIView[Conversation]):
         return services.conversations_of(calling(self.request))
 
 
+@extend_schema_view(
+    get=extend_schema(summary="One conversation"),
+    patch=extend_schema(summary="Change a conversation"),
+    delete=extend_schema(summary="Delete a conversation"),
+)
 class ConversationView(RetrieveUpdateDestroyAPIView[Conversation]):
     """One conversation: its title and system prompt can be changed, and it can be deleted with its messages."""
 
@@ -165,6 +171,7 @@ class MessagePages(rest.CursorPages):
     ordering = "id"
 
 
+@extend_schema_view(get=extend_schema(summary="A conversation's messages"))
 class MessagesView(ListAPIView[Message]):
     """The messages of a conversation, the oldest first."""
 
