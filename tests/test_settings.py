@@ -60,7 +60,7 @@ def test_the_deployment_page_has_every_setting_with_its_default(read: dict[str, 
         (lambda: env.rate("X", "10/min"), "ten a minute", "N/sec, N/min, N/hour or N/day"),
         (lambda: env.choice("X", "json", ("json", "console")), "xml", "one of json, console"),
         (lambda: env.url("X"), "example.com", "an address starting with http:// or https://"),
-        (lambda: env.origins("X"), "https://a.example/path", "origins such as"),
+        (lambda: env.origins("X"), "https://a.example/path", "write an origin, such as"),
         (lambda: env.database("X", "", base_dir=ROOT, timeout=1, threads=1), "foo", "write sqlite:///path"),
     ],
 )
@@ -70,7 +70,7 @@ def test_a_wrong_value_names_the_variable_and_the_mend(
     monkeypatch.setenv("X", value)
     with pytest.raises(ImproperlyConfigured) as caught:
         reader()
-    assert str(caught.value).startswith("X=") and mend in str(caught.value)
+    assert str(caught.value).startswith("X") and mend in str(caught.value)
 
 
 def test_an_empty_value_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
