@@ -3,7 +3,7 @@
 from typing import TypeVar
 
 from django.db.models import QuerySet
-from drf_spectacular.utils import OpenApiResponse, extend_schema
+from drf_spectacular.utils import OpenApiResponse, extend_schema, extend_schema_view
 from rest_framework import serializers, status
 from rest_framework.generics import GenericAPIView, ListAPIView
 from rest_framework.request import Request
@@ -38,7 +38,10 @@ def save(form: serializers.ModelSerializer[Entry], row: Entry, request: Request)
     return row
 
 
+@extend_schema_view(get=extend_schema(summary="All flags"))
 class AdminFlagsView(ListAPIView[Flag]):
+    """Every flag that has a row; a switch of the product without one is on."""
+
     serializer_class = FlagSerializer
     permission_classes = [IsAdmin]
     queryset = Flag.objects.all()
@@ -66,6 +69,7 @@ class AdminFlagView(GenericAPIView[Flag]):
 
     @extend_schema(summary="One flag")
     def get(self, request: Request, key: str) -> Response:
+        """Its rules, as an administrator set them."""
         return Response(FlagSerializer(self.get_object()).data)
 
     @extend_schema(summary="Change a flag")
@@ -83,6 +87,7 @@ class AdminFlagView(GenericAPIView[Flag]):
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
+@extend_schema_view(get=extend_schema(summary="A flag's history"))
 class HistoryView(ListAPIView[Change]):
     """Who changed what, the latest first; it outlives what was deleted."""
 
