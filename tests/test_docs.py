@@ -1,0 +1,57 @@
+"""The pages say what the code has: routes, errors, packages; and their links lead somewhere."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+from django.urls import get_resolver
+
+from aichat.errors import ApiError
+from tests.test_openapi import served
+
+ROOT = Path(settings.BASE_DIR)
+DOCS = ROOT / "docs"
+PAGES = [*ROOT.glob("*.md"), *DOCS.rglob("*.md")]
+
+
+def test_every_route_is_on_the_api_page() -> None:
+    page = (DOCS / "API.md").read_text()
+    missing = {
+        path for path, _ in served(get_resolver().url_patterns) if not re.search(rf"{re.escape(path)}[`\s?]", page)
+    }
+    assert missing == set()
+
+
+def codes(error: type[ApiError]) -> set[str]:
+    return {error.code}.union(*(codes(subclass) for subclass in error.__subclasses__()))
+
+
+def test_every_error_is_on_the_api_page() -> None:
+    table = (DOCS / "API.md").read_text().partition("## Errors")[2]
+    assert {code for code in codes(ApiError) if f"`{code}`" not in table} == set()
+
+
+def test_every_package_has_its_reason_on_the_architecture_page() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    page = (DOCS / "ARCHITECTURE.md").read_text().partition("## Packages")[2]
+    wanted = [*project["project"]["dependencies"], *project["dependency-groups"]["dev"]]
+    names = {re.split(r"[\[~=<> ;]", line)[0] for line in wanted}
+    pytest_plugins = {name for name in names if name.startswith("pytest-")}  # "pytest (-django, …)"
+    missing = {name for name in names - pytest_plugins if name not in page}
+    missing |= {name for name in pytest_plugins if name.removeprefix("pytest") not in page}
+    assert missing == set()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+    for target, anchor in re.findall(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)", text):
+        file = (page.parent / target) if target else page
+        assert file.exists(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.+)$", file.read_text(), re.MULTILINE)
+            assert anchor in {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}, (
+                anchor
+            )
