@@ -2,6 +2,7 @@
 
 import re
 import runpy
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,8 @@ def read(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 def written(default: Any) -> str:
     if isinstance(default, bool):
         return str(default).lower()
+    if not default and not isinstance(default, int | float | Decimal):
+        return ""
     return str(default).removeprefix(f"{ROOT}/").removesuffix(".0")
 
 
