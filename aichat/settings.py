@@ -219,6 +219,8 @@ OPENAI_API_KEY = env.text("OPENAI_API_KEY")
 OPENAI_BASE_URL = env.url("OPENAI_BASE_URL", "https://api.openai.com/v1")
 GEMINI_API_KEY = env.text("GEMINI_API_KEY")
 GEMINI_BASE_URL = env.url("GEMINI_BASE_URL", "https://generativelanguage.googleapis.com")
+# Providers that are rows of the catalog (Ollama, vLLM …) may be on this machine or in its network.
+ALLOW_PRIVATE_UPSTREAMS = env.boolean("ALLOW_PRIVATE_UPSTREAMS", False)
 # Open by default only while no paid provider is set: a stranger can't spend an operator's money.
 REGISTRATION_OPEN = env.boolean("REGISTRATION_OPEN", not (OPENAI_API_KEY or GEMINI_API_KEY))
 
@@ -230,6 +232,9 @@ CHAT_IDLE_TIMEOUT = env.seconds("CHAT_IDLE_TIMEOUT", 30)
 CHAT_TOTAL_TIMEOUT = env.seconds("CHAT_TOTAL_TIMEOUT", 300)
 IMAGE_ATTEMPT_TIMEOUT = env.seconds("IMAGE_ATTEMPT_TIMEOUT", 120)
 IMAGE_TOTAL_TIMEOUT = env.seconds("IMAGE_TOTAL_TIMEOUT", 240)
+# A model that failed so many times in a row is left alone for so many seconds: `aichat/generation/breaker.py`.
+BREAKER_FAILURES = env.whole("BREAKER_FAILURES", 5, minimum=1)
+BREAKER_COOLDOWN = env.seconds("BREAKER_COOLDOWN", 30)
 
 # --- Images -----------------------------------------------------------------------------------------------------------
 IMAGE_LEASE_SECONDS = env.seconds("IMAGE_LEASE_SECONDS", 30)  # how soon a dead worker's job is taken up by another

@@ -13,6 +13,7 @@ import httpx
 import pytest
 import redis
 import uvicorn
+from django.core.cache import caches
 from django.test import Client
 
 from accounts import services, throttling
@@ -26,6 +27,7 @@ from credits.models import Wallet
 from credits.services import wallet_of
 from credits.verify import problems
 from tests.engines import Valkey
+from tests.upstream import Upstream
 
 PASSWORD = "correct horse battery staple"
 
@@ -36,6 +38,7 @@ def _nothing_left_over() -> Iterator[None]:
     flags.forget()
     throttling.reset()
     cache.health.reset()
+    caches["default"].clear()
     yield
     snapshot.forget()
     flags.forget()
@@ -188,3 +191,22 @@ def valkey(valkey_server: Valkey, settings: Any) -> Iterator[Valkey]:
 def use_redis(settings: Any, url: str) -> None:
     settings.REDIS_URL = url
     settings.CACHES = env.caches(url, timeout=settings.CACHE_TIMEOUT)
+
+
+@pytest.fixture(scope="session")
+def upstream_server() -> Iterator[Upstream]:
+    with Upstream().running() as running:
+        yield running
+
+
+@pytest.fixture
+def upstream(upstream_server: Upstream, settings: Any, transactional_db: None) -> Upstream:
+    """A fake Gemini and OpenAI that can fail in every way, in use as both providers; limits are short."""
+    upstream_server.reset()
+    settings.GEMINI_API_KEY, settings.GEMINI_BASE_URL = "gemini-key", upstream_server.address
+    settings.OPENAI_API_KEY, settings.OPENAI_BASE_URL = "openai-key", f"{upstream_server.address}/v1"
+    settings.CHAT_CONNECT_TIMEOUT = 0.3
+    settings.CHAT_ATTEMPT_TIMEOUT = settings.CHAT_FIRST_TOKEN_TIMEOUT = settings.CHAT_IDLE_TIMEOUT = 0.6
+    settings.CHAT_TOTAL_TIMEOUT = 5.0
+    sync_models()
+    return upstream_server

@@ -1,6 +1,7 @@
 """The models a fresh installation offers, per provider, as of November 2026.
 
-Context windows and prices come from the price library; the longest outputs are the providers' documentation:
+Context windows and prices come from the price library; the longest outputs, and the most an image is billed as
+(gpt-4o-mini: 2,833 + 8 tiles of 5,667), are the providers' documentation:
 https://ai.google.dev/gemini-api/docs/models and https://platform.openai.com/docs/models
 """
 
@@ -21,6 +22,7 @@ class DefaultModel:
     kind: str = CHAT
     auto_position: int | None = None
     price: dict[str, int] = field(default_factory=dict)
+    image_tokens: int = 2_500
 
 
 MODELS = [
@@ -37,7 +39,7 @@ MODELS = [
     DefaultModel("gpt-6.1-sol", "openai", 128_000, 1_050_000),
     DefaultModel("gpt-5.4-mini", "openai", 128_000, 400_000),
     DefaultModel("gpt-4.1-mini", "openai", 32_768, 1_000_000),
-    DefaultModel("gpt-4o-mini", "openai", 16_384, 128_000),
+    DefaultModel("gpt-4o-mini", "openai", 16_384, 128_000, image_tokens=48_169),
     DefaultModel("gpt-image-1-mini", "openai", 16_384, 32_000, IMAGE, auto_position=20),
     DefaultModel("gpt-image-2", "openai", 16_384, 32_000, IMAGE),
 ]

@@ -1,27 +1,77 @@
 """Which models there are, where they are served, and what they cost."""
 
-from typing import ClassVar
+import re
+from typing import Any, ClassVar
+from urllib.parse import urlsplit
 
+from django.core.exceptions import ValidationError
 from django.core.validators import MinValueValidator, RegexValidator
 from django.db import models
 from django.utils import timezone
 
 from aichat.catalog.pricing import Rates, TokenPrices, tier_from
 from aichat.db import Row
-from aichat.providers.registry import CHAT_ADAPTERS
+from aichat.providers.registry import kinds
 
 SLUG = RegexValidator(r"\A[A-Za-z0-9][A-Za-z0-9._:/-]*\Z", "Use letters, digits and . _ : / - only.")
+# The one kind of secret a catalog row may name: not the database's password, not this installation's SECRET_KEY.
+KEY_VARIABLE = RegexValidator(r"\A[A-Z][A-Z0-9_]*_API_KEY\Z", "Name an environment variable that ends in _API_KEY.")
+HEADER_NAME = re.compile(r"[A-Za-z0-9-]+")
+HEADERS_OF_OURS = {"content-length", "content-type", "host", "transfer-encoding", "x-request-id"}
+
+
+def check_base_url(value: str) -> None:
+    parts = urlsplit(value)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username or parts.fragment:
+        raise ValidationError("Write an address such as https://host/v1, without a login.")
+
+
+def check_headers(value: Any) -> None:
+    if not isinstance(value, dict):
+        raise ValidationError('Write an object such as {"api-key": "{api_key}"}.')
+    for name, content in value.items():
+        if not HEADER_NAME.fullmatch(name) or name.lower() in HEADERS_OF_OURS:
+            raise ValidationError(f"{name!r} is no header that can be set here.")
+        if not isinstance(content, str) or not content.isprintable():
+            raise ValidationError(f"The value of {name} must be one line of text.")
 
 
 class Provider(Row):
-    """An API that serves models. Those with a key (or that need none) are in use."""
+    """An API that serves models. Those with a key (or that need none) are in use.
+
+    Gemini and OpenAI take address and key from the settings; any number of OpenAI-compatible ones have their own here.
+    """
 
     slug = models.CharField(max_length=50, unique=True, validators=[SLUG])
-    kind = models.CharField(max_length=30, choices=[(kind, kind) for kind in CHAT_ADAPTERS])
+    kind = models.CharField(max_length=30, choices=kinds)
     enabled = models.BooleanField(default=True)
+    base_url = models.CharField(
+        "base URL",
+        max_length=500,
+        blank=True,
+        validators=[check_base_url],
+        help_text="What comes before /chat/completions.",
+    )
+    api_key_env = models.CharField(
+        "key variable",
+        max_length=100,
+        blank=True,
+        validators=[KEY_VARIABLE],
+        help_text="Name of the environment variable that holds the key. Empty: the server needs none.",
+    )
+    extra_headers = models.JSONField(
+        default=dict,
+        blank=True,
+        validators=[check_headers],
+        help_text="Sent with each request. {api_key} in a value becomes the key, which is then sent there only.",
+    )
 
     def __str__(self) -> str:
         return self.slug
+
+    def clean(self) -> None:
+        if self.kind == "openai_compatible" and not self.base_url:
+            raise ValidationError({"base_url": "An OpenAI-compatible provider needs its address."})
 
 
 class AIModel(Row):
@@ -41,6 +91,12 @@ class AIModel(Row):
     fallbacks = models.JSONField(default=list, blank=True, help_text="Slugs to try, in order, when this one fails.")
     auto_position = models.PositiveSmallIntegerField(
         null=True, blank=True, help_text="Place in the default route `auto`, lowest first; empty: not part of it."
+    )
+    vision = models.BooleanField(default=True, help_text="Reads images.")
+    tools = models.BooleanField(default=True, help_text="Calls functions.")
+    structured_output = models.BooleanField(default=True, help_text="Answers in JSON, by a schema too.")
+    image_tokens = models.PositiveIntegerField(
+        default=2_500, help_text="The most tokens one image it reads is billed as."
     )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
@@ -62,11 +118,17 @@ class Price(Row):
     effective_at = models.DateTimeField(default=timezone.now)
     input_price = models.PositiveBigIntegerField(default=0, help_text="Microcredits for a million tokens.")
     cached_input_price = models.PositiveBigIntegerField(default=0, help_text="Microcredits for a million tokens.")
+    cache_write_price = models.PositiveBigIntegerField(
+        null=True,
+        blank=True,
+        help_text="Microcredits for a million tokens written to the provider's cache; empty: as input.",
+    )
     output_price = models.PositiveBigIntegerField(default=0, help_text="Microcredits for a million tokens.")
     request_price = models.PositiveBigIntegerField(default=0, help_text="Microcredits for each request.")
     image_price = models.PositiveBigIntegerField(default=0, help_text="Microcredits for each image.")
     input_cost = models.PositiveBigIntegerField(default=0, help_text="Millionths of a US dollar for a million tokens.")
     cached_input_cost = models.PositiveBigIntegerField(default=0, help_text="As the input cost.")
+    cache_write_cost = models.PositiveBigIntegerField(null=True, blank=True, help_text="As the input cost.")
     output_cost = models.PositiveBigIntegerField(default=0, help_text="As the input cost.")
     image_cost = models.PositiveBigIntegerField(default=0, help_text="Millionths of a US dollar for each image.")
     tiers = models.JSONField(default=list, blank=True, help_text="Dearer prices of long inputs.")
@@ -81,8 +143,8 @@ class Price(Row):
 
     def rates(self) -> Rates:
         return Rates(
-            price=TokenPrices(self.input_price, self.cached_input_price, self.output_price),
-            cost=TokenPrices(self.input_cost, self.cached_input_cost, self.output_cost),
+            price=TokenPrices(self.input_price, self.cached_input_price, self.output_price, self.cache_write_price),
+            cost=TokenPrices(self.input_cost, self.cached_input_cost, self.output_cost, self.cache_write_cost),
             request_price=self.request_price,
             image_price=self.image_price,
             image_cost=self.image_cost,

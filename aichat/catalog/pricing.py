@@ -1,7 +1,7 @@
 """What usage costs: the user in microcredits, us in billionths of a US dollar. Integers, rounded up once, at the end."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from aichat.providers.base import Usage
@@ -11,17 +11,25 @@ PER_MILLION = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class TokenPrices:
-    """For a million tokens. A user's price is in microcredits, a provider's cost in microdollars."""
+    """For a million tokens. A user's price is in microcredits, a provider's cost in microdollars.
+
+    `cache_write` is for tokens the provider stores in its prompt cache; None: as any other input.
+    """
 
     input: int = 0
     cached_input: int = 0
     output: int = 0
+    cache_write: int | None = None
 
     def millionths(self, usage: Usage) -> int:
         """A millionth of the price's unit, so that nothing is rounded yet."""
         cached = min(usage.cached_input_tokens, usage.input_tokens)
+        written = min(usage.cache_write_tokens, usage.input_tokens - cached)
         return (
-            (usage.input_tokens - cached) * self.input + cached * self.cached_input + usage.output_tokens * self.output
+            (usage.input_tokens - cached - written) * self.input
+            + cached * self.cached_input
+            + written * (self.input if self.cache_write is None else self.cache_write)
+            + usage.output_tokens * self.output
         )
 
 
@@ -49,6 +57,10 @@ class Rates:
         """What the user pays, in microcredits."""
         tokens = self._tier(usage)[0].millionths(usage)
         return _divide_up(tokens, PER_MILLION) + self.request_price + usage.images * self.image_price
+
+    def most(self, usage: Usage) -> int:
+        """What the user pays at most for so many tokens, wherever the provider's cache puts them; in microcredits."""
+        return max(self.charge(usage), self.charge(replace(usage, cache_write_tokens=usage.input_tokens)))
 
     def cost_nanousd(self, usage: Usage) -> int:
         """What the provider bills us, in billionths of a US dollar."""

@@ -1,5 +1,6 @@
 """The catalog in memory: requests read it without a query, and a change is seen everywhere within `FRESH_SECONDS`."""
 
+import os
 import threading
 import time
 from collections.abc import Mapping
@@ -41,6 +42,10 @@ class ModelInfo:
     auto_position: int | None
     rates: Rates | None
     created: int
+    vision: bool = True
+    tools: bool = True
+    structured_output: bool = True
+    image_tokens: int = 2_500
 
     @property
     def is_callable(self) -> bool:
@@ -93,6 +98,10 @@ def _read() -> Catalog:
             auto_position=row.auto_position,
             rates=rates.get(row.pk),
             created=int(row.created_at.timestamp()),
+            vision=row.vision,
+            tools=row.tools,
+            structured_output=row.structured_output,
+            image_tokens=row.image_tokens,
         )
         for row in AIModel.objects.filter(enabled=True)
         if row.provider_id in providers
@@ -100,9 +109,24 @@ def _read() -> Catalog:
 
 
 def _provider(row: Provider) -> ProviderInfo:
-    base_url, api_key = {
+    built_in = {
         "openai": (settings.OPENAI_BASE_URL, settings.OPENAI_API_KEY),
         "gemini": (settings.GEMINI_BASE_URL, settings.GEMINI_API_KEY),
-    }.get(row.kind, ("", ""))
-    endpoint = Endpoint(base_url=base_url, api_key=api_key, connect_timeout=settings.CHAT_CONNECT_TIMEOUT)
-    return ProviderInfo(row.slug, row.kind, endpoint, is_configured=bool(api_key) or row.kind == "demo")
+    }
+    if row.kind in built_in and not row.base_url:
+        base_url, api_key = built_in[row.kind]
+        endpoint = Endpoint(base_url, api_key, connect_timeout=settings.CHAT_CONNECT_TIMEOUT)
+        return ProviderInfo(row.slug, row.kind, endpoint, is_configured=bool(api_key))
+    api_key = os.environ.get(row.api_key_env, "") if row.api_key_env else ""
+    endpoint = Endpoint(
+        row.base_url,
+        api_key,
+        headers={name: value.replace("{api_key}", api_key) for name, value in row.extra_headers.items()},
+        connect_timeout=settings.CHAT_CONNECT_TIMEOUT,
+        bearer=not any("{api_key}" in value for value in row.extra_headers.values()),
+        public_only=not settings.ALLOW_PRIVATE_UPSTREAMS,
+    )
+    has_key = bool(api_key) or not row.api_key_env
+    return ProviderInfo(
+        row.slug, row.kind, endpoint, is_configured=row.kind == "demo" or (bool(row.base_url) and has_key)
+    )

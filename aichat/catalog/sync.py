@@ -17,7 +17,7 @@ from genai_prices.data_snapshot import get_snapshot
 
 from aichat import db
 from aichat.catalog import snapshot
-from aichat.catalog.defaults import IMAGE, MODELS, DefaultModel
+from aichat.catalog.defaults import DEMO, IMAGE, MODELS, DefaultModel
 from aichat.catalog.models import AIModel, Price, Provider
 
 LIBRARY_NAMES = {"gemini": "google", "openai": "openai"}
@@ -60,6 +60,8 @@ def _add(default: DefaultModel) -> bool:
             "max_output_tokens": default.max_output_tokens,
             "context_window": default.context_window,
             "auto_position": default.auto_position,
+            "image_tokens": default.image_tokens,
+            **dict.fromkeys(("vision", "tools", "structured_output"), default.provider != DEMO),
         },
     )
     if created and default.price:
@@ -116,6 +118,8 @@ def price_fields(prices: library.ModelPrice, kind: str) -> dict[str, Any]:
     output = prices.output_image_mtok if kind == IMAGE and prices.output_image_mtok else prices.output_mtok
     cached = prices.cache_read_mtok if prices.cache_read_mtok is not None else prices.input_mtok
     columns = {"input": prices.input_mtok, "cached_input": cached, "output": output}
+    if prices.cache_write_mtok is not None:
+        columns["cache_write"] = prices.cache_write_mtok
     costs = {name: _microdollars(_base(value)) for name, value in columns.items()}
     starts = sorted({tier.start for value in columns.values() for tier in getattr(value, "tiers", [])})
     tiers = []

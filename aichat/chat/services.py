@@ -9,7 +9,6 @@ from django.utils import timezone
 
 from accounts.authentication import Caller
 from accounts.tenancy import owned
-from aichat import db
 from aichat.catalog.snapshot import ModelInfo
 from aichat.chat.models import Conversation, Message
 from aichat.generation import tokens
@@ -54,10 +53,9 @@ def prompt(
 
 
 def rememberer(
-    caller: Caller, conversation: Conversation, *, is_new: bool, message: str, answer_id: UUID
+    caller: Caller, conversation: Conversation, *, is_new: bool, message: str, question_id: UUID, answer_id: UUID
 ) -> Callable[[Result], None]:
     """What the settling transaction runs to keep the turn."""
-    question_id = db.uuid7()
 
     def remember(result: Result) -> None:
         now = timezone.now()

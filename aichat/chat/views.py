@@ -75,7 +75,7 @@ async def prepare(caller: Caller, body: ChatBody) -> Turn:
     else:
         conversation = services.new_conversation(caller, body.message, body.system or "")
     most = min(body.max_tokens or settings.DEFAULT_MAX_TOKENS, model.max_output_tokens)
-    answer_id = db.uuid7()
+    question_id, answer_id = db.uuid7(), db.uuid7()  # in the order in which they are shown
     call = Call(
         caller=caller,
         model=body.model,
@@ -84,7 +84,12 @@ async def prepare(caller: Caller, body: ChatBody) -> Turn:
         max_tokens=body.max_tokens,
         parameters={} if body.temperature is None else {"temperature": body.temperature},
         remember=services.rememberer(
-            caller, conversation, is_new=body.conversation_id is None, message=body.message, answer_id=answer_id
+            caller,
+            conversation,
+            is_new=body.conversation_id is None,
+            message=body.message,
+            question_id=question_id,
+            answer_id=answer_id,
         ),
     )
     return Turn(call, conversation.pk, answer_id)

@@ -64,6 +64,8 @@ class Result:
                 self.tool_calls.append({"id": "", "type": "function", "function": {"name": "", "arguments": ""}})
             call, piece = self.tool_calls[index], delta.get("function") or {}
             call["id"] = delta.get("id") or call["id"]
+            if "extra_content" in delta:  # Gemini's thought signature, which the client is to send back
+                call["extra_content"] = delta["extra_content"]
             call["function"]["name"] += piece.get("name") or ""
             call["function"]["arguments"] += piece.get("arguments") or ""
 

@@ -19,6 +19,13 @@ class ProviderUnavailable(ApiError):
     message = "The AI provider is not available at the moment. Try again shortly."
 
 
+class AllLeftAlone(ProviderUnavailable):
+    """Every candidate's breaker is open: nobody was asked."""
+
+    def __init__(self, wait: float) -> None:
+        super().__init__(retry_after=max(1.0, wait), outcome="breaker_open")
+
+
 class ProviderTimeout(ApiError):
     status, code = 504, "provider_timeout"
     message = "The AI provider did not answer in time. Try again."
@@ -31,6 +38,8 @@ class RefusedByProvider(ApiError):
 def as_api_error(error: ProviderError) -> ApiError:
     """The error for the client. Only a refusal of the request itself repeats the provider's words."""
     outcome = error.outcome
+    if outcome is Outcome.EMPTY and error.is_blameless:
+        return ProviderFailed(f"The model gave no answer: {error}. Nothing was charged.", outcome=outcome.value)
     if outcome.is_timeout:
         return ProviderTimeout(outcome=outcome.value)
     match outcome:

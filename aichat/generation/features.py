@@ -10,5 +10,5 @@ async def require_features(call: Call) -> None:
     await flags.ready()
     if call.stream:
         flags.require(STREAMING, call.caller)
-    if call.parameters.get("tools") or call.parameters.get("functions"):
+    if call.parameters.get("tools"):
         flags.require(TOOLS, call.caller)

@@ -4,12 +4,14 @@ DRF has no async views: these skip its request cycle, and use the same authentic
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from itertools import takewhile
 from typing import Any, TypeVar
 
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 from rest_framework.views import APIView
 
 from accounts import streams, throttling
@@ -69,12 +71,20 @@ def parse(model: type[B], request: HttpRequest) -> B:
     try:
         return model.model_validate_json(request.body or b"null")
     except ValidationError as error:
-        problem = error.errors(include_url=False, include_input=False)[0]
+        problem = main_problem(error.errors(include_url=False, include_input=False))
         if problem["type"] == "json_invalid":
             raise InvalidRequest(f"The body is not valid JSON: {problem['ctx']['error']}.") from None
         where = [str(step) for step in problem["loc"] if not is_union_branch(step)]
         name = ".".join(where) or None
-        raise InvalidRequest(f"{name or 'The body'}: {problem['msg']}.", param=name) from None
+        message = "It is not supported here" if problem["type"] == "none_required" else problem["msg"]
+        raise InvalidRequest(f"{name or 'The body'}: {message.removeprefix('Value error, ')}.", param=name) from None
+
+
+def main_problem(problems: Sequence[ErrorDetails]) -> ErrorDetails:
+    """The first problem; of the branches of a union, the one that came furthest."""
+    first = problems[0]
+    field = tuple(takewhile(lambda step: not is_union_branch(step), first["loc"]))
+    return max((item for item in problems if item["loc"][: len(field)] == field), key=lambda item: len(item["loc"]))
 
 
 def is_union_branch(step: int | str) -> bool:

@@ -63,7 +63,10 @@ def _settle(
 ) -> Outcome:
     operation = Settle(hold=hold, charge=charge, request_id=call.request_id) if charge else Release(hold=hold)
     outcome = apply([operation])[0]
-    if outcome.repeated and UsageRecord.objects.filter(hold_id=hold.id).exists():
+    if outcome.repeated and (earlier := UsageRecord.objects.filter(hold_id=hold.id).first()):
+        # An earlier try had committed, and only its answer was lost.
+        if result is not None:
+            result.charged, result.available = earlier.charged, outcome.available
         return outcome
     records = [_record(call, attempt, now, ended) for attempt in attempts]
     if records:

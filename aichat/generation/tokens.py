@@ -9,22 +9,23 @@ import orjson
 BYTES_PER_TOKEN_AT_LEAST = 2
 BYTES_PER_TOKEN_ON_AVERAGE = 4
 MESSAGE_OVERHEAD = 8
-# The most a high-detail image costs with the providers we serve: 1,105 (OpenAI, 8 tiles) to 2,000 tokens (Gemini).
-IMAGE_TOKENS = 2000
-READ_BY_MODELS = ("tools", "functions", "response_format")  # parameters that are billed as input
+IMAGE_TOKENS = 2500  # where no model is at hand to say its own
+READ_BY_MODELS = ("tools", "response_format")  # parameters that are billed as input
 
 
-def upper_bound(messages: Iterable[Mapping[str, Any]], parameters: Mapping[str, Any]) -> int:
+def upper_bound(
+    messages: Iterable[Mapping[str, Any]], parameters: Mapping[str, Any], image_tokens: int = IMAGE_TOKENS
+) -> int:
     """At least as many input tokens as the request will be billed for, for any text people write."""
     text, images, count = measure(messages)
-    tools = sum(len(orjson.dumps(parameters[name])) for name in READ_BY_MODELS if parameters.get(name))
-    return -(-(text + tools) // BYTES_PER_TOKEN_AT_LEAST) + images * IMAGE_TOKENS + count * MESSAGE_OVERHEAD
+    text += sum(len(orjson.dumps(parameters[name])) for name in READ_BY_MODELS if parameters.get(name))
+    return -(-text // BYTES_PER_TOKEN_AT_LEAST) + images * image_tokens + count * MESSAGE_OVERHEAD
 
 
-def estimate(messages: Iterable[Mapping[str, Any]]) -> int:
+def estimate(messages: Iterable[Mapping[str, Any]], image_tokens: int = IMAGE_TOKENS) -> int:
     """About how many input tokens the messages are."""
     text, images, count = measure(messages)
-    return estimate_text(text) + images * IMAGE_TOKENS + count * MESSAGE_OVERHEAD // 2
+    return estimate_text(text) + images * image_tokens + count * MESSAGE_OVERHEAD // 2
 
 
 def estimate_text(text_bytes: int) -> int:

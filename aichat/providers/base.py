@@ -3,32 +3,45 @@
 Policy (deadlines, fallback, circuit breaking, billing) is written once, around it, in `aichat/generation/`.
 """
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
+from urllib.parse import urlsplit
 
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens as the provider bills them: cached tokens are part of the input, reasoning tokens part of the output."""
+    """Tokens as the provider bills them: cached and cache-write tokens are part of the input, reasoning of the output."""
 
     input_tokens: int = 0
     output_tokens: int = 0
     cached_input_tokens: int = 0
     reasoning_tokens: int = 0
     images: int = 0
+    cache_write_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where a provider listens and how to log in; never printed."""
+    """Where a provider listens and how to log in; never printed.
+
+    With `public_only` nothing is sent to a private address, whatever the name resolves to. Without `bearer` the key is
+    in `headers` already.
+    """
 
     base_url: str = ""
     api_key: str = field(default="", repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     connect_timeout: float = 5.0
+    bearer: bool = True
+    public_only: bool = False
+
+    def url(self, path: str) -> str:
+        """The address of a path below `base_url`, whose query (Azure's `api-version`) stays at the end."""
+        parts = urlsplit(self.base_url)
+        return parts._replace(path=parts.path.rstrip("/") + path).geturl()
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +53,7 @@ class ChatRequest:
     """
 
     model: str
-    messages: list[dict[str, Any]]
+    messages: Sequence[dict[str, Any]]
     max_tokens: int
     stream: bool
     parameters: Mapping[str, Any] = field(default_factory=dict)
@@ -54,7 +67,10 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """A piece of the answer (a whole answer is one piece). `tool_calls` are OpenAI tool call deltas."""
+    """A piece of the answer (a whole answer is one piece). `tool_calls` are OpenAI tool call deltas.
+
+    An empty one is a sign of life: the model is thinking.
+    """
 
     text: str = ""
     tool_calls: tuple[dict[str, Any], ...] = ()
@@ -62,7 +78,10 @@ class Delta:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The answer is complete. Without it a stream is broken, however cleanly it was closed."""
+    """The answer is complete. Without it a stream is broken, however cleanly it was closed.
+
+    `content_filter` without any text means that the provider refused.
+    """
 
     reason: FinishReason
     usage: Usage | None = None
@@ -72,9 +91,26 @@ Part = Accepted | Delta | Finished
 
 
 class ChatAdapter(Protocol):
-    """Yields `Accepted`, then `Delta`s, then `Finished`; raises `ProviderError` for everything else.
+    """A provider's format. One object serves all requests: it keeps no state."""
 
-    Closing the generator early ends the call upstream.
-    """
+    def chat(self, request: ChatRequest, endpoint: Endpoint) -> AsyncGenerator[Part, None]:
+        """Yields `Accepted`, then `Delta`s, then `Finished`; raises `ProviderError` for everything else.
 
-    def chat(self, request: ChatRequest, endpoint: Endpoint) -> AsyncGenerator[Part, None]: ...
+        Closing the generator early ends the call upstream.
+        """
+        ...
+
+    def unsupported(self, messages: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any]) -> str | None:
+        """The field this format has no way to express, if there is one: another candidate must serve such a request."""
+        ...
+
+
+def image_urls(messages: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The images of a chat: `data:` or `https:` addresses, in order."""
+    return [
+        part["image_url"]["url"]
+        for message in messages
+        if isinstance(message.get("content"), list)
+        for part in message["content"]
+        if part.get("type") == "image_url"
+    ]

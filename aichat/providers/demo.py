@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any
 
 from aichat.providers.base import Accepted, ChatRequest, Delta, Endpoint, Finished, Part, Usage
@@ -30,6 +30,9 @@ class DemoChat:
             "stop" if len(said) == len(words) else "length",
             Usage(input_tokens=len(prompt.split()), output_tokens=len(said)),
         )
+
+    def unsupported(self, messages: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any]) -> str | None:
+        return None
 
 
 def text_of(message: dict[str, Any]) -> str:

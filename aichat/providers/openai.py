@@ -1,12 +1,14 @@
 """OpenAI's chat completions, spoken directly: https://platform.openai.com/docs/api-reference/chat"""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
+import orjson
+
 from aichat.providers import wire
 from aichat.providers.base import Accepted, ChatRequest, Delta, Endpoint, Finished, FinishReason, Part, Usage
-from aichat.providers.errors import Outcome, ProviderError
+from aichat.providers.errors import Outcome, ProviderError, inside_stream
 
 FINISH_REASONS: dict[str, FinishReason] = {
     "stop": "stop",
@@ -15,17 +17,29 @@ FINISH_REASONS: dict[str, FinishReason] = {
     "function_call": "tool_calls",
     "content_filter": "content_filter",
 }
+# Passed on when given. Anything else stays here: an unknown parameter is a 400 at OpenAI, and one that chooses another
+# model, tier or paid tool (`models`, `service_tier`, `web_search_options`) would be billed to us at another price.
+PARAMETERS = {
+    "frequency_penalty", "logit_bias", "metadata", "parallel_tool_calls", "presence_penalty", "prompt_cache_key",
+    "reasoning_effort", "response_format", "safety_identifier", "seed", "stop", "store", "temperature", "tool_choice",
+    "tools", "top_p", "user", "verbosity",
+}  # fmt: skip
+SAMPLING = {"chat_template_kwargs", "min_p", "repetition_penalty", "top_k"}
+MOST_TOOL_CALLS = 128
 
 
 class OpenAIChat:
     """For OpenAI itself, whose newer models know only `max_completion_tokens`."""
 
     max_tokens_name = "max_completion_tokens"
+    parameters = PARAMETERS
+    system_role = "developer"
 
     async def chat(self, request: ChatRequest, endpoint: Endpoint) -> AsyncGenerator[Part, None]:
-        url = f"{endpoint.base_url}/chat/completions"
-        headers = {"Authorization": f"Bearer {endpoint.api_key}", "X-Request-ID": request.request_id}
-        async with wire.post(url, self.body(request), headers, endpoint) as response:
+        headers = {"X-Request-ID": request.request_id, "X-Client-Request-Id": request.request_id}
+        if endpoint.bearer and endpoint.api_key:
+            headers["Authorization"] = f"Bearer {endpoint.api_key}"
+        async with wire.post(endpoint.url("/chat/completions"), self.body(request), headers, endpoint) as response:
             yield Accepted()
             if request.stream:
                 async with aclosing(self.streamed(wire.read_events(response))) as parts:
@@ -35,67 +49,115 @@ class OpenAIChat:
                 for part in self.whole(await wire.read_json(response)):
                     yield part
 
+    def unsupported(self, messages: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any]) -> str | None:
+        return None
+
     def body(self, request: ChatRequest) -> dict[str, Any]:
         body: dict[str, Any] = {
             "model": request.model,
-            "messages": request.messages,
+            "messages": [self.message(message) for message in request.messages],
             self.max_tokens_name: request.max_tokens,
-            **request.parameters,
+            **{name: value for name, value in request.parameters.items() if name in self.parameters},
         }
         if request.stream:
             body |= {"stream": True, "stream_options": {"include_usage": True}}
         return body
 
+    def message(self, message: dict[str, Any]) -> dict[str, Any]:
+        """Without what only another provider understands (Gemini's thought signatures)."""
+        if any("extra_content" in call for call in message.get("tool_calls") or ()):
+            calls = [{name: call[name] for name in call if name != "extra_content"} for call in message["tool_calls"]]
+            return {**message, "tool_calls": calls}
+        return message
+
     def whole(self, answer: dict[str, Any]) -> list[Part]:
-        choices = answer.get("choices")
-        if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
-            raise ProviderError(Outcome.EMPTY, "an answer without choices")
-        message = choices[0].get("message") or {}
-        parts: list[Part] = []
-        if delta := self.delta(message):
-            parts.append(delta)
-        parts.append(Finished(self.reason(choices[0].get("finish_reason")), self.usage(answer.get("usage"))))
-        return parts
+        if answer.get("error"):
+            raise inside_stream(orjson.dumps(answer))
+        usage = self.usage(answer.get("usage"))
+        if not answer.get("choices"):
+            return [Finished("stop", usage)]
+        choice = answer["choices"][0]
+        finished = Finished(self.reason(choice.get("finish_reason")), usage)
+        delta = self.delta(choice.get("message") or {})
+        return [delta, finished] if delta else [finished]
 
     async def streamed(self, events: AsyncGenerator[bytes, None]) -> AsyncGenerator[Part, None]:
         reason: FinishReason | None = None
         usage: Usage | None = None
+        is_blank = True
         async with aclosing(events):
             async for event in events:
                 if event == b"[DONE]":
                     break
-                chunk = wire.as_object(event)
-                if "error" in chunk:
-                    raise ProviderError(Outcome.OVERLOADED, wire.error_message(event))
+                chunk, is_blank = wire.as_object(event), False
+                if chunk.get("error"):
+                    raise inside_stream(event)
                 usage = self.usage(chunk.get("usage")) or usage
                 for choice in chunk.get("choices") or []:
                     if delta := self.delta(choice.get("delta") or {}):
                         yield delta
                     if choice.get("finish_reason"):
                         reason = self.reason(choice["finish_reason"])
+        if is_blank:
+            raise ProviderError(Outcome.EMPTY, "a stream with nothing in it")
         if reason is None:
             raise ProviderError(Outcome.BROKEN_STREAM, "the stream ended without a finish reason")
         yield Finished(reason, usage)
 
     def delta(self, message: dict[str, Any]) -> Delta | None:
         text = message.get("content") or message.get("refusal") or ""
-        calls = tuple(message.get("tool_calls") or ())
-        return Delta(text, calls) if text or calls else None
+        calls = tuple(tool_call(call, position) for position, call in enumerate(message.get("tool_calls") or ()))
+        if text or calls:
+            return Delta(str(text), calls)
+        if message.get("reasoning_content") or message.get("reasoning"):
+            return Delta()
+        return None
 
     def reason(self, value: Any) -> FinishReason:
         if not isinstance(value, str):
             raise ProviderError(Outcome.BROKEN_STREAM, "an answer without a finish reason")
+        if value == "error":
+            raise ProviderError(Outcome.OVERLOADED, "the provider gave up")
         return FINISH_REASONS.get(value, "stop")  # compatible servers have words of their own for a natural end
 
     def usage(self, usage: Any) -> Usage | None:
         if not isinstance(usage, dict):
             return None
+        prompt = usage.get("prompt_tokens_details") or {}
         try:
             return Usage(
-                input_tokens=int(usage["prompt_tokens"]),
-                output_tokens=int(usage["completion_tokens"]),
-                cached_input_tokens=int((usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0),
-                reasoning_tokens=int((usage.get("completion_tokens_details") or {}).get("reasoning_tokens") or 0),
+                input_tokens=count(usage["prompt_tokens"]),
+                output_tokens=count(usage.get("completion_tokens")),
+                cached_input_tokens=count(prompt.get("cached_tokens")),
+                reasoning_tokens=count((usage.get("completion_tokens_details") or {}).get("reasoning_tokens")),
+                cache_write_tokens=count(prompt.get("cache_write_tokens")),
             )
-        except (KeyError, TypeError, ValueError):
-            return None
+        except (AttributeError, KeyError, TypeError, ValueError):
+            return None  # nothing reported that could be billed: it is estimated
+
+
+class CompatibleChat(OpenAIChat):
+    """For servers that speak OpenAI's format (Ollama, vLLM, OpenRouter, Azure …), mostly its older vocabulary."""
+
+    max_tokens_name = "max_tokens"
+    parameters = PARAMETERS - {"metadata", "prompt_cache_key", "safety_identifier", "store", "verbosity"} | SAMPLING
+
+    def message(self, message: dict[str, Any]) -> dict[str, Any]:
+        message = super().message(message)
+        return {**message, "role": "system"} if message["role"] == "developer" else message
+
+
+def count(value: Any) -> int:
+    """A number of tokens; a negative one would pay the user. Raises `ValueError`."""
+    found = int(value or 0)
+    if found < 0:
+        raise ValueError(value)
+    return found
+
+
+def tool_call(call: dict[str, Any], position: int) -> dict[str, Any]:
+    """A tool call delta with its index made sure: deltas with the same index are pieces of one call."""
+    index = call.get("index", position)
+    if not isinstance(index, int) or not 0 <= index < MOST_TOOL_CALLS:
+        raise ProviderError(Outcome.MALFORMED, "a tool call without a usable index")
+    return {**call, "index": index}

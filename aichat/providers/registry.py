@@ -10,13 +10,20 @@ from aichat.providers.images import ImageAdapter
 
 CHAT_ADAPTERS = {
     "demo": "aichat.providers.demo.DemoChat",
+    "gemini": "aichat.providers.gemini.GeminiChat",
     "openai": "aichat.providers.openai.OpenAIChat",
+    "openai_compatible": "aichat.providers.openai.CompatibleChat",
 }
 IMAGE_ADAPTERS = {
     "demo": "aichat.providers.demo_images.DemoImages",
     "gemini": "aichat.providers.gemini_images.GeminiImages",
     "openai": "aichat.providers.openai_images.OpenAIImages",
 }
+
+
+def kinds() -> list[tuple[str, str]]:
+    """As choices of a model field."""
+    return [(kind, kind.replace("_", " ")) for kind in CHAT_ADAPTERS]
 
 
 @functools.cache

@@ -1,9 +1,10 @@
-"""HTTP to providers: one shared aiohttp session per event loop, with errors in our vocabulary.
+"""HTTP to providers: shared aiohttp sessions, one pair per event loop, with errors in our vocabulary.
 
 Time limits other than connecting are not set here: `aichat/generation/deadlines.py` bounds what a caller waits for.
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from email.utils import parsedate_to_datetime
@@ -15,21 +16,29 @@ import orjson
 from django.utils import timezone
 
 from aichat import lifecycle
+from aichat.providers.addresses import public_socket
 from aichat.providers.base import Endpoint
-from aichat.providers.errors import Outcome, ProviderError, from_status
+from aichat.providers.errors import Outcome, ProviderError, from_body
+
+logger = logging.getLogger(__name__)
 
 CONNECTIONS = 2000
 LARGEST_ERROR = 64 * 1024
-_sessions: WeakKeyDictionary[asyncio.AbstractEventLoop, aiohttp.ClientSession] = WeakKeyDictionary()
+LARGEST_ANSWER = 32 * 2**20  # bytes of a JSON body, or of one event of a stream
+_sessions: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[bool, aiohttp.ClientSession]] = WeakKeyDictionary()
 
 
-def session() -> aiohttp.ClientSession:
-    """The session of this event loop; no redirects, cookies or proxies of the environment are followed."""
-    loop = asyncio.get_running_loop()
-    found = _sessions.get(loop)
+def session(*, public_only: bool) -> aiohttp.ClientSession:
+    """A session of this event loop; no redirects, cookies or proxies of the environment are followed.
+
+    Those that may reach private addresses have connections of their own, which the others never take over.
+    """
+    sessions = _sessions.setdefault(asyncio.get_running_loop(), {})
+    found = sessions.get(public_only)
     if found is None or found.closed:
-        found = _sessions[loop] = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=CONNECTIONS, keepalive_timeout=60),
+        factory = public_socket if public_only else None
+        found = sessions[public_only] = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=CONNECTIONS, keepalive_timeout=60, socket_factory=factory),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None),
             auto_decompress=True,
@@ -39,9 +48,8 @@ def session() -> aiohttp.ClientSession:
 
 @lifecycle.on_shutdown
 async def close() -> None:
-    """Close this loop's session (at shutdown)."""
-    found = _sessions.pop(asyncio.get_running_loop(), None)
-    if found is not None:
+    """Close this loop's sessions (at shutdown)."""
+    for found in _sessions.pop(asyncio.get_running_loop(), {}).values():
         await found.close()
 
 
@@ -51,14 +59,16 @@ async def post(
 ) -> AsyncIterator[aiohttp.ClientResponse]:
     """A successful response whose body is still to be read; leaving early drops the connection.
 
-    Raises `ProviderError` for every failure to connect, failing status, and transport fault while reading.
+    Raises `ProviderError` for every failure to connect, failing status, transport fault while reading, and answer that
+    the code inside can't make sense of.
     """
     try:
-        async with session().post(
+        async with session(public_only=endpoint.public_only).post(
             url,
             data=orjson.dumps(body),
             headers={"Content-Type": "application/json", **headers, **endpoint.headers},
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=endpoint.connect_timeout),
+            # `connect` covers the look-up of the name and the wait for a free connection as well.
+            timeout=aiohttp.ClientTimeout(total=None, connect=endpoint.connect_timeout),
             allow_redirects=False,
         ) as response:
             if response.status != 200:
@@ -66,40 +76,29 @@ async def post(
             yield response
     except (aiohttp.ConnectionTimeoutError, aiohttp.ServerTimeoutError) as error:
         raise ProviderError(Outcome.TIMEOUT_CONNECT, "no connection in time") from error
-    except aiohttp.ClientConnectorError as error:
-        raise ProviderError(Outcome.UNREACHABLE, "no connection") from error
-    except (aiohttp.ClientPayloadError, aiohttp.ServerDisconnectedError, ConnectionError) as error:
+    except (aiohttp.ClientConnectorError, aiohttp.InvalidURL) as error:
+        raise ProviderError(Outcome.UNREACHABLE, f"no connection: {error}") from error
+    except (aiohttp.ClientPayloadError, aiohttp.ServerDisconnectedError, OSError) as error:
         raise ProviderError(Outcome.BROKEN_STREAM, "the connection broke off") from error
     except aiohttp.ClientError as error:
         raise ProviderError(Outcome.MALFORMED, f"not understood as HTTP: {type(error).__name__}") from error
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        logger.warning("an answer of an unknown shape", exc_info=error)
+        raise ProviderError(Outcome.MALFORMED, f"an answer of an unknown shape: {error}") from error
 
 
 async def _failure(response: aiohttp.ClientResponse) -> ProviderError:
-    raw = await response.content.read(LARGEST_ERROR)
-    return from_status(response.status, error_message(raw), retry_after(response.headers.get("Retry-After", "")))
-
-
-def error_message(raw: bytes) -> str:
-    """The message inside an error body of OpenAI's or Google's shape; empty when there is none."""
     try:
-        body = orjson.loads(raw)
-    except orjson.JSONDecodeError:
-        return ""
-    if isinstance(body, list) and body:  # Gemini wraps stream errors in a list
-        body = body[0]
-    error = body.get("error") if isinstance(body, dict) else None
-    message = error.get("message") if isinstance(error, dict) else error
-    return message if isinstance(message, str) else ""
+        raw = await response.content.readexactly(LARGEST_ERROR)
+    except asyncio.IncompleteReadError as error:
+        raw = error.partial
+    return from_body(response.status, raw, retry_after(response.headers.get("Retry-After", "")))
 
 
 def retry_after(value: str) -> float | None:
     """Seconds of a Retry-After header, which is a number or a date (RFC 9110, 10.2.3)."""
-    if not value:
-        return None
-    try:
-        return max(0.0, float(value))
-    except ValueError:
-        pass
+    if value.isdecimal():
+        return float(value)
     try:
         return max(0.0, (parsedate_to_datetime(value) - timezone.now()).total_seconds())
     except (ValueError, TypeError):
@@ -108,10 +107,15 @@ def retry_after(value: str) -> float | None:
 
 async def read_json(response: aiohttp.ClientResponse) -> dict[str, Any]:
     """The whole body as a JSON object. A body that breaks off is a `ProviderError`, never half an answer."""
-    return as_object(await response.read())
+    raw = bytearray()
+    async for chunk in response.content.iter_any():
+        raw += chunk
+        if len(raw) > LARGEST_ANSWER:
+            raise ProviderError(Outcome.MALFORMED, "an answer without end")
+    return as_object(raw)
 
 
-def as_object(raw: bytes) -> dict[str, Any]:
+def as_object(raw: bytes | bytearray) -> dict[str, Any]:
     try:
         value = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
@@ -122,12 +126,34 @@ def as_object(raw: bytes) -> dict[str, Any]:
 
 
 async def read_events(response: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None]:
-    """The data of each server-sent event, without a limit to its length."""
-    buffer = b""
+    """The data of each server-sent event. An event that the end cut off is dropped, as the specification says."""
+    pieces: list[bytes] = []
+    size = 0
     async for chunk in response.content.iter_any():
-        *lines, buffer = (buffer + chunk).split(b"\n")
-        for line in lines:
-            if line.startswith(b"data:"):
-                yield line[5:].strip()
-    if buffer.startswith(b"data:"):
-        yield buffer[5:].strip()
+        first, *rest = chunk.split(b"\n")
+        pieces.append(first)
+        size += len(first)
+        if size > LARGEST_ANSWER:
+            raise ProviderError(Outcome.MALFORMED, "an event without end")
+        if rest:
+            *lines, last = [b"".join(pieces), *rest]
+            pieces, size = [last], len(last)
+            for line in lines:
+                if data := _data(line):
+                    yield data
+    if (data := _data(b"".join(pieces))) and _is_whole(data):
+        yield data  # a server that forgot the last line's end
+
+
+def _data(line: bytes) -> bytes:
+    return line[5:].strip() if line.startswith(b"data:") else b""
+
+
+def _is_whole(data: bytes) -> bool:
+    if data == b"[DONE]":
+        return True
+    try:
+        orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return False
+    return True

@@ -1,0 +1,148 @@
+"""What one chat costs its user. Settled exactly once, whatever became of it; `docs/FAULTS.md` has the table."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from contextlib import suppress
+from time import monotonic
+
+from django.conf import settings
+
+from aichat import db, events, lifecycle
+from aichat.catalog.snapshot import ModelInfo
+from aichat.errors import ApiError
+from aichat.generation import tokens
+from aichat.generation.call import Call, Result
+from aichat.generation.settlement import Attempt, reserve, settle
+from aichat.providers.base import Usage
+from aichat.usage.models import UsageRecord
+from credits.models import HoldRef
+from credits.services import InsufficientCreditsError, Release, apply
+
+logger = logging.getLogger(__name__)
+
+OK, PARTIAL, CANCELLED = "ok", "partial", "cancelled"
+# Seconds a settlement is tried again while the database is away. After that the hold expires: nothing was charged.
+SETTLE_PATIENCE = 15.0
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
+
+
+def max_tokens(call: Call, model: ModelInfo) -> int:
+    """The limit sent upstream, which is what the hold covers."""
+    return min(call.max_tokens or settings.DEFAULT_MAX_TOKENS, model.max_output_tokens)
+
+
+def most_it_can_cost(call: Call, candidates: Sequence[ModelInfo]) -> int:
+    """Microcredits to hold: the dearest candidate, its longest answer."""
+    return max(
+        model.rates.most(
+            Usage(
+                input_tokens=tokens.upper_bound(call.messages, call.parameters, model.image_tokens),
+                output_tokens=max_tokens(call, model),
+            )
+        )
+        for model in candidates
+        if model.rates
+    )
+
+
+class Bill:
+    """Opened with the hold; one of `whole`, `part`, `abandoned` and `nothing` closes it, the first one alone."""
+
+    hold: HoldRef
+
+    def __init__(self, call: Call) -> None:
+        self.call = call
+        self.result = Result(id=call.id, request_id=call.request_id)
+        self.attempts: list[Attempt] = []
+        self.settled = False
+
+    async def reserve(self, candidates: Sequence[ModelInfo]) -> None:
+        """The first commit. Raises `InsufficientCreditsError`."""
+        reserving = lifecycle.spawn(db.run(reserve, self.call, most_it_can_cost(self.call, candidates)))
+        try:
+            self.hold = await asyncio.shield(reserving)
+        except asyncio.CancelledError:
+            lifecycle.spawn(_give_back(reserving))
+            raise
+        except InsufficientCreditsError:
+            events.emit("refused_for_credits", user=str(self.call.caller.user.pk), model=self.call.model)
+            raise
+
+    async def whole(self) -> None:
+        """The answer came to its end: reported usage is paid, or our estimate where none was reported."""
+        attempt = self.attempts[-1]
+        attempt.status = OK
+        if attempt.usage is None:
+            self.estimate(attempt)
+        await self.charge()
+
+    async def part(self) -> None:
+        """The answer broke off: what was delivered is paid."""
+        attempt = self.attempts[-1]
+        attempt.status = PARTIAL
+        self.estimate(attempt)
+        await self.charge()
+
+    async def abandoned(self) -> None:
+        """The client left: what was delivered is paid, or the input alone once a provider was at work on it."""
+        if self.settled:
+            return
+        attempt = self.attempts[-1] if self.attempts else None
+        if attempt is not None and not attempt.status:
+            attempt.status = CANCELLED
+            if attempt.accepted or not self.result.is_empty:
+                self.estimate(attempt)
+                await self.charge()
+                return
+        await self.nothing()
+
+    async def nothing(self) -> None:
+        """Nothing was delivered: the hold is released, and what a provider may bill us for is recorded as our cost."""
+        await self.commit(charge=0, delivered=False)
+
+    async def charge(self) -> None:
+        attempt = self.attempts[-1]
+        assert attempt.usage is not None and attempt.model.rates is not None
+        self.result.usage = attempt.usage
+        await self.commit(charge=attempt.model.rates.charge(attempt.usage), delivered=not self.result.is_empty)
+
+    def estimate(self, attempt: Attempt) -> None:
+        """Count what the attempt used ourselves: its input, and the output that was delivered."""
+        output = len(self.result.text.encode()) + sum(
+            len(call["function"]["name"]) + len(call["function"]["arguments"]) for call in self.result.tool_calls
+        )
+        attempt.usage = Usage(
+            input_tokens=tokens.estimate(self.call.messages, attempt.model.image_tokens),
+            output_tokens=tokens.estimate_text(output),
+        )
+        attempt.source = UsageRecord.Source.ESTIMATED
+
+    async def commit(self, *, charge: int, delivered: bool) -> None:
+        """The second commit, once; it goes on when the client leaves while it runs."""
+        if self.settled:
+            return
+        self.settled = True
+        await lifecycle.finish(self.settle(charge, self.result if delivered else None))
+
+    async def settle(self, charge: int, result: Result | None) -> None:
+        """Settle, again when the database is away for a moment. Raises its error when it stays away."""
+        patient_until = monotonic() + SETTLE_PATIENCE
+        pause = SHORTEST_PAUSE
+        while True:
+            try:
+                await db.run(settle, self.call, self.hold, self.attempts, result, charge)
+                return
+            except Exception as error:
+                if not db.is_unavailable(error) or monotonic() + pause > patient_until:
+                    logger.error("a chat was not settled; its hold will expire", extra={"hold": str(self.hold.id)})
+                    raise
+                logger.warning("the database is away; settling again in %.1f s", pause)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+
+async def _give_back(reserving: "asyncio.Task[HoldRef]") -> None:
+    """The client left while its credits were being reserved."""
+    with suppress(ApiError):  # there were not enough: nothing was taken
+        await db.run(apply, [Release(hold=await reserving)])

@@ -1,0 +1,145 @@
+"""Circuit breakers: a model that keeps failing is left alone for a while, so that nobody waits for it.
+
+One per provider and model, its state in Django's cache: shared by all processes with Redis, else each its own. It opens
+after BREAKER_FAILURES retryable failures in a row, or at once for as long as a 429 asks with Retry-After; the longer
+cool-down wins. When that is over, exactly one request tries (half-open): its success closes the breaker, its failure
+opens it again. A cache that fails is a closed breaker: no chat is refused for it.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from time import time
+from typing import Any, ParamSpec, TypeVar
+
+from django.conf import settings
+from django.core.cache import cache, caches
+from django.core.cache.backends.locmem import LocMemCache
+
+from aichat import lifecycle
+from aichat.catalog.snapshot import ModelInfo
+from aichat.providers.errors import Outcome, ProviderError
+
+logger = logging.getLogger(__name__)
+P = ParamSpec("P")
+T = TypeVar("T")
+
+LONGEST_COOLDOWN = 3600.0  # seconds, whatever a Retry-After says
+FORGET = 600  # seconds without a failure after which the count begins anew, and an open breaker is closed
+CLOSED, OPEN, HALF_OPEN = "closed", "open", "half_open"
+
+
+@dataclass(slots=True)
+class Breaker:
+    """One model's breaker as a request found it. Times are seconds since 1970."""
+
+    provider: str
+    model: str
+    failures: int = 0
+    open_until: float = 0.0
+    probing: bool = False
+
+    @property
+    def state(self) -> str:
+        if not self.open_until:
+            return CLOSED
+        return OPEN if time() < self.open_until else HALF_OPEN
+
+    @property
+    def wait(self) -> float:
+        """Seconds until it may be tried again."""
+        return max(0.0, self.open_until - time())
+
+    def key(self, what: str) -> str:
+        return f"breaker:{what}:{self.provider}:{self.model}"
+
+    async def admits(self) -> bool:
+        """Whether this request may call the model: when half-open, one of all requests may."""
+        if self.state == HALF_OPEN:
+            self.probing = bool(await _ask(cache.add, self.key("probe"), 1, _probe_time()))
+            return self.probing
+        return self.state == CLOSED
+
+    async def failed(self, error: ProviderError) -> None:
+        """The model failed in a way that could be the provider's fault."""
+        await _ask(self._count, error)
+
+    def succeeded(self) -> None:
+        """The provider is well. Nobody waits for this to be written down."""
+        if self.probing:
+            _write(cache.delete_many, [self.key("open"), self.key("failures"), self.key("probe")])
+            logger.info("%s of %s answers again", self.model, self.provider)
+        elif self.failures:
+            _write(cache.delete, self.key("failures"))
+
+    def left(self) -> None:
+        """The request ended without telling anything about the provider: another one may try."""
+        if self.probing:
+            _write(cache.delete, self.key("probe"))
+
+    def _count(self, error: ProviderError) -> None:
+        cache.add(self.key("failures"), 0, FORGET)
+        try:
+            failures = cache.incr(self.key("failures")) or 0
+        except ValueError:  # it was reset just now
+            failures = 1
+        cooldown = settings.BREAKER_COOLDOWN if self.probing or failures >= settings.BREAKER_FAILURES else 0.0
+        if error.outcome is Outcome.RATE_LIMITED and error.retry_after:
+            cooldown = max(cooldown, min(error.retry_after, LONGEST_COOLDOWN))
+        if cooldown:
+            until = max(time() + cooldown, float(cache.get(self.key("open")) or 0))
+            cache.set(self.key("open"), until, until - time() + FORGET)
+            facts = {"model": self.model, "provider": self.provider, "seconds": round(until - time(), 1)}
+            logger.warning("%(provider)s: %(model)s is left alone for %(seconds)s s", facts, extra=facts)
+        if self.probing:
+            cache.delete(self.key("probe"))
+
+
+async def look(models: Sequence[ModelInfo]) -> list[Breaker]:
+    """The breakers of `models`, in order: one trip to the cache, none out of the process without Redis."""
+    return await _ask(states, models) or [Breaker(model.provider.slug, model.slug) for model in models]
+
+
+def states(models: Iterable[ModelInfo]) -> list[Breaker]:
+    """The breakers of `models`, in order, for whoever may wait for the cache (the admin, `/readyz`)."""
+    found = [Breaker(model.provider.slug, model.slug) for model in models]
+    known: dict[str, Any] = cache.get_many([breaker.key(what) for breaker in found for what in ("failures", "open")])
+    for breaker in found:
+        breaker.failures = int(known.get(breaker.key("failures")) or 0)
+        breaker.open_until = float(known.get(breaker.key("open")) or 0)
+    return found
+
+
+def describe(models: Iterable[ModelInfo]) -> list[dict[str, object]]:
+    """What is not closed, for `/readyz`; empty when all is well or the cache does not answer."""
+    try:
+        found = states(models)
+    except Exception:
+        logger.exception("the breakers can't be read")
+        return []
+    return [
+        {"provider": item.provider, "model": item.model, "state": item.state, "retry_after": round(item.wait, 1)}
+        for item in found
+        if item.state != CLOSED
+    ]
+
+
+def _probe_time() -> float:
+    """Seconds after which a probe whose process died no longer keeps others from trying."""
+    return float(settings.CHAT_TOTAL_TIMEOUT) + 10
+
+
+async def _ask(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
+    """Cache work: at once in process, on a thread when it goes over the network. None when the cache failed."""
+    try:
+        if isinstance(caches["default"], LocMemCache):
+            return work(*args, **kwargs)
+        return await asyncio.to_thread(work, *args, **kwargs)
+    except Exception:
+        logger.exception("the cache failed; the breaker counts as closed")
+        return None
+
+
+def _write(work: Callable[..., Any], *args: Any) -> None:
+    lifecycle.spawn(_ask(work, *args))

@@ -1,0 +1,50 @@
+"""Which models may answer a chat: those of the route that can do all that is asked of them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from aichat.catalog import routing
+from aichat.catalog.snapshot import Catalog, ModelInfo
+from aichat.errors import InvalidRequest
+from aichat.generation import tokens
+from aichat.generation.call import Call
+from aichat.providers.base import image_urls
+from aichat.providers.registry import chat_adapter
+
+
+def choose(call: Call, catalog: Catalog) -> list[ModelInfo]:
+    """The candidates for a call, best first. Those that can't honour the request are left out.
+
+    Raises `ModelNotFound`, and `InvalidRequest` naming the field when the model that was named, or under `auto` every
+    one, can't honour it.
+    """
+    route = routing.candidates(catalog, call.model)
+    obstacles = [obstacle(call, model) for model in route]
+    able = [model for model, problem in zip(route, obstacles, strict=True) if problem is None]
+    if obstacles[0] and (call.model != routing.AUTO or not able):
+        raise obstacles[0]
+    return able
+
+
+def obstacle(call: Call, model: ModelInfo) -> InvalidRequest | None:
+    """Why the model can't honour the call, if it can't."""
+    if call.max_tokens is not None and call.max_tokens > model.max_output_tokens:
+        return InvalidRequest(f"{model.slug} writes at most {model.max_output_tokens} tokens.", param="max_tokens")
+    length = tokens.estimate(call.messages, model.image_tokens)
+    if length > model.context_window:
+        return InvalidRequest(
+            f"{model.slug} reads at most {model.context_window} tokens; this is about {length}.", param="messages"
+        )
+    if not model.vision and image_urls(call.messages):
+        return InvalidRequest(f"{model.slug} does not read images.", param="messages")
+    if not model.tools and call.parameters.get("tools"):
+        return InvalidRequest(f"{model.slug} does not call functions.", param="tools")
+    if not model.structured_output and wants_json(call.parameters):
+        return InvalidRequest(f"{model.slug} does not answer in JSON on demand.", param="response_format")
+    if name := chat_adapter(model.provider.kind).unsupported(call.messages, call.parameters):
+        return InvalidRequest(f"{model.slug} can't be asked this: see `{name}`.", param=name)
+    return None
+
+
+def wants_json(parameters: Mapping[str, Any]) -> bool:
+    return (parameters.get("response_format") or {}).get("type") in {"json_object", "json_schema"}

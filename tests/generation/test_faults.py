@@ -1,0 +1,179 @@
+"""The fault grid over HTTP: each fault, from each provider, whole and streamed, alone and with a second candidate."""
+
+import json
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import pytest
+from django.core.cache import cache
+
+from aichat.catalog import snapshot
+from aichat.catalog.models import AIModel
+from aichat.generation import tokens
+from aichat.providers.base import Usage
+from aichat.usage.models import UsageRecord
+from credits.models import Hold
+from tests.conftest import Actor
+from tests.generation import faults
+from tests.generation.faults import FAULTS, MODES, Cell, Fault
+from tests.upstream import ANSWER, TEXT, Connection, Upstream
+
+MODELS = {"gemini": "gemini-3.8-flash", "openai": "gpt-4.1-mini"}
+OTHER = {"gemini": "openai", "openai": "gemini"}
+REPORTED = Usage(input_tokens=11, output_tokens=7, cached_input_tokens=3, reasoning_tokens=2)
+CASES = [
+    pytest.param(fault, provider, mode, id=f"{fault.id}-{provider}-{mode}")
+    for fault in FAULTS
+    for provider in fault.providers
+    for mode in MODES
+    if fault.cell(mode)
+]
+
+
+@dataclass
+class Seen:
+    """What a client saw, whole or streamed."""
+
+    status: int
+    body: dict[str, Any]
+    text: str = ""
+    last_event: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def code(self) -> str:
+        return str(self.body.get("error", {}).get("code", ""))
+
+
+def ask(http: httpx.Client, actor: Actor, model: str, mode: str) -> Seen:
+    body = {"message": "Hi", "model": model, "stream": mode == "stream"}
+    answer = http.post("/api/v1/chat", json=body, headers=actor.headers)
+    if "event-stream" not in answer.headers["content-type"]:
+        found = answer.json()
+        text = found.get("message", {}).get("content", "")
+        return Seen(answer.status_code, found, text, headers=dict(answer.headers))
+    events = list(read_events(answer.text))
+    pieces = [data["content"] for name, data in events if name == "delta"]
+    return Seen(answer.status_code, events[-1][1], "".join(pieces), events[-1][0], dict(answer.headers))
+
+
+def read_events(text: str) -> Iterator[tuple[str, Any]]:
+    for block in text.split("\n\n"):
+        name, _, data = block.partition("\ndata: ")
+        if name.startswith("event: "):
+            yield name.removeprefix("event: "), json.loads(data)
+
+
+@pytest.fixture
+def unconnected() -> Iterator[str]:
+    """An address that takes no connection and refuses none: its queue of one is full."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        address = listener.getsockname()
+        waiting = [socket.socket() for _ in range(3)]
+        for item in waiting:
+            item.setblocking(False)
+            item.connect_ex(address)
+        yield f"http://127.0.0.1:{address[1]}"
+        for item in waiting:
+            item.close()
+
+
+def arrange(fault: Fault, provider: str, upstream: Upstream, settings: Any, unconnected: str) -> None:
+    addresses = {"refused": "http://127.0.0.1:9", "unconnected": unconnected}
+    if fault.reply.kind in addresses:
+        setattr(settings, f"{provider.upper()}_BASE_URL", addresses[fault.reply.kind])
+    else:
+        upstream.always(provider, fault.reply)
+    if fault.reply.kind == "endless":
+        settings.CHAT_TOTAL_TIMEOUT = 0.7
+    snapshot.forget()
+
+
+@pytest.mark.parametrize(("fault", "provider", "mode"), CASES)
+def test_fault(
+    fault: Fault,
+    provider: str,
+    mode: str,
+    http: httpx.Client,
+    upstream: Upstream,
+    alice: Actor,
+    settings: Any,
+    unconnected: str,
+) -> None:
+    cell = fault.cell(mode)
+    assert cell is not None
+    arrange(fault, provider, upstream, settings, unconnected)
+
+    alone = ask(http, alice, MODELS[provider], mode)
+    assert (alone.status, alone.code) == (cell.status, cell.code)
+    record = UsageRecord.objects.get()
+    assert record.status == cell.recorded
+    assert record.charged == expected_charge(cell, record, alone)
+    if mode == "stream" and cell.status == 200:
+        assert alone.last_event == ("error" if cell.code else "completed")
+    assert alone.text == (
+        "" if cell.status != 200 else TEXT[0] * (len(alone.text) // len(TEXT[0])) if cell.code else ANSWER
+    )
+
+    UsageRecord.objects.all().delete()
+    cache.clear()  # a 429 has left its model alone
+    AIModel.objects.filter(slug=MODELS[provider]).update(fallbacks=[MODELS[OTHER[provider]]])
+    snapshot.forget()
+    seen = ask(http, alice, MODELS[provider], mode)
+    records = list(UsageRecord.objects.order_by("attempt"))
+    if cell.falls_back:
+        assert (seen.status, seen.text, seen.body["fallback"]) == (200, ANSWER, True)
+        assert seen.body["model"] == seen.headers["x-model"] == MODELS[OTHER[provider]]
+        assert [item.status for item in records] == [cell.recorded, "ok"]
+        assert [item.charged for item in records] == [0, charge_of(MODELS[OTHER[provider]])]
+    else:
+        assert (seen.status, seen.code) == (cell.status, cell.code)
+        assert [item.status for item in records] == [cell.recorded]
+    assert not Hold.objects.filter(state=Hold.State.OPEN).exists()
+
+
+def expected_charge(cell: Cell, record: UsageRecord, seen: Seen) -> int:
+    """What the row of the grid promises, computed from the prices and from what the client really got."""
+    if cell.charged == "nothing":
+        return 0
+    if cell.charged == "reported usage":
+        return charge_of(record.model)
+    assert record.source == UsageRecord.Source.ESTIMATED
+    usage = Usage(
+        input_tokens=tokens.estimate([{"content": "Hi"}]),
+        output_tokens=tokens.estimate_text(len(seen.text.encode())),
+    )
+    return charge_of(record.model, usage)
+
+
+def charge_of(slug: str, usage: Usage = REPORTED) -> int:
+    rates = snapshot.current()[slug].rates
+    assert rates is not None
+    return rates.charge(usage)
+
+
+def test_the_page_says_what_the_tests_assert() -> None:
+    assert faults.PAGE.read_text() == faults.page(), "run `python -m tests.generation.faults`"
+
+
+def test_every_fault_the_fake_upstream_knows_is_in_the_grid() -> None:
+    helpers = {
+        "recorded",
+        "late",
+        "send",
+        "json",
+        "head",
+        "event",
+        "chunk",
+        "whole",
+        "events",
+        "begin_and",
+        "wait_for_goodbye",
+    }
+    kinds = {name for name in vars(Connection) if not name.startswith("_")} - helpers
+    assert kinds == {fault.reply.kind for fault in FAULTS} - {"refused", "unconnected"}

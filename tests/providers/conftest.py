@@ -1,0 +1,54 @@
+"""Adapters without the product around them: what they put on the wire, and what they make of an answer."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from aichat.providers import wire
+from aichat.providers.base import ChatRequest, Delta, Endpoint, Finished, Part
+from aichat.providers.registry import chat_adapter
+from tests.upstream import Upstream
+
+HELLO: list[dict[str, Any]] = [{"role": "user", "content": "Hi"}]
+Ask = Callable[..., Awaitable[list[Part]]]
+
+
+@pytest.fixture
+def fake(upstream_server: Upstream) -> Upstream:
+    upstream_server.reset()
+    return upstream_server
+
+
+@pytest.fixture
+async def ask(fake: Upstream) -> AsyncIterator[Ask]:
+    """Calls an adapter: `await ask("gemini", messages, stream=True, tools=[…])`."""
+
+    async def call(
+        kind: str,
+        messages: list[dict[str, Any]] = HELLO,
+        *,
+        stream: bool = False,
+        endpoint: Endpoint | None = None,
+        **parameters: Any,
+    ) -> list[Part]:
+        address = fake.address if kind == "gemini" else f"{fake.address}/v1"
+        request = ChatRequest("a-model", messages, 100, stream, parameters, request_id="request-1")
+        parts = chat_adapter(kind).chat(request, endpoint or Endpoint(address, "a-key"))
+        return [part async for part in parts]
+
+    yield call
+    await wire.close()
+
+
+def text_of(parts: list[Part]) -> str:
+    return "".join(part.text for part in parts if isinstance(part, Delta))
+
+
+def calls_of(parts: list[Part]) -> list[dict[str, Any]]:
+    return [call for part in parts if isinstance(part, Delta) for call in part.tool_calls]
+
+
+def end_of(parts: list[Part]) -> Finished:
+    assert isinstance(parts[-1], Finished)
+    return parts[-1]
