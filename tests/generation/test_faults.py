@@ -164,6 +164,7 @@ def test_the_page_says_what_the_tests_assert() -> None:
 def test_every_fault_the_fake_upstream_knows_is_in_the_grid() -> None:
     helpers = {
         "recorded",
+        "recorded_error",
         "late",
         "send",
         "json",
