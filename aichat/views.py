@@ -20,7 +20,9 @@ from accounts.models import Membership, User
 from accounts.permissions import IsUser, Public
 from accounts.serializers import OwnOrganizationSerializer, UserSerializer
 from aichat import cache, db
+from aichat.catalog import snapshot
 from aichat.errors import MethodNotAllowed
+from aichat.generation import breaker
 from aichat.rest import error_response
 from credits.serializers import WalletSerializer
 from credits.services import wallet_of
@@ -56,12 +58,16 @@ async def healthz(request: HttpRequest) -> JsonResponse:
 @permission_classes([Public])  # type: ignore[type-var]  # DRF's stubs don't know coroutines
 @only_get
 async def readyz(request: HttpRequest) -> JsonResponse:
-    """200 when requests can be served, `degraded` when only the cache is gone; 503 when the database is. Bounded in time."""
+    """200 when requests can be served, `degraded` when only the cache is gone; 503 when the database is. Bounded in time.
+
+    `breakers` lists the models that are left alone, which is no reason to take the process out of service.
+    """
     database, cache_answers = await asyncio.gather(_answers(db.run(db.ping)), _answers(asyncio.to_thread(cache.ping)))
     failing = [name for name, answers in (("database", database), ("cache", cache_answers)) if not answers]
     if not database:
         return JsonResponse({"status": "unavailable", "failing": failing}, status=503)
-    return JsonResponse({"status": "degraded" if failing else "ok", "failing": failing})
+    breakers = [] if "cache" in failing else await db.run(lambda: breaker.describe(snapshot.current().values()))
+    return JsonResponse({"status": "degraded" if failing else "ok", "failing": failing, "breakers": breakers})
 
 
 async def _answers(probe: Awaitable[bool | None]) -> bool:
