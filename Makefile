@@ -12,7 +12,7 @@ ON_EACH_ENGINE = $(wildcard tests/accounts tests/admin_dashboard tests/chat test
 	tests/permissions tests/usage)
 PYTEST = $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
 
-.PHONY: help run test lint types format build lock clean
+.PHONY: run test soak lint format types lock clean help
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -24,6 +24,9 @@ run: $(VENV)/.runtime ## install, set up, and serve on http://127.0.0.1:8000 (or
 test: $(VENV)/.development ## every test; ENGINE=postgres for one database, ARGS=tests/chat for some
 	@$(foreach engine,$(ENGINE),echo "--- $(engine)" && TEST_DATABASE_URL=$(engine) $(PYTEST) \
 		$(or $(ARGS),$(if $(filter-out sqlite,$(engine)),$(ON_EACH_ENGINE))) &&) true
+
+soak: $(VENV)/.development ## 500 streams against failing providers
+	@SOAK_STREAMS=500 $(BIN)/python -m pytest tests/soak -q $(ARGS)
 
 lint: $(VENV)/.development types ## style, types, templates, migrations, deployment settings
 	@$(BIN)/ruff check .
