@@ -66,8 +66,10 @@ async def readyz(request: HttpRequest) -> JsonResponse:
     failing = [name for name, answers in (("database", database), ("cache", cache_answers)) if not answers]
     if not database:
         return JsonResponse({"status": "unavailable", "failing": failing}, status=503)
-    breakers = [] if "cache" in failing else await db.run(lambda: breaker.describe(snapshot.current().values()))
-    return JsonResponse({"status": "degraded" if failing else "ok", "failing": failing, "breakers": breakers})
+    facts: dict[str, Any] = {"status": "degraded" if failing else "ok", "failing": failing}
+    if breakers := await db.run(lambda: breaker.describe(snapshot.current().values())):
+        facts["breakers"] = breakers
+    return JsonResponse(facts)
 
 
 async def _answers(probe: Awaitable[bool | None]) -> bool:

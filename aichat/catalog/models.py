@@ -72,6 +72,10 @@ class Provider(Row):
     def clean(self) -> None:
         if self.kind == "openai_compatible" and not self.base_url:
             raise ValidationError({"base_url": "An OpenAI-compatible provider needs its address."})
+        if self.kind != "openai_compatible" and (self.base_url or self.api_key_env or self.extra_headers):
+            raise ValidationError(
+                "Address, key and headers of this kind are settings: only openai_compatible has its own."
+            )
 
 
 class AIModel(Row):

@@ -113,7 +113,7 @@ def _provider(row: Provider) -> ProviderInfo:
         "openai": (settings.OPENAI_BASE_URL, settings.OPENAI_API_KEY),
         "gemini": (settings.GEMINI_BASE_URL, settings.GEMINI_API_KEY),
     }
-    if row.kind in built_in and not row.base_url:
+    if row.kind in built_in:
         base_url, api_key = built_in[row.kind]
         endpoint = Endpoint(base_url, api_key, connect_timeout=settings.CHAT_CONNECT_TIMEOUT)
         return ProviderInfo(row.slug, row.kind, endpoint, is_configured=bool(api_key))

@@ -61,7 +61,7 @@ def _add(default: DefaultModel) -> bool:
             "context_window": default.context_window,
             "auto_position": default.auto_position,
             "image_tokens": default.image_tokens,
-            **dict.fromkeys(("vision", "tools", "structured_output"), default.provider != DEMO),
+            **dict.fromkeys(("vision", "structured_output"), default.provider != DEMO),
         },
     )
     if created and default.price:

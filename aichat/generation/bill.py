@@ -89,13 +89,15 @@ class Bill:
         if self.settled:
             return
         attempt = self.attempts[-1] if self.attempts else None
-        if attempt is not None and not attempt.status:
-            attempt.status = CANCELLED
-            if attempt.accepted or not self.result.is_empty:
-                self.estimate(attempt)
-                await self.charge()
-                return
-        await self.nothing()
+        if attempt is None or (attempt.status and self.result.is_empty):
+            await self.nothing()  # between two candidates
+            return
+        attempt.status = CANCELLED
+        if self.result.is_empty and not attempt.accepted:
+            await self.nothing()
+            return
+        self.estimate(attempt)
+        await self.charge()
 
     async def nothing(self) -> None:
         """Nothing was delivered: the hold is released, and what a provider may bill us for is recorded as our cost."""

@@ -123,7 +123,9 @@ class Run:
         if attempt.accepted and attempt.usage is None:
             self.bill.estimate(attempt)
         facts = {"model": attempt.model.slug, "provider": attempt.model.provider.slug, "outcome": error.outcome.value}
-        # Not the provider's own words: they may quote the prompt or a key.
+        # Not the provider's own words, which may quote the prompt or a key; why there is no connection, we say ourselves.
+        if error.outcome is Outcome.UNREACHABLE:
+            facts["reason"] = str(error)
         logger.warning("%(provider)s failed: %(outcome)s", facts, extra=facts)
         if error.is_blameless:
             circuit.left()

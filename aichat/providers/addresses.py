@@ -4,6 +4,7 @@ A base URL is typed by an administrator, and a public name may resolve to 127.0.
 only at the moment of connecting: so it is the address of the socket that is checked, just before it connects.
 """
 
+import errno
 import socket
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Any
@@ -26,5 +27,5 @@ def public_socket(info: tuple[Any, ...]) -> socket.socket:
     """aiohttp's `socket_factory`, called with each address about to be tried. Raises `PermissionError` for private ones."""
     family, kind, protocol, _, address = info
     if not is_public(address[0]):
-        raise PermissionError(f"{address[0]} is a private address: ALLOW_PRIVATE_UPSTREAMS is off")
+        raise PermissionError(errno.EACCES, f"{address[0]} is a private address: ALLOW_PRIVATE_UPSTREAMS is off")
     return socket.socket(family, kind, protocol)

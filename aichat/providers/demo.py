@@ -32,7 +32,8 @@ class DemoChat:
         )
 
     def unsupported(self, messages: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any]) -> str | None:
-        return None
+        """It is offered tools as any model, and never calls one."""
+        return None if parameters.get("tool_choice", "auto") in ("none", "auto") else "tool_choice"
 
 
 def text_of(message: dict[str, Any]) -> str:

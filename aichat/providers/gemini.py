@@ -46,8 +46,8 @@ SETTINGS = {
     "frequency_penalty": "frequencyPenalty",
 }
 THINKING = {
-    "none": "MINIMAL",
-    "minimal": "MINIMAL",
+    "none": "LOW",  # what every model of the family knows
+    "minimal": "LOW",
     "low": "LOW",
     "medium": "MEDIUM",
     "high": "HIGH",

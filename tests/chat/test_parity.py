@@ -151,7 +151,9 @@ def test_the_hold_covers_what_an_image_can_cost(post: Any, upstream: Upstream) -
 
 
 def test_the_demo_refuses_what_it_would_ignore(post: Any) -> None:
-    assert post(tools=[WEATHER]).json()["error"]["param"] == "tools"
+    assert post(response_format={"type": "json_object"}).json()["error"]["param"] == "response_format"
+    assert post(tools=[WEATHER], tool_choice="required").json()["error"]["param"] == "tool_choice"
+    assert post(tools=[WEATHER]).status_code == 200  # no model has to call what it is offered
     assert post(temperature=0.3).status_code == 200
 
 

@@ -186,7 +186,7 @@ def test_readyz_shows_what_is_left_alone(opened: Upstream, http: httpx.Client) -
 
 
 def test_readyz_shows_nothing_when_all_is_well(http: httpx.Client) -> None:
-    assert http.get("/readyz").json()["breakers"] == []
+    assert "breakers" not in http.get("/readyz").json()
 
 
 @pytest.fixture(autouse=True)

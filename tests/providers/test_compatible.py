@@ -141,3 +141,10 @@ def test_a_wrong_row_is_refused(fields: dict[str, Any], db: None) -> None:
     row = {"base_url": "https://example.com/v1", **fields}
     with pytest.raises(ValidationError):
         Provider(slug="x", kind="openai_compatible", **row).full_clean()
+
+
+@pytest.mark.parametrize("kind", ["openai", "gemini", "demo"])
+def test_only_a_compatible_row_has_an_address_of_its_own(kind: str, db: None) -> None:
+    with pytest.raises(ValidationError):
+        Provider(slug="x", kind=kind, base_url="http://169.254.169.254").full_clean()
+    Provider(slug="x", kind=kind).full_clean()
