@@ -244,6 +244,7 @@ IMAGE_POLL_SECONDS = env.seconds("IMAGE_POLL_SECONDS", 1)
 IMAGE_DISPATCHER = env.choice("IMAGE_DISPATCHER", "database", ("database", "celery"))
 IMAGE_SWEEP_SECONDS = env.seconds("IMAGE_SWEEP_SECONDS", 10)  # with Celery: when a waiting job counts as forgotten
 IMAGE_WORKER_CONCURRENCY = env.whole("IMAGE_WORKER_CONCURRENCY", 2)  # in each serving process; 0: none
+ALLOW_PRIVATE_WEBHOOKS = env.boolean("ALLOW_PRIVATE_WEBHOOKS", False)  # true: also to addresses of the own network
 IMAGE_RETENTION_DAYS = env.whole("IMAGE_RETENTION_DAYS", 0)  # 0: kept until deleted
 MEDIA_ROOT = Path(env.text("MEDIA_ROOT", str(DATA_DIR / "media")))
 MEDIA_STORAGE = env.url("MEDIA_STORAGE", "", schemes=("s3",))  # s3://bucket/folder?endpoint_url=…; empty: MEDIA_ROOT

@@ -11,11 +11,11 @@ from django.conf import settings
 
 from aichat.catalog.snapshot import ModelInfo
 from aichat.errors import InvalidRequest
-from aichat.generation import tokens
+from aichat.generation import breaker, tokens
 from aichat.providers.base import Usage
 from aichat.providers.errors import Outcome, ProviderError
 from aichat.providers.images import ImageRequest
-from aichat.providers.registry import image_adapter
+from aichat.providers.registry import IMAGE_ADAPTERS, image_adapter
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -34,10 +34,13 @@ class ImageAttempt:
 
 def able(candidates: Sequence[ModelInfo], size: str) -> list[ModelInfo]:
     """The candidates that can draw `size`. Raises `InvalidRequest` when the first choice can't."""
+    if candidates[0].provider.kind not in IMAGE_ADAPTERS:
+        raise InvalidRequest(f"{candidates[0].provider.slug} makes no pictures.", param="model")
     sizes = image_adapter(candidates[0].provider.kind).sizes
     if size not in sizes:
         raise InvalidRequest(f"{candidates[0].slug} draws {', '.join(sizes)}.", param="size")
-    return [model for model in candidates if size in image_adapter(model.provider.kind).sizes]
+    drawing = [model for model in candidates if model.provider.kind in IMAGE_ADAPTERS]
+    return [model for model in drawing if size in image_adapter(model.provider.kind).sizes]
 
 
 def most_it_can_cost(candidates: Sequence[ModelInfo], prompt: str, n: int) -> int:
@@ -81,7 +84,12 @@ async def draw(
     """Ask one candidate after another. `check` decodes an image in a thread and raises `ProviderError` for a bad one."""
     drawing: Drawing[T] = Drawing()
     deadline = monotonic() + settings.IMAGE_TOTAL_TIMEOUT
-    for number, model in enumerate(candidates, start=1):
+    circuits = await breaker.look(candidates)
+    for number, (model, circuit) in enumerate(zip(candidates, circuits, strict=True), start=1):
+        if monotonic() >= deadline:
+            break
+        if not await circuit.admits():
+            continue
         attempt = ImageAttempt(model, number)
         drawing.attempts.append(attempt)
         started = monotonic()
@@ -96,14 +104,23 @@ async def draw(
         try:
             drawing.images = await _attempt(attempt, request, check)
             attempt.status, drawing.error = Outcome.OK, None
+            circuit.succeeded()
             return drawing
         except ProviderError as error:
             attempt.status, drawing.error = error.outcome, error
             logger.warning("%s failed: %s", model.provider.slug, error.outcome, extra={"model": model.slug})
-            if not error.outcome.is_retryable or monotonic() >= deadline:
+            if not error.outcome.is_retryable:
+                circuit.succeeded()  # it refused, so it is there
                 return drawing
+            await circuit.failed(error)
+        except BaseException:
+            circuit.left()
+            raise
         finally:
             attempt.seconds = monotonic() - started
+    if drawing.error is None:
+        wait = min(circuit.wait for circuit in circuits)
+        drawing.error = ProviderError(Outcome.OVERLOADED, "left alone by its breaker", retry_after=wait)
     return drawing
 
 

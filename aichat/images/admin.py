@@ -10,7 +10,7 @@ from unfold.decorators import display
 from aichat.errors import ApiError
 from aichat.images import services
 from aichat.images.files import sign
-from aichat.images.models import ImageJob
+from aichat.images.models import ImageJob, WebhookDelivery
 from aichat.money import format_credits
 
 LABELS = {
@@ -19,6 +19,24 @@ LABELS = {
     ImageJob.Status.SUCCEEDED: "success",
     ImageJob.Status.FAILED: "danger",
 }
+
+
+@admin.register(WebhookDelivery)
+class WebhookDeliveryAdmin(ModelAdmin):
+    list_display = ["url", "state", "attempts", "status_code", "problem", "next_at"]
+    list_filter = ["state"]
+    search_fields = ["url", "=job__request_id"]
+    ordering = ["-id"]
+    show_full_result_count = False
+
+    def get_readonly_fields(self, request: HttpRequest, obj: WebhookDelivery | None = None) -> list[str]:
+        return [field.name for field in WebhookDelivery._meta.fields]
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: WebhookDelivery | None = None) -> bool:
+        return False
 
 
 @admin.register(ImageJob)

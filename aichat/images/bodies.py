@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 LONGEST_PROMPT = 4000  # characters; what the strictest of the providers takes
 MOST_IMAGES = 4
 
+WebhookUrl = Annotated[str, StringConstraints(max_length=500, pattern=r"^(https?://[^\s/]+\S*)?$")]
 Prompt = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_PROMPT, pattern=r"\S")]
 
 
@@ -20,6 +21,7 @@ class ImageBody(BaseModel):
     size: str = Field("1024x1024", pattern=r"^\d{3,4}x\d{3,4}$")
     n: int = Field(1, ge=1, le=MOST_IMAGES)
     background: bool = False
+    webhook_url: WebhookUrl = Field("", description="Gets a signed POST when the job is over.")
 
 
 class OpenAIImageBody(BaseModel):

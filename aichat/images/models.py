@@ -41,6 +41,7 @@ class ImageJob(Row):
     size = models.CharField(max_length=20)
     n = models.PositiveSmallIntegerField(default=1)
     background = models.BooleanField(default=False)
+    webhook_url = models.URLField(max_length=500, blank=True)
 
     status = models.CharField(max_length=16, choices=Status.choices, default=Status.QUEUED)
     model = models.CharField(max_length=100, blank=True, help_text="The one that served.")
@@ -97,3 +98,27 @@ class Picture(Row):
     def delete_files(self) -> None:
         for name in (self.file, self.thumbnail):
             default_storage.delete(name)
+
+
+class WebhookDelivery(Row):
+    """The news of a job's end, on its way to the address its client gave."""
+
+    class State(models.TextChoices):
+        WAITING = "WAITING"
+        DELIVERED = "DELIVERED"
+        GIVEN_UP = "GIVEN_UP", "given up"
+
+    job = models.OneToOneField(ImageJob, on_delete=models.CASCADE, related_name="delivery")
+    url = models.URLField(max_length=500)
+    state = models.CharField(max_length=16, choices=State.choices, default=State.WAITING)
+    attempts = models.PositiveSmallIntegerField(default=0)
+    next_at = models.DateTimeField(default=timezone.now)
+    status_code = models.PositiveSmallIntegerField(null=True, blank=True, help_text="Of the last attempt.")
+    problem = models.CharField(max_length=200, blank=True, help_text="Of the last attempt.")
+
+    class Meta:
+        verbose_name_plural = "webhook deliveries"
+        indexes = [models.Index(fields=["state", "next_at"], name="webhooks_by_time")]
+
+    def __str__(self) -> str:
+        return f"{self.url} ({self.state.lower()})"

@@ -16,7 +16,7 @@ from aichat.errors import ApiError
 from aichat.generation.failures import as_api_error
 from aichat.generation.images import Drawing, ImageAttempt
 from aichat.images.files import Verified, store
-from aichat.images.models import ImageJob, Picture
+from aichat.images.models import ImageJob, Picture, WebhookDelivery
 from aichat.usage.models import UsageRecord
 from credits.models import Hold
 from credits.services import Release, Reserve, Settle, apply, hold_expiry, renew_holds
@@ -34,7 +34,17 @@ class JobIsRunning(ApiError):
 # --- Begin ------------------------------------------------------------------------------------------------------------
 
 
-def enqueue(caller: Caller, *, prompt: str, model: str, size: str, n: int, background: bool, amount: int) -> ImageJob:
+def enqueue(
+    caller: Caller,
+    *,
+    prompt: str,
+    model: str,
+    size: str,
+    n: int,
+    background: bool,
+    amount: int,
+    webhook_url: str = "",
+) -> ImageJob:
     """Hold `amount` microcredits and write the job, in one commit. Raises `InsufficientCreditsError`.
 
     A job that is not for the background is born claimed: whoever called this runs it.
@@ -55,6 +65,7 @@ def enqueue(caller: Caller, *, prompt: str, model: str, size: str, n: int, backg
         size=size,
         n=n,
         background=background,
+        webhook_url=webhook_url,
         hold_id=reserve.hold.id,
         hold_amount=amount,
         hold_reference=reserve.hold.reference,
@@ -184,7 +195,14 @@ def _succeed(job: ImageJob, drawing: "Drawing[Verified]", pictures: list[Picture
         records[-1].reference = job.hold_reference if outcome.charged else ""
         UsageRecord.objects.bulk_create(records)
         Picture.objects.bulk_create(pictures)
+        announce(job)
     return outcome is not None
+
+
+def announce(job: ImageJob) -> None:
+    """In the commit that ends the job, so that no end goes untold."""
+    if job.webhook_url:
+        WebhookDelivery.objects.bulk_create([WebhookDelivery(job=job, url=job.webhook_url)])
 
 
 def discard(pictures: Sequence[Picture]) -> None:
@@ -231,6 +249,7 @@ def _end(job: ImageJob, status: str, code: str, message: str, attempts: Sequence
         if records:
             records[-1].final = True
             UsageRecord.objects.bulk_create(records)
+        announce(job)
         events.emit("image_ended", user=str(job.user_id), status=status)
     return bool(ended)
 

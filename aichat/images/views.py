@@ -29,7 +29,7 @@ from aichat.flags.switches import BACKGROUND_IMAGES, IMAGES
 from aichat.generation.chat import catalog
 from aichat.generation.http import AsyncView, parse
 from aichat.generation.images import able, most_it_can_cost
-from aichat.images import services
+from aichat.images import services, webhooks
 from aichat.images.bodies import ImageBody, OpenAIImageBody
 from aichat.images.files import read, unsign
 from aichat.images.models import ImageJob, Picture
@@ -42,7 +42,9 @@ POLL_SECONDS = 1.0
 LONGEST_WATCH_SECONDS = 600.0
 
 
-async def begin(caller: Caller, *, prompt: str, model: str, size: str, n: int, background: bool) -> ImageJob:
+async def begin(
+    caller: Caller, *, prompt: str, model: str, size: str, n: int, background: bool, webhook_url: str = ""
+) -> ImageJob:
     """Check, hold and write the job.
 
     Raises `FeatureDisabled`, `ModelNotFound`, `InvalidRequest`, `InsufficientCreditsError`.
@@ -61,6 +63,7 @@ async def begin(caller: Caller, *, prompt: str, model: str, size: str, n: int, b
             size=size,
             n=n,
             background=background,
+            webhook_url=webhook_url,
             amount=most_it_can_cost(candidates, prompt, n),
         )
     )
@@ -198,6 +201,18 @@ class PictureFileView(APIView):
         response = HttpResponse(content, content_type="image/png" if is_thumbnail else picture.content_type)
         response["Cache-Control"] = "private, max-age=3600"
         return response
+
+
+class WebhookSecretView(APIView):
+    permission_classes = [IsUser]
+
+    @extend_schema(
+        summary="Webhook secret",
+        responses={200: OpenApiResponse({"type": "object", "properties": {"secret": {"type": "string"}}})},
+    )
+    def get(self, request: Request) -> Response:
+        """With which the organization's webhooks are signed."""
+        return Response({"secret": webhooks.secret_of(calling(request).organization.pk)})
 
 
 class GenerationsView(AsyncView):

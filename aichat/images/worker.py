@@ -12,7 +12,7 @@ from aichat.catalog.models import AIModel
 from aichat.errors import ApiError
 from aichat.generation.chat import catalog
 from aichat.generation.images import able, draw
-from aichat.images import services
+from aichat.images import services, webhooks
 from aichat.images.files import verify
 from aichat.images.models import ImageJob
 
@@ -61,6 +61,7 @@ class Worker:
             try:
                 await db.run(services.keep_holds_of_queue)
                 free = self.concurrency - len(self.running)
+                await webhooks.send_due()
                 for job in await db.run(services.claim_due, free) if free else []:
                     self.start(job)
             except Exception:

@@ -182,6 +182,18 @@ def test_when_gemini_is_down_openai_draws(ask: Callable[..., httpx.Response], up
     ]
 
 
+def test_a_model_that_keeps_failing_is_left_alone(
+    ask: Callable[..., httpx.Response], upstream: FakeUpstream, settings: Any
+) -> None:
+    settings.BREAKER_FAILURES = 1
+    upstream.script = [DOWN]
+    ask()
+    upstream.requests.clear()
+    assert ask().json()["provider"] == "openai"
+    assert ["generateContent" in request["path"] for request in upstream.requests] == [False]
+    assert UsageRecord.objects.order_by("-id")[0].fallback
+
+
 def test_a_refused_prompt_costs_nothing(
     ask: Callable[..., httpx.Response], upstream: FakeUpstream, alice: Actor
 ) -> None:
