@@ -8,6 +8,8 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
+from aichat.errors import ApiError
+
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 Hook = Callable[[], Coroutine[Any, Any, None]]
@@ -37,7 +39,19 @@ def spawn(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
 
 async def finish(work: Coroutine[Any, Any, T]) -> T:
     """Await `work` so that the caller's cancellation does not stop it: it goes on in the background."""
-    return await asyncio.shield(spawn(work))
+    task = spawn(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        task.add_done_callback(_report_defect)
+        raise
+
+
+def _report_defect(task: asyncio.Task[Any]) -> None:
+    """Nobody waits for the task's end any more: an error meant for the client has no reader, a defect has the log."""
+    error = None if task.cancelled() else task.exception()
+    if error is not None and not isinstance(error, ApiError):
+        logger.error("background work failed", exc_info=error)
 
 
 async def startup() -> None:

@@ -28,6 +28,7 @@ from credits.services import wallet_of
 from credits.verify import problems
 from tests.engines import Valkey
 from tests.upstream import Upstream
+from tests.logs import Logs, collected
 
 PASSWORD = "correct horse battery staple"
 
@@ -124,6 +125,13 @@ def anonymous() -> Client:
 def catalog(db: None) -> None:
     """The models a fresh installation has: the demo."""
     sync_models()
+
+
+@pytest.fixture
+def logs() -> Iterator[Logs]:
+    """Everything logged during the test."""
+    with collected() as found:
+        yield found
 
 
 # --- A real server ----------------------------------------------------------------------------------------------------
