@@ -82,6 +82,7 @@ async def prepare(caller: Caller, body: ChatBody) -> Turn:
         messages=services.prompt(conversation.system, history, body.message, model, most),
         stream=body.stream,
         max_tokens=body.max_tokens,
+        input_param="message",
         parameters={} if body.temperature is None else {"temperature": body.temperature},
         remember=services.rememberer(
             caller,

@@ -29,6 +29,7 @@ class Call:
     messages: list[dict[str, Any]]
     stream: bool
     max_tokens: int | None = None
+    input_param: str = "messages"  # the client's name for what it wrote, named when that is too long
     parameters: Mapping[str, Any] = field(default_factory=dict)
     remember: Callable[["Result"], None] = remember_nothing
     id: UUID = field(default_factory=uuid7)

@@ -33,7 +33,7 @@ def obstacle(call: Call, model: ModelInfo) -> InvalidRequest | None:
     length = tokens.estimate(call.messages, model.image_tokens)
     if length > model.context_window:
         return InvalidRequest(
-            f"{model.slug} reads at most {model.context_window} tokens; this is about {length}.", param="messages"
+            f"{model.slug} reads at most {model.context_window} tokens; this is about {length}.", param=call.input_param
         )
     if not model.vision and image_urls(call.messages):
         return InvalidRequest(f"{model.slug} does not read images.", param="messages")
