@@ -53,9 +53,9 @@ def prompt(
 
 
 def rememberer(
-    caller: Caller, conversation: Conversation, *, is_new: bool, message: str, question_id: UUID, answer_id: UUID
+    conversation: Conversation, *, is_new: bool, message: str, question_id: UUID, answer_id: UUID
 ) -> Callable[[Result], None]:
-    """What the settling transaction runs to keep the turn."""
+    """What the settling transaction runs to keep the turn. The IDs say its order: the question's comes first."""
 
     def remember(result: Result) -> None:
         now = timezone.now()

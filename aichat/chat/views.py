@@ -75,7 +75,7 @@ async def prepare(caller: Caller, body: ChatBody) -> Turn:
     else:
         conversation = services.new_conversation(caller, body.message, body.system or "")
     most = min(body.max_tokens or settings.DEFAULT_MAX_TOKENS, model.max_output_tokens)
-    question_id, answer_id = db.uuid7(), db.uuid7()  # in the order in which they are shown
+    question_id, answer_id = db.uuid7(), db.uuid7()
     call = Call(
         caller=caller,
         model=body.model,
@@ -85,7 +85,6 @@ async def prepare(caller: Caller, body: ChatBody) -> Turn:
         input_param="message",
         parameters={} if body.temperature is None else {"temperature": body.temperature},
         remember=services.rememberer(
-            caller,
             conversation,
             is_new=body.conversation_id is None,
             message=body.message,

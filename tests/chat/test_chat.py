@@ -1,0 +1,375 @@
+"""`POST /api/v1/chat` and its conversations over HTTP: what is sent upstream, answered, stored and paid."""
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import pytest
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.utils import CursorWrapper
+
+from aichat.catalog import snapshot
+from aichat.catalog.models import AIModel
+from aichat.chat.models import Conversation, Message
+from aichat.money import CREDIT
+from aichat.usage.models import UsageRecord
+from credits.models import Hold, LedgerEntry
+from tests.conftest import Actor
+from tests.logs import wait_for
+
+CHAT, COMPLETIONS = "/api/v1/chat", "/v1/chat/completions"
+MINI = "gpt-4o-mini"
+
+
+def say(http: httpx.Client, actor: Actor, message: str, **body: Any) -> httpx.Response:
+    return http.post(CHAT, json={"message": message, **body}, headers=actor.headers)
+
+
+def events(http: httpx.Client, actor: Actor, message: str, **body: Any) -> Iterator[tuple[str, Any]]:
+    """Name and data of each event of a streamed answer, comments as ("", text)."""
+    request = {"message": message, "stream": True, **body}
+    with http.stream("POST", CHAT, json=request, headers=actor.headers) as response:
+        assert response.status_code == 200, response.read()
+        assert response.headers["content-type"].startswith("text/event-stream")
+        name = ""
+        for line in response.iter_lines():
+            if line.startswith(":"):
+                yield "", line
+            elif line.startswith("event: "):
+                name = line[7:]
+            elif line.startswith("data: "):
+                yield name, json.loads(line[6:])
+
+
+def nothing_is_held() -> bool:
+    return not Hold.objects.filter(state="OPEN").exists()
+
+
+# --- The answer -------------------------------------------------------------------------------------------------------
+
+
+def test_the_answer_has_the_contracts_fields(http: httpx.Client, alice: Actor) -> None:
+    response = say(http, alice, "Grüße 🌊 to the wörld")
+    body = response.json()
+    record = UsageRecord.objects.get()
+    assert set(body) >= {
+        "id", "conversation_id", "message", "model", "provider", "finish_reason", "usage", "credits",
+        "cached", "fallback", "experiment", "request_id",
+    }  # fmt: skip
+    assert body["message"]["role"] == "assistant"
+    assert body["message"]["content"].endswith("Grüße 🌊 to the wörld")
+    assert body["usage"] == {"input_tokens": record.input_tokens, "output_tokens": record.output_tokens}
+    assert body["credits"] == {"charged": "1", "available": "99"}
+    assert (body["model"], body["provider"], body["finish_reason"]) == ("demo", "demo", "stop")
+    assert (body["cached"], body["fallback"]) == (False, False)
+    assert response.headers["x-model"] == response.headers["x-provider"] == "demo"
+    assert response.headers["x-credits-charged"] == "1"
+    stored = Message.objects.get(id=body["message"]["id"])
+    assert (stored.content, stored.request_id) == (body["message"]["content"], body["request_id"])
+
+
+def test_a_stream_is_deltas_and_then_the_same_object(http: httpx.Client, alice: Actor) -> None:
+    got = list(events(http, alice, "one two"))
+    names = [name for name, _ in got]
+    assert names == ["delta"] * (len(got) - 1) + ["completed"]
+    completed = got[-1][1]
+    assert "".join(data["content"] for _, data in got[:-1]) == completed["message"]["content"]
+    whole = say(http, alice, "one two").json()
+    assert set(completed) == set(whole)
+    assert completed["usage"] == whole["usage"]
+    assert completed["credits"]["available"] == "99"
+
+
+@pytest.mark.parametrize(
+    "text", ["🌊" * 2000, "x" * 20_000, "نص من اليمين\u200f إلى", "e\u0301\u202e", "</s>\r\n\r\ndata: x"]
+)
+@pytest.mark.parametrize("stream", [False, True])
+def test_any_text_survives_the_way_there_and_back(http: httpx.Client, alice: Actor, text: str, stream: bool) -> None:
+    answer = list(events(http, alice, text))[-1][1] if stream else say(http, alice, text).json()
+    pages = http.get(f"/api/v1/conversations/{answer['conversation_id']}/messages", headers=alice.headers).json()
+    question, reply = [message["content"] for message in pages["results"]]
+    assert question == text
+    assert reply == answer["message"]["content"]
+    assert reply.endswith(text.strip().split()[-1])
+
+
+def test_a_max_tokens_cuts_the_answer_and_says_so(http: httpx.Client, alice: Actor) -> None:
+    answer = say(http, alice, "Hello", max_tokens=3).json()
+    assert (answer["message"]["content"].split(), answer["finish_reason"]) == (["This", "is", "the"], "length")
+    assert answer["usage"]["output_tokens"] == 3
+
+
+# --- Conversations ----------------------------------------------------------------------------------------------------
+
+
+def test_history_and_system_prompt_go_upstream(http: httpx.Client, openai_upstream: Any, alice: Actor) -> None:
+    openai_upstream.reply("Blue.").reply("Because.")
+    first = say(http, alice, "Which colour?", system="Be brief.", model=MINI).json()
+    second = say(http, alice, "Why?", conversation_id=first["conversation_id"], model=MINI, temperature=0.5).json()
+    assert second["conversation_id"] == first["conversation_id"]
+    sent = openai_upstream.last_request.body
+    assert sent["messages"] == [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Which colour?"},
+        {"role": "assistant", "content": "Blue."},
+        {"role": "user", "content": "Why?"},
+    ]
+    assert (sent["temperature"], sent["max_completion_tokens"]) == (0.5, 4096)
+    say(http, alice, "Again", conversation_id=first["conversation_id"], model=MINI, system="Be long.")
+    assert openai_upstream.last_request.body["messages"][0] == {"role": "system", "content": "Be long."}
+    assert Conversation.objects.get().system == "Be long."
+
+
+def test_the_oldest_turns_are_dropped_first_and_the_system_prompt_is_kept(
+    http: httpx.Client, openai_upstream: Any, alice: Actor
+) -> None:
+    AIModel.objects.filter(slug=MINI).update(context_window=400, max_output_tokens=50)
+    snapshot.forget()
+    conversation = say(http, alice, "turn 0 " + "x" * 100, system="Stay.", model=MINI).json()["conversation_id"]
+    for number in range(1, 8):
+        openai_upstream.reply("y" * 100)
+        message = f"turn {number} " + "x" * 100
+        assert say(http, alice, message, conversation_id=conversation, model=MINI).status_code == 200
+    sent = openai_upstream.last_request.body["messages"]
+    assert sent[0] == {"role": "system", "content": "Stay."}
+    assert sent[1]["role"] == "user"
+    turns = [message["content"].split()[1] for message in sent if message["content"].startswith("turn")]
+    assert turns[-1] == "7" and 1 < len(turns) < 8
+    assert turns == [str(number) for number in range(8 - len(turns), 8)]
+    assert Message.objects.count() == 16
+
+
+def test_conversations_are_listed_renamed_and_deleted(http: httpx.Client, alice: Actor, bob: Actor) -> None:
+    first = say(http, alice, "  About\n  sailing " + "on " * 50).json()["conversation_id"]
+    second = say(http, alice, "About cooking").json()["conversation_id"]
+    say(http, bob, "Something else")
+    say(http, alice, "More", conversation_id=first)
+    listed = http.get("/api/v1/conversations", headers=alice.headers).json()["results"]
+    assert [row["id"] for row in listed] == [first, second]  # the latest used first
+    assert listed[0]["title"].startswith("About sailing on") and len(listed[0]["title"]) == 80
+    path = f"/api/v1/conversations/{first}"
+    assert http.patch(path, json={"title": "Boats"}, headers=alice.headers).json()["title"] == "Boats"
+    messages = http.get(f"{path}/messages", headers=alice.headers).json()["results"]
+    assert [message["role"] for message in messages] == ["user", "assistant"] * 2
+    assert http.delete(path, headers=alice.headers).status_code == 204
+    assert http.get(path, headers=alice.headers).status_code == 404
+    assert Message.objects.filter(conversation_id=first).count() == 0
+
+
+def test_a_conversation_deleted_while_its_answer_is_written_stays_deleted(http: httpx.Client, alice: Actor) -> None:
+    conversation = say(http, alice, "Hello").json()["conversation_id"]
+    stream = events(http, alice, "word " * 60, conversation_id=conversation)
+    next(stream)
+    assert (
+        httpx.delete(f"{http.base_url}/api/v1/conversations/{conversation}", headers=alice.headers).status_code == 204
+    )
+    *_, (name, completed) = stream
+    assert (name, completed["credits"]["charged"]) == ("completed", "1")
+    assert not Conversation.objects.exists() and not Message.objects.exists()
+
+
+# --- Streams ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "code"),
+    [
+        (lambda upstream: upstream.fail(500), 503, "provider_unavailable"),
+        (lambda upstream: upstream.fail(429, retry_after=7), 503, "provider_unavailable"),
+        (lambda upstream: upstream.fail(401), 502, "provider_error"),
+        (lambda upstream: upstream.fail(400, message="no such thing"), 400, "invalid_request"),
+        (lambda upstream: upstream.delay(3), 504, "provider_timeout"),
+    ],
+    ids=["500", "429", "401", "400", "silence"],
+)
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("path", [CHAT, COMPLETIONS])
+def test_a_failure_before_the_first_event_is_a_real_status_and_free(
+    http: httpx.Client,
+    openai_upstream: Any,
+    alice: Actor,
+    settings: Any,
+    path: str,
+    stream: bool,
+    fault: Any,
+    status: int,
+    code: str,
+) -> None:
+    settings.CHAT_FIRST_TOKEN_TIMEOUT = settings.CHAT_ATTEMPT_TIMEOUT = 0.3
+    fault(openai_upstream)
+    content = {"message": "Hi"} if path == CHAT else {"messages": [{"role": "user", "content": "Hi"}]}
+    response = http.post(path, json={**content, "model": MINI, "stream": stream}, headers=alice.headers)
+    assert (response.status_code, response.json()["error"]["code"]) == (status, code)
+    assert response.headers["content-type"] == "application/json"
+    if status == 503:
+        assert int(response.headers["retry-after"]) >= 1
+    assert (alice.wallet.available, alice.wallet.held) == (100 * CREDIT, 0)
+    assert not Message.objects.exists()
+
+
+def test_comments_keep_a_waiting_stream_alive(
+    http: httpx.Client, openai_upstream: Any, alice: Actor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aichat.generation.http.KEEP_ALIVE_SECONDS", 0.1)
+    openai_upstream.delay(0.6)
+    got = list(events(http, alice, "Hi", model=MINI))
+    waiting = [index for index, (name, _) in enumerate(got) if not name]
+    assert 2 <= len(waiting) <= 8 and waiting == list(range(len(waiting)))
+    assert got[-1][0] == "completed"
+
+
+def test_a_failure_after_the_first_comment_is_an_error_event(
+    http: httpx.Client, openai_upstream: Any, alice: Actor, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aichat.generation.http.KEEP_ALIVE_SECONDS", 0.1)
+    settings.CHAT_FIRST_TOKEN_TIMEOUT = 0.4
+    openai_upstream.delay(2)
+    name, data = list(events(http, alice, "Hi", model=MINI))[-1]
+    assert (name, data["error"]["code"]) == ("error", "provider_timeout")
+    assert data["error"]["request_id"]
+    assert alice.wallet.available == 100 * CREDIT
+
+
+@pytest.mark.parametrize("fault", ["disconnect", "truncate", "corrupt", "stall"])
+def test_a_stream_that_breaks_says_so_and_costs_what_was_delivered(
+    http: httpx.Client, openai_upstream: Any, alice: Actor, settings: Any, fault: str
+) -> None:
+    settings.CHAT_IDLE_TIMEOUT = 0.3
+    openai_upstream.reply("one two three four five six seven eight nine ten")
+    getattr(openai_upstream, fault)(after_chunks=4)
+    got = list(events(http, alice, "Count", model=MINI))
+    text = "".join(data["content"] for name, data in got if name == "delta")
+    assert text and got[-1][0] == "error"
+    record, message = UsageRecord.objects.get(), Message.objects.get(role="assistant")
+    assert (record.status, record.source, message.content, message.finish_reason) == ("partial", "ESTIMATED", text, "")
+    assert record.charged == record.input_tokens * 150 + record.output_tokens * 600 > 0
+    assert LedgerEntry.objects.get(kind="CHARGE").amount == -record.charged
+    assert alice.wallet.held == 0
+
+
+def test_a_client_that_leaves_a_stream_pays_what_was_delivered(http: httpx.Client, alice: Actor) -> None:
+    stream = events(http, alice, "word " * 200)
+    for _ in range(3):
+        next(stream)
+    stream.close()  # type: ignore[attr-defined]
+    wait_for(nothing_is_held)
+    record = UsageRecord.objects.get()
+    assert (record.status, record.source) == ("cancelled", "ESTIMATED")
+    assert 0 < record.output_tokens < 100
+    assert Message.objects.get(role="assistant").content.startswith("This is the ")
+
+
+@pytest.mark.parametrize("accepted", [False, True])
+def test_a_client_that_leaves_before_the_first_token_pays_the_input_once_a_provider_had_it(
+    server: str, openai_upstream: Any, alice: Actor, accepted: bool
+) -> None:
+    if accepted:
+        openai_upstream.slow_first_token(5)
+    else:
+        openai_upstream.delay(5)
+    with pytest.raises(httpx.ReadTimeout):
+        body = {"message": "A question of some length", "stream": True, "model": MINI}
+        httpx.post(server + CHAT, json=body, headers=alice.headers, timeout=0.6)
+    wait_for(nothing_is_held)
+    record = wait_for(UsageRecord.objects.first)
+    assert record.status == "cancelled"
+    assert record.charged == (record.input_tokens * 150 if accepted else 0)
+    assert (record.charged > 0, record.output_tokens) == (accepted, 0)
+    assert not Message.objects.exists()
+
+
+def test_a_client_that_leaves_a_json_chat_still_gets_it_stored_and_pays(
+    server: str, openai_upstream: Any, alice: Actor
+) -> None:
+    openai_upstream.delay(0.8)
+    with pytest.raises(httpx.ReadTimeout):
+        httpx.post(server + CHAT, json={"message": "Hi", "model": MINI}, headers=alice.headers, timeout=0.4)
+    record = wait_for(UsageRecord.objects.first)
+    assert (record.status, record.source) == ("ok", "EXACT")
+    assert record.charged > 0
+    assert Message.objects.filter(role="assistant").count() == 1
+    assert nothing_is_held()
+
+
+# --- Commits and connections ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("again", [False, True])
+def test_a_chat_is_two_commits_and_nothing_is_written_outside_them(
+    http: httpx.Client, alice: Actor, monkeypatch: pytest.MonkeyPatch, stream: bool, again: bool
+) -> None:
+    first = say(http, alice, "Hello").json()
+    body = {"conversation_id": first["conversation_id"]} if again else {}
+    commits: list[set[str]] = []
+    open_writes: dict[int, set[str]] = {}
+    commit, execute = BaseDatabaseWrapper._commit, CursorWrapper.execute  # type: ignore[attr-defined]
+
+    def counted_commit(self: Any) -> Any:
+        commits.append(open_writes.pop(threading.get_ident(), set()))
+        return commit(self)
+
+    def watched_execute(self: Any, sql: str, params: Any = None) -> Any:
+        verb, *rest = sql.split()
+        if verb in {"INSERT", "UPDATE", "DELETE"}:
+            assert self.db.in_atomic_block, sql
+            open_writes.setdefault(threading.get_ident(), set()).add(rest[1] if verb != "UPDATE" else rest[0])
+        return execute(self, sql, params)
+
+    monkeypatch.setattr(BaseDatabaseWrapper, "_commit", counted_commit)
+    monkeypatch.setattr(CursorWrapper, "execute", watched_execute)
+    if stream:
+        assert list(events(http, alice, "Hello again", **body))[-1][0] == "completed"
+    else:
+        assert say(http, alice, "Hello again", **body).status_code == 200
+    assert len(commits) == 2
+    reserved, settled = ({name.strip('"') for name in tables} for tables in commits)
+    assert reserved == {"credits_wallet", "credits_hold"}
+    assert settled >= {"credits_wallet", "credits_hold", "credits_ledgerentry", "usage_usagerecord", "chat_message"}
+
+
+def test_no_database_thread_is_held_while_providers_are_waited_for(
+    server: str, openai_upstream: Any, alice: Actor, settings: Any
+) -> None:
+    many = settings.DATABASE_THREADS + 4
+    openai_upstream.delay(1.5, times=many)
+
+    def ask() -> int:
+        return httpx.post(
+            server + CHAT, json={"message": "Hi", "model": MINI}, headers=alice.headers, timeout=30
+        ).status_code
+
+    with ThreadPoolExecutor(many) as pool:
+        waiting = [pool.submit(ask) for _ in range(many)]
+        wait_for(lambda: Hold.objects.filter(state="OPEN").count() == many)
+        started = time.monotonic()
+        assert (
+            httpx.post(server + CHAT, json={"message": "Hi", "model": "demo"}, headers=alice.headers).status_code == 200
+        )
+        assert time.monotonic() - started < 1
+        assert [future.result() for future in waiting] == [200] * many
+    assert nothing_is_held()
+
+
+def test_two_settlements_of_one_hold_are_one(server: str, alice: Actor) -> None:
+    from time import monotonic
+
+    from accounts.authentication import authenticate
+    from aichat.generation.call import Call, Result
+    from aichat.generation.settlement import Attempt, reserve, settle
+    from aichat.providers.base import Usage
+
+    caller = authenticate(f"Bearer {alice.key}")
+    call = Call(caller=caller, model="demo", messages=[], stream=False, request_id="twice")
+    model = snapshot.current()["demo"]
+    for charge in (CREDIT, 0):
+        hold = reserve(Call(caller=caller, model="demo", messages=[], stream=False, request_id="twice"), CREDIT)
+        attempt = Attempt(model, 1, started=monotonic(), status="ok", usage=Usage(1, 1))
+        for _ in range(2):
+            settle(call, hold, [attempt], Result(call.id, "twice"), charge)
+    assert [record.charged for record in UsageRecord.objects.order_by("id")] == [CREDIT, 0]
+    assert (alice.wallet.available, alice.wallet.held) == (99 * CREDIT, 0)
