@@ -1,81 +1,164 @@
-"""Settings: what is read is documented with its default, and a wrong value names the variable and the mend."""
+"""Settings from the environment: what is read, and the one clear line for what is wrong."""
 
-import re
-import runpy
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import environ
 import pytest
-from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
-from aichat import env
-
-ROOT = Path(settings.BASE_DIR)
+from aichat import checks, env, money
 
 
 @pytest.fixture
-def read(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """Every environment variable `settings.py` reads, with its default as one would write it."""
-    found = {"SECRET_KEY": ""}
-
-    def record(name: str, default: Any, *parsing: Any) -> Any:
-        found[name] = written(default)
-        return default
-
-    monkeypatch.setattr(env, "_read", record)
-    monkeypatch.setattr(env, "secret_key", lambda keep_in: "for tests")
-    monkeypatch.setattr(environ.Env, "read_env", lambda path: None)
-    runpy.run_path(str(ROOT / "aichat" / "settings.py"))
-    return found
-
-
-def written(default: Any) -> str:
-    if isinstance(default, bool):
-        return str(default).lower()
-    if not default and not isinstance(default, int | float | Decimal):
-        return ""
-    return str(default).removeprefix(f"{ROOT}/").removesuffix(".0")
-
-
-def test_the_example_file_has_every_setting_with_its_default(read: dict[str, str]) -> None:
-    example = (ROOT / ".env.example").read_text()
-    assert dict(re.findall(r"^#([A-Z_]+)=(.*)$", example, re.MULTILINE)) == read
-
-
-def test_the_deployment_page_has_every_setting_with_its_default(read: dict[str, str]) -> None:
-    page = (ROOT / "docs" / "DEPLOYMENT.md").read_text()
-    rows = re.findall(r"^\| `([A-Z_]+)` \| (?:`(.*?)`)? *\| .+ \|$", page, re.MULTILINE)
-    assert dict(rows) == read
+def given(monkeypatch: pytest.MonkeyPatch) -> Any:
+    return lambda value: monkeypatch.setenv("X", value)
 
 
 @pytest.mark.parametrize(
-    ("reader", "value", "mend"),
+    ("read", "raw", "expected"),
     [
-        (lambda: env.seconds("X", 900), "abc", "a number of seconds above 0, such as 900"),
-        (lambda: env.seconds("X", 900), "-1", "a number of seconds above 0"),
-        (lambda: env.seconds("X", 900), "inf", "a number of seconds above 0"),
-        (lambda: env.boolean("X", True), "perhaps", "true or false"),
-        (lambda: env.whole("X", 8000, minimum=1, maximum=65535), "65536", "a whole number from 1 to 65535"),
-        (lambda: env.decimal("X", "1"), "NaN", "a number from 0"),
-        (lambda: env.rate("X", "10/min"), "ten a minute", "N/sec, N/min, N/hour or N/day"),
-        (lambda: env.choice("X", "json", ("json", "console")), "xml", "one of json, console"),
-        (lambda: env.url("X"), "example.com", "an address starting with http:// or https://"),
-        (lambda: env.origins("X"), "https://a.example/path", "write an origin, such as"),
-        (lambda: env.database("X", "", base_dir=ROOT, timeout=1, threads=1), "foo", "write sqlite:///path"),
+        (lambda: env.boolean("X", False), "YES", True),
+        (lambda: env.boolean("X", True), "off", False),
+        (lambda: env.boolean("X", True), " ", True),
+        (lambda: env.whole("X", 5, minimum=1), "7", 7),
+        (lambda: env.whole("X", 5), "", 5),
+        (lambda: env.seconds("X", 5), "0.5", 0.5),
+        (lambda: env.decimal("X", "1"), "0", Decimal(0)),
+        (lambda: env.decimal("X", "1", places=6), "0.000001", Decimal("0.000001")),
+        (lambda: env.rate("X", "1/min"), "5/hour", "5/hour"),
+        (lambda: env.choice("X", "a", ("a", "B")), "b", "B"),
+        (lambda: env.words("X", "a,b"), " c , ,d ", ["c", "d"]),
+        (lambda: env.url("X", ""), "http://host:1/v1/", "http://host:1/v1"),
+        (
+            lambda: env.origins("X"),
+            "https://a.example.com/, http://localhost:3000",
+            ["https://a.example.com", "http://localhost:3000"],
+        ),
+        (lambda: env.text("X", "d"), "  t  ", "t"),
     ],
 )
-def test_a_wrong_value_names_the_variable_and_the_mend(
-    reader: Any, value: str, mend: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("X", value)
+def test_a_right_value_is_read(given: Any, read: Any, raw: str, expected: object) -> None:
+    given(raw)
+    assert read() == expected
+
+
+@pytest.mark.parametrize(
+    ("read", "raw"),
+    [
+        (lambda: env.boolean("X", False), "maybe"),
+        (lambda: env.whole("X", 5, minimum=1), "0"),
+        (lambda: env.whole("X", 5), "-1"),
+        (lambda: env.whole("X", 5), "1.5"),
+        (lambda: env.seconds("X", 5), "0"),
+        (lambda: env.seconds("X", 5), "-1"),
+        (lambda: env.seconds("X", 5), "nan"),
+        (lambda: env.seconds("X", 5), "inf"),
+        (lambda: env.seconds("X", 5), "soon"),
+        (lambda: env.decimal("X", "1"), "-1"),
+        (lambda: env.decimal("X", "1"), "NaN"),
+        (lambda: env.decimal("X", "1"), "Infinity"),
+        (lambda: env.decimal("X", "1"), "1e999999"),
+        (lambda: env.decimal("X", "1"), "a lot"),
+        (lambda: env.decimal("X", "1", places=6), "0.0000001"),
+        (lambda: env.rate("X", "1/min"), "0/min"),
+        (lambda: env.rate("X", "1/min"), "5/minute"),
+        (lambda: env.rate("X", "1/min"), "5"),
+        (lambda: env.choice("X", "a", ("a", "b")), "c"),
+        (lambda: env.url("X", ""), "host:1"),
+        (lambda: env.url("X", ""), "ftp://host"),
+        (lambda: env.origins("X"), "app.example.com"),
+        (lambda: env.origins("X"), "https://app.example.com/path"),
+        (lambda: env.origins("X"), "*"),
+    ],
+)
+def test_a_wrong_value_names_the_variable_and_the_mend(given: Any, read: Any, raw: str) -> None:
+    given(raw)
     with pytest.raises(ImproperlyConfigured) as caught:
-        reader()
-    assert str(caught.value).startswith("X") and mend in str(caught.value)
+        read()
+    line = str(caught.value)
+    assert line.startswith("X") and raw in line and "write " in line and "\n" not in line
 
 
-def test_an_empty_value_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("X", "  ")
-    assert env.seconds("X", 900) == 900
+def test_a_secret_key_is_made_once_and_readable_by_its_owner_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SECRET_KEY", "")
+    keep_in = tmp_path / "var" / "secret_key"
+    made = env.secret_key(keep_in)
+    assert len(made) >= 50 and env.secret_key(keep_in) == made
+    assert keep_in.stat().st_mode & 0o777 == 0o600
+    assert [path.name for path in keep_in.parent.iterdir()] == ["secret_key"]
+    monkeypatch.setenv("SECRET_KEY", "given")
+    assert env.secret_key(keep_in) == "given"
+
+
+def test_a_hold_must_outlive_its_request(settings: Any) -> None:
+    assert checks.holds_outlive_requests() == []
+    settings.HOLD_TTL = settings.CHAT_TOTAL_TIMEOUT
+    assert [problem.id for problem in checks.holds_outlive_requests()] == ["aichat.E001"]
+
+
+def test_the_total_must_cover_an_attempt(settings: Any) -> None:
+    assert checks.total_timeout_covers_an_attempt() == []
+    settings.CHAT_IDLE_TIMEOUT = settings.CHAT_TOTAL_TIMEOUT + 1
+    problem = checks.total_timeout_covers_an_attempt()[0]
+    assert problem.id == "aichat.E002" and problem.hint
+
+
+def test_a_wrong_combination_stops_the_start(settings: Any) -> None:
+    from aichat.asgi import stop_on_errors
+
+    stop_on_errors()
+    settings.HOLD_TTL = 1
+    with pytest.raises(SystemExit) as caught:
+        stop_on_errors()
+    assert str(caught.value.code).startswith("Configuration error: HOLD_TTL")
+
+
+# --- Amounts ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("credits", "micro"),
+    [
+        ("1", 1_000_000),
+        (1, 1_000_000),
+        ("12.5", 12_500_000),
+        ("0.000001", 1),
+        ("-3", -3_000_000),
+        ("1e3", 10**9),
+        ("5.0000000", 5_000_000),
+    ],
+)
+def test_credits_are_microcredits(credits: str | int, micro: int) -> None:
+    assert money.to_microcredits(credits) == micro
+
+
+@pytest.mark.parametrize(
+    "credits",
+    [
+        "",
+        "x",
+        "NaN",
+        "inf",
+        "-inf",
+        "1e999999",
+        "1e-999999",
+        "0.0000001",
+        "1." + "0" * 40 + "1",
+        "1000000000001",
+        "1,5",
+    ],
+)
+def test_an_amount_that_is_not_exact_is_refused(credits: str) -> None:
+    with pytest.raises(ValueError, match=r"number|decimal places|too large"):
+        money.to_microcredits(credits)
+
+
+@pytest.mark.parametrize(
+    ("micro", "text"),
+    [(0, "0"), (1, "0.000001"), (100_000_000, "100"), (12_500_000, "12.5"), (-1, "-0.000001"), (-10_000_000, "-10")],
+)
+def test_microcredits_are_written_without_trailing_zeros(micro: int, text: str) -> None:
+    assert money.format_credits(micro) == text

@@ -9,10 +9,11 @@ from django.core.validators import MinValueValidator, RegexValidator
 from django.db import models
 from django.utils import timezone
 
-from aichat.catalog.pricing import Rates, TokenPrices, tier_from
+from aichat.catalog.pricing import Rates, Tier, TokenPrices, tier_from
 from aichat.db import Row
 from aichat.providers.registry import kinds
 
+BAD_TIERS = (ValueError, TypeError, KeyError, AttributeError)
 SLUG = RegexValidator(r"\A[A-Za-z0-9][A-Za-z0-9._:/-]*\Z", "Use letters, digits and . _ : / - only.")
 # The one kind of secret a catalog row may name: not the database's password, not this installation's SECRET_KEY.
 KEY_VARIABLE = RegexValidator(r"\A[A-Z][A-Z0-9_]*_API_KEY\Z", "Name an environment variable that ends in _API_KEY.")
@@ -145,12 +146,27 @@ class Price(Row):
     def __str__(self) -> str:
         return f"{self.model} from {self.effective_at:%Y-%m-%d}"
 
+    def clean(self) -> None:
+        try:
+            self.rates_of_tiers()
+        except BAD_TIERS:
+            raise ValidationError(
+                {
+                    "tiers": 'Write [{"above_input_tokens": n, "price": p, "cost": p}, …], '
+                    'where p is {"input": n, "cached_input": n, "output": n} with numbers from 0.'
+                }
+            ) from None
+
+    def rates_of_tiers(self) -> tuple[Tier, ...]:
+        return tuple(tier_from(row) for row in self.tiers)
+
     def rates(self) -> Rates:
+        """Raises one of `BAD_TIERS` for a row that was written around `clean`."""
         return Rates(
             price=TokenPrices(self.input_price, self.cached_input_price, self.output_price, self.cache_write_price),
             cost=TokenPrices(self.input_cost, self.cached_input_cost, self.output_cost, self.cache_write_cost),
             request_price=self.request_price,
             image_price=self.image_price,
             image_cost=self.image_cost,
-            tiers=tuple(tier_from(row) for row in self.tiers),
+            tiers=self.rates_of_tiers(),
         )

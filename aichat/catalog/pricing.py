@@ -21,6 +21,10 @@ class TokenPrices:
     output: int = 0
     cache_write: int | None = None
 
+    def __post_init__(self) -> None:
+        if min(self.input, self.cached_input, self.output) < 0:
+            raise ValueError("A price is 0 or more.")
+
     def millionths(self, usage: Usage) -> int:
         """A millionth of the price's unit, so that nothing is rounded yet."""
         cached = min(usage.cached_input_tokens, usage.input_tokens)

@@ -1,6 +1,7 @@
 """The catalog in memory: requests read it without a query, and a change is seen everywhere within `FRESH_SECONDS`."""
 
 import os
+import logging
 import threading
 import time
 from collections.abc import Mapping
@@ -9,10 +10,11 @@ from dataclasses import dataclass
 from django.conf import settings
 from django.utils import timezone
 
-from aichat.catalog.models import AIModel, Price, Provider
+from aichat.catalog.models import BAD_TIERS, AIModel, Price, Provider
 from aichat.catalog.pricing import Rates
 from aichat.providers.base import Endpoint
 
+logger = logging.getLogger(__name__)
 FRESH_SECONDS = 1.0
 
 
@@ -82,9 +84,7 @@ def forget() -> None:
 
 
 def _read() -> Catalog:
-    rates: dict[object, Rates] = {}
-    for price in Price.objects.filter(model__enabled=True, effective_at__lte=timezone.now()).order_by("effective_at"):
-        rates[price.model_id] = price.rates()
+    rates = _rates()
     providers = {row.pk: _provider(row) for row in Provider.objects.filter(enabled=True)}
     return {
         row.slug: ModelInfo(
@@ -106,6 +106,26 @@ def _read() -> Catalog:
         for row in AIModel.objects.filter(enabled=True)
         if row.provider_id in providers
     }
+
+
+def _rates() -> dict[object, Rates | None]:
+    """The price in force of each model; None for one that can't be read: its model can't be called.
+
+    What the price library announced for a day does not take over from a price that an operator set.
+    """
+    rates: dict[object, Rates | None] = {}
+    operators: set[object] = set()
+    for price in Price.objects.filter(model__enabled=True, effective_at__lte=timezone.now()).order_by("effective_at"):
+        if price.source != Price.LIBRARY:
+            operators.add(price.model_id)
+        elif price.model_id in operators:
+            continue
+        try:
+            rates[price.model_id] = price.rates()
+        except BAD_TIERS:
+            logger.exception("a price can't be read: its model is closed", extra={"price": str(price.pk)})
+            rates[price.model_id] = None
+    return rates
 
 
 def _provider(row: Provider) -> ProviderInfo:

@@ -71,8 +71,7 @@ def _add(default: DefaultModel) -> bool:
 
 def update_prices(model: AIModel) -> None:
     """Store the library's prices of a model where they differ from what is stored."""
-    latest = model.prices.order_by("-effective_at").first()
-    if latest and latest.source != Price.LIBRARY:
+    if model.prices.exclude(source=Price.LIBRARY).exists():
         return
     name = LIBRARY_NAMES.get(model.provider.kind, "")
     for price in library_prices(name, model.upstream_name or model.slug, model.kind):

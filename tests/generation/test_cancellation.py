@@ -1,0 +1,149 @@
+"""A generation cancelled at any moment leaves no open hold, no half record and no work behind."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing, suppress
+from typing import Any
+
+import pytest
+
+from accounts.authentication import authenticate
+from aichat import db, lifecycle
+from aichat.generation import chat
+from aichat.generation.call import Call, Completed, Failed
+from aichat.money import CREDIT
+from aichat.providers.base import Accepted, ChatRequest, Delta, Endpoint, Finished, Part, Usage
+from aichat.usage.models import UsageRecord
+from credits.models import Hold
+from credits.verify import problems
+from tests.conftest import Actor
+
+MOST_STEPS = 300
+
+
+class Scripted:
+    """A provider that gives the event loop a turn around everything it does."""
+
+    async def chat(self, request: ChatRequest, endpoint: Endpoint) -> AsyncGenerator[Part, None]:
+        await asyncio.sleep(0)
+        yield Accepted()
+        for word in ("one ", "two ", "three"):
+            await asyncio.sleep(0)
+            yield Delta(word)
+        await asyncio.sleep(0)
+        yield Finished("stop", Usage(3, 3))
+
+
+@pytest.fixture(autouse=True)
+def stepwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every wait takes a countable number of turns of the event loop: database work too, on the test's connection."""
+
+    async def run(work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        await asyncio.sleep(0)
+        loop = asyncio.get_running_loop()
+        asyncio._set_running_loop(None)  # Django would give a running loop another connection than the test's
+        try:
+            result = work(*args, **kwargs)
+        finally:
+            asyncio._set_running_loop(loop)
+        await asyncio.sleep(0)
+        return result
+
+    monkeypatch.setattr(db, "run", run)
+    monkeypatch.setattr(chat, "chat_adapter", lambda kind: Scripted())
+
+
+def new_call(alice: Actor, *, stream: bool) -> Call:
+    caller = authenticate(f"Bearer {alice.key}")
+    return Call(
+        caller=caller, model="demo", messages=[{"role": "user", "content": "Hi"}], stream=stream, request_id="r"
+    )
+
+
+async def listen(call: Call) -> None:
+    async with aclosing(chat.generate(call)) as events:
+        async for _ in events:
+            await asyncio.sleep(0)
+
+
+async def cancelled_after(work: Any, steps: int, *, times: int) -> bool:
+    """Whether the work had ended by itself before `steps` turns of the loop were over."""
+    task = asyncio.ensure_future(work)
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    ended: bool = task.done()
+    for _ in range(times):
+        task.cancel()
+        await asyncio.sleep(0)
+    with suppress(asyncio.CancelledError):
+        await task
+    for _ in range(MOST_STEPS):
+        await asyncio.sleep(0)
+    assert not lifecycle._tasks
+    return ended
+
+
+@pytest.mark.parametrize("times", [1, 2, 3])
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_cancellation_at_every_step_settles_exactly_once(
+    catalog: None, alice: Actor, stream: bool, times: int
+) -> None:
+    seen: set[str] = set()
+    for steps in range(MOST_STEPS):
+        before = UsageRecord.objects.count()
+        call = new_call(alice, stream=stream)
+        work = listen(call) if stream else chat.complete(call)
+        ended = asyncio.run(cancelled_after(work, steps, times=times))
+        assert not Hold.objects.filter(state=Hold.State.OPEN).exists(), f"after {steps} steps"
+        records = list(UsageRecord.objects.order_by("id"))[before:]
+        assert len(records) <= 1
+        seen |= {record.status for record in records} or {"nothing"}
+        if ended:
+            break
+    else:
+        raise AssertionError("it never came to its end")
+    assert steps > 10
+    assert seen == {"nothing", "cancelled", "ok"}
+    assert list(problems()) == []
+    charged = sum(UsageRecord.objects.values_list("charged", flat=True))
+    assert alice.wallet.available == 100 * CREDIT - charged
+
+
+@pytest.mark.parametrize("count", range(6))
+def test_closing_a_stream_after_any_event_settles_what_was_delivered(catalog: None, alice: Actor, count: int) -> None:
+    call = new_call(alice, stream=True)
+
+    async def close_after() -> Any:
+        events = chat.generate(call)
+        got = [await anext(events) for _ in range(count)]
+        await events.aclose()
+        return got
+
+    got = asyncio.run(close_after())
+    assert not Hold.objects.filter(state=Hold.State.OPEN).exists()
+    assert [record.status for record in UsageRecord.objects.all()] == (
+        [] if not count else ["ok"] if isinstance(got[-1], Completed) else ["cancelled"]
+    )
+
+
+def test_a_defect_in_an_adapter_gives_the_credits_back(
+    catalog: None, alice: Actor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Defective:
+        async def chat(self, request: ChatRequest, endpoint: Endpoint) -> AsyncGenerator[Part, None]:
+            yield Accepted()
+            raise ZeroDivisionError
+
+    monkeypatch.setattr(chat, "chat_adapter", lambda kind: Defective())
+    with pytest.raises(ZeroDivisionError):
+        asyncio.run(chat.complete(new_call(alice, stream=False)))
+    assert (alice.wallet.available, alice.wallet.held) == (100 * CREDIT, 0)
+
+
+def test_a_stream_always_ends_with_completed_or_failed(catalog: None, alice: Actor) -> None:
+    call = new_call(alice, stream=True)
+
+    async def last() -> Any:
+        return [event async for event in chat.generate(call)][-1]
+
+    assert isinstance(asyncio.run(last()), Completed | Failed)
