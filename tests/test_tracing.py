@@ -192,9 +192,10 @@ def test_an_aborted_stream_has_one_access_line(server: str, alice: Actor, logs: 
 
 
 def test_background_work_after_the_client_left_logs_with_the_id(
-    server: str, openai_upstream: Any, alice: Actor, logs: Logs
+    server: str, openai_upstream: Any, alice: Actor, logs: Logs, settings: Any
 ) -> None:
-    openai_upstream.delay(0.5).fail(500)
+    settings.CHAT_ATTEMPT_TIMEOUT = 0.8
+    openai_upstream.delay(3)
     request = chat_request(alice, "gone", message="Hi", model="gpt-4o-mini")
     parts = urlsplit(server)
     with socket.create_connection((parts.hostname or "", parts.port or 0)) as connection:
