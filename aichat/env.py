@@ -161,8 +161,12 @@ def database(name: str, default: str, *, base_dir: Path, timeout: float, threads
     `timeout` (seconds) bounds every statement and lock wait; `threads` is how many of ours ask at the same time.
     """
     raw = text(name, default)
-    parts = urlsplit(raw)
-    if parts.scheme == "sqlite" and parts.path.strip("/"):
+    try:
+        parts = urlsplit(raw)
+        _ = parts.port  # parsed when it is read
+    except ValueError:  # its words may quote the password
+        raise ImproperlyConfigured(f"{name} is no address: percent-encode the password's special characters.") from None
+    if parts.scheme == "sqlite" and parts.path.strip("/") not in {"", ":memory:"}:
         return _sqlite(base_dir / unquote(parts.path[1:]), timeout)
     if parts.scheme in {"postgres", "postgresql"} and parts.path.strip("/"):
         return _postgresql(raw, timeout, threads)
@@ -201,7 +205,12 @@ def caches(redis_url: str, *, timeout: float) -> dict[str, object]:
 
 
 def _sqlite(path: Path, timeout: float) -> dict[str, object]:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ImproperlyConfigured(
+            f"DATABASE_URL: the folder {path.parent} can't be made ({error.strerror})."
+        ) from None
     return {
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": path,

@@ -80,6 +80,25 @@ def test_a_wrong_value_names_the_variable_and_the_mend(given: Any, read: Any, ra
     assert line.startswith("X") and raw in line and "write " in line and "\n" not in line
 
 
+@pytest.mark.parametrize(
+    "raw",
+    [
+        "nonsense",
+        "mysql://h/n",
+        "sqlite://",
+        "sqlite:///:memory:",
+        "sqlite:////dev/null/db",
+        "postgres://u:hunter2@[h",
+        "postgres://u:hunter2/x@h/n",
+    ],
+)
+def test_a_wrong_database_address_is_one_line_without_its_password(given: Any, raw: str, tmp_path: Path) -> None:
+    given(raw)
+    with pytest.raises(ImproperlyConfigured) as caught:
+        env.database("X", "", base_dir=tmp_path, timeout=5, threads=1)
+    assert "\n" not in str(caught.value) and "hunter2" not in str(caught.value)
+
+
 def test_a_secret_key_is_made_once_and_readable_by_its_owner_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
