@@ -12,7 +12,7 @@ ON_EACH_ENGINE = $(wildcard tests/accounts tests/admin_dashboard tests/chat test
 	tests/permissions tests/usage)
 PYTEST = $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
 
-.PHONY: run test soak lint format types lock clean help
+.PHONY: help run test soak lint types format build lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
