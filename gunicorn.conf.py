@@ -48,3 +48,10 @@ def when_ready(server: Any) -> None:
         server.signal(signal.SIGTERM, None)
 
     signal.signal(signal.SIGINT, drain)
+
+
+def post_fork(server: Any, worker: Any) -> None:
+    """On Linux a worker ends with its master even when that is killed, instead of keeping the port without one."""
+    if sys.platform == "linux":
+        set_parent_death_signal = 1  # PR_SET_PDEATHSIG of prctl(2)
+        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)

@@ -7,11 +7,16 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register, run_checks
 
 
-def stop_on_errors() -> None:
-    """End the process with one line per wrong combination, instead of failing requests later."""
-    problems = [problem for problem in run_checks(tags=["aichat"]) if problem.is_serious()]
-    if problems:
-        sys.exit("\n".join(f"Configuration error: {problem.msg} {problem.hint or ''}" for problem in problems))
+def stop_on_errors() -> list[CheckMessage]:
+    """End the process with one line, the first wrong combination and its mend, instead of failing requests later.
+
+    What is only doubtful is answered, for the server to log.
+    """
+    problems = run_checks(tags=["aichat"])
+    for problem in problems:
+        if problem.is_serious():
+            sys.exit(f"Configuration error: {problem.msg} {problem.hint or ''}".rstrip())
+    return problems
 
 
 @register("aichat")
