@@ -12,7 +12,7 @@ from rest_framework.request import Request
 from accounts import tenancy
 from accounts.models import AccessToken, Organization, User
 from aichat import tracing
-from aichat.errors import ApiError, NotAuthenticated
+from aichat.errors import ApiError, NotAuthenticated, NotFound
 
 
 class InvalidApiKey(ApiError):
@@ -47,6 +47,8 @@ def authenticate(authorization: str, organization: str = "") -> Caller:
     if token is None or not token.is_usable(timezone.now()) or not token.user.is_active:
         raise InvalidApiKey()
     owner = token.organization or tenancy.choose_organization(token.user, organization)
+    if organization and str(owner.pk) != organization.lower():  # a key's; better no answer than another wallet's
+        raise NotFound("This API key belongs to another organization than X-Organization names.")
     tracing.bind(user=token.user_id, organization=owner.pk)
     return Caller(token.user, owner, token)
 

@@ -45,6 +45,29 @@ class OwnOrganizationSerializer(serializers.ModelSerializer[Membership]):
         read_only_fields = ["role"]
 
 
+class OrganizationNameSerializer(serializers.Serializer[Membership]):
+    name = serializers.CharField(max_length=150)
+
+
+class MemberSerializer(serializers.ModelSerializer[Membership]):
+    id = serializers.UUIDField(source="user_id", read_only=True, help_text="The user's.")
+    email = serializers.EmailField(source="user.email", read_only=True)
+    name = serializers.CharField(source="user.name", read_only=True)
+
+    class Meta:
+        model = Membership
+        fields = ["id", "email", "name", "role", "created_at"]
+
+
+class NewMemberSerializer(serializers.Serializer[Membership]):
+    email = serializers.EmailField(max_length=254)
+    role = serializers.ChoiceField(Membership.Role.choices, default=Membership.Role.MEMBER)
+
+
+class MemberRoleSerializer(serializers.Serializer[Membership]):
+    role = serializers.ChoiceField(Membership.Role.choices)
+
+
 class ApiKeySerializer(serializers.ModelSerializer[AccessToken]):
     name = serializers.CharField(max_length=100)
     prefix = serializers.CharField(read_only=True, help_text="The first characters, to recognise the key by.")

@@ -9,9 +9,9 @@ from django.db import IntegrityError
 from django.db.models import F
 
 from accounts import tenancy
-from accounts.models import AccessToken, Organization, Role, User
+from accounts.models import AccessToken, Membership, Organization, Role, User
 from aichat import db, events
-from aichat.errors import InvalidRequest
+from aichat.errors import InvalidRequest, NotFound
 
 API_KEY_PREFIX = "sk-"
 
@@ -80,7 +80,16 @@ def create_api_key(
     expires_at: datetime | None = None,
     rate_limit: str = "",
 ) -> tuple[AccessToken, str]:
-    """The row and the secret (`sk-…`), which is shown once."""
+    """The row and the secret (`sk-…`), which is shown once. Raises `NotFound` when the user is no member (any more)."""
+    return db.run_atomic(_create_api_key, user, organization, name, expires_at, rate_limit)
+
+
+def _create_api_key(
+    user: User, organization: Organization, name: str, expires_at: datetime | None, rate_limit: str
+) -> tuple[AccessToken, str]:
+    tenancy.lock(organization.pk)  # else a removal at the same moment could miss the new key
+    if not Membership.objects.filter(user=user, organization=organization).exists():
+        raise NotFound()
     kind = AccessToken.Kind.API_KEY
     row: AccessToken
     row, secret = AccessToken.objects.create(

@@ -4,6 +4,7 @@ import uuid
 from typing import Any, TypeVar
 
 from django.db import IntegrityError, models
+from django.db.models import F
 
 from accounts.models import Membership, Organization, User
 from aichat import db
@@ -44,6 +45,11 @@ def choose_organization(user: User, wanted: str = "") -> Organization:
     if membership is None:
         raise NotFound("You are not a member of the organization named by X-Organization.")
     return membership.organization
+
+
+def lock(organization_id: uuid.UUID) -> None:
+    """Make other changes of the organization's members and keys wait until this transaction's end, on every engine."""
+    Organization.objects.filter(pk=organization_id).update(revision=F("revision") + 1)
 
 
 def owned(rows: models.QuerySet[M], organization: Organization, row_id: object) -> M:

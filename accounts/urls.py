@@ -1,10 +1,14 @@
 from django.urls import path
 
-from accounts import views
+from accounts import team_views, views
 
 urlpatterns = [
     path("auth/login", views.LoginView.as_view()),
     path("auth/logout", views.LogoutView.as_view()),
+    path("organizations", team_views.OrganizationsView.as_view()),
+    path("organizations/<uuid:organization_id>", team_views.OrganizationView.as_view()),
+    path("organizations/<uuid:organization_id>/members", team_views.MembersView.as_view()),
+    path("organizations/<uuid:organization_id>/members/<uuid:user_id>", team_views.MemberView.as_view()),
     path("api-keys", views.ApiKeysView.as_view()),
     path("api-keys/<uuid:key_id>", views.ApiKeyView.as_view()),
 ]

@@ -60,6 +60,11 @@ class Actor:
         self.headers = {"Authorization": f"Bearer {self.key}"}
         self.client = Client(headers=self.headers)
 
+    def with_login(self) -> "Actor":
+        """From now on with the login token, which may act for any of their organizations (`X-Organization`)."""
+        self.client = Client(headers={"Authorization": f"Bearer {self.token}"})
+        return self
+
     def get(self, path: str, **extra: Any) -> Any:
         return self.client.get(path, **extra)
 
@@ -85,6 +90,11 @@ class Actor:
         if change:
             reference = f"test:{db.uuid7()}"
             apply([Credit(wallet_id=self.organization.pk, amount=change, reference=reference, kind=Kind.ADJUSTMENT)])
+
+
+def in_team(team: str) -> dict[str, str]:
+    """The header that picks the organization whose address (or ID) is given."""
+    return {"X-Organization": team.rpartition("/")[2]}
 
 
 @pytest.fixture

@@ -1,0 +1,138 @@
+"""Teams: organizations of several people, and what members may do to each other.
+
+An OWNER manages everybody, an ADMIN everybody but owners, a MEMBER nobody but themselves (they may leave). There is
+always an owner. Changes of the same team wait for each other, so these rules hold also for two at the same moment.
+"""
+
+from collections.abc import Callable
+from typing import TypeVar
+from uuid import UUID
+
+from django.db.models import QuerySet
+from django.utils import timezone
+
+from accounts import tenancy
+from accounts.authentication import Caller
+from accounts.models import AccessToken, Membership, Organization, User
+from aichat import db
+from aichat.errors import InvalidRequest, NotFound, PermissionDenied
+
+T = TypeVar("T")
+OWNER, ADMIN, MEMBER = Membership.Role.OWNER, Membership.Role.ADMIN, Membership.Role.MEMBER
+
+
+class LastOwner(InvalidRequest):
+    message = "A team keeps an owner: make another member one first."
+
+
+def memberships_of(caller: Caller) -> QuerySet[Membership]:
+    """The caller's memberships: all with a login token, one with an API key, which belongs to one organization."""
+    mine = Membership.objects.select_related("organization").filter(user=caller.user)
+    return mine.filter(organization=caller.organization) if caller.api_key else mine
+
+
+def membership_in(caller: Caller, organization_id: object) -> Membership:
+    """The caller's place in an organization, or `NotFound`."""
+    found = memberships_of(caller).filter(organization_id=tenancy.as_id(organization_id)).first()
+    if found is None:
+        raise NotFound()
+    return found
+
+
+def create_team(user: User, name: str) -> Membership:
+    """A new team, whose owner `user` is."""
+    return db.run_atomic(_create_team, user, name)
+
+
+def _create_team(user: User, name: str) -> Membership:
+    organization = Organization.objects.create(name=name)
+    return Membership.objects.create(organization=organization, user=user, role=OWNER)
+
+
+def rename(by: Membership, name: str) -> None:
+    if by.role == MEMBER:
+        raise PermissionDenied("Owners and admins of a team rename it.")
+    by.organization.name = name
+    by.organization.save(update_fields=["name"])
+
+
+def add_member(by: Membership, *, email: str, role: str) -> Membership:
+    """Take a person who has an account into the team. Raises `InvalidRequest`, `PermissionDenied`."""
+
+    def work() -> Membership:
+        if by.organization.is_personal:
+            raise InvalidRequest("A personal organization has one member: make a team for several people.")
+        _require_over(by, role)
+        user = User.objects.filter(email=User.objects.normalize_email(email), is_active=True).first()
+        if user is None:
+            raise InvalidRequest("Nobody with this e-mail address can be added: they sign up first.", param="email")
+        if Membership.objects.filter(organization=by.organization, user=user).exists():
+            raise InvalidRequest("This person is a member already.", param="email")
+        return Membership.objects.create(organization=by.organization, user=user, role=role)
+
+    return _alone(by, work)
+
+
+def change_member(by: Membership, user_id: UUID, *, role: str) -> Membership:
+    """Give a member another role. Raises `NotFound`, `PermissionDenied`, `LastOwner`."""
+
+    def work() -> Membership:
+        member = _member(by, user_id)
+        _require_over(by, member.role, role)
+        if role != OWNER:
+            _keep_an_owner(member)
+        member.role = role
+        member.save(update_fields=["role"])
+        return member
+
+    return _alone(by, work)
+
+
+def remove_member(by: Membership, user_id: UUID) -> None:
+    """Take a member out, or leave oneself: their keys for the team end with the same commit.
+
+    Raises `NotFound`, `PermissionDenied`, `LastOwner`.
+    """
+
+    def work() -> None:
+        member = _member(by, user_id)
+        if member.user_id != by.user_id:
+            _require_over(by, member.role)
+        _keep_an_owner(member)
+        member.delete()
+        keys = AccessToken.objects.filter(user_id=user_id, organization=by.organization, revoked_at=None)
+        keys.update(revoked_at=timezone.now())
+
+    _alone(by, work)
+
+
+def _alone(by: Membership, work: Callable[[], T]) -> T:
+    """Run `work` while no other change of the team can; `by` is read anew, because it may have been changed before."""
+
+    def locked() -> T:
+        tenancy.lock(by.organization_id)
+        current = Membership.objects.filter(pk=by.pk).first()
+        if current is None:
+            raise NotFound()
+        by.role = current.role
+        return work()
+
+    return db.run_atomic(locked)
+
+
+def _member(by: Membership, user_id: UUID) -> Membership:
+    member = Membership.objects.select_related("user").filter(organization=by.organization, user_id=user_id).first()
+    if member is None:
+        raise NotFound()
+    return member
+
+
+def _require_over(by: Membership, *roles: str) -> None:
+    if by.role == MEMBER or (by.role == ADMIN and OWNER in roles):
+        raise PermissionDenied("Owners manage everybody in a team, admins everybody but owners.")
+
+
+def _keep_an_owner(member: Membership) -> None:
+    owners = Membership.objects.filter(organization_id=member.organization_id, role=OWNER)
+    if member.role == OWNER and not owners.exclude(pk=member.pk).exists():
+        raise LastOwner()
