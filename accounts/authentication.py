@@ -9,7 +9,7 @@ from knox.crypto import hash_token
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 
-from accounts import tenancy
+from accounts import oidc, tenancy
 from accounts.models import AccessToken, Organization, User
 from aichat import tracing
 from aichat.errors import ApiError, NotAuthenticated, NotFound
@@ -26,31 +26,39 @@ class Caller:
 
     user: User
     organization: Organization
-    token: AccessToken
+    token: AccessToken | None  # None: a JWT of the identity provider
 
     @property
     def api_key(self) -> AccessToken | None:
-        return self.token if self.token.kind == AccessToken.Kind.API_KEY else None
+        return self.token if self.token and self.token.kind == AccessToken.Kind.API_KEY else None
 
 
 def authenticate(authorization: str, organization: str = "") -> Caller:
     """The caller behind an Authorization header.
 
     `organization` is the X-Organization header: it picks one of a login token's organizations.
-    Raises `NotAuthenticated` (no bearer token), `InvalidApiKey`, `NotFound` (organization of somebody else).
+    Raises `NotAuthenticated` (no bearer token), `InvalidApiKey`, `InvalidJwt`, `NotFound` (somebody else's organization).
     """
     scheme, _, secret = authorization.partition(" ")
     secret = secret.strip()
     if scheme.lower() != "bearer" or not secret:
         raise NotAuthenticated()
+    token = None if oidc.looks_like_jwt(secret) else stored_token(secret)
+    user = token.user if token else oidc.user_of(secret)
+    owner = (token and token.organization) or tenancy.choose_organization(user, organization)
+    if organization and str(owner.pk) != organization.lower():  # a key's; better no answer than another wallet's
+        raise NotFound("This API key belongs to another organization than X-Organization names.")
+    tracing.bind(user=user.pk, organization=owner.pk)
+    return Caller(user, owner, token)
+
+
+def stored_token(secret: str) -> AccessToken:
+    """Our own token or key, found by its digest (so that no comparison of secrets can be timed)."""
+    token: AccessToken | None
     token = AccessToken.objects.select_related("user", "organization").filter(digest=hash_token(secret)).first()
     if token is None or not token.is_usable(timezone.now()) or not token.user.is_active:
         raise InvalidApiKey()
-    owner = token.organization or tenancy.choose_organization(token.user, organization)
-    if organization and str(owner.pk) != organization.lower():  # a key's; better no answer than another wallet's
-        raise NotFound("This API key belongs to another organization than X-Organization names.")
-    tracing.bind(user=token.user_id, organization=owner.pk)
-    return Caller(token.user, owner, token)
+    return token
 
 
 def calling(request: Request) -> Caller:

@@ -83,6 +83,25 @@ class User(Row, AbstractBaseUser, PermissionsMixin):
         return self.name or self.email
 
 
+class ExternalIdentity(Row):
+    """A person as an OpenID Connect issuer knows them. To let somebody into an account they have here already, an
+    administrator gives their identity that user."""
+
+    LONGEST_SUBJECT: ClassVar[int] = 255  # https://openid.net/specs/openid-connect-core-1_0.html#IDToken
+
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="identities")
+    issuer = models.CharField(max_length=255)
+    subject = models.CharField(max_length=LONGEST_SUBJECT)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        verbose_name_plural = "external identities"
+        constraints = [models.UniqueConstraint(fields=["issuer", "subject"], name="one_identity_per_subject")]
+
+    def __str__(self) -> str:
+        return f"{self.subject} of {self.issuer}"
+
+
 class Organization(Row):
     """A tenant: owns the wallet, keys, conversations, images and usage. Every user has a personal one."""
 

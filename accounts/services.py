@@ -65,10 +65,10 @@ def _change_user(user: User, role: Role | None, is_active: bool | None) -> None:
     admins = User.objects.filter(role=Role.ADMIN, is_active=True)
     admins.update(revision=F("revision") + 1)  # a second change waits here for the first, on every engine
     user.refresh_from_db()
-    user.role = role or user.role
-    user.is_active = user.is_active if is_active is None else is_active
-    if not (user.is_active and user.has_role(Role.ADMIN)) and set(admins.values_list("pk", flat=True)) == {user.pk}:
+    new_role, active = role or user.role, user.is_active if is_active is None else is_active
+    if not (active and new_role == Role.ADMIN) and set(admins.values_list("pk", flat=True)) == {user.pk}:
         raise LastAdmin(param="role" if role else "is_active")
+    user.role, user.is_active = new_role, active
     user.save(update_fields=["role", "is_active"])
 
 

@@ -74,6 +74,8 @@ class LogoutView(APIView):
         caller = calling(request)
         if caller.api_key:
             raise PermissionDenied("This is an API key: revoke it with DELETE /api/v1/api-keys/{id}.")
+        if caller.token is None:
+            raise PermissionDenied("This token is your identity provider's: log out there.")
         caller.token.revoke()
         return Response(status=status.HTTP_204_NO_CONTENT)
 

@@ -74,3 +74,17 @@ def celery_has_a_broker(**kwargs: Any) -> list[CheckMessage]:
             id="aichat.E003",
         )
     ]
+
+
+@register("aichat")
+def single_sign_on_has_an_audience(**kwargs: Any) -> list[CheckMessage]:
+    """Without it, a token the issuer made for any other application would be let in."""
+    if not settings.OIDC_ISSUER or settings.OIDC_AUDIENCE:
+        return []
+    return [
+        Error(
+            "OIDC_ISSUER is set without OIDC_AUDIENCE.",
+            hint="Set OIDC_AUDIENCE to the audience (client ID) the issuer writes into tokens for this service.",
+            id="aichat.E010",
+        )
+    ]

@@ -121,6 +121,18 @@ def origins(name: str) -> list[str]:
     return found
 
 
+def mapping(name: str, allowed: tuple[str, ...]) -> dict[str, str]:
+    """A comma separated list of `word=value`, with values of those allowed."""
+
+    def parse(raw: str) -> dict[str, str]:
+        pairs = dict(pair.rsplit("=", 1) for pair in raw.split(",") if pair.strip())
+        if not set(pairs.values()) <= set(allowed):
+            raise ValueError
+        return {word.strip(): value for word, value in pairs.items()}
+
+    return _read(name, {}, parse, f"word={allowed[0]},… with values of {', '.join(allowed)}")
+
+
 def url(name: str, default: str = "", schemes: tuple[str, ...] = ("http", "https")) -> str:
     def parse(raw: str) -> str:
         parts = urlsplit(raw)

@@ -214,6 +214,14 @@ RATE_LIMIT_ADMIN = env.rate("RATE_LIMIT_ADMIN", "12000/min")
 # Event streams a person may have open at once; 0: any number.
 STREAMS_PER_USER = env.whole("STREAMS_PER_USER", 1000)
 
+# --- Single sign-on ---------------------------------------------------------------------------------------------------
+# Bearer JWTs of this OpenID Connect issuer for this audience are accepted; their users are made at first sight.
+OIDC_ISSUER = env.url("OIDC_ISSUER")
+OIDC_AUDIENCE = env.text("OIDC_AUDIENCE")
+# The claim that says the role, and what its values mean: OIDC_ROLE_MAP=staff=ADMIN,paying=SUBSCRIBER
+OIDC_ROLE_CLAIM = env.text("OIDC_ROLE_CLAIM")
+OIDC_ROLE_MAP = env.mapping("OIDC_ROLE_MAP", ("USER", "SUBSCRIBER", "ADMIN"))
+
 # --- Providers --------------------------------------------------------------------------------------------------------
 OPENAI_API_KEY = env.text("OPENAI_API_KEY")
 OPENAI_BASE_URL = env.url("OPENAI_BASE_URL", "https://api.openai.com/v1")

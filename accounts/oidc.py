@@ -1,0 +1,225 @@
+"""Bearer JWTs of an OpenID Connect issuer (OIDC_ISSUER, OIDC_AUDIENCE): whoever has one is a user from first sight.
+
+A person is known by issuer and subject, never by e-mail: an address says nothing about who registered it here before.
+Fetches over the network: not for the event loop. https://openid.net/specs/openid-connect-discovery-1_0.html
+"""
+
+import hashlib
+import json
+import logging
+import threading
+import time
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+from urllib.request import urlopen
+
+import jwt
+from django.conf import settings
+from django.db import IntegrityError
+
+from accounts import tenancy
+from accounts.models import ExternalIdentity, Role, User
+from accounts.services import LastAdmin, change_user
+from aichat import db, events
+from aichat.errors import ApiError
+
+logger = logging.getLogger(__name__)
+
+# Public-key signatures only: with a shared secret the issuer's public key would be the secret.
+ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
+LEEWAY = 10  # seconds the issuer's clock may differ
+TIMEOUT = 5.0  # seconds for each answer of the issuer
+FRESH_SECONDS = 300.0  # how long keys are used before they are fetched again; so long lives one the issuer withdrew
+REFETCH_SECONDS = 10.0  # at most so often they are fetched, whatever tokens say
+LONGEST_ANSWER = 1_000_000  # bytes
+
+
+class InvalidJwt(ApiError):
+    status, code = 401, "invalid_api_key"
+
+
+class IdentityProviderUnavailable(ApiError):
+    status, code = 503, "identity_provider_unavailable"
+    message = "The identity provider's keys can't be fetched at the moment: try again shortly."
+
+
+class IssuerKeys:
+    """The issuer's public keys: fetched at first use, when they are old, and when a token names an unknown one.
+
+    While the issuer can't be reached the keys known last stay in use.
+    """
+
+    def __init__(self, issuer: str) -> None:
+        self.issuer = issuer
+        self.keys: list[jwt.PyJWK] = []
+        self.fetched_at = self.tried_at = float("-inf")
+        self.lock = threading.Lock()
+
+    def named(self, key_id: str | None) -> list[jwt.PyJWK]:
+        """The keys that may have signed a token: those of that name, or all when it names none."""
+        if time.monotonic() - self.fetched_at > FRESH_SECONDS:
+            self.refresh(wait=not self.keys)
+        found = self.matching(key_id)
+        if not found:
+            self.refresh(wait=True)
+            found = self.matching(key_id)
+        if not self.keys:
+            raise IdentityProviderUnavailable(retry_after=REFETCH_SECONDS)
+        return found
+
+    def matching(self, key_id: str | None) -> list[jwt.PyJWK]:
+        return [key for key in self.keys if key_id is None or key.key_id == key_id]
+
+    def refresh(self, *, wait: bool) -> None:
+        """Fetch the keys unless that was tried just now. Who does not `wait` leaves it to the thread that is at it."""
+        if not self.lock.acquire(blocking=wait):
+            return
+        try:
+            if time.monotonic() - self.tried_at < REFETCH_SECONDS:
+                return
+            self.tried_at = time.monotonic()
+            self.keys = self.fetch()
+            self.fetched_at = time.monotonic()
+        except (OSError, ValueError, KeyError, TypeError, jwt.PyJWTError) as error:
+            logger.warning("can't fetch the keys of %s: %s", self.issuer, error)
+        finally:
+            self.lock.release()
+
+    def fetch(self) -> list[jwt.PyJWK]:
+        about = get_json(f"{self.issuer}/.well-known/openid-configuration")
+        if about["issuer"].rstrip("/") != self.issuer:
+            raise ValueError(f"it says it is {about['issuer']}")
+        address = about["jwks_uri"]
+        if not address.startswith("https://") and not self.issuer.startswith("http://"):
+            raise ValueError("its keys are not behind https")
+        usable = [row for row in get_json(address)["keys"] if row.get("use", "sig") == "sig" and row["kty"] != "oct"]
+        keys = [jwt.PyJWK.from_dict(row) for row in usable]
+        return [key for key in keys if key.algorithm_name in ALGORITHMS]
+
+
+def get_json(address: str) -> Any:
+    with urlopen(address, timeout=TIMEOUT) as answer:  # noqa: S310  # the operator's address, and what it names
+        return json.loads(answer.read(LONGEST_ANSWER))
+
+
+@cache
+def keys_of(issuer: str) -> IssuerKeys:
+    return IssuerKeys(issuer)
+
+
+def looks_like_jwt(secret: str) -> bool:
+    """Whether a bearer token is one of the issuer's: ours have no dots."""
+    return bool(settings.OIDC_ISSUER) and secret.count(".") == 2
+
+
+def user_of(token: str) -> User:
+    """The active user a JWT speaks for, made at first sight. Raises `InvalidJwt`, `IdentityProviderUnavailable`."""
+    claims = verify(token)
+    identity = ExternalIdentity.objects.select_related("user").filter(**_key(claims)).first()
+    user = identity.user if identity else _make_user(claims)
+    if not user.is_active:
+        raise InvalidJwt("This account is disabled.")
+    _follow_role(user, claims)
+    return user
+
+
+def verify(token: str) -> dict[str, Any]:
+    """The claims of a token whose signature, algorithm, issuer, audience and times are right."""
+    issuer = keys_of(settings.OIDC_ISSUER)
+    try:
+        key_id = jwt.get_unverified_header(token).get("kid")
+        try:
+            return _decode(token, issuer.named(key_id))
+        except jwt.InvalidSignatureError:
+            if key_id is not None:
+                raise
+            issuer.refresh(wait=True)  # a token that names no key may be of a new one
+            return _decode(token, issuer.keys)
+    except jwt.PyJWTError as error:
+        raise InvalidJwt(f"This token can't be accepted: {error}.") from None
+
+
+def _decode(token: str, keys: list[jwt.PyJWK]) -> dict[str, Any]:
+    """The claims, if one of the keys signed them. Raises `jwt.PyJWTError`."""
+    problem: jwt.PyJWTError = jwt.InvalidTokenError("its key is none of the issuer's")
+    for key in keys:
+        try:
+            claims = jwt.decode(
+                token,
+                key,
+                algorithms=ALGORITHMS,
+                audience=settings.OIDC_AUDIENCE,
+                issuer=[settings.OIDC_ISSUER, f"{settings.OIDC_ISSUER}/"],
+                leeway=LEEWAY,
+                options={"require": ["iss", "sub", "aud", "exp"]},
+            )
+        except (jwt.InvalidSignatureError, jwt.InvalidAlgorithmError) as error:
+            problem = error  # another key may fit
+        else:
+            if not 0 < len(claims["sub"]) <= ExternalIdentity.LONGEST_SUBJECT:
+                raise jwt.InvalidTokenError("its subject is empty or too long")
+            return claims
+    raise problem
+
+
+def _key(claims: Mapping[str, Any]) -> dict[str, str]:
+    return {"issuer": settings.OIDC_ISSUER, "subject": claims["sub"]}
+
+
+def _make_user(claims: Mapping[str, Any]) -> User:
+    """The user of a first sight; of many at once all get the same one."""
+    for _ in range(2):
+        try:
+            user = db.run_atomic(_make_with_identity, claims)
+        except IntegrityError:  # another request made them, or somebody took the e-mail this moment
+            identity = ExternalIdentity.objects.select_related("user").filter(**_key(claims)).first()
+            if identity:
+                return identity.user
+        else:
+            events.emit("signed_up", user=str(user.pk))
+            return user
+    raise IdentityProviderUnavailable(retry_after=1)
+
+
+def _make_with_identity(claims: Mapping[str, Any]) -> User:
+    email = _verified_email(claims)
+    if not email or User.objects.filter(email=User.objects.normalize_email(email)).exists():
+        email = f"{hashlib.sha256('|'.join(_key(claims).values()).encode()).hexdigest()[:32]}@sso.invalid"
+    name = claims.get("name")
+    user = User.objects.create_user(email, name=name[:150] if isinstance(name, str) else "")
+    ExternalIdentity.objects.create(user=user, **_key(claims))
+    tenancy.personal_organization(user)
+    return user
+
+
+def _verified_email(claims: Mapping[str, Any]) -> str:
+    """The address the issuer vouches for; others could be anybody's, and adding members goes by e-mail."""
+    email = claims.get("email")
+    fits = isinstance(email, str) and "@" in email and len(email) <= 254
+    return str(email) if fits and claims.get("email_verified") is True else ""
+
+
+def _follow_role(user: User, claims: Mapping[str, Any]) -> None:
+    """With OIDC_ROLE_CLAIM the issuer says the role: the highest that OIDC_ROLE_MAP gives for the claim, else USER."""
+    values = _claim(claims, settings.OIDC_ROLE_CLAIM) if settings.OIDC_ROLE_CLAIM else None
+    if values is None:
+        return
+    said = [values] if isinstance(values, str) else values if isinstance(values, list) else []
+    mapped = {settings.OIDC_ROLE_MAP.get(str(value)) for value in said}
+    role = next((role for role in reversed(Role) if role in mapped), Role.USER)
+    if role != user.role:
+        try:
+            change_user(user, role=role)
+        except LastAdmin as error:
+            logger.warning("%s keeps the role ADMIN: %s", user.pk, error)
+
+
+def _claim(claims: Mapping[str, Any], name: str) -> Any:
+    """A claim by its name, or by its path (`realm_access.roles`)."""
+    if name in claims:
+        return claims[name]
+    found: Any = claims
+    for step in name.split("."):
+        found = found.get(step) if isinstance(found, dict) else None
+    return found
