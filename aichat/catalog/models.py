@@ -14,6 +14,7 @@ from aichat.db import Row
 from aichat.providers.registry import kinds
 
 BAD_TIERS = (ValueError, TypeError, KeyError, AttributeError)
+USE = "use_aimodel"  # the permission to use a model: see `access.py`
 SLUG = RegexValidator(r"\A[A-Za-z0-9][A-Za-z0-9._:/-]*\Z", "Use letters, digits and . _ : / - only.")
 # The one kind of secret a catalog row may name: not the database's password, not this installation's SECRET_KEY.
 KEY_VARIABLE = RegexValidator(r"\A[A-Z][A-Z0-9_]*_API_KEY\Z", "Name an environment variable that ends in _API_KEY.")
@@ -107,6 +108,7 @@ class AIModel(Row):
 
     class Meta:
         verbose_name = "AI model"
+        permissions = [(USE, "Can use the model")]
         ordering = ["slug"]
 
     def __str__(self) -> str:

@@ -1,5 +1,6 @@
 """From the model a client names to the candidates that may serve it, in order."""
 
+from aichat.catalog.access import Who
 from aichat.catalog.models import AIModel
 from aichat.catalog.snapshot import Catalog, ModelInfo
 from aichat.errors import ApiError
@@ -14,17 +15,29 @@ class ModelNotFound(ApiError):
         super().__init__(f"There is no model {slug!r} here: GET /v1/models lists those you can use.", param="model")
 
 
-def candidates(catalog: Catalog, slug: str, kind: AIModel.Kind = AIModel.Kind.CHAT) -> list[ModelInfo]:
+class ModelNotAllowed(ApiError):
+    status, code = 403, "model_not_allowed"
+
+    def __init__(self, slug: str) -> None:
+        super().__init__(f"You may not use {slug!r}: GET /v1/models lists those you can use.", param="model")
+
+
+def candidates(catalog: Catalog, who: Who | None, slug: str, kind: AIModel.Kind = AIModel.Kind.CHAT) -> list[ModelInfo]:
     """The models to try for `slug`, best first: `auto` is the default route, else the model and its fallbacks.
 
-    Models without a price in force or without a key are left out. Raises `ModelNotFound` when none is left.
+    Models that `who` may not use, without a price in force or without a key are left out; None: whoever asks was checked
+    before. Raises `ModelNotAllowed` for one that is named, `ModelNotFound` when none is left.
     """
     if slug == AUTO:
         found = _default_route(catalog, kind)
     else:
         named = catalog.get(slug)
+        if named and who and not named.is_open_to(who):
+            raise ModelNotAllowed(slug)
         found = [named, *(catalog[name] for name in named.fallbacks if name in catalog)] if named else []
     usable = list({model.slug: model for model in found if model.kind == kind and model.is_callable}.values())
+    if who:
+        usable = [model for model in usable if model.is_open_to(who)]
     if not usable:
         raise ModelNotFound(slug)
     return usable
@@ -42,6 +55,7 @@ def _default_route(catalog: Catalog, kind: AIModel.Kind) -> list[ModelInfo]:
     return real or route
 
 
-def listed(catalog: Catalog) -> list[ModelInfo]:
-    """The models a client may name, by slug."""
-    return sorted((model for model in catalog.values() if model.is_callable), key=lambda model: model.slug)
+def listed(catalog: Catalog, who: Who) -> list[ModelInfo]:
+    """The models `who` may name, by slug."""
+    usable = (model for model in catalog.values() if model.is_callable and model.is_open_to(who))
+    return sorted(usable, key=lambda model: model.slug)

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from django.conf import settings
 from django.utils import timezone
 
+from aichat.catalog import access
+from aichat.catalog.access import Allowed, Who
 from aichat.catalog.models import BAD_TIERS, AIModel, Price, Provider
 from aichat.catalog.pricing import Rates
 from aichat.providers.base import Endpoint
@@ -48,6 +50,11 @@ class ModelInfo:
     tools: bool = True
     structured_output: bool = True
     image_tokens: int = 2_500
+    allowed: Allowed | None = None  # None: open to all
+
+    def is_open_to(self, who: Who) -> bool:
+        """Whether `who` may use it."""
+        return self.allowed is None or self.allowed.includes(who)
 
     @property
     def is_callable(self) -> bool:
@@ -85,6 +92,7 @@ def forget() -> None:
 
 def _read() -> Catalog:
     rates = _rates()
+    given = access.read()
     providers = {row.pk: _provider(row) for row in Provider.objects.filter(enabled=True)}
     return {
         row.slug: ModelInfo(
@@ -102,6 +110,7 @@ def _read() -> Catalog:
             tools=row.tools,
             structured_output=row.structured_output,
             image_tokens=row.image_tokens,
+            allowed=given.get(str(row.pk)),
         )
         for row in AIModel.objects.filter(enabled=True)
         if row.provider_id in providers

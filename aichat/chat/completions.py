@@ -11,7 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from accounts.authentication import Caller
+from accounts.authentication import Caller, calling
 from accounts.permissions import IsUser
 from aichat import lifecycle, rest, tracing
 from aichat.catalog import routing, snapshot
@@ -128,7 +128,7 @@ class ModelsView(APIView):
     )
     def get(self, request: Request) -> Response:
         """The models the caller can use; `auto` is the default route."""
-        models = routing.listed(snapshot.current())
+        models = routing.listed(snapshot.current(), calling(request))
         created = min((model.created for model in models), default=0)
         auto = {"id": routing.AUTO, "object": "model", "created": created, "owned_by": "aichat"}
         return Response({"object": "list", "data": [auto, *(describe(model) for model in models)]})
@@ -142,10 +142,10 @@ class ModelView(APIView):
         """404 `model_not_found` unless the caller can use it."""
         catalog = snapshot.current()
         if slug == routing.AUTO:
-            first = routing.candidates(catalog, slug)[0]
+            first = routing.candidates(catalog, calling(request), slug)[0]
             return Response({**describe(first), "id": slug, "owned_by": "aichat"})
         model = catalog.get(slug)
-        if model is None or not model.is_callable:
+        if model is None or not model.is_callable or not model.is_open_to(calling(request)):
             raise routing.ModelNotFound(slug)
         return Response(describe(model))
 

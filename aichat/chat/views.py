@@ -66,7 +66,7 @@ class ChatView(AsyncView):
 
 async def prepare(caller: Caller, body: ChatBody) -> Turn:
     """The call for a chat body, with the history of its conversation. Raises `NotFound`, `ModelNotFound`."""
-    model = routing.candidates(await generation.catalog(), body.model)[0]
+    model = routing.candidates(await generation.catalog(), caller, body.model)[0]
     history: list[dict[str, Any]] = []
     if body.conversation_id:
         conversation, history = await db.run(services.load, caller, body.conversation_id)

@@ -18,7 +18,7 @@ def choose(call: Call, catalog: Catalog) -> list[ModelInfo]:
     Raises `ModelNotFound`, and `InvalidRequest` naming the field when the model that was named, or under `auto` every
     one, can't honour it.
     """
-    route = routing.candidates(catalog, call.model)
+    route = routing.candidates(catalog, call.caller, call.model)
     obstacles = [obstacle(call, model) for model in route]
     able = [model for model, problem in zip(route, obstacles, strict=True) if problem is None]
     if obstacles[0] and (call.model != routing.AUTO or not able):

@@ -53,7 +53,7 @@ async def begin(
     flags.require(IMAGES, caller)
     if background:
         flags.require(BACKGROUND_IMAGES, caller)
-    candidates = able(routing.candidates(await catalog(), model, AIModel.Kind.IMAGE), size)
+    candidates = able(routing.candidates(await catalog(), caller, model, AIModel.Kind.IMAGE), size)
     return await lifecycle.finish(
         db.run(
             services.enqueue,

@@ -35,7 +35,9 @@ async def run_job(job: ImageJob) -> None:
 
 async def _run(job: ImageJob) -> None:
     try:
-        candidates = able(routing.candidates(await catalog(), job.requested_model, AIModel.Kind.IMAGE), job.size)
+        # Whether its owner may use the model was asked when the job was made.
+        found = routing.candidates(await catalog(), None, job.requested_model, AIModel.Kind.IMAGE)
+        candidates = able(found, job.size)
         drawing = await draw(
             candidates, prompt=job.prompt, size=job.size, n=job.n, request_id=job.request_id, check=verify
         )

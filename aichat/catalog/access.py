@@ -1,0 +1,94 @@
+"""Who may use which model: the object permission `use_aimodel` of django-guardian. A model nobody was given is open to all.
+
+It is given to roles and organizations (as groups, one for each) and to single users. Requests never ask guardian: the
+catalog in memory carries what was given, so a check is a set look-up. Rows are taken away by their own columns, because
+guardian's `remove_perm` deletes across a join, which MongoDB can't.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Protocol
+from uuid import UUID
+
+from django.contrib.auth.models import Group, Permission
+from guardian.models import GroupObjectPermission, UserObjectPermission
+
+from accounts.models import Organization, Role, User
+from aichat import db
+from aichat.catalog.models import USE, AIModel
+
+ORGANIZATION = "organization:"
+
+
+class Who(Protocol):
+    """Somebody acting for an organization: a `Caller`."""
+
+    @property
+    def user(self) -> User: ...
+    @property
+    def organization(self) -> Organization: ...
+
+
+@dataclass(slots=True)
+class Allowed:
+    """Who was given a model."""
+
+    roles: set[str] = field(default_factory=set)
+    organizations: set[UUID] = field(default_factory=set)
+    users: set[UUID] = field(default_factory=set)
+
+    def includes(self, who: Who) -> bool:
+        """A role includes those above it."""
+        return (
+            who.user.pk in self.users
+            or who.organization.pk in self.organizations
+            or any(who.user.has_role(Role(role)) for role in self.roles)
+        )
+
+    def add_group(self, name: str) -> None:
+        """A group that is neither a role's nor an organization's restricts the model, and lets nobody in."""
+        if name in Role:
+            self.roles.add(name)
+        elif name.startswith(ORGANIZATION):
+            self.organizations.add(UUID(name.removeprefix(ORGANIZATION)))
+
+
+def read() -> dict[str, Allowed]:
+    """What was given, by the model's ID; models that are open to all are not in it."""
+    given: dict[str, Allowed] = defaultdict(Allowed)
+    permission = _permission()
+    users = UserObjectPermission.objects.filter(permission=permission)
+    for model_id, user_id in users.values_list("object_pk", "user_id"):
+        given[model_id].users.add(user_id)
+    groups = GroupObjectPermission.objects.filter(permission=permission)
+    for model_id, name in groups.values_list("object_pk", "group__name"):
+        given[model_id].add_group(name)
+    return given
+
+
+def assign(
+    model: AIModel,
+    *,
+    roles: Iterable[Role] = (),
+    organizations: Iterable[Organization] = (),
+    users: Iterable[User] = (),
+) -> None:
+    """Give a model to exactly these; to nobody in particular is to everybody. Seen by all processes within a second."""
+    names = [*(str(role) for role in roles), *(f"{ORGANIZATION}{one.pk}" for one in organizations)]
+    db.run_atomic(_assign, model, names, list(users))
+
+
+def _assign(model: AIModel, group_names: list[str], users: list[User]) -> None:
+    permission = _permission()
+    for table in (UserObjectPermission, GroupObjectPermission):
+        table.objects.filter(permission=permission, object_pk=str(model.pk)).delete()
+    for name in group_names:
+        group, _ = Group.objects.get_or_create(name=name)
+        GroupObjectPermission.objects.assign_perm(USE, group, obj=model)
+    for user in users:
+        UserObjectPermission.objects.assign_perm(USE, user, obj=model)
+
+
+def _permission() -> Permission:
+    return Permission.objects.get(content_type__app_label="catalog", codename=USE)

@@ -1,0 +1,58 @@
+"""Who may use a model: an administrator's view of `access.py`."""
+
+from typing import Any
+
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from accounts.models import Organization, Role, User
+from accounts.permissions import IsAdmin
+from aichat.catalog import access, snapshot
+from aichat.catalog.models import AIModel
+from aichat.catalog.routing import ModelNotFound
+
+
+class AccessSerializer(serializers.Serializer[AIModel]):
+    roles = serializers.ListField(child=serializers.ChoiceField(Role.choices), default=list)
+    organizations = serializers.PrimaryKeyRelatedField(
+        many=True, queryset=Organization.objects.all(), pk_field=serializers.UUIDField(), default=list
+    )
+    users = serializers.PrimaryKeyRelatedField(
+        many=True, queryset=User.objects.all(), pk_field=serializers.UUIDField(), default=list
+    )
+
+
+class ModelAccessView(APIView):
+    permission_classes = [IsAdmin]
+
+    @extend_schema(summary="Who may use a model", responses=AccessSerializer)
+    def get(self, request: Request, slug: str) -> Response:
+        """Empty lists: everybody."""
+        return Response(self.describe(self.model(slug)))
+
+    @extend_schema(summary="Say who may use a model", request=AccessSerializer, responses=AccessSerializer)
+    def put(self, request: Request, slug: str) -> Response:
+        """Exactly these from now on: roles (and those above them), organizations, single users. All empty: everybody."""
+        model = self.model(slug)
+        form = AccessSerializer(data=request.data)
+        form.is_valid(raise_exception=True)
+        access.assign(model, **form.validated_data)
+        snapshot.forget()
+        return Response(self.describe(model))
+
+    def model(self, slug: str) -> AIModel:
+        found = AIModel.objects.filter(slug=slug).first()
+        if found is None:
+            raise ModelNotFound(slug)
+        return found
+
+    def describe(self, model: AIModel) -> dict[str, Any]:
+        given = access.read().get(str(model.pk), access.Allowed())
+        return {
+            "roles": [role for role in Role if role in given.roles],
+            "organizations": sorted(given.organizations),
+            "users": sorted(given.users),
+        }
