@@ -55,7 +55,9 @@ class User(Row, AbstractBaseUser, PermissionsMixin):
     email = models.EmailField(unique=True)
     name = models.CharField(max_length=150, blank=True)
     role = models.CharField(max_length=16, choices=Role.choices, default=Role.USER, db_index=True)
-    is_active = models.BooleanField(default=True, help_text="Instead of deleting a user: their history stays.")
+    is_active = models.BooleanField(
+        default=True, db_index=True, help_text="Instead of deleting a user: their history stays."
+    )
     created_at = models.DateTimeField(default=timezone.now, editable=False, db_index=True)
     # Written first by changes that must see each other, which every engine makes wait (see `services.change_user`).
     revision = models.PositiveIntegerField(default=0, editable=False)
@@ -174,12 +176,15 @@ class AccessToken(AbstractAuthToken):  # type: ignore[misc]
     rate_limit = models.CharField(
         max_length=20, blank=True, validators=[RATE], help_text="Of this key alone, such as 60/min. Empty: the role's."
     )
-    revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
+    revoked_at = models.DateTimeField(null=True, blank=True, editable=False, db_index=True)
 
     objects: ClassVar[AccessTokenManager] = AccessTokenManager()
 
     class Meta:
-        indexes = [models.Index(fields=["user", "kind", "-created"], name="tokens_of_user")]
+        indexes = [
+            models.Index(fields=["user", "kind", "-created"], name="tokens_of_user"),
+            models.Index(fields=["kind", "-created"], name="tokens_by_kind"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.name or self.get_kind_display()} ({self.prefix}…)"

@@ -6,12 +6,12 @@ from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.db import IntegrityError
-from django.db.models import F
+from django.db.models import F, ManyToOneRel
 
 from accounts import tenancy
 from accounts.models import AccessToken, Membership, Organization, Role, User
-from aichat import db, events
-from aichat.errors import InvalidRequest, NotFound
+from aichat import audit, db, events
+from aichat.errors import InvalidRequest, NotFound, PermissionDenied
 
 API_KEY_PREFIX = "sk-"
 
@@ -53,23 +53,46 @@ class LastAdmin(InvalidRequest):
     message = "This is the last active administrator: give somebody else the role ADMIN first."
 
 
-def change_user(user: User, *, role: Role | None = None, is_active: bool | None = None) -> None:
+def change_user(
+    user: User, *, role: Role | None = None, is_active: bool | None = None, actor: User | None = None
+) -> None:
     """Change what a user may do; takes effect with their next request. The only way to change either.
 
-    Raises `LastAdmin` when no active administrator would be left, also when two are demoted at the same moment.
+    The change is logged as the `actor`'s (nobody: the command line). Raises `LastAdmin` when no active administrator
+    would be left, also when two are demoted at the same moment, and `PermissionDenied` for a role above the actor's.
     """
-    db.run_atomic(_change_user, user, role, is_active)
+    db.run_atomic(_change_user, user, role, is_active, actor)
 
 
-def _change_user(user: User, role: Role | None, is_active: bool | None) -> None:
+def _change_user(user: User, role: Role | None, is_active: bool | None, actor: User | None) -> None:
+    user.refresh_from_db()
+    wanted = {"role": role or Role(user.role), "is_active": user.is_active if is_active is None else is_active}
+    if actor and not (actor.has_role(Role(wanted["role"])) and actor.has_role(Role(user.role))):
+        raise PermissionDenied("This role is above your own.")
+    keep_an_admin(user, **wanted)
+    values = {name: (getattr(user, name), new) for name, new in wanted.items() if getattr(user, name) != new}
+    for name, (_, new) in values.items():
+        setattr(user, name, new)
+    user.save(update_fields=["role", "is_active"])
+    if actor and values:
+        audit.record(actor, user, audit.CHANGED, values)
+
+
+def keep_an_admin(user: User, *, role: str, is_active: bool) -> None:
+    """Raises `LastAdmin` when these would leave no active administrator. Call it in the transaction of the change."""
     admins = User.objects.filter(role=Role.ADMIN, is_active=True)
     admins.update(revision=F("revision") + 1)  # a second change waits here for the first, on every engine
-    user.refresh_from_db()
-    new_role, active = role or user.role, user.is_active if is_active is None else is_active
-    if not (active and new_role == Role.ADMIN) and set(admins.values_list("pk", flat=True)) == {user.pk}:
-        raise LastAdmin(param="role" if role else "is_active")
-    user.role, user.is_active = new_role, active
-    user.save(update_fields=["role", "is_active"])
+    if not (is_active and role == Role.ADMIN) and set(admins.values_list("pk", flat=True)) == {user.pk}:
+        raise LastAdmin(param="role" if role != Role.ADMIN else "is_active")
+
+
+def has_history(user: User) -> bool:
+    """Whether anything refers to the user: then they are deactivated, never deleted."""
+    return any(
+        relation.related_model._base_manager.filter(**{relation.field.name: user}).exists()
+        for relation in User._meta.get_fields(include_hidden=True)
+        if isinstance(relation, ManyToOneRel)
+    )
 
 
 def create_api_key(

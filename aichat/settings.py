@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import environ
+from django.templatetags.static import static
 from pythonjsonlogger.core import RESERVED_ATTRS
 
 from aichat import env
@@ -21,6 +22,7 @@ SECRET_KEY = env.secret_key(keep_in=DATA_DIR / "secret_key")
 ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
 CSRF_TRUSTED_ORIGINS = env.origins("CSRF_TRUSTED_ORIGINS")
 ROOT_URLCONF = "aichat.urls"
+LOGIN_REDIRECT_URL = "/admin/"
 ASGI_APPLICATION = "aichat.asgi.application"
 AUTH_USER_MODEL = "accounts.User"
 
@@ -82,6 +84,7 @@ LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"
 USE_TZ = True
 USE_I18N = True
+FORMAT_MODULE_PATH = "aichat.formats"
 
 # --- Server -----------------------------------------------------------------------------------------------------------
 # Read by `gunicorn.conf.py`.
@@ -317,4 +320,15 @@ LOGGING = {
 }
 
 # --- Admin ------------------------------------------------------------------------------------------------------------
-UNFOLD = {"SITE_TITLE": "aichat", "SITE_HEADER": "aichat", "SITE_SYMBOL": "forum", "SHOW_VIEW_ON_SITE": False}
+UNFOLD = {
+    "SITE_TITLE": "aichat",
+    "SITE_HEADER": "aichat",
+    "SITE_SYMBOL": "forum",
+    "SITE_URL": "/api/docs/",
+    "SHOW_VIEW_ON_SITE": False,
+    "LOGIN": {"form": "accounts.forms.LoginForm"},
+    "SITE_FAVICONS": [
+        {"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("aichat/favicon.svg")},
+    ],
+    "STYLES": [lambda request: static("aichat/charts.css")],
+}

@@ -139,6 +139,7 @@ class LedgerEntry(Row):
             models.UniqueConstraint(fields=["wallet", "kind", "reference"], name="one_entry_per_reference"),
             models.UniqueConstraint(fields=["wallet", "sequence"], name="one_entry_per_sequence"),
         ]
+        indexes = [models.Index(fields=["kind", "-created_at"], name="entries_by_kind")]
 
     def __str__(self) -> str:
         return f"{self.kind.lower()} of {format_credits(self.amount)} credits"

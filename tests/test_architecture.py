@@ -14,13 +14,17 @@ WIRING = {"aichat.settings", "aichat.urls", "aichat.asgi", "aichat.views", "aich
 LEAVES = {
     f"aichat.{name}"
     for name in (
+        "admin",
+        "audit",
         "cache",
         "celery",
+        "charts",
         "checks",
         "db",
         "env",
         "errors",
         "events",
+        "formats",
         "lifecycle",
         "middleware",
         "money",

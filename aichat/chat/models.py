@@ -16,7 +16,10 @@ class Conversation(Row):
     updated_at = models.DateTimeField(default=timezone.now, editable=False)
 
     class Meta:
-        indexes = [models.Index(fields=["organization", "user", "-updated_at"], name="conversations_of_user")]
+        indexes = [
+            models.Index(fields=["organization", "user", "-updated_at"], name="conversations_of_user"),
+            models.Index(fields=["-updated_at"], name="conversations_by_time"),
+        ]
 
     def __str__(self) -> str:
         return self.title

@@ -63,6 +63,8 @@ class UsageRecord(Row):
             models.Index(fields=["organization", "-created_at"], name="usage_of_organization"),
             models.Index(fields=["user", "-created_at"], name="usage_of_user"),
             models.Index(fields=["day", "model"], name="usage_by_day_and_model"),
+            models.Index(fields=["model", "-created_at"], name="usage_by_model"),
+            models.Index(fields=["status", "-created_at"], name="usage_by_status"),
         ]
 
     def __str__(self) -> str:

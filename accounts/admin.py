@@ -1,0 +1,236 @@
+"""The admin's pages of people, organizations and the tokens requests carry."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
+from django.contrib.auth.models import Group
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.urls import reverse
+from django.utils import timezone
+from unfold.admin import TabularInline
+from unfold.decorators import action, display
+from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
+
+from accounts import services, tenancy
+from accounts.models import AccessToken, Membership, Organization, User
+from aichat import audit
+from aichat.admin import Admin, ReadOnlyAdmin, acting, by_email, link_to
+from aichat.errors import ApiError
+
+admin.site.unregister(Group)  # the role says everything
+
+
+class EmailForm(forms.ModelForm):  # type: ignore[type-arg]
+    def clean_email(self) -> str:
+        return User.objects.normalize_email(self.cleaned_data["email"])
+
+
+class NewUserForm(UserCreationForm, EmailForm):  # type: ignore[misc]
+    class Meta:
+        model = User
+        fields = ["email", "name", "role"]
+
+
+class UserForm(UserChangeForm, EmailForm):  # type: ignore[misc]
+    class Meta:
+        model = User
+        fields = "__all__"  # noqa: DJ007 -- the fieldsets say which
+
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+        try:
+            services.keep_an_admin(
+                self.instance,
+                role=cleaned.get("role", self.instance.role),
+                is_active=cleaned.get("is_active", self.instance.is_active),
+            )
+        except services.LastAdmin as error:
+            self.add_error(error.param, error.message)
+        return cleaned
+
+
+class MembershipInline(TabularInline):  # type: ignore[misc]
+    model = Membership
+    extra = 0
+    tab = True
+    fields = ["user", "role"]
+    autocomplete_fields = ["user"]
+
+
+class MembershipOfUserInline(MembershipInline):
+    fields = ["organization", "role"]
+    autocomplete_fields = ["organization"]
+
+
+@admin.register(User)
+class UserAdmin(DjangoUserAdmin, Admin):  # type: ignore[misc,type-arg]
+    """People. Nobody with a history is deleted: deactivate them, and what they did stays readable."""
+
+    form, add_form, change_password_form = UserForm, NewUserForm, AdminPasswordChangeForm
+    list_display = ["email", "name", "role_label", "is_active", "created_at", "last_login"]
+    list_filter = ["role", "is_active", "created_at"]
+    search_fields = ["email", "name"]
+    search_help_text = "E-mail or name"
+    ordering = ["-created_at"]
+    filter_horizontal = ()
+    readonly_fields = ["created_at", "last_login"]
+    fieldsets = [
+        (None, {"fields": ["email", "name", "password"]}),
+        ("Access", {"fields": ["role", "is_active"]}),
+        ("Dates", {"fields": ["created_at", "last_login"]}),
+    ]
+    add_fieldsets = [(None, {"fields": ["email", "name", "role", "usable_password", "password1", "password2"]})]
+    inlines = [MembershipOfUserInline]
+    actions = ["activate", "deactivate"]
+    actions_detail = ["open_wallet"]
+
+    @display(description="Role", ordering="role", label={"ADMIN": "danger", "SUBSCRIBER": "info"})  # type: ignore[untyped-decorator]
+    def role_label(self, user: User) -> str:
+        return user.role
+
+    def get_inlines(self, request: HttpRequest, obj: User | None = None) -> list[Any]:
+        return list(super().get_inlines(request, obj)) if obj else []
+
+    def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        return obj is not None and not services.has_history(obj)
+
+    @admin.action(description="Activate")
+    def activate(self, request: HttpRequest, users: QuerySet[User]) -> None:
+        self.set_active(request, users, True)
+
+    @admin.action(description="Deactivate")
+    def deactivate(self, request: HttpRequest, users: QuerySet[User]) -> None:
+        self.set_active(request, users, False)
+
+    def set_active(self, request: HttpRequest, users: QuerySet[User], is_active: bool) -> None:
+        for user in users:
+            try:
+                services.change_user(user, is_active=is_active, actor=acting(request))
+            except ApiError as error:
+                messages.error(request, f"{user}: {error.message}")
+
+    @action(description="Credits", url_path="wallet", icon="account_balance_wallet")  # type: ignore[untyped-decorator]
+    def open_wallet(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        organization = tenancy.personal_organization(User.objects.get(pk=object_id))
+        return redirect("admin:credits_wallet_change", organization.pk)
+
+
+@admin.register(Organization)
+class OrganizationAdmin(Admin):
+    """Tenants: what owns wallets, keys, conversations and usage."""
+
+    list_display = ["name", "owner", "members", "created_at"]
+    list_filter = ["created_at"]
+    list_select_related = ["personal_to"]
+    search_fields = ["name", "personal_to__email"]
+    search_help_text = "Name, or e-mail of the person it belongs to"
+    ordering = ["-created_at"]
+    fields = ["name", "owner", "created_at"]
+    readonly_fields = ["owner", "created_at"]
+    inlines = [MembershipInline]
+    actions_detail = ["open_wallet"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Organization]:
+        rows: QuerySet[Organization] = super().get_queryset(request)
+        return rows.prefetch_related("memberships")
+
+    @display(description="Personal to")  # type: ignore[untyped-decorator]
+    def owner(self, organization: Organization) -> str:
+        return link_to(organization.personal_to)
+
+    @display(description="Members")  # type: ignore[untyped-decorator]
+    def members(self, organization: Organization) -> int:
+        return len(organization.memberships.all())
+
+    def has_delete_permission(self, request: HttpRequest, obj: Organization | None = None) -> bool:
+        return False
+
+    @action(description="Credits", url_path="wallet", icon="account_balance_wallet")  # type: ignore[untyped-decorator]
+    def open_wallet(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return redirect("admin:credits_wallet_change", object_id)
+
+
+class InUseFilter(admin.SimpleListFilter):
+    title, parameter_name = "state", "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("usable", "in use"), ("revoked", "revoked")]
+
+    def queryset(self, request: HttpRequest, tokens: QuerySet[Any]) -> Any:
+        match self.value():
+            case "usable":
+                return AccessToken.objects.usable() & tokens
+            case "revoked":
+                return tokens.exclude(revoked_at=None)
+        return tokens
+
+
+@admin.register(AccessToken)
+class AccessTokenAdmin(ReadOnlyAdmin):
+    """API keys and login tokens: their beginning only (the rest is stored hashed), and a way to revoke them."""
+
+    list_display = ["shown", "label", "user", "organization", "state", "created", "expiry"]
+    list_filter = ["kind", InUseFilter]
+    list_select_related = ["user", "organization"]
+    search_fields = ["token_key", "name"]
+    search_help_text = "Beginning of the key, its name, or the beginning of its user's e-mail"
+    ordering = ["-created"]
+    fields = readonly_fields = [
+        "shown", "label", "kind", "user", "organization", "state", "created", "expiry", "revoked_at",
+    ]  # fmt: skip
+    actions = ["revoke"]
+    actions_detail = ["revoke_one"]
+
+    def get_search_results(
+        self, request: HttpRequest, tokens: QuerySet[AccessToken], term: str
+    ) -> tuple[QuerySet[AccessToken], bool]:
+        if "@" in term:
+            return by_email(tokens, User.objects.all(), term.strip()), False
+        return super().get_search_results(request, tokens, term.strip()[:15])  # type: ignore[no-any-return]
+
+    @display(description="Key")  # type: ignore[untyped-decorator]
+    def shown(self, token: AccessToken) -> str:
+        return f"{token.prefix}…"
+
+    @display(description="Name", ordering="name")  # type: ignore[untyped-decorator]
+    def label(self, token: AccessToken) -> str:
+        return token.name or token.get_kind_display()
+
+    @display(description="State", label={"in use": "success", "revoked": "danger", "expired": "warning"})  # type: ignore[untyped-decorator]
+    def state(self, token: AccessToken) -> str:
+        if token.revoked_at:
+            return "revoked"
+        return "in use" if token.is_usable(timezone.now()) else "expired"
+
+    @admin.action(description="Revoke")
+    def revoke(self, request: HttpRequest, tokens: QuerySet[AccessToken]) -> None:
+        revoked = sum(self.revoke_token(request, token) for token in tokens.select_related("user"))
+        messages.success(request, f"{revoked} revoked: the next request with one is refused.")
+
+    @action(  # type: ignore[untyped-decorator]
+        description="Revoke",
+        url_path="revoke",
+        icon="block",
+        permissions=["view"],
+        dialog={
+            "title": "Revoke this key?",
+            "description": "The next request with it is refused, and it can't be brought back.",
+            "form_submit_text": "Revoke",
+        },
+    )
+    def revoke_one(self, request: HttpRequest, form: forms.Form, object_id: str) -> HttpResponse:
+        token = AccessToken.objects.get(pk=object_id)
+        if self.revoke_token(request, token):
+            messages.success(request, f"{token} is revoked: the next request with it is refused.")
+        return HttpResponse(headers={"HX-Redirect": reverse("admin:accounts_accesstoken_change", args=[object_id])})
+
+    def revoke_token(self, request: HttpRequest, token: AccessToken) -> bool:
+        if token.revoked_at:
+            return False
+        token.revoke()
+        audit.record(acting(request), token, audit.CHANGED, {"revoked_at": (None, token.revoked_at)})
+        return True

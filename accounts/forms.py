@@ -1,0 +1,20 @@
+"""The admin's login form. Apart from `accounts/admin.py`, because the admin site is made with it."""
+
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from unfold.forms import AuthenticationForm
+
+from accounts import throttling
+from aichat.errors import ApiError
+
+
+class LoginForm(AuthenticationForm):  # type: ignore[misc]
+    """The admin's login: by e-mail, as often as the API's."""
+
+    def clean(self) -> dict[str, Any]:
+        try:
+            throttling.hit_sign_in(self.request, "login", self.data.get("username", ""))
+        except ApiError as error:
+            raise ValidationError(error.message) from None
+        return super().clean()  # type: ignore[no-any-return]

@@ -1,0 +1,176 @@
+"""What every page of the admin has in common, and the page of the audit log.
+
+`Admin` writes each change into the audit log with the values before and after and the request ID; `ReadOnlyAdmin` is
+for what only the product itself may write.
+"""
+
+import json
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.contrib.admin.models import LogEntry
+from django.db.models import Model, QuerySet
+from django.http import HttpRequest
+from django.urls import NoReverseMatch, reverse
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+from unfold.admin import ModelAdmin, TabularInline
+from unfold.decorators import display
+from unfold.paginator import InfinitePaginator
+
+from aichat import audit
+from aichat.money import format_credits
+
+FLAGS = {1: "added", 2: "changed", 3: "deleted"}
+
+
+class Admin(ModelAdmin):  # type: ignore[misc]
+    """A page whose every write is in the audit log."""
+
+    list_per_page = 50
+    show_full_result_count = False  # a count of a whole table, for one word on the page
+
+    def construct_change_message(
+        self, request: HttpRequest, form: "forms.ModelForm[Any]", formsets: Any, add: bool = False
+    ) -> list[dict[str, Any]]:
+        message: list[dict[str, Any]] = super().construct_change_message(request, form, formsets, add)
+        values = changed_values(form)
+        for formset in formsets or ():
+            for inline in formset.forms:
+                if inline.has_changed():
+                    name = formset.model._meta.verbose_name
+                    values.update({f"{name} {key}": pair for key, pair in changed_values(inline).items()})
+            for gone in getattr(formset, "deleted_objects", ()):
+                values[str(formset.model._meta.verbose_name)] = (gone, None)
+        return [*message, audit.facts(values)]
+
+    def log_deletions(self, request: HttpRequest, queryset: Any) -> Any:
+        for row in queryset:
+            values = {field.name: (getattr(row, field.attname), None) for field in row._meta.concrete_fields}
+            audit.record(request.user, row, audit.DELETED, values)  # type: ignore[arg-type]
+
+
+class ReadOnlyAdmin(Admin):
+    """Nobody adds, changes or deletes here, whatever their role, one by one or in bulk."""
+
+    actions: Any = None
+
+    def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+
+class LongListAdmin(ReadOnlyAdmin):
+    """For tables of millions of rows: pages forward without counting them, sorted by what is indexed only."""
+
+    paginator = InfinitePaginator
+    sortable_by: Iterable[str] = ()
+
+
+class ReadOnlyInline(TabularInline):  # type: ignore[misc]
+    extra = 0
+    can_delete = False
+    show_change_link = True
+
+    def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+
+def changed_values(form: forms.BaseForm) -> dict[str, tuple[Any, Any]]:
+    """Before and after of what a form changes; that a password was changed, never which."""
+    pairs: dict[str, tuple[Any, Any]] = {}
+    for name in form.changed_data:
+        if "password" in name:
+            pairs["password"] = ("(hidden)", "(hidden)")
+        else:
+            pairs[name] = (form.get_initial_for_field(form.fields[name], name), form.cleaned_data.get(name))
+    return pairs
+
+
+def credits_column(name: str, description: str, *, ordering: str | None = None) -> Callable[..., str]:
+    """A read-only column that shows a field of microcredits as credits."""
+
+    @display(description=description, ordering=ordering)  # type: ignore[untyped-decorator]
+    def column(self: Admin, row: Any) -> str:
+        return format_credits(getattr(row, name))
+
+    return column  # type: ignore[no-any-return]
+
+
+def acting(request: HttpRequest) -> Any:
+    """The administrator (a `User`): nobody else gets past the admin's door."""
+    return request.user
+
+
+def link(url: str, text: object) -> SafeString:
+    return format_html('<a href="{}" class="text-primary-600 dark:text-primary-500">{}</a>', url, text)
+
+
+def link_to(row: Model | None, text: object = "") -> str:
+    """A link to the row's own page of the admin; "-" without a row."""
+    if row is None:
+        return "-"
+    name = f"admin:{row._meta.app_label}_{row._meta.model_name}_change"
+    return link(reverse(name, args=[row.pk]), text or row)
+
+
+def by_email(queryset: QuerySet[Any], users: QuerySet[Any], term: str, path: str = "user") -> QuerySet[Any]:
+    """The rows of the users whose e-mail begins with `term`: two indexed look-ups instead of a join over everything."""
+    ids = list(users.filter(email__startswith=term.lower()).values_list("pk", flat=True)[:200])
+    return queryset.filter(**{f"{path}__in": ids})
+
+
+@admin.register(LogEntry)
+class AuditLogAdmin(LongListAdmin):
+    """Every write of an administrator, in the admin or over the API."""
+
+    list_display = ["action_time", "user", "what", "row", "changes", "request_id"]
+    list_display_links = ["action_time"]
+    list_filter = [("content_type", admin.RelatedOnlyFieldListFilter)]
+    ordering = ["-pk"]
+    list_select_related = ["user", "content_type"]
+    search_fields = ["user__email", "object_repr", "change_message"]
+    search_help_text = "E-mail, name of what was changed, or request ID"
+    fields = readonly_fields = ["action_time", "user", "what", "row", "changes", "request_id", "reason"]
+
+    @display(description="Did", label={"added": "success", "changed": "info", "deleted": "danger"})  # type: ignore[untyped-decorator]
+    def what(self, entry: LogEntry) -> str:
+        return FLAGS[entry.action_flag]
+
+    @display(description="What")  # type: ignore[untyped-decorator]
+    def row(self, entry: LogEntry) -> str:
+        text = f"{entry.content_type.name if entry.content_type else ''} {entry.object_repr}"
+        try:
+            url = entry.get_admin_url()
+        except NoReverseMatch:
+            url = None
+        return link(url, text) if url and entry.action_flag != 3 else text
+
+    @display(description="From → to")  # type: ignore[untyped-decorator]
+    def changes(self, entry: LogEntry) -> str:
+        values: dict[str, list[str | None]] = audit.details(entry).get("values", {})
+        lines = ((name, *("—" if v in (None, "") else v for v in pair)) for name, pair in values.items())
+        return format_html_join("", "<div>{}: {} → {}</div>", lines) or "-"
+
+    @display(description="Request ID")  # type: ignore[untyped-decorator]
+    def request_id(self, entry: LogEntry) -> str:
+        return audit.details(entry).get("request_id") or "-"
+
+    @display(description="Reason")  # type: ignore[untyped-decorator]
+    def reason(self, entry: LogEntry) -> str:
+        return audit.details(entry).get("reason") or "-"
+
+
+def pretty(value: Any) -> SafeString:
+    """JSON for people."""
+    return format_html('<pre class="whitespace-pre-wrap">{}</pre>', json.dumps(value, indent=2, default=str))

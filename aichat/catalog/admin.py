@@ -1,0 +1,202 @@
+"""The admin's pages of providers, models and what they cost."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.db.models import Prefetch, QuerySet
+from django.http import HttpRequest
+from django.utils import timezone
+from unfold.decorators import display
+from unfold.widgets import UnfoldAdminDecimalFieldWidget, UnfoldAdminSplitDateTimeWidget
+
+from aichat.admin import Admin, ReadOnlyInline, acting
+from aichat.catalog import editing
+from aichat.catalog.models import AIModel, Price, Provider
+from aichat.money import format_credits
+
+UNITS = {
+    "input_price": "Credits for a million input tokens.",
+    "cached_input_price": "Credits for a million input tokens the provider had cached.",
+    "output_price": "Credits for a million output tokens.",
+    "request_price": "Credits for each request, besides its tokens.",
+    "image_price": "Credits for each image.",
+    "input_cost": "What the provider bills us: USD for a million input tokens.",
+    "cached_input_cost": "USD for a million cached input tokens.",
+    "output_cost": "USD for a million output tokens.",
+    "image_cost": "USD for each image.",
+}
+
+
+@admin.register(Provider)
+class ProviderAdmin(Admin):
+    """APIs that serve models."""
+
+    list_display = ["slug", "kind", "enabled", "models_served"]
+    list_filter = ["enabled"]
+    search_fields = ["slug", "kind"]
+    ordering = ["slug"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Provider]:
+        rows: QuerySet[Provider] = super().get_queryset(request)
+        return rows.prefetch_related("models")
+
+    @display(description="Models")  # type: ignore[untyped-decorator]
+    def models_served(self, provider: Provider) -> int:
+        return sum(model.enabled for model in provider.models.all())
+
+    def save_model(self, request: HttpRequest, obj: Provider, form: Any, change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        editing.forget_snapshot()
+
+    def has_delete_permission(self, request: HttpRequest, obj: Provider | None = None) -> bool:
+        return obj is not None and not obj.models.exists()
+
+
+def amount_field(name: str) -> forms.DecimalField:
+    return forms.DecimalField(
+        required=False,
+        min_value=0,
+        max_value=10**9,
+        decimal_places=6,
+        label=name.replace("_", " ").capitalize(),
+        help_text=UNITS[name],
+        widget=UnfoldAdminDecimalFieldWidget(attrs={"step": "any"}),
+    )
+
+
+class ModelForm(forms.ModelForm):  # type: ignore[type-arg]
+    """A model and its price in force; a changed price is stored as a new row."""
+
+    locals().update({name: amount_field(name) for name in editing.AMOUNTS})
+    effective_at = forms.SplitDateTimeField(
+        required=False,
+        widget=UnfoldAdminSplitDateTimeWidget(),
+        label="Prices hold from",
+        help_text="UTC. Empty: from now on.",
+    )
+
+    class Meta:
+        model = AIModel
+        fields = "__all__"  # noqa: DJ007 -- the fieldsets say which
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.initial.update(editing.amounts_of(editing.price_in_force(self.instance)))
+
+    def clean_effective_at(self) -> Any:
+        begins = self.cleaned_data["effective_at"]
+        if begins and begins < timezone.now():
+            raise forms.ValidationError(
+                "Prices of the past stay as they were: write a time to come, or leave it empty."
+            )
+        return begins
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or self.cleaned_data
+        given = any(cleaned.get(name) is not None for name in editing.AMOUNTS)
+        model = self.instance
+        model.kind, model.slug = cleaned.get("kind", model.kind), cleaned.get("slug", model.slug)
+        if cleaned.get("enabled") and not given and cleaned.get("provider") and not self.has_price_or_is_known(cleaned):
+            self.add_error("input_price", editing.PriceRequired(model).message)
+        return cleaned
+
+    def has_price_or_is_known(self, cleaned: dict[str, Any]) -> bool:
+        name = cleaned.get("upstream_name") or cleaned.get("slug") or ""
+        if not self.instance._state.adding and self.instance.prices.exists():
+            return True
+        return editing.in_library(cleaned["provider"].kind, name, cleaned.get("kind", ""))
+
+
+class PriceInline(ReadOnlyInline):
+    """Every price the model ever had; those to come first."""
+
+    model = Price
+    verbose_name_plural = "Prices, with their history (credits, and USD)"
+    tab = True
+    per_page = 20
+    ordering = ["-effective_at"]
+    show_change_link = False
+    fields = readonly_fields = ["effective_at", "source", *(f"{name}_shown" for name in editing.AMOUNTS)]
+
+
+def shown_amount(name: str) -> Any:
+    @display(description=name.replace("_", " ").capitalize())  # type: ignore[untyped-decorator]
+    def column(self: PriceInline, price: Price) -> str:
+        return format_credits(getattr(price, name))
+
+    return column
+
+
+for _name in editing.AMOUNTS:
+    setattr(PriceInline, f"{_name}_shown", shown_amount(_name))
+
+
+@admin.register(AIModel)
+class AIModelAdmin(Admin):
+    """Models as clients name them, and what they cost from when on."""
+
+    form = ModelForm
+    list_display = ["slug", "provider", "kind", "enabled", "input_price", "output_price", "flat_price", "auto_position"]
+    list_filter = ["enabled", "kind", "provider"]
+    list_select_related = ["provider"]
+    search_fields = ["slug", "upstream_name"]
+    search_help_text = "Name, here or at its provider"
+    ordering = ["slug"]
+    inlines = [PriceInline]
+    actions = ["enable", "disable"]
+
+    def get_fieldsets(self, request: HttpRequest, obj: AIModel | None = None) -> Any:
+        amounts = [*editing.AMOUNTS, "effective_at"]
+        own = [f.name for f in AIModel._meta.fields if f.editable and f.name != "id"]
+        return [(None, {"fields": own}), ("Prices in force", {"fields": amounts})]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[AIModel]:
+        rows: QuerySet[AIModel] = super().get_queryset(request)
+        begun = Price.objects.filter(effective_at__lte=timezone.now()).order_by("effective_at")
+        return rows.prefetch_related(Prefetch("prices", begun, to_attr="begun"))
+
+    @display(description="Input")  # type: ignore[untyped-decorator]
+    def input_price(self, model: AIModel) -> str:
+        return self.amount(model, "input_price")
+
+    @display(description="Output")  # type: ignore[untyped-decorator]
+    def output_price(self, model: AIModel) -> str:
+        return self.amount(model, "output_price")
+
+    @display(description="Each request or image")  # type: ignore[untyped-decorator]
+    def flat_price(self, model: AIModel) -> str:
+        return self.amount(model, "image_price" if model.kind == AIModel.Kind.IMAGE else "request_price")
+
+    def amount(self, model: AIModel, name: str) -> str:
+        prices: list[Price] = model.begun  # type: ignore[attr-defined]
+        return format_credits(getattr(prices[-1], name)) if prices else "no price"
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        super().save_related(request, form, formsets, change)
+        amounts = {
+            name: None if form.cleaned_data.get(name) is None else editing.to_millionths(form.cleaned_data[name])
+            for name in editing.AMOUNTS
+        }
+        editing.set_price(form.instance, amounts, form.cleaned_data.get("effective_at"))
+        editing.require_price(form.instance)
+        editing.forget_snapshot()
+
+    def has_delete_permission(self, request: HttpRequest, obj: AIModel | None = None) -> bool:
+        """Its prices explain old usage: a model is disabled instead."""
+        return False
+
+    @admin.action(description="Enable")
+    def enable(self, request: HttpRequest, rows: QuerySet[AIModel]) -> None:
+        self.set_enabled(request, rows, True)
+
+    @admin.action(description="Disable")
+    def disable(self, request: HttpRequest, rows: QuerySet[AIModel]) -> None:
+        self.set_enabled(request, rows, False)
+
+    def set_enabled(self, request: HttpRequest, rows: QuerySet[AIModel], enabled: bool) -> None:
+        for model in rows:
+            try:
+                editing.set_enabled(model, enabled, actor=acting(request))
+            except editing.PriceRequired as error:
+                self.message_user(request, error.message, level="error")

@@ -1,0 +1,116 @@
+"""Changing the catalog: what the admin and the REST endpoints do, in one place.
+
+An operator writes credits and US dollars as decimals; stored are integers of microcredits and microdollars. A changed
+price is a new dated row, so that history stays, and the model's snapshot in memory is forgotten.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from django.db import transaction
+from django.utils import timezone
+
+from aichat import audit, db
+from aichat.catalog import snapshot
+from aichat.catalog.models import AIModel, Price
+from aichat.catalog.sync import LIBRARY_NAMES, library_prices, update_prices
+from aichat.errors import InvalidRequest
+from aichat.money import format_credits, to_microcredits
+
+# All are integers of millionths: microcredits for a million tokens, a request or an image, or microdollars.
+PRICES = ["input_price", "cached_input_price", "output_price", "request_price", "image_price"]
+COSTS = ["input_cost", "cached_input_cost", "output_cost", "image_cost"]
+AMOUNTS = PRICES + COSTS
+# Cached input costs as much as any other until somebody says otherwise.
+FOLLOWS = {"cached_input_price": "input_price", "cached_input_cost": "input_cost"}
+
+to_millionths = to_microcredits
+format_millionths = format_credits
+
+
+class PriceRequired(InvalidRequest):
+    """A model without a price would be free, so it can't be enabled."""
+
+    def __init__(self, model: AIModel) -> None:
+        super().__init__(
+            f"{model.slug} has no price, and the price library does not know it: give its prices to enable it.",
+            param="input_price" if model.kind == AIModel.Kind.CHAT else "image_price",
+        )
+
+
+def price_in_force(model: AIModel, at: datetime | None = None) -> Price | None:
+    """The latest price that has begun."""
+    if model._state.adding:
+        return None
+    return model.prices.filter(effective_at__lte=at or timezone.now()).order_by("-effective_at").first()
+
+
+def amounts_of(price: Price | None) -> dict[str, Decimal | None]:
+    """A price's amounts as people write them: credits, or US dollars."""
+    return {name: Decimal(format_millionths(getattr(price, name))) if price else None for name in AMOUNTS}
+
+
+def set_price(
+    model: AIModel, amounts: Mapping[str, int | None], effective_at: datetime | None = None
+) -> dict[str, tuple[Any, Any]]:
+    """Give a model other prices from `effective_at` (now) on; amounts not given stay as they are.
+
+    Answers what changed as (before, after), as people write it; nothing is stored when nothing changed.
+    """
+    begins = effective_at or timezone.now()
+    old = price_in_force(model, begins)
+    stored = {name: getattr(old, name) if old else 0 for name in AMOUNTS}
+    given = {name: value for name, value in amounts.items() if value is not None}
+    for name, leader in FOLLOWS.items():
+        if name not in given and leader in given and stored[name] in (0, stored[leader]):
+            given[name] = given[leader]
+    new = {**stored, **given}
+    if new == stored and (old or not given):
+        return {}
+    # Tiers multiply the library's prices; an operator's own prices have none.
+    Price.objects.update_or_create(
+        model=model, effective_at=begins, defaults={**new, "tiers": [], "source": Price.OPERATOR}
+    )
+    forget_snapshot()
+    return {
+        name: (format_millionths(stored[name]) if old else None, format_millionths(new[name]))
+        for name in AMOUNTS
+        if new[name] != stored[name] or (not old and name in given)
+    }
+
+
+def require_price(model: AIModel) -> None:
+    """Of an enabled model: it has a price, its own or else the library's. Raises `PriceRequired`."""
+    if not model.enabled or model.prices.exists():
+        return
+    update_prices(model)
+    if not model.prices.exists():
+        raise PriceRequired(model)
+
+
+def forget_snapshot() -> None:
+    """Requests see the change with their next look; in other processes within a second."""
+    snapshot.forget()
+    transaction.on_commit(snapshot.forget)  # somebody may have read the old state meanwhile
+
+
+def in_library(provider_kind: str, name: str, kind: str) -> bool:
+    """Whether the offline price library has a price of the model."""
+    return any(library_prices(LIBRARY_NAMES.get(provider_kind, ""), name, kind))
+
+
+def set_enabled(model: AIModel, enabled: bool, *, actor: Any) -> None:
+    """Switch a model on or off. Raises `PriceRequired`."""
+    db.run_atomic(_set_enabled, model, enabled, actor)
+
+
+def _set_enabled(model: AIModel, enabled: bool, actor: Any) -> None:
+    if model.enabled == enabled:
+        return
+    model.enabled = enabled
+    require_price(model)
+    model.save(update_fields=["enabled"])
+    audit.record(actor, model, audit.CHANGED, {"enabled": (not enabled, enabled)})
+    forget_snapshot()

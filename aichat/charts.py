@@ -1,0 +1,155 @@
+"""Charts as plain SVG, drawn on the server: no script, no inline style, so they work offline and under any policy.
+
+Positions are percentages and text keeps its size, so one drawing fits a phone and a desktop; colours are classes of
+`aichat/static/aichat/charts.css`, light and dark. Every mark has its figures as a tooltip.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+
+HEIGHT = 200  # of the plot, in pixels
+TOP, BOTTOM = 8, 24  # room for the highest label, and for the labels below the axis
+MOST_X_LABELS = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One colour of a chart: a value for each label."""
+
+    name: str
+    values: Sequence[float]
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """`labels` along the x axis; `unit` follows the figures of the y axis in the title."""
+
+    title: str
+    labels: Sequence[str]
+    series: Sequence[Series]
+    unit: str = ""
+    format: Callable[[float], str] = field(default=lambda value: compact(value))
+
+    def bars(self) -> SafeString:
+        """Stacked bars: the series add up."""
+        axis = ticks(max((sum(values) for values in zip(*(s.values for s in self.series), strict=True)), default=0))
+        return self._figure(axis, self._bars(axis))
+
+    def lines(self) -> SafeString:
+        """A line for each series."""
+        axis = ticks(max((value for series in self.series for value in series.values), default=0))
+        return self._figure(axis, self._lines(axis))
+
+    def _bars(self, axis: Sequence[float]) -> SafeString:
+        width = 100 / max(1, len(self.labels))
+        marks = []
+        for position, label in enumerate(self.labels):
+            base = 0.0
+            for number, series in enumerate(self.series):
+                value = series.values[position]
+                if value <= 0:
+                    continue
+                top, height = _y(base + value, axis), _y(base, axis) - _y(base + value, axis)
+                base += value
+                marks.append(
+                    (
+                        f"{position * width + width * 0.15:.3f}",
+                        f"{top:.1f}",
+                        f"{width * 0.7:.3f}",
+                        f"{max(height, 0.5):.1f}",
+                        number % 8,
+                        f"{label} · {series.name}: {self.format(value)}",
+                    )
+                )
+        return format_html_join(
+            "", '<rect x="{}%" y="{}" width="{}%" height="{}" class="plot-fill-{}"><title>{}</title></rect>', marks
+        )
+
+    def _lines(self, axis: Sequence[float]) -> SafeString:
+        step = 100 / max(1, len(self.labels))
+        lines, dots = [], []
+        for number, series in enumerate(self.series):
+            points = [((i + 0.5) * step, _y(value, axis)) for i, value in enumerate(series.values)]
+            for (x1, y1), (x2, y2) in pairwise(points):
+                lines.append((f"{x1:.3f}", f"{y1:.1f}", f"{x2:.3f}", f"{y2:.1f}", number % 8))
+            for (x, y), label, value in zip(points, self.labels, series.values, strict=True):
+                radius = 3 if len(points) <= 60 else 1.5
+                text = f"{label} · {series.name}: {self.format(value)}"
+                dots.append((f"{x:.3f}", f"{y:.1f}", radius, number % 8, text))
+        return format_html(
+            "{}{}",
+            format_html_join("", '<line x1="{}%" y1="{}" x2="{}%" y2="{}" class="plot-line-{}" />', lines),
+            format_html_join(
+                "", '<circle cx="{}%" cy="{}" r="{}" class="plot-fill-{}"><title>{}</title></circle>', dots
+            ),
+        )
+
+    def _figure(self, axis: Sequence[float], marks: SafeString) -> SafeString:
+        legend = format_html_join(
+            "",
+            '<li><span class="plot-key plot-key-{}"></span>{}</li>',
+            ((number % 8, series.name) for number, series in enumerate(self.series)),
+        )
+        y_labels = format_html_join(
+            "",
+            '<text x="100%" y="{}" text-anchor="end">{}</text>',
+            ((f"{_y(tick, axis) + 4:.1f}", self.format(tick)) for tick in axis),
+        )
+        grid = format_html_join(
+            "",
+            '<line x1="0" x2="100%" y1="{0}" y2="{0}" class="plot-grid" />',
+            ((f"{_y(t, axis):.1f}",) for t in axis),
+        )
+        step = 100 / max(1, len(self.labels))
+        every = math.ceil(len(self.labels) / MOST_X_LABELS) if self.labels else 1
+        x_labels = format_html_join(
+            "",
+            '<text x="{}%" y="{}" text-anchor="middle">{}</text>',
+            (
+                (f"{(i + 0.5) * step:.3f}", TOP + HEIGHT + 18, label)
+                for i, label in enumerate(self.labels)
+                if i % every == every // 2
+            ),
+        )
+        return format_html(
+            '<figure class="plot"><figcaption><strong>{}</strong>{}<ul class="plot-legend">{}</ul></figcaption>'
+            '<div class="plot-body"><svg class="plot-y" width="64" height="{}" aria-hidden="true">{}</svg>'
+            '<svg class="plot-marks" width="100%" height="{}" role="img" aria-label="{}">{}{}{}</svg></div></figure>',
+            self.title,
+            format_html(' <span class="plot-unit">{}</span>', self.unit) if self.unit else "",
+            legend,
+            TOP + HEIGHT + BOTTOM,
+            y_labels,
+            TOP + HEIGHT + BOTTOM,
+            self.title,
+            grid,
+            marks,
+            x_labels,
+        )
+
+
+def ticks(highest: float, wanted: int = 4) -> list[float]:
+    """Round values from 0 to at least `highest`, for an axis."""
+    if highest <= 0:
+        return [0.0, 1.0]
+    rough = highest / wanted
+    size = 10 ** math.floor(math.log10(rough))
+    step = next(size * nice for nice in (1, 2, 2.5, 5, 10) if size * nice >= rough * 0.999)
+    return [step * i for i in range(math.ceil(highest / step - 1e-9) + 1)]
+
+
+def compact(value: float) -> str:
+    """A figure short enough for an axis: 1234567 → "1.23M"."""
+    for limit, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= limit:
+            return f"{value / limit:.3g}{suffix}"
+    return f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
+
+
+def _y(value: float, axis: Sequence[float]) -> float:
+    return TOP + HEIGHT * (1 - value / axis[-1])

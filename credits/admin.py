@@ -1,0 +1,254 @@
+"""The admin's pages of the ledger: to look at, and one form that moves credits by the ledger's own verbs."""
+
+from typing import Any
+from uuid import UUID
+
+from django import forms
+from django.contrib import admin, messages
+from django.core.exceptions import ValidationError
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+from unfold.decorators import action, display
+from unfold.widgets import UnfoldAdminTextInputWidget
+
+from accounts.models import Organization
+from aichat import db
+from aichat.admin import LongListAdmin, ReadOnlyAdmin, acting, credits_column, link_to
+from aichat.charts import Chart, Series, compact
+from aichat.errors import ApiError
+from aichat.money import CREDIT, format_credits, to_microcredits
+from credits.administration import change_balance
+from credits.models import Hold, LedgerEntry, Wallet
+from credits.services import wallet_of
+
+SHOWN = 50  # entries and holds on a wallet's page
+PICTURED = 300  # entries in its picture
+
+
+class CreditsForm(forms.Form):
+    """Credits to give (a grant) or to take away (an adjustment, with a minus)."""
+
+    amount = forms.CharField(
+        widget=UnfoldAdminTextInputWidget(attrs={"inputmode": "decimal", "autocomplete": "off"}),
+        help_text="Credits with at most six decimal places, such as 12.5. With a minus they are taken away.",
+    )
+    reason = forms.CharField(
+        max_length=200,
+        widget=UnfoldAdminTextInputWidget(),
+        help_text="Shown with the entry, to the organization too.",
+    )
+    # Made with the form: sending it twice (a double click, a reload) moves the credits once.
+    reference = forms.UUIDField(widget=forms.HiddenInput())
+
+    def clean_amount(self) -> int:
+        try:
+            amount = to_microcredits(self.cleaned_data["amount"].strip().replace(",", ""))
+        except ValueError as error:
+            raise ValidationError(f"{str(error).capitalize()}.") from None
+        if not amount:
+            raise ValidationError("Write an amount other than 0.")
+        return amount
+
+
+@admin.register(Wallet)
+class WalletAdmin(ReadOnlyAdmin):
+    """Balances. They move by entries alone: nothing here can be edited."""
+
+    list_display = ["organization", "owner", "balance_credits", "available_credits", "held_credits", "created_at"]
+    list_select_related = ["organization__personal_to"]
+    search_fields = ["organization__name", "organization__personal_to__email"]
+    search_help_text = "Organization, or e-mail of the person it belongs to"
+    sortable_by: Any = ()
+    fields = readonly_fields = [
+        "organization", "owner", "balance_credits", "available_credits", "held_credits", "created_at",
+    ]  # fmt: skip
+    change_form_outer_after_template = "credits/wallet.html"
+    actions_detail = ["change_credits"]
+
+    balance_credits = credits_column("balance", "Balance")
+    available_credits = credits_column("available", "Available")
+    held_credits = credits_column("held", "Held")
+
+    @display(description="Personal to")  # type: ignore[untyped-decorator]
+    def owner(self, wallet: Wallet) -> str:
+        return link_to(wallet.organization.personal_to)
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Wallet | None:
+        """A wallet is opened at first touch; looking at it is one."""
+        found = super().get_object(request, object_id, from_field)
+        if found is None and _is_uuid(object_id):
+            organization = Organization.objects.filter(pk=object_id).first()
+            return wallet_of(organization) if organization else None
+        return found  # type: ignore[no-any-return]
+
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        more = movements(UUID(object_id)) if object_id and _is_uuid(object_id) else {}
+        return super().changeform_view(request, object_id, form_url, {**(extra_context or {}), **more})  # type: ignore[no-any-return]
+
+    @action(description="Grant or adjust", url_path="credits", icon="add_card")  # type: ignore[untyped-decorator]
+    def change_credits(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        wallet = self.get_object(request, object_id)
+        if wallet is None:
+            return redirect("admin:credits_wallet_changelist")
+        form = CreditsForm(request.POST or None, initial={"reference": db.uuid7()})
+        if request.method == "POST" and form.is_valid():
+            facts = form.cleaned_data
+            try:
+                entry = change_balance(wallet, **facts, actor=acting(request))
+            except ApiError as error:
+                form.add_error("amount", error.message)
+            else:
+                done = "granted" if entry.amount > 0 else "taken away"
+                balance = format_credits(entry.balance_after)
+                messages.success(
+                    request, f"{format_credits(abs(entry.amount))} credits {done}: the balance is {balance}."
+                )
+                return redirect("admin:credits_wallet_change", wallet.pk)
+        context = {
+            **self.admin_site.each_context(request),
+            "title": f"Credits of {wallet.organization}",
+            "opts": self.opts,
+            "wallet": wallet,
+            "balance": format_credits(wallet.balance),
+            "available": format_credits(wallet.available),
+            "form": form,
+        }
+        return TemplateResponse(request, "credits/change_credits.html", context)
+
+
+def movements(wallet_id: UUID) -> dict[str, Any]:
+    """What a wallet's page shows besides its figures: the picture, the latest entries, the open holds."""
+    newest = LedgerEntry.objects.filter(wallet=wallet_id).select_related("actor").order_by("-sequence")
+    entries = list(newest[:PICTURED])
+    holds = Hold.objects.filter(wallet=wallet_id, state=Hold.State.OPEN).order_by("expires_at")
+    return {
+        "entries": [
+            (entry, format_credits(entry.amount), format_credits(entry.balance_after)) for entry in entries[:SHOWN]
+        ],
+        "holds": [(hold, format_credits(hold.amount)) for hold in holds[:SHOWN]],
+        "picture": balance_picture(entries[::-1]),
+        "wallet_id": wallet_id,
+    }
+
+
+def balance_picture(entries: list[LedgerEntry]) -> str:
+    """The balance after each entry, oldest first."""
+    if not entries:
+        return ""
+    days = (entries[-1].created_at - entries[0].created_at).days
+    pattern = "%b %-d" if days else "%H:%M"
+    return Chart(
+        title="Balance",
+        unit="credits",
+        labels=[entry.created_at.strftime(pattern) for entry in entries],
+        series=[Series("after each entry", [entry.balance_after / CREDIT for entry in entries])],
+        format=compact,
+    ).lines()
+
+
+@admin.register(LedgerEntry)
+class LedgerEntryAdmin(LongListAdmin):
+    """Every movement of credits. Nobody can add, change or delete one here."""
+
+    list_display = [
+        "created_at",
+        "wallet_link",
+        "kind_label",
+        "amount_credits",
+        "after",
+        "actor",
+        "reason",
+        "request_id",
+    ]
+    list_filter = ["kind", "created_at"]
+    list_select_related = ["wallet__organization", "actor"]
+    ordering = ["-created_at"]
+    search_fields = ["request_id"]
+    search_help_text = "Request ID, reference, organization's name or e-mail"
+    fields = readonly_fields = [
+        "id", "wallet_link", "sequence", "kind", "amount_credits", "after", "reference", "request_id", "actor",
+        "reason", "created_at", "digest",
+    ]  # fmt: skip
+
+    amount_credits = credits_column("amount", "Amount")
+    after = credits_column("balance_after", "Balance after")
+
+    @display(  # type: ignore[untyped-decorator]
+        description="Kind", label={"CHARGE": "info", "GRANT": "success", "STARTER": "success", "ADJUSTMENT": "warning"}
+    )
+    def kind_label(self, entry: LedgerEntry) -> str:
+        return entry.kind
+
+    @display(description="Wallet")  # type: ignore[untyped-decorator]
+    def wallet_link(self, entry: LedgerEntry) -> str:
+        return link_to(entry.wallet, entry.wallet.organization)
+
+    def get_search_results(
+        self, request: HttpRequest, entries: QuerySet[LedgerEntry], term: str
+    ) -> tuple[QuerySet[LedgerEntry], bool]:
+        return of_wallets_or_request(entries, term), False
+
+
+@admin.register(Hold)
+class HoldAdmin(LongListAdmin):
+    """Credits set aside for requests. Nobody can add, change or delete one here."""
+
+    list_display = [
+        "created_at",
+        "wallet_link",
+        "state_label",
+        "amount_credits",
+        "expires_at",
+        "closed_at",
+        "request_id",
+    ]
+    list_filter = ["state"]
+    list_select_related = ["wallet__organization"]
+    ordering = ["-id"]  # in the order of time, and indexed
+    search_fields = ["request_id"]
+    search_help_text = "Request ID, reference, organization's name or e-mail"
+    fields = readonly_fields = [
+        "id", "wallet_link", "amount_credits", "state", "reference", "request_id", "expires_at", "created_at",
+        "closed_at",
+    ]  # fmt: skip
+
+    amount_credits = credits_column("amount", "Amount")
+
+    @display(  # type: ignore[untyped-decorator]
+        description="State", label={"OPEN": "warning", "SETTLED": "success", "EXPIRED": "danger"}
+    )
+    def state_label(self, hold: Hold) -> str:
+        return hold.state
+
+    @display(description="Wallet")  # type: ignore[untyped-decorator]
+    def wallet_link(self, hold: Hold) -> str:
+        return link_to(hold.wallet, hold.wallet.organization)
+
+    def get_search_results(self, request: HttpRequest, holds: QuerySet[Hold], term: str) -> tuple[QuerySet[Hold], bool]:
+        return of_wallets_or_request(holds, term), False
+
+
+def of_wallets_or_request(rows: QuerySet[Any], term: str) -> QuerySet[Any]:
+    """Rows of a request ID, or of the organizations whose name or person the term begins: each look-up is indexed."""
+    term = term.strip()
+    if not term:
+        return rows
+    named = Organization.objects.filter(Q(name__istartswith=term) | Q(personal_to__email__startswith=term.lower()))
+    wallets = list(named.values_list("pk", flat=True)[:200])
+    return rows.filter(Q(request_id=term) | Q(reference=term) | Q(wallet__in=wallets))
+
+
+def _is_uuid(value: str) -> bool:
+    try:
+        UUID(value)
+    except ValueError:
+        return False
+    return True
