@@ -66,10 +66,12 @@ def change_user(
 
 def _change_user(user: User, role: Role | None, is_active: bool | None, actor: User | None) -> None:
     user.refresh_from_db()
-    wanted = {"role": role or Role(user.role), "is_active": user.is_active if is_active is None else is_active}
-    if actor and not (actor.has_role(Role(wanted["role"])) and actor.has_role(Role(user.role))):
+    role = role or Role(user.role)
+    is_active = user.is_active if is_active is None else is_active
+    if actor and not (actor.has_role(role) and actor.has_role(Role(user.role))):
         raise PermissionDenied("This role is above your own.")
-    keep_an_admin(user, **wanted)
+    keep_an_admin(user, role=role, is_active=is_active)
+    wanted = {"role": role, "is_active": is_active}
     values = {name: (getattr(user, name), new) for name, new in wanted.items() if getattr(user, name) != new}
     for name, (_, new) in values.items():
         setattr(user, name, new)
