@@ -7,6 +7,7 @@ import asyncio
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from datetime import UTC
 from typing import Any
 
 import httpx
@@ -16,6 +17,7 @@ import uvicorn
 from django.core.cache import caches
 from asgiref.sync import sync_to_async
 from django.test import Client
+from django.utils import timezone
 
 from accounts import services, throttling
 from accounts.models import Role, User
@@ -24,6 +26,8 @@ from aichat import cache, db, env
 from aichat.catalog import snapshot
 from aichat.catalog.sync import sync_models
 from aichat.flags import flags
+from aichat.money import CREDIT
+from aichat.usage.models import UsageRecord
 from credits.models import Wallet
 from credits.services import wallet_of
 from credits.verify import problems
@@ -83,7 +87,6 @@ class Actor:
 
     def set_credits(self, credits: int) -> None:
         """Give the wallet exactly this balance, by the ledger's own verbs."""
-        from aichat.money import CREDIT
         from credits.services import Credit, Kind, apply
 
         change = credits * CREDIT - self.wallet.available
@@ -240,3 +243,32 @@ def upstream(upstream_server: Upstream, settings: Any, transactional_db: None) -
     settings.CHAT_TOTAL_TIMEOUT = 5.0
     sync_models()
     return upstream_server
+
+
+# --- Usage ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def usage_record(db: None) -> Callable[..., UsageRecord]:
+    """Makes a usage record of somebody: `usage_record(alice, model="x")`."""
+
+    def make(actor: Actor, **fields: Any) -> UsageRecord:
+        now = fields.pop("created_at", timezone.now())
+        facts: dict[str, Any] = {
+            "request_id": f"request-{UsageRecord.objects.count()}",
+            "requested_model": "auto",
+            "model": "demo",
+            "provider": "demo",
+            "status": "ok",
+            "input_tokens": 10,
+            "output_tokens": 20,
+            "charged": CREDIT,
+            "cost_nanousd": 500_000,
+            "latency_ms": 250,
+            **fields,
+        }
+        return UsageRecord.objects.create(
+            organization=actor.organization, user=actor.user, created_at=now, day=now.astimezone(UTC).date(), **facts
+        )
+
+    return make

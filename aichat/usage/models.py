@@ -69,3 +69,76 @@ class UsageRecord(Row):
 
     def __str__(self) -> str:
         return f"{self.model} {self.status}"
+
+
+class DailyUsage(Row):
+    """The sums of a UTC day for one organization, user, key, model and variant: what figures are read from.
+
+    Made by `aichat/usage/rollup.py` from the records, and can always be made again.
+    """
+
+    day = models.DateField()
+    organization = models.ForeignKey(
+        "accounts.Organization", on_delete=models.PROTECT, related_name="daily_usage", db_index=False
+    )
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="daily_usage", db_index=False
+    )
+    api_key_id = models.UUIDField(null=True, blank=True)
+    model = models.CharField(max_length=100)
+    provider = models.CharField(max_length=50)
+    experiment = models.CharField(max_length=100, blank=True)
+    variant = models.CharField(max_length=100, blank=True)
+
+    attempts = models.BigIntegerField(default=0)
+    requests = models.BigIntegerField(default=0, help_text="Attempts that ended their request.")
+    failures = models.BigIntegerField(default=0, help_text="Requests that ended otherwise than whole or cancelled.")
+    fallbacks = models.BigIntegerField(default=0)
+    cache_hits = models.BigIntegerField(default=0)
+    estimated = models.BigIntegerField(default=0, help_text="Requests whose usage we counted ourselves.")
+    input_tokens = models.BigIntegerField(default=0)
+    cached_input_tokens = models.BigIntegerField(default=0)
+    output_tokens = models.BigIntegerField(default=0)
+    images = models.BigIntegerField(default=0)
+    charged = models.BigIntegerField(default=0, help_text="Microcredits.")
+    shortfall = models.BigIntegerField(default=0, help_text="Microcredits.")
+    cost_nanousd = models.BigIntegerField(default=0)
+
+    class Meta:
+        verbose_name_plural = "daily usage"
+        indexes = [
+            models.Index(fields=["day", "model"], name="daily_by_day"),
+            models.Index(fields=["user", "day"], name="daily_of_user"),
+            models.Index(fields=["organization", "day"], name="daily_of_organization"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.day} {self.model}"
+
+
+class DailyLatency(Row):
+    """How many requests of a day took how long and how they ended: a histogram, from which percentiles are read."""
+
+    day = models.DateField()
+    model = models.CharField(max_length=100)
+    provider = models.CharField(max_length=50)
+    experiment = models.CharField(max_length=100, blank=True)
+    variant = models.CharField(max_length=100, blank=True)
+    status = models.CharField(max_length=30)
+    bucket = models.PositiveSmallIntegerField(help_text="See `aichat/usage/latency.py`.")
+    requests = models.BigIntegerField(default=0)
+
+    class Meta:
+        indexes = [models.Index(fields=["day", "model"], name="latency_by_day")]
+
+    def __str__(self) -> str:
+        return f"{self.day} {self.model} {self.status}"
+
+
+class RollupState(Row):
+    """One row: records made before `through` are in the roll-ups, later ones are not."""
+
+    through = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"through {self.through}"

@@ -1,12 +1,9 @@
 """Ada in the admin, and lists long enough to show a query for each row."""
 
-from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
 
 import pytest
 from django.test import Client
-from django.utils import timezone
 
 from accounts.models import User
 from accounts.services import create_api_key
@@ -27,32 +24,6 @@ def console(ada: Actor) -> Client:
     client = Client()
     client.force_login(ada.user)
     return client
-
-
-@pytest.fixture
-def usage_record(db: None) -> Callable[..., UsageRecord]:
-    """Makes a usage record of somebody: `usage_record(alice, model="x")`."""
-
-    def make(actor: Actor, **fields: Any) -> UsageRecord:
-        now = fields.pop("created_at", timezone.now())
-        facts: dict[str, Any] = {
-            "request_id": f"request-{UsageRecord.objects.count()}",
-            "requested_model": "auto",
-            "model": "demo",
-            "provider": "demo",
-            "status": "ok",
-            "input_tokens": 10,
-            "output_tokens": 20,
-            "charged": CREDIT,
-            "cost_nanousd": 500_000,
-            "latency_ms": 250,
-            **fields,
-        }
-        return UsageRecord.objects.create(
-            organization=actor.organization, user=actor.user, created_at=now, day=now.astimezone(UTC).date(), **facts
-        )
-
-    return make
 
 
 @pytest.fixture

@@ -1,0 +1,266 @@
+"""Questions about usage: sums by any dimension over any time, read from the daily roll-ups and the records since.
+
+A whole day comes from the roll-ups. Read from the records themselves are only what the roll-ups do not hold yet (the
+last minutes) and the parts of days at the ends of a window, so no question scans the table.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime, time, timedelta
+from decimal import Decimal
+from typing import Any
+
+from django.conf import settings
+from django.db.models import Count, Q, QuerySet, Sum
+from django.db.models.functions import TruncHour
+from django.utils import timezone
+
+from aichat.money import CREDIT
+from aichat.usage.latency import bucket
+from aichat.usage.models import DailyLatency, DailyUsage, RollupState, UsageRecord
+
+NANO = 10**9
+FINE = ("ok", "cancelled")  # how a request may end without being a failure
+Key = tuple[Any, ...]
+
+
+@dataclass(slots=True)
+class Figures:
+    """Sums of usage. Money in microcredits and billionths of a US dollar."""
+
+    attempts: int = 0
+    requests: int = 0
+    failures: int = 0
+    fallbacks: int = 0
+    cache_hits: int = 0
+    estimated: int = 0
+    input_tokens: int = 0
+    cached_input_tokens: int = 0
+    output_tokens: int = 0
+    images: int = 0
+    charged: int = 0
+    shortfall: int = 0
+    cost_nanousd: int = 0
+
+    def add(self, row: "Figures") -> None:
+        for name in NAMES:
+            setattr(self, name, getattr(self, name) + getattr(row, name))
+
+    @property
+    def cost_usd(self) -> Decimal:
+        return Decimal(self.cost_nanousd) / NANO
+
+    @property
+    def margin_usd(self) -> Decimal:
+        """What the credits charged are worth (CREDITS_PER_USD), less what the providers bill us."""
+        worth = Decimal(self.charged) / CREDIT / (settings.CREDITS_PER_USD or 1)
+        return worth.quantize(Decimal("1e-9")) - self.cost_usd
+
+    def share(self, part: int) -> float:
+        """A part of the requests, from 0 to 1."""
+        return round(part / self.requests, 4) if self.requests else 0.0
+
+    @property
+    def error_rate(self) -> float:
+        return self.share(self.failures)
+
+    @property
+    def fallback_rate(self) -> float:
+        return self.share(self.fallbacks)
+
+    @property
+    def cache_hit_rate(self) -> float:
+        return self.share(self.cache_hits)
+
+    @property
+    def estimated_rate(self) -> float:
+        return self.share(self.estimated)
+
+
+NAMES = [field.name for field in fields(Figures)]
+FINAL = Q(final=True)
+COUNTED = {
+    "attempts": Count("id"),
+    "requests": Count("id", filter=FINAL),
+    "failures": Count("id", filter=FINAL & ~Q(status__in=FINE)),
+    "fallbacks": Count("id", filter=FINAL & Q(fallback=True)),
+    "cache_hits": Count("id", filter=FINAL & Q(cached=True)),
+    "estimated": Count("id", filter=FINAL & Q(source=UsageRecord.Source.ESTIMATED)),
+}
+# Prefixed, because an annotation may not be called as a column.
+OF_RECORDS = {f"sum_{name}": COUNTED.get(name) or Sum(name) for name in NAMES}
+OF_DAYS = {f"sum_{name}": Sum(name) for name in NAMES}
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """From a moment (included) to a moment (not included)."""
+
+    start: datetime
+    end: datetime
+
+    @classmethod
+    def last(cls, length: timedelta, now: datetime | None = None) -> "Window":
+        end = now or timezone.now()
+        return cls(end - length, end)
+
+    @classmethod
+    def last_days(cls, days: int, now: datetime | None = None) -> "Window":
+        """Today and the whole days before it."""
+        end = now or timezone.now()
+        return cls(midnight(end) - timedelta(days=days - 1), end)
+
+    @property
+    def length(self) -> timedelta:
+        return self.end - self.start
+
+    def before(self) -> "Window":
+        """The window of the same length that ends where this one begins."""
+        return Window(self.start - self.length, self.start)
+
+    @property
+    def is_hourly(self) -> bool:
+        """Whether days would be too coarse for its pictures."""
+        return self.length <= timedelta(hours=48)
+
+
+def midnight(moment: datetime) -> datetime:
+    return datetime.combine(moment.astimezone(UTC).date(), time(), UTC)
+
+
+def through() -> datetime:
+    """Records made before this moment are in the roll-ups."""
+    found = RollupState.objects.values_list("through", flat=True).first()
+    return found or datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where the figures of a window are: whole days in the roll-ups, the rest in the records."""
+
+    days: Q | None
+    records: Q
+
+    @classmethod
+    def of(cls, window: Window) -> "Sources":
+        first = midnight(window.start)
+        if first < window.start:
+            first += timedelta(days=1)
+        rolled = through()
+        # The last day to take from the roll-ups: the one they are at, or the last whole one of the window.
+        last_end = midnight(window.end) if window.end < rolled else midnight(rolled) + timedelta(days=1)
+        if first >= min(last_end, rolled, window.end):
+            return cls(None, between(window.start, window.end))
+        records = between(min(rolled, last_end), window.end)
+        if window.start < first:
+            records |= between(window.start, first)
+        return cls(Q(day__gte=first.date(), day__lt=last_end.date()), records)
+
+
+def between(start: datetime, end: datetime) -> Q:
+    return Q(created_at__gte=start, created_at__lt=end)
+
+
+def sums(window: Window, by: Sequence[str] = (), **only: Any) -> dict[Key, Figures]:
+    """The figures of a window, by the named columns, of the rows that `only` leaves (`user=…`, `organization=…`)."""
+    source = Sources.of(window)
+    found: dict[Key, Figures] = defaultdict(Figures)
+    if source.days is not None:
+        collect(DailyUsage.objects.filter(source.days, **only), by, OF_DAYS, found)
+    collect(UsageRecord.objects.filter(source.records, **only), by, OF_RECORDS, found)
+    return dict(found)
+
+
+def hourly(window: Window, by: Sequence[str] = (), **only: Any) -> dict[Key, Figures]:
+    """As `sums`, by hour first; for windows of a day or two, since it reads the records."""
+    found: dict[Key, Figures] = defaultdict(Figures)
+    records = UsageRecord.objects.filter(between(window.start, window.end), **only).annotate(
+        hour=TruncHour("created_at")
+    )
+    collect(records, ["hour", *by], OF_RECORDS, found)
+    return dict(found)
+
+
+def collect(rows: QuerySet[Any], by: Sequence[str], amounts: Mapping[str, Any], into: dict[Key, Figures]) -> None:
+    grouped = rows.order_by().values(*by).annotate(**amounts) if by else [rows.order_by().aggregate(**amounts)]
+    for row in grouped:
+        figures = Figures(**{name: row[f"sum_{name}"] or 0 for name in NAMES})
+        if figures.attempts:
+            into[tuple(row[name] for name in by)].add(figures)
+
+
+def total(groups: Mapping[Key, Figures]) -> Figures:
+    result = Figures()
+    for figures in groups.values():
+        result.add(figures)
+    return result
+
+
+def regroup(groups: Mapping[Key, Figures], *positions: int) -> dict[Key, Figures]:
+    """The same figures by fewer columns."""
+    found: dict[Key, Figures] = defaultdict(Figures)
+    for key, figures in groups.items():
+        found[tuple(key[position] for position in positions)].add(figures)
+    return dict(found)
+
+
+# --- People -----------------------------------------------------------------------------------------------------------
+
+
+def active_users(window: Window, by: Sequence[str] = (), **only: Any) -> dict[Key, int]:
+    """How many different people made a request, by the named columns; `()` is the key without any."""
+    source = Sources.of(window)
+    counts: dict[Key, int] = defaultdict(int)
+    records = UsageRecord.objects.filter(source.records, **only).order_by()
+    fresh = {(row[:-1], row[-1]) for row in records.values_list(*by, "user_id").distinct()}
+    if source.days is not None:
+        days = DailyUsage.objects.filter(source.days, **only).order_by()
+        if by:
+            for row in days.values(*by).annotate(people=Count("user_id", distinct=True)):
+                counts[tuple(row[name] for name in by)] += row["people"]
+        else:
+            counts[()] += days.aggregate(people=Count("user_id", distinct=True))["people"]
+        users = list({user for _, user in fresh})
+        for some in chunks(users, 500):
+            known = days.filter(user_id__in=some).values_list(*by, "user_id").distinct()
+            fresh -= {(row[:-1], row[-1]) for row in known}
+    for key, _ in fresh:
+        counts[key] += 1
+    return dict(counts)
+
+
+# --- Latency and failures ---------------------------------------------------------------------------------------------
+
+
+def endings(window: Window, by: Sequence[str] = (), **only: Any) -> dict[Key, dict[int, int]]:
+    """Requests by the named columns and status (the last of the key), as histograms of their latency."""
+    source = Sources.of(window)
+    found: dict[Key, dict[int, int]] = defaultdict(lambda: defaultdict(int))
+    columns = [*by, "status"]
+    if source.days is not None:
+        days = DailyLatency.objects.filter(source.days, **only).order_by()
+        for row in days.values_list(*columns, "bucket").annotate(n=Sum("requests")):
+            found[row[:-2]][row[-2]] += row[-1]
+    records = UsageRecord.objects.filter(source.records, FINAL, **only).order_by()
+    for row in records.values_list(*columns, "latency_ms").annotate(n=Count("id")):
+        found[row[:-2]][bucket(row[-2])] += row[-1]
+    return {key: dict(histogram) for key, histogram in found.items()}
+
+
+def merged(histograms: Iterator[Mapping[int, int]]) -> dict[int, int]:
+    result: dict[int, int] = defaultdict(int)
+    for histogram in histograms:
+        for number, count in histogram.items():
+            result[number] += count
+    return dict(result)
+
+
+def answered(groups: Mapping[Key, Mapping[int, int]], *key: Any) -> dict[int, int]:
+    """The latency histogram of the requests that were answered whole, of the groups whose key begins so."""
+    return merged(h for k, h in groups.items() if k[-1] == "ok" and k[: len(key)] == key)
+
+
+def chunks(rows: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    for start in range(0, len(rows), size):
+        yield rows[start : start + size]

@@ -1,0 +1,44 @@
+"""A caller's own usage."""
+
+from typing import Any
+
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from accounts.authentication import calling
+from aichat.usage.figures import sums, total
+from aichat.usage.windows import GROUPS, group_of, named, ordered, own_figures, window_of
+
+OWN_GROUPS = ("day", "model", "api_key")
+WINDOW = [
+    OpenApiParameter("from", str, description="A day or a moment (ISO 8601, UTC); by default 30 days back."),
+    OpenApiParameter("to", str, description="A day (included) or a moment; by default now."),
+]
+
+
+class UsageView(APIView):
+    @extend_schema(
+        summary="My usage",
+        parameters=[OpenApiParameter("group_by", str, enum=OWN_GROUPS, default="day"), *WINDOW],
+        responses={(200, "application/json"): OpenApiResponse({"type": "object"})},
+    )
+    def get(self, request: Request) -> Response:
+        """What the caller used in their organization and what it cost, in credits; up to the last request."""
+        caller, window = calling(request), window_of(request.query_params)
+        group = group_of(request.query_params, OWN_GROUPS)
+        groups = sums(window, GROUPS[group], user=caller.user, organization=caller.organization)
+        names = named(group, groups)
+        results: list[dict[str, Any]] = [
+            {**names[key], **own_figures(figures)} for key, figures in ordered(group, groups)
+        ]
+        return Response(
+            {
+                "from": window.start,
+                "to": window.end,
+                "group_by": group,
+                "totals": own_figures(total(groups)),
+                "results": results,
+            }
+        )
