@@ -20,6 +20,7 @@ urlpatterns = [
     path("api/v1/", include("credits.urls")),
     path("api/v1/", include("aichat.catalog.urls")),
     path("api/v1/", include("aichat.usage.urls")),
+    path("api/v1/admin/", include("admin_dashboard.urls")),
     path("api/v1/", include("aichat.flags.urls")),
     path("api/v1/", include("aichat.chat.urls")),
     path("api/v1/", include("aichat.images.urls")),

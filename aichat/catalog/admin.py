@@ -4,7 +4,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
-from django.db.models import Prefetch, QuerySet
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 from unfold.decorators import display
@@ -139,7 +139,6 @@ class AIModelAdmin(Admin):
     form = ModelForm
     list_display = ["slug", "provider", "kind", "enabled", "input_price", "output_price", "flat_price", "auto_position"]
     list_filter = ["enabled", "kind", "provider"]
-    list_select_related = ["provider"]
     search_fields = ["slug", "upstream_name"]
     search_help_text = "Name, here or at its provider"
     ordering = ["slug"]
@@ -153,8 +152,7 @@ class AIModelAdmin(Admin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[AIModel]:
         rows: QuerySet[AIModel] = super().get_queryset(request)
-        begun = Price.objects.filter(effective_at__lte=timezone.now()).order_by("effective_at")
-        return rows.prefetch_related(Prefetch("prices", begun, to_attr="begun"))
+        return editing.with_prices(rows)
 
     @display(description="Input")  # type: ignore[untyped-decorator]
     def input_price(self, model: AIModel) -> str:

@@ -10,11 +10,12 @@ from decimal import Decimal
 from typing import Any
 
 from django.db import transaction
+from django.db.models import Prefetch, QuerySet
 from django.utils import timezone
 
 from aichat import audit, db
 from aichat.catalog import snapshot
-from aichat.catalog.models import AIModel, Price
+from aichat.catalog.models import AIModel, Price, Provider
 from aichat.catalog.sync import LIBRARY_NAMES, library_prices, update_prices
 from aichat.errors import InvalidRequest
 from aichat.money import format_credits, to_microcredits
@@ -99,6 +100,58 @@ def forget_snapshot() -> None:
 def in_library(provider_kind: str, name: str, kind: str) -> bool:
     """Whether the offline price library has a price of the model."""
     return any(library_prices(LIBRARY_NAMES.get(provider_kind, ""), name, kind))
+
+
+def with_prices(models: QuerySet[AIModel]) -> QuerySet[AIModel]:
+    """Models with the prices that have begun as `begun`, the one in force last: two queries for any number."""
+    begun = Price.objects.filter(effective_at__lte=timezone.now()).order_by("effective_at")
+    return models.select_related("provider").prefetch_related(Prefetch("prices", begun, to_attr="begun"))
+
+
+def save(model: AIModel, *, fields: Mapping[str, Any], amounts: Mapping[str, int | None], actor: Any) -> None:
+    """Make or change a model and its price, as an administrator. Raises `PriceRequired` for an enabled one without.
+
+    A new model nobody asked to enable waits, disabled, until it has a price.
+    """
+    db.run_atomic(_save, model, fields, amounts, actor)
+
+
+def _save(model: AIModel, fields: Mapping[str, Any], amounts: Mapping[str, int | None], actor: Any) -> None:
+    is_new = model._state.adding
+    values = {}
+    for name, new in fields.items():
+        old = None if is_new else getattr(model, name)
+        if is_new or old != new:
+            values[name] = (old, new)
+        setattr(model, name, new)
+    model.save()
+    values.update(set_price(model, amounts))
+    try:
+        require_price(model)
+    except PriceRequired:
+        if not is_new or "enabled" in fields:
+            raise
+        model.enabled = False
+        model.save(update_fields=["enabled"])
+    if values:
+        audit.record(actor, model, audit.ADDED if is_new else audit.CHANGED, values)
+    forget_snapshot()
+
+
+def delete(model: AIModel, *, actor: Any) -> None:
+    """Take a model out of the catalog with its prices; usage keeps the prices it was charged by."""
+    db.run_atomic(_delete, model, actor)
+
+
+def _delete(model: AIModel, actor: Any) -> None:
+    audit.record(actor, model, audit.DELETED, {"slug": (model.slug, None), "provider": (model.provider, None)})
+    model.delete()
+    forget_snapshot()
+
+
+def provider_named(slug: str) -> Provider:
+    """The provider, made when only its kind is known so far."""
+    return Provider.objects.get_or_create(slug=slug, defaults={"kind": slug})[0]
 
 
 def set_enabled(model: AIModel, enabled: bool, *, actor: Any) -> None:

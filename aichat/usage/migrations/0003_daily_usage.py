@@ -9,7 +9,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('accounts', '0002_filter_indexes'),
+        ('accounts', '0001_initial'),
         ('usage', '0002_filter_indexes'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]

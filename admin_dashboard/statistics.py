@@ -1,0 +1,135 @@
+"""The figures of the product as a whole: usage, people and credits together, for the REST endpoints and the dashboard."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+from django.db.models import Sum
+from django.db.models.functions import TruncDate
+
+from accounts.models import User
+from aichat.money import format_credits
+from aichat.usage import figures
+from aichat.usage.figures import Figures, Key, Window
+from aichat.usage.latency import Histogram, percentile
+from credits.models import LedgerEntry
+
+Kind = LedgerEntry.Kind
+GIVEN = [Kind.STARTER, Kind.GRANT, Kind.ALLOWANCE]
+BY = ["day", "provider", "model"]
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """Everything about a window, read with a fixed number of queries."""
+
+    window: Window
+    groups: Mapping[Key, Figures]  # by BY
+    endings: Mapping[Key, Histogram]  # by BY and status
+    granted: Mapping[date, int]  # microcredits by day
+    active: int
+    users: int
+
+    @classmethod
+    def of(cls, window: Window) -> "Statistics":
+        return cls(
+            window,
+            groups=figures.sums(window, BY),
+            endings=figures.endings(window, BY),
+            granted=granted(window),
+            active=figures.active_users(window).get((), 0),
+            users=User.objects.filter(created_at__lt=window.end).count(),
+        )
+
+    @property
+    def total(self) -> Figures:
+        return figures.total(self.groups)
+
+    @property
+    def latency(self) -> dict[int, int]:
+        return figures.answered(self.endings)
+
+    def failures(self) -> dict[str, int]:
+        """Requests by how they failed, the most frequent first."""
+        found: dict[str, int] = {}
+        for key, histogram in self.endings.items():
+            if key[-1] not in figures.FINE:
+                found[key[-1]] = found.get(key[-1], 0) + sum(histogram.values())
+        return dict(sorted(found.items(), key=lambda item: -item[1]))
+
+    def by(self, column: str) -> dict[Any, Figures]:
+        """The figures by one of BY."""
+        return {key[0]: row for key, row in figures.regroup(self.groups, BY.index(column)).items()}
+
+    def latency_by(self, column: str) -> dict[Any, dict[int, int]]:
+        position = BY.index(column)
+        found: dict[Any, list[Histogram]] = {}
+        for key, histogram in self.endings.items():
+            if key[-1] == "ok":
+                found.setdefault(key[position], []).append(histogram)
+        return {key: figures.merged(iter(histograms)) for key, histograms in found.items()}
+
+    def body(self) -> dict[str, Any]:
+        """As the API answers it."""
+        totals = {
+            "users": self.users,
+            "active_users": self.active,
+            **written(self.total, self.latency),
+            "credits_granted": format_credits(sum(self.granted.values())),
+        }
+        return {
+            "from": self.window.start,
+            "to": self.window.end,
+            "totals": totals,
+            "by_day": [
+                {**row, "credits_granted": format_credits(self.granted.get(day, 0))}
+                for day, row in sorted((row["day"], row) for row in self.rows("day"))
+            ],
+            "by_provider": self.rows("provider"),
+            "by_model": self.rows("model"),
+        }
+
+    def rows(self, column: str) -> list[dict[str, Any]]:
+        people = figures.active_users(self.window, [column])
+        latencies = self.latency_by(column)
+        return [
+            {column: key, "active_users": people.get((key,), 0), **written(row, latencies.get(key, {}))}
+            for key, row in sorted(self.by(column).items(), key=lambda item: (-item[1].requests, str(item[0])))
+        ]
+
+
+def granted(window: Window) -> dict[date, int]:
+    """Microcredits given (starter credits, grants, allowances), by day."""
+    rows = LedgerEntry.objects.filter(kind__in=GIVEN, created_at__gte=window.start, created_at__lt=window.end).annotate(
+        day=TruncDate("created_at")
+    )
+    return {row["day"]: row["total"] for row in rows.order_by().values("day").annotate(total=Sum("amount"))}
+
+
+def written(row: Figures, latency: Histogram | None = None) -> dict[str, Any]:
+    """Figures as the administration's endpoints write them: credits and US dollars as decimal strings."""
+    body: dict[str, Any] = {
+        "requests": row.requests,
+        "failures": row.failures,
+        "input_tokens": row.input_tokens,
+        "output_tokens": row.output_tokens,
+        "images": row.images,
+        "credits_charged": format_credits(row.charged),
+        "cost_usd": dollars(row.cost_usd),
+        "margin_usd": dollars(row.margin_usd),
+        "cache_hit_rate": row.cache_hit_rate,
+        "fallback_rate": row.fallback_rate,
+        "error_rate": row.error_rate,
+        "estimated_rate": row.estimated_rate,
+    }
+    if latency is not None:
+        body["latency_ms"] = {f"p{share}": percentile(latency, share / 100) for share in (50, 95, 99)}
+    return body
+
+
+def dollars(amount: Decimal) -> str:
+    """Without trailing zeros, never in exponents."""
+    text = format(amount, "f")
+    return text.rstrip("0").rstrip(".") if "." in text else text
