@@ -29,13 +29,13 @@ class EmailForm(forms.ModelForm):  # type: ignore[type-arg]
         return User.objects.normalize_email(self.cleaned_data["email"])
 
 
-class NewUserForm(UserCreationForm, EmailForm):  # type: ignore[misc]
+class NewUserForm(UserCreationForm, EmailForm):
     class Meta:
         model = User
         fields = ["email", "name", "role"]
 
 
-class UserForm(UserChangeForm, EmailForm):  # type: ignore[misc]
+class UserForm(UserChangeForm, EmailForm):
     class Meta:
         model = User
         fields = "__all__"  # noqa: DJ007 -- the fieldsets say which
@@ -53,7 +53,7 @@ class UserForm(UserChangeForm, EmailForm):  # type: ignore[misc]
         return cleaned
 
 
-class MembershipInline(TabularInline):  # type: ignore[misc]
+class MembershipInline(TabularInline):
     model = Membership
     extra = 0
     tab = True
@@ -88,7 +88,7 @@ class UserAdmin(DjangoUserAdmin, Admin):  # type: ignore[misc,type-arg]
     actions = ["activate", "deactivate"]
     actions_detail = ["open_wallet"]
 
-    @display(description="Role", ordering="role", label={"ADMIN": "danger", "SUBSCRIBER": "info"})  # type: ignore[untyped-decorator]
+    @display(description="Role", ordering="role", label={"ADMIN": "danger", "SUBSCRIBER": "info"})
     def role_label(self, user: User) -> str:
         return user.role
 
@@ -113,7 +113,7 @@ class UserAdmin(DjangoUserAdmin, Admin):  # type: ignore[misc,type-arg]
             except ApiError as error:
                 messages.error(request, f"{user}: {error.message}")
 
-    @action(description="Credits", url_path="wallet", icon="account_balance_wallet")  # type: ignore[untyped-decorator]
+    @action(description="Credits", url_path="wallet", icon="account_balance_wallet")
     def open_wallet(self, request: HttpRequest, object_id: str) -> HttpResponse:
         organization = tenancy.personal_organization(User.objects.get(pk=object_id))
         return redirect("admin:credits_wallet_change", organization.pk)
@@ -138,18 +138,18 @@ class OrganizationAdmin(Admin):
         rows: QuerySet[Organization] = super().get_queryset(request)
         return rows.prefetch_related("memberships")
 
-    @display(description="Personal to")  # type: ignore[untyped-decorator]
+    @display(description="Personal to")
     def owner(self, organization: Organization) -> str:
         return link_to(organization.personal_to)
 
-    @display(description="Members")  # type: ignore[untyped-decorator]
+    @display(description="Members")
     def members(self, organization: Organization) -> int:
         return len(organization.memberships.all())
 
     def has_delete_permission(self, request: HttpRequest, obj: Organization | None = None) -> bool:
         return False
 
-    @action(description="Credits", url_path="wallet", icon="account_balance_wallet")  # type: ignore[untyped-decorator]
+    @action(description="Credits", url_path="wallet", icon="account_balance_wallet")
     def open_wallet(self, request: HttpRequest, object_id: str) -> HttpResponse:
         return redirect("admin:credits_wallet_change", object_id)
 
@@ -192,15 +192,15 @@ class AccessTokenAdmin(ReadOnlyAdmin):
             return by_email(tokens, User.objects.all(), term.strip()), False
         return super().get_search_results(request, tokens, term.strip()[:15])  # type: ignore[no-any-return]
 
-    @display(description="Key")  # type: ignore[untyped-decorator]
+    @display(description="Key")
     def shown(self, token: AccessToken) -> str:
         return f"{token.prefix}…"
 
-    @display(description="Name", ordering="name")  # type: ignore[untyped-decorator]
+    @display(description="Name", ordering="name")
     def label(self, token: AccessToken) -> str:
         return token.name or token.get_kind_display()
 
-    @display(description="State", label={"in use": "success", "revoked": "danger", "expired": "warning"})  # type: ignore[untyped-decorator]
+    @display(description="State", label={"in use": "success", "revoked": "danger", "expired": "warning"})
     def state(self, token: AccessToken) -> str:
         if token.revoked_at:
             return "revoked"
@@ -211,7 +211,7 @@ class AccessTokenAdmin(ReadOnlyAdmin):
         revoked = sum(self.revoke_token(request, token) for token in tokens.select_related("user"))
         messages.success(request, f"{revoked} revoked: the next request with one is refused.")
 
-    @action(  # type: ignore[untyped-decorator]
+    @action(
         description="Revoke",
         url_path="revoke",
         icon="block",

@@ -26,7 +26,7 @@ from aichat.money import format_credits
 FLAGS = {1: "added", 2: "changed", 3: "deleted"}
 
 
-class Admin(ModelAdmin):  # type: ignore[misc]
+class Admin(ModelAdmin):
     """A page whose every write is in the audit log."""
 
     list_per_page = 50
@@ -74,7 +74,7 @@ class LongListAdmin(ReadOnlyAdmin):
     sortable_by: Iterable[str] = ()
 
 
-class ReadOnlyInline(TabularInline):  # type: ignore[misc]
+class ReadOnlyInline(TabularInline):
     extra = 0
     can_delete = False
     show_change_link = True
@@ -100,7 +100,7 @@ def changed_values(form: forms.BaseForm) -> dict[str, tuple[Any, Any]]:
 def credits_column(name: str, description: str, *, ordering: str | None = None) -> Callable[..., str]:
     """A read-only column that shows a field of microcredits as credits."""
 
-    @display(description=description, ordering=ordering)  # type: ignore[untyped-decorator]
+    @display(description=description, ordering=ordering)
     def column(self: Admin, row: Any) -> str:
         return format_credits(getattr(row, name))
 
@@ -143,11 +143,11 @@ class AuditLogAdmin(LongListAdmin):
     search_help_text = "E-mail, name of what was changed, or request ID"
     fields = readonly_fields = ["action_time", "user", "what", "row", "changes", "request_id", "reason"]
 
-    @display(description="Did", label={"added": "success", "changed": "info", "deleted": "danger"})  # type: ignore[untyped-decorator]
+    @display(description="Did", label={"added": "success", "changed": "info", "deleted": "danger"})
     def what(self, entry: LogEntry) -> str:
         return FLAGS[entry.action_flag]
 
-    @display(description="What")  # type: ignore[untyped-decorator]
+    @display(description="What")
     def row(self, entry: LogEntry) -> str:
         text = f"{entry.content_type.name if entry.content_type else ''} {entry.object_repr}"
         try:
@@ -156,17 +156,17 @@ class AuditLogAdmin(LongListAdmin):
             url = None
         return link(url, text) if url and entry.action_flag != 3 else text
 
-    @display(description="From → to")  # type: ignore[untyped-decorator]
+    @display(description="From → to")
     def changes(self, entry: LogEntry) -> str:
         values: dict[str, list[str | None]] = audit.details(entry).get("values", {})
         lines = ((name, *("—" if v in (None, "") else v for v in pair)) for name, pair in values.items())
         return format_html_join("", "<div>{}: {} → {}</div>", lines) or "-"
 
-    @display(description="Request ID")  # type: ignore[untyped-decorator]
+    @display(description="Request ID")
     def request_id(self, entry: LogEntry) -> str:
         return audit.details(entry).get("request_id") or "-"
 
-    @display(description="Reason")  # type: ignore[untyped-decorator]
+    @display(description="Reason")
     def reason(self, entry: LogEntry) -> str:
         return audit.details(entry).get("reason") or "-"
 

@@ -71,7 +71,7 @@ class WalletAdmin(ReadOnlyAdmin):
     available_credits = credits_column("available", "Available")
     held_credits = credits_column("held", "Held")
 
-    @display(description="Personal to")  # type: ignore[untyped-decorator]
+    @display(description="Personal to")
     def owner(self, wallet: Wallet) -> str:
         return link_to(wallet.organization.personal_to)
 
@@ -93,7 +93,7 @@ class WalletAdmin(ReadOnlyAdmin):
         more = movements(UUID(object_id)) if object_id and _is_uuid(object_id) else {}
         return super().changeform_view(request, object_id, form_url, {**(extra_context or {}), **more})  # type: ignore[no-any-return]
 
-    @action(description="Grant or adjust", url_path="credits", icon="add_card")  # type: ignore[untyped-decorator]
+    @action(description="Grant or adjust", url_path="credits", icon="add_card")
     def change_credits(self, request: HttpRequest, object_id: str) -> HttpResponse:
         wallet = self.get_object(request, object_id)
         if wallet is None:
@@ -181,13 +181,13 @@ class LedgerEntryAdmin(LongListAdmin):
     amount_credits = credits_column("amount", "Amount")
     after = credits_column("balance_after", "Balance after")
 
-    @display(  # type: ignore[untyped-decorator]
+    @display(
         description="Kind", label={"CHARGE": "info", "GRANT": "success", "STARTER": "success", "ADJUSTMENT": "warning"}
     )
     def kind_label(self, entry: LedgerEntry) -> str:
         return entry.kind
 
-    @display(description="Wallet")  # type: ignore[untyped-decorator]
+    @display(description="Wallet")
     def wallet_link(self, entry: LedgerEntry) -> str:
         return link_to(entry.wallet, entry.wallet.organization)
 
@@ -222,13 +222,11 @@ class HoldAdmin(LongListAdmin):
 
     amount_credits = credits_column("amount", "Amount")
 
-    @display(  # type: ignore[untyped-decorator]
-        description="State", label={"OPEN": "warning", "SETTLED": "success", "EXPIRED": "danger"}
-    )
+    @display(description="State", label={"OPEN": "warning", "SETTLED": "success", "EXPIRED": "danger"})
     def state_label(self, hold: Hold) -> str:
         return hold.state
 
-    @display(description="Wallet")  # type: ignore[untyped-decorator]
+    @display(description="Wallet")
     def wallet_link(self, hold: Hold) -> str:
         return link_to(hold.wallet, hold.wallet.organization)
 

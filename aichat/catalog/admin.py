@@ -41,7 +41,7 @@ class ProviderAdmin(Admin):
         rows: QuerySet[Provider] = super().get_queryset(request)
         return rows.prefetch_related("models")
 
-    @display(description="Models")  # type: ignore[untyped-decorator]
+    @display(description="Models")
     def models_served(self, provider: Provider) -> int:
         return sum(model.enabled for model in provider.models.all())
 
@@ -121,7 +121,7 @@ class PriceInline(ReadOnlyInline):
 
 
 def shown_amount(name: str) -> Any:
-    @display(description=name.replace("_", " ").capitalize())  # type: ignore[untyped-decorator]
+    @display(description=name.replace("_", " ").capitalize())
     def column(self: PriceInline, price: Price) -> str:
         return format_credits(getattr(price, name))
 
@@ -154,15 +154,15 @@ class AIModelAdmin(Admin):
         rows: QuerySet[AIModel] = super().get_queryset(request)
         return editing.with_prices(rows)
 
-    @display(description="Input")  # type: ignore[untyped-decorator]
+    @display(description="Input")
     def input_price(self, model: AIModel) -> str:
         return self.amount(model, "input_price")
 
-    @display(description="Output")  # type: ignore[untyped-decorator]
+    @display(description="Output")
     def output_price(self, model: AIModel) -> str:
         return self.amount(model, "output_price")
 
-    @display(description="Each request or image")  # type: ignore[untyped-decorator]
+    @display(description="Each request or image")
     def flat_price(self, model: AIModel) -> str:
         return self.amount(model, "image_price" if model.kind == AIModel.Kind.IMAGE else "request_price")
 

@@ -17,7 +17,7 @@ class MessageInline(ReadOnlyInline):
     show_change_link = False
     fields = readonly_fields = ["created_at", "role", "content", "model", "finish_reason", "request_link"]
 
-    @display(description="Request ID")  # type: ignore[untyped-decorator]
+    @display(description="Request ID")
     def request_link(self, message: Message) -> str:
         return link(f"/admin/requests/{message.request_id}/", message.request_id) if message.request_id else "-"
 

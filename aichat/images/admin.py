@@ -4,9 +4,10 @@ from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html_join
-from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
+from aichat import audit
+from aichat.admin import Admin, acting
 from aichat.errors import ApiError
 from aichat.images import services
 from aichat.images.files import sign
@@ -40,15 +41,13 @@ class WebhookDeliveryAdmin(ModelAdmin):
 
 
 @admin.register(ImageJob)
-class ImageJobAdmin(ModelAdmin):
+class ImageJobAdmin(Admin):
     list_display = ["pictures", "prompt_start", "state", "user", "model", "credits", "created_at"]
     list_display_links = ["pictures", "prompt_start"]
-    list_filter = ["status", "created_at"]
-    list_per_page = 50
+    list_filter = ["status"]
     search_fields = ["=request_id", "user__email", "prompt"]
     actions = ["retry", "cancel"]
     ordering = ["-id"]
-    show_full_result_count = False
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ImageJob]:
         rows: QuerySet[ImageJob] = super().get_queryset(request)
@@ -95,12 +94,18 @@ class ImageJobAdmin(ModelAdmin):
         done = 0
         for job in rows:
             try:
-                done += services.retry(job)
+                done += self.logged(request, job, ImageJob.Status.FAILED, services.retry(job))
             except ApiError as error:
                 self.message_user(request, f"{job}: {error.message}", messages.ERROR)
         self.message_user(request, f"{done} of {len(rows)} jobs are queued again.")
 
     @admin.action(description="Cancel queued jobs")
     def cancel(self, request: HttpRequest, rows: QuerySet[ImageJob]) -> None:
-        done = sum(services.cancel(job) for job in rows)
+        done = sum(self.logged(request, job, ImageJob.Status.QUEUED, services.cancel(job)) for job in rows)
         self.message_user(request, f"{done} of {len(rows)} jobs are cancelled; their credits are free again.")
+
+    def logged(self, request: HttpRequest, job: ImageJob, before: str, was_done: bool) -> bool:
+        if was_done:
+            job.refresh_from_db(fields=["status"])
+            audit.record(acting(request), job, audit.CHANGED, {"status": (before, job.status)})
+        return was_done

@@ -43,21 +43,19 @@ class UsageRecordAdmin(LongListAdmin):
     credits = credits_column("charged", "Credits")
     shortfall_credits = credits_column("shortfall", "Not taken")
 
-    @display(  # type: ignore[untyped-decorator]
-        description="Status", label={"ok": "success", "partial": "warning", "cancelled": "info"}
-    )
+    @display(description="Status", label={"ok": "success", "partial": "warning", "cancelled": "info"})
     def status_label(self, record: UsageRecord) -> str:
         return record.status
 
-    @display(description="Cost (USD)")  # type: ignore[untyped-decorator]
+    @display(description="Cost (USD)")
     def cost(self, record: UsageRecord) -> str:
         return format(Decimal(record.cost_nanousd) / 10**9, "f")
 
-    @display(description="Prices in force")  # type: ignore[untyped-decorator]
+    @display(description="Prices in force")
     def prices_shown(self, record: UsageRecord) -> str:
         return pretty(record.prices)
 
-    @display(description="Request ID")  # type: ignore[untyped-decorator]
+    @display(description="Request ID")
     def request_link(self, record: UsageRecord) -> str:
         return link(f"/admin/requests/{record.request_id}/", record.request_id)
 
