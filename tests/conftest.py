@@ -14,8 +14,8 @@ import httpx
 import pytest
 import redis
 import uvicorn
-from django.core.cache import caches
 from asgiref.sync import sync_to_async
+from django.core.cache import caches
 from django.test import Client
 from django.utils import timezone
 
@@ -32,8 +32,8 @@ from credits.models import Wallet
 from credits.services import wallet_of
 from credits.verify import problems
 from tests.engines import Valkey
-from tests.upstream import Upstream
 from tests.logs import Logs, collected
+from tests.upstream import Upstream
 
 PASSWORD = "correct horse battery staple"
 

@@ -69,7 +69,9 @@ def _is_guarded(view: Any) -> bool:
     code = getattr(view, "__code__", None)
     if code is None:
         return False
-    if code.co_name in {"inner", "wrapper"} and "/django/contrib/admin/" in code.co_filename:
+    if code.co_name in {"inner", "wrapper"} and any(
+        place in code.co_filename for place in ("/django/contrib/admin/", "/unfold/admin.py")
+    ):
         return True
     # Decorators keep what they decorate in their closure.
     return any(_is_guarded(cell.cell_contents) for cell in view.__closure__ or ())

@@ -126,12 +126,11 @@ def test_the_total_must_cover_an_attempt(settings: Any) -> None:
 
 
 def test_a_wrong_combination_stops_the_start(settings: Any) -> None:
-    from aichat.asgi import stop_on_errors
 
-    stop_on_errors()
+    checks.stop_on_errors()
     settings.HOLD_TTL = 1
     with pytest.raises(SystemExit) as caught:
-        stop_on_errors()
+        checks.stop_on_errors()
     assert str(caught.value.code).startswith("Configuration error: HOLD_TTL")
 
 

@@ -1,7 +1,7 @@
 """The catalog in memory: requests read it without a query, and a change is seen everywhere within `FRESH_SECONDS`."""
 
-import os
 import logging
+import os
 import threading
 import time
 from collections.abc import Mapping

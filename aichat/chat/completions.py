@@ -20,6 +20,7 @@ from aichat.chat.bodies import CompletionBody
 from aichat.chat.views import answer_headers, stream_headers
 from aichat.errors import ApiError
 from aichat.generation import chat as generation
+from aichat.generation import experiments
 from aichat.generation.call import Call, Completed, Event, Failed, Piece, Result, Started
 from aichat.generation.http import AsyncView, parse, stream
 
@@ -49,6 +50,7 @@ class CompletionsView(AsyncView):
             max_tokens=body.max_completion_tokens or body.max_tokens,
             parameters=body.parameters(),
         )
+        call = experiments.treated(call, await experiments.treatment(caller, body.model))
         if not body.stream:
             result = await lifecycle.finish(generation.complete(call))
             response = rest.json_response(completion(result))

@@ -46,3 +46,28 @@ class Message(Row):
 
     def __str__(self) -> str:
         return f"{self.role}: {self.content[:60]}"
+
+
+class Feedback(Row):
+    """What the reader of an answer thought of it. Rating it again replaces it."""
+
+    class Rating(models.IntegerChoices):
+        UP = 1, "liked"
+        DOWN = -1, "disliked"
+
+    message = models.OneToOneField(Message, on_delete=models.CASCADE, related_name="feedback")
+    organization = models.ForeignKey("accounts.Organization", on_delete=models.PROTECT, related_name="+")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
+    rating = models.SmallIntegerField(choices=Rating.choices, db_index=True)
+    comment = models.TextField(blank=True, max_length=4000)
+    model = models.CharField(max_length=100, blank=True, help_text="That wrote the answer.")
+    experiment = models.CharField(max_length=100, blank=True, help_text="The experiment the answer was part of.")
+    variant = models.CharField(max_length=100, blank=True)
+    created_at = models.DateTimeField(default=timezone.now, editable=False, db_index=True)
+
+    class Meta:
+        verbose_name_plural = "feedback"
+        indexes = [models.Index(fields=["experiment", "created_at"], name="feedback_of_experiment")]
+
+    def __str__(self) -> str:
+        return f"{self.get_rating_display()} on {self.created_at:%Y-%m-%d}"  # the comment is not for everybody

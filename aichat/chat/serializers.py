@@ -1,6 +1,6 @@
 from rest_framework import serializers
 
-from aichat.chat.models import Conversation, Message
+from aichat.chat.models import Conversation, Feedback, Message
 from aichat.money import CreditsField
 
 
@@ -14,6 +14,15 @@ class MessageSerializer(serializers.ModelSerializer[Message]):
     class Meta:
         model = Message
         fields = ["id", "role", "content", "model", "provider", "finish_reason", "request_id", "created_at"]
+
+
+class FeedbackSerializer(serializers.ModelSerializer[Feedback]):
+    message_id = serializers.UUIDField(read_only=True)
+    rating = serializers.ChoiceField(choices=Feedback.Rating.values)
+
+    class Meta:
+        model = Feedback
+        fields = ["id", "message_id", "rating", "comment", "created_at"]
 
 
 # --- The answer of POST /api/v1/chat, for the OpenAPI document --------------------------------------------------------
@@ -35,6 +44,13 @@ class ChargeSerializer(serializers.Serializer[Message]):
     available = CreditsField()
 
 
+class ExposureSerializer(serializers.Serializer[Message]):
+    """The experiment the answer was part of."""
+
+    key = serializers.CharField()
+    variant = serializers.CharField()
+
+
 class ChatAnswerSerializer(serializers.Serializer[Message]):
     id = serializers.UUIDField()
     conversation_id = serializers.UUIDField()
@@ -46,5 +62,5 @@ class ChatAnswerSerializer(serializers.Serializer[Message]):
     credits = ChargeSerializer()
     cached = serializers.BooleanField()
     fallback = serializers.BooleanField(help_text="Another than the first candidate served.")
-    experiment = serializers.CharField(allow_null=True)
+    experiment = ExposureSerializer(allow_null=True)
     request_id = serializers.CharField()

@@ -9,10 +9,13 @@ from django.utils import timezone
 
 from accounts.authentication import Caller
 from accounts.tenancy import owned
+from aichat import events
 from aichat.catalog.snapshot import ModelInfo
-from aichat.chat.models import Conversation, Message
+from aichat.chat.models import Conversation, Feedback, Message
+from aichat.errors import InvalidRequest, NotFound
 from aichat.generation import tokens
 from aichat.generation.call import Result
+from aichat.usage.models import UsageRecord
 
 TITLE_LENGTH = 80
 LONGEST_HISTORY = 500  # turns; older ones are out of any model's reach long before
@@ -88,3 +91,31 @@ def new_conversation(caller: Caller, message: str, system: str) -> Conversation:
     first_line = " ".join(message.split())
     title = first_line if len(first_line) <= TITLE_LENGTH else first_line[: TITLE_LENGTH - 1] + "…"
     return Conversation(organization=caller.organization, user=caller.user, title=title, system=system)
+
+
+def rate(caller: Caller, message_id: UUID, rating: int, comment: str) -> Feedback:
+    """What the caller thinks of an answer in a conversation of theirs. Raises `NotFound`, `InvalidRequest`."""
+    message = Message.objects.select_related("conversation").filter(id=message_id).first()
+    if message is None or not conversations_of(caller).filter(id=message.conversation_id).exists():
+        raise NotFound()
+    if message.role != Message.Role.ASSISTANT:
+        raise InvalidRequest("Only answers can be rated.")
+    records = UsageRecord.objects.filter(
+        request_id=message.request_id, organization=caller.organization, user=caller.user, final=True
+    )
+    experiment, variant = records.values_list("experiment", "variant").first() or ("", "")
+    feedback, _ = Feedback.objects.update_or_create(
+        message=message,
+        defaults={
+            "organization": caller.organization,
+            "user": caller.user,
+            "rating": rating,
+            "comment": comment,
+            "model": message.model,
+            "experiment": experiment,
+            "variant": variant,
+            "created_at": timezone.now(),
+        },
+    )
+    events.emit("feedback_given", user=str(caller.user.pk), model=message.model, rating=rating)
+    return feedback

@@ -7,4 +7,5 @@ urlpatterns = [
     path("conversations", views.ConversationsView.as_view()),
     path("conversations/<uuid:conversation_id>", views.ConversationView.as_view()),
     path("conversations/<uuid:conversation_id>/messages", views.MessagesView.as_view()),
+    path("messages/<uuid:message_id>/feedback", views.FeedbackView.as_view()),
 ]

@@ -1,27 +1,30 @@
 """`POST /api/v1/chat` and the conversations behind it."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
-from django.conf import settings
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from drf_spectacular.utils import OpenApiResponse, extend_schema, extend_schema_view
-from rest_framework.generics import ListAPIView, RetrieveUpdateDestroyAPIView
+from rest_framework import status
+from rest_framework.generics import GenericAPIView, ListAPIView, RetrieveUpdateDestroyAPIView
+from rest_framework.request import Request
+from rest_framework.response import Response
 
 from accounts.authentication import Caller, calling
 from accounts.permissions import IsUser
 from accounts.tenancy import owned
 from aichat import db, lifecycle, rest, tracing
-from aichat.catalog import routing
 from aichat.chat import services
 from aichat.chat.bodies import ChatBody
-from aichat.chat.models import Conversation, Message
-from aichat.chat.serializers import ChatAnswerSerializer, ConversationSerializer, MessageSerializer
+from aichat.chat.models import Conversation, Feedback, Message
+from aichat.chat.serializers import ChatAnswerSerializer, ConversationSerializer, FeedbackSerializer, MessageSerializer
 from aichat.errors import ApiError
+from aichat.flags.rules import Treatment
 from aichat.generation import chat as generation
+from aichat.generation import experiments
 from aichat.generation.call import Call, Completed, Event, Failed, Piece, Result, Started
 from aichat.generation.http import AsyncView, parse, stream
 from aichat.money import format_credits
@@ -66,7 +69,6 @@ class ChatView(AsyncView):
 
 async def prepare(caller: Caller, body: ChatBody) -> Turn:
     """The call for a chat body, with the history of its conversation. Raises `NotFound`, `ModelNotFound`."""
-    model = routing.candidates(await generation.catalog(), caller, body.model)[0]
     history: list[dict[str, Any]] = []
     if body.conversation_id:
         conversation, history = await db.run(services.load, caller, body.conversation_id)
@@ -74,12 +76,14 @@ async def prepare(caller: Caller, body: ChatBody) -> Turn:
             conversation.system = body.system
     else:
         conversation = services.new_conversation(caller, body.message, body.system or "")
-    most = min(body.max_tokens or settings.DEFAULT_MAX_TOKENS, model.max_output_tokens)
+    treatment = await experiments.treatment(caller, body.model, conversation.pk)
+    model = experiments.route(await generation.catalog(), caller, body.model, treatment)[0]
+    system = experiments.system_prompt(treatment, conversation.system)
     question_id, answer_id = db.uuid7(), db.uuid7()
     call = Call(
         caller=caller,
         model=body.model,
-        messages=services.prompt(conversation.system, history, body.message, model, most),
+        messages=[],
         stream=body.stream,
         max_tokens=body.max_tokens,
         input_param="message",
@@ -91,7 +95,10 @@ async def prepare(caller: Caller, body: ChatBody) -> Turn:
             question_id=question_id,
             answer_id=answer_id,
         ),
+        treatment=treatment,
     )
+    most = min(call.most_tokens, model.max_output_tokens)
+    call = replace(call, messages=services.prompt(system, history, body.message, model, most))
     return Turn(call, conversation.pk, answer_id)
 
 
@@ -107,9 +114,15 @@ def answer(turn: Turn, result: Result) -> dict[str, Any]:
         "credits": {"charged": format_credits(result.charged), "available": format_credits(result.available)},
         "cached": result.cached,
         "fallback": result.fallback,
-        "experiment": None,
+        "experiment": experiment(turn.call.treatment),
         "request_id": result.request_id,
     }
+
+
+def experiment(treatment: Treatment) -> dict[str, str] | None:
+    if not treatment.experiment:
+        return None
+    return {"key": treatment.experiment, "variant": treatment.variant}
 
 
 def answer_headers(result: Result) -> dict[str, str]:
@@ -188,3 +201,17 @@ class MessagesView(ListAPIView[Message]):
         caller = calling(self.request)
         conversation = owned(services.conversations_of(caller), caller.organization, self.kwargs["conversation_id"])
         return Message.objects.filter(conversation=conversation)
+
+
+class FeedbackView(GenericAPIView[Feedback]):
+    permission_classes = [IsUser]
+    serializer_class = FeedbackSerializer
+
+    @extend_schema(summary="Rate an answer", responses={201: FeedbackSerializer})
+    def post(self, request: Request, message_id: UUID) -> Response:
+        """Of a conversation of one's own: 1 is good, -1 is bad. Rating it again replaces the first rating."""
+        form = FeedbackSerializer(data=request.data)
+        form.is_valid(raise_exception=True)
+        comment = form.validated_data.get("comment", "")
+        feedback = services.rate(calling(request), message_id, form.validated_data["rating"], comment)
+        return Response(FeedbackSerializer(feedback).data, status=status.HTTP_201_CREATED)

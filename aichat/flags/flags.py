@@ -43,9 +43,9 @@ def is_enabled(key: str, who: Any = None) -> bool:
 
     A flag nobody knows is off, and says so once in the log; the product's own switches are on by default.
     """
-    forced = _forced(key)
-    if forced is not None:
-        return forced
+    decided = forced(key)
+    if decided is not None:
+        return decided
     rule = current().flags.get(key)
     if rule is None:
         return key in SWITCHES or _unknown(key)
@@ -61,7 +61,7 @@ def require(key: str, who: Any = None) -> None:
 def variant(key: str, who: Any, conversation: UUID | None = None) -> str | None:
     """The name of the variant `who` has in a running experiment, or None."""
     rule = current().experiments.get(key)
-    if rule is None or _forced(key) is False:
+    if rule is None or forced(key) is False:
         return None
     found = rule.variant_for(subject_of(who), conversation, time.time())
     return found.name if found else None
@@ -72,7 +72,7 @@ def treatment(who: Any, model: str, conversation: UUID | None = None) -> Treatme
     rules = current()
     if not rules.experiments and not rules.decided:
         return NOTHING
-    return rules.treatment(subject_of(who), model, conversation, time.time(), lambda key: _forced(key) is False)
+    return rules.treatment(subject_of(who), model, conversation, time.time(), lambda key: forced(key) is False)
 
 
 def states(who: Any) -> dict[str, dict[str, Any]]:
@@ -93,13 +93,14 @@ _in_tests: dict[str, bool] = {}
 _warned: set[str] = set()
 
 
-def _forced(key: str) -> bool | None:
+def forced(key: str) -> bool | None:
+    """What a test or the environment says of the flag, whatever its row says."""
     if key in _in_tests:
         return _in_tests[key]
     if not settings.FLAG_OVERRIDES:
         return None
-    forced: bool | None = settings.FLAG_OVERRIDES.get(key.lower().replace("-", "_").replace(".", "_"))
-    return forced
+    decided: bool | None = settings.FLAG_OVERRIDES.get(key.lower().replace("-", "_").replace(".", "_"))
+    return decided
 
 
 def _unknown(key: str) -> bool:

@@ -1,9 +1,8 @@
-"""Flags, experiments, and what was changed about them. Rows are written by `aichat/flags/services.py` only."""
+"""Flags and experiments. Rows are written by `aichat/flags/services.py` only."""
 
 from typing import Any, ClassVar
 from uuid import UUID
 
-from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
@@ -120,7 +119,7 @@ def existing(model: type[models.Model], wanted: list[str]) -> list[str]:
 class Flag(Targeted):
     """A feature that is on for its audience while it is enabled."""
 
-    enabled = models.BooleanField(default=False, help_text="Off: for nobody, whatever stands below.")
+    enabled = models.BooleanField(default=False, db_index=True, help_text="Off: for nobody, whatever stands below.")
 
     def facts(self) -> dict[str, Any]:
         return {"enabled": self.enabled, **super().facts()}
@@ -240,28 +239,3 @@ class Experiment(Targeted):
 
 
 SETTINGS = {"model", "system", "temperature", "max_tokens"}
-
-
-class Change(Row):
-    """Who changed what about a flag or an experiment, and when."""
-
-    class Kind(models.TextChoices):
-        FLAG = "flag"
-        EXPERIMENT = "experiment"
-
-    kind = models.CharField(max_length=10, choices=Kind.choices)
-    key = models.CharField(max_length=80)
-    actor = models.ForeignKey(
-        settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+", help_text="Empty: a command."
-    )
-    before = models.JSONField(null=True, help_text="The fields that changed; empty for a new one.")
-    after = models.JSONField(null=True, help_text="The fields that changed; empty for one that was deleted.")
-    request_id = models.CharField(max_length=64, blank=True)
-    created_at = models.DateTimeField(default=timezone.now)
-
-    class Meta:
-        ordering = ["-id"]
-        indexes = [models.Index(fields=["kind", "key", "-created_at"], name="changes_of_flag")]
-
-    def __str__(self) -> str:
-        return f"{self.key}, {self.created_at:%Y-%m-%d %H:%M}"

@@ -1,6 +1,8 @@
+from django.contrib.admin.models import LogEntry
 from rest_framework import serializers
 
-from aichat.flags.models import Change, Experiment, Flag
+from aichat import audit
+from aichat.flags.models import Experiment, Flag
 
 STATES = {
     "type": "object",
@@ -62,9 +64,17 @@ class ExperimentSerializer(serializers.ModelSerializer[Experiment]):
         read_only_fields = ["started_at", "ended_at", "created_at", "updated_at"]
 
 
-class ChangeSerializer(serializers.ModelSerializer[Change]):
-    actor = serializers.CharField(source="actor.email", allow_null=True, default=None)
+class ChangeSerializer(serializers.Serializer[LogEntry]):
+    """A line of the audit log. Values are as text, by field: `[before, after]`."""
 
-    class Meta:
-        model = Change
-        fields = ["id", "kind", "key", "actor", "before", "after", "request_id", "created_at"]
+    id = serializers.CharField(source="pk")
+    actor = serializers.CharField(source="user.email")
+    changes = serializers.SerializerMethodField()
+    request_id = serializers.SerializerMethodField()
+    created_at = serializers.DateTimeField(source="action_time")
+
+    def get_changes(self, entry: LogEntry) -> dict[str, list[str | None]]:
+        return dict(audit.details(entry).get("values", {}))
+
+    def get_request_id(self, entry: LogEntry) -> str:
+        return str(audit.details(entry).get("request_id", ""))

@@ -1,16 +1,19 @@
-"""Writing flags and experiments: validated, recorded in the history, and seen at once by this process."""
+"""Writing flags and experiments: validated, put on record in the audit log, and seen at once by this process."""
 
 from typing import Any
 
+from django.contrib.admin.models import LogEntry
+from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
 from django.db import IntegrityError
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from accounts.models import User
-from aichat import db, tracing
+from aichat import audit, db
 from aichat.errors import InvalidRequest
 from aichat.flags import flags
-from aichat.flags.models import Change, Experiment, Flag
+from aichat.flags.models import Experiment, Flag
 from aichat.flags.switches import SWITCHES
 
 Entry = Flag | Experiment
@@ -61,19 +64,19 @@ def _delete(row: Entry, actor: User | None) -> None:
 
 
 def _record(row: Entry, before: dict[str, Any] | None, after: dict[str, Any] | None, actor: User | None) -> None:
-    if before is not None and after is not None:
-        changed = [name for name in after if after[name] != before[name]]
-        if not changed:
-            return
-        before, after = ({name: facts[name] for name in changed} for facts in (before, after))
-    Change.objects.create(
-        kind=Change.Kind.FLAG if isinstance(row, Flag) else Change.Kind.EXPERIMENT,
-        key=row.key,
-        actor=actor,
-        before=before,
-        after=after,
-        request_id=tracing.request_id(),
-    )
+    """A line in the audit log, in the same commit as the change. What a test or a script does has no actor and no line."""
+    verb = audit.ADDED if before is None else audit.DELETED if after is None else audit.CHANGED
+    before, after = before or dict.fromkeys(after or {}), after or dict.fromkeys(before or {})
+    values = {name: (before[name], after[name]) for name in after if after[name] != before[name]}
+    if actor is not None and values:
+        audit.record(actor, row, verb, values)
+
+
+def history(row_type: type[Entry], key: str) -> QuerySet[LogEntry]:
+    """What the audit log says of a flag or an experiment, the latest first; it outlives a row that was deleted."""
+    content_type = ContentType.objects.get_for_model(row_type)
+    entries = LogEntry.objects.select_related("user").filter(content_type=content_type, object_repr=key)
+    return entries.order_by("-action_time")
 
 
 def flag_or_switch(key: str) -> Flag | None:

@@ -6,6 +6,7 @@ PROMPT_CACHE = "prompt_cache"
 IMAGES = "images"
 BACKGROUND_IMAGES = "background_images"
 REGISTRATION = "registration"
+MESSAGE_CONTENT = "message_content"
 
 SWITCHES = {
     STREAMING: "Chat answers as event streams.",
@@ -14,4 +15,5 @@ SWITCHES = {
     IMAGES: "Making images.",
     BACKGROUND_IMAGES: "Images made by workers (`background: true`).",
     REGISTRATION: "Sign-up of new users.",
+    MESSAGE_CONTENT: "What people wrote, in the admin: narrow it to the administrators who may read it.",
 }

@@ -2,6 +2,7 @@
 
 from typing import TypeVar
 
+from django.contrib.admin.models import LogEntry
 from django.db.models import QuerySet
 from drf_spectacular.utils import OpenApiResponse, extend_schema, extend_schema_view
 from rest_framework import serializers, status
@@ -14,9 +15,10 @@ from accounts.authentication import calling
 from accounts.permissions import IsAdmin, IsUser
 from aichat.errors import NotFound
 from aichat.flags import flags, services
-from aichat.flags.models import Change, Experiment, Flag
+from aichat.flags.models import Experiment, Flag
 from aichat.flags.serializers import STATES, ChangeSerializer, FlagSerializer
 from aichat.flags.switches import SWITCHES
+from aichat.rest import CursorPages
 
 Entry = TypeVar("Entry", Flag, Experiment)
 
@@ -87,13 +89,18 @@ class AdminFlagView(GenericAPIView[Flag]):
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
+class HistoryPages(CursorPages):
+    ordering = "-action_time"
+
+
 @extend_schema_view(get=extend_schema(summary="A flag's history"))
-class HistoryView(ListAPIView[Change]):
+class HistoryView(ListAPIView[LogEntry]):
     """Who changed what, the latest first; it outlives what was deleted."""
 
     serializer_class = ChangeSerializer
     permission_classes = [IsAdmin]
-    kind = Change.Kind.FLAG
+    pagination_class = HistoryPages
+    row_type: type[Flag] | type[Experiment] = Flag
 
-    def get_queryset(self) -> QuerySet[Change]:
-        return Change.objects.select_related("actor").filter(kind=self.kind, key=self.kwargs["key"])
+    def get_queryset(self) -> QuerySet[LogEntry]:
+        return services.history(self.row_type, self.kwargs["key"])

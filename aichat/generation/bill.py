@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from time import monotonic
 
-from django.conf import settings
-
 from aichat import db, events, lifecycle
 from aichat.catalog.snapshot import ModelInfo
 from aichat.errors import ApiError
@@ -29,7 +27,7 @@ SHORTEST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
 
 def max_tokens(call: Call, model: ModelInfo) -> int:
     """The limit sent upstream, which is what the hold covers."""
-    return min(call.max_tokens or settings.DEFAULT_MAX_TOKENS, model.max_output_tokens)
+    return min(call.most_tokens, model.max_output_tokens)
 
 
 def most_it_can_cost(call: Call, candidates: Sequence[ModelInfo]) -> int:

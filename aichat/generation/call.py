@@ -5,10 +5,13 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
+
 from accounts.authentication import Caller
 from aichat import tracing
 from aichat.db import uuid7
 from aichat.errors import ApiError
+from aichat.flags.rules import NOTHING, Treatment
 from aichat.providers.base import FinishReason, Usage
 
 
@@ -20,8 +23,9 @@ def remember_nothing(result: "Result") -> None:
 class Call:
     """One chat to generate.
 
-    `messages` and `parameters` are in OpenAI's vocabulary. `remember` writes what the caller wants kept of the result
-    (messages of a conversation); it runs inside the settling transaction and may run more than once.
+    `messages` and `parameters` are in OpenAI's vocabulary; `treatment` is what experiments add. `remember` writes what
+    the caller wants kept of the result (messages of a conversation); it runs inside the settling transaction and may run
+    more than once.
     """
 
     caller: Caller
@@ -32,8 +36,21 @@ class Call:
     input_param: str = "messages"  # the client's name for what it wrote, named when that is too long
     parameters: Mapping[str, Any] = field(default_factory=dict)
     remember: Callable[["Result"], None] = remember_nothing
+    treatment: Treatment = NOTHING
     id: UUID = field(default_factory=uuid7)
     request_id: str = field(default_factory=tracing.request_id)
+
+    @property
+    def most_tokens(self) -> int:
+        """The longest answer: as the client says, else the experiment's variant, else the default."""
+        return self.max_tokens or self.treatment.max_tokens or settings.DEFAULT_MAX_TOKENS
+
+    @property
+    def sampling(self) -> Mapping[str, Any]:
+        """The parameters to send upstream: the client's, and a temperature of the experiment's variant."""
+        if self.treatment.temperature is None:
+            return self.parameters
+        return {"temperature": self.treatment.temperature, **self.parameters}
 
 
 @dataclass(slots=True)

@@ -6,7 +6,7 @@ from typing import Any
 from aichat.catalog import routing
 from aichat.catalog.snapshot import Catalog, ModelInfo
 from aichat.errors import InvalidRequest
-from aichat.generation import tokens
+from aichat.generation import experiments, tokens
 from aichat.generation.call import Call
 from aichat.providers.base import image_urls
 from aichat.providers.registry import chat_adapter
@@ -18,10 +18,11 @@ def choose(call: Call, catalog: Catalog) -> list[ModelInfo]:
     Raises `ModelNotFound`, and `InvalidRequest` naming the field when the model that was named, or under `auto` every
     one, can't honour it.
     """
-    route = routing.candidates(catalog, call.caller, call.model)
+    route = experiments.route(catalog, call.caller, call.model, call.treatment)
     obstacles = [obstacle(call, model) for model in route]
     able = [model for model, problem in zip(route, obstacles, strict=True) if problem is None]
-    if obstacles[0] and (call.model != routing.AUTO or not able):
+    is_named = call.model != routing.AUTO and not call.treatment.model
+    if obstacles[0] and (is_named or not able):
         raise obstacles[0]
     return able
 

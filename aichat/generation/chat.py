@@ -166,7 +166,7 @@ class Run:
             messages=self.call.messages,
             max_tokens=max_tokens(self.call, model),
             stream=self.call.stream,
-            parameters=self.call.parameters,
+            parameters=self.call.sampling,
             request_id=self.call.request_id,
         )
         return chat_adapter(model.provider.kind).chat(request, model.provider.endpoint)

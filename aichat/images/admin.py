@@ -7,7 +7,7 @@ from django.utils.html import format_html_join
 from unfold.decorators import display
 
 from aichat import audit
-from aichat.admin import Admin, acting
+from aichat.admin import Admin, ReadOnlyAdmin, acting
 from aichat.errors import ApiError
 from aichat.images import services
 from aichat.images.files import sign
@@ -23,21 +23,11 @@ LABELS = {
 
 
 @admin.register(WebhookDelivery)
-class WebhookDeliveryAdmin(ModelAdmin):
+class WebhookDeliveryAdmin(ReadOnlyAdmin):
     list_display = ["url", "state", "attempts", "status_code", "problem", "next_at"]
     list_filter = ["state"]
     search_fields = ["url", "=job__request_id"]
     ordering = ["-id"]
-    show_full_result_count = False
-
-    def get_readonly_fields(self, request: HttpRequest, obj: WebhookDelivery | None = None) -> list[str]:
-        return [field.name for field in WebhookDelivery._meta.fields]
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: WebhookDelivery | None = None) -> bool:
-        return False
 
 
 @admin.register(ImageJob)

@@ -37,6 +37,7 @@ class UsageRecord(Row):
     fallback = models.BooleanField(default=False, help_text="Another than the first candidate served.")
     experiment = models.CharField(max_length=100, blank=True)
     variant = models.CharField(max_length=100, blank=True)
+    unit = models.UUIDField(null=True, blank=True, help_text="The user or conversation the variant was drawn for.")
     finish_reason = models.CharField(max_length=30, blank=True)
 
     input_tokens = models.PositiveIntegerField(default=0)
@@ -65,6 +66,7 @@ class UsageRecord(Row):
             models.Index(fields=["day", "model"], name="usage_by_day_and_model"),
             models.Index(fields=["model", "-created_at"], name="usage_by_model"),
             models.Index(fields=["status", "-created_at"], name="usage_by_status"),
+            models.Index(fields=["experiment", "created_at"], name="usage_of_experiment"),
         ]
 
     def __str__(self) -> str:

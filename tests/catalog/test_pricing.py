@@ -232,13 +232,13 @@ def test_auto_is_gemini_then_openai_and_the_demo_only_without_a_key(
 ) -> None:
     settings.GEMINI_API_KEY, settings.OPENAI_API_KEY = gemini, openai
     sync.sync_models()
-    assert [model.slug for model in routing.candidates(snapshot.current(), "auto")] == route
+    assert [model.slug for model in routing.candidates(snapshot.current(), None, "auto")] == route
 
 
 def test_a_provider_whose_key_was_taken_away_is_left_out(keys: None, settings: Any) -> None:
     sync.sync_models()
     settings.GEMINI_API_KEY = ""
     snapshot.forget()
-    assert [model.slug for model in routing.candidates(snapshot.current(), "auto")] == ["gpt-6-luna"]
+    assert [model.slug for model in routing.candidates(snapshot.current(), None, "auto")] == ["gpt-6-luna"]
     with pytest.raises(routing.ModelNotFound):
-        routing.candidates(snapshot.current(), "gemini-3.8-flash")
+        routing.candidates(snapshot.current(), None, "gemini-3.8-flash")

@@ -195,8 +195,8 @@ def test_a_flag_is_made_changed_and_deleted_with_its_history(ada: Actor, alice: 
     assert alice.get("/api/v1/flags").json()["greeting"]["enabled"]
     assert ada.delete("/api/v1/admin/flags/greeting").status_code == 204
     history = ada.get("/api/v1/admin/flags/greeting/history").json()["results"]
-    assert [(entry["before"] or {}).get("percentage") for entry in history] == [20, 10, None]
-    assert history[1]["after"] == {"percentage": 20, "users": [str(alice.user.pk)]}
+    assert [entry["changes"]["percentage"] for entry in history] == [["20", None], ["10", "20"], [None, "10"]]
+    assert set(history[1]["changes"]) == {"percentage", "users"}
     assert history[1]["actor"] == "ada@example.com" and history[1]["request_id"] == changed["X-Request-ID"]
 
 

@@ -1,0 +1,395 @@
+"""What became of an experiment's variants, from usage records and feedback.
+
+Every query reads the experiment's own records by index, and answers sums: one row for a unit, for a day, or for a
+latency in milliseconds.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from django.db.models import Count, Q, QuerySet, Sum
+from django.utils import timezone
+
+from admin_dashboard.experiments.statistics import (
+    Interval,
+    Sample,
+    effective_size,
+    newcombe,
+    sample_ratio,
+    welch,
+    wilson,
+)
+from aichat.chat.models import Feedback
+from aichat.flags.models import Experiment
+from aichat.usage.models import UsageRecord
+
+CONFIDENCE = 0.95
+# Below this chance a split is taken for broken; as low as is usual, because it is looked at every day.
+MISMATCH = 0.001
+NOT_ENOUGH = "Not enough data yet"
+
+DELIVERED = Q(status="ok")
+CUT_OFF = Q(status="partial") | Q(finish_reason="length")
+FAILED = ~Q(status__in=["ok", "partial", "cancelled"])
+
+
+class Metric(NamedTuple):
+    """`scale` makes what people read of the unit in the database; `is_share` says that it is a proportion."""
+
+    label: str
+    unit: str
+    is_share: bool = False
+    scale: float = 1.0
+
+
+METRICS = {
+    "cost_usd": Metric("Cost per request", "US$", scale=1e-9),
+    "credits": Metric("Charge per request", "credits", scale=1e-6),
+    "latency_ms": Metric("Mean latency", "ms"),
+    "error_rate": Metric("Errors", "of requests", is_share=True),
+    "fallback_rate": Metric("Fallbacks", "of requests", is_share=True),
+    "cut_off_rate": Metric("Cut off", "of requests", is_share=True),
+    "feedback": Metric("Liked", "of ratings", is_share=True),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A metric of a variant, and its difference to the control once there is enough data."""
+
+    value: float | None = None
+    interval: Interval | None = None
+    difference: float | None = None
+    difference_interval: Interval | None = None
+
+    @property
+    def is_significant(self) -> bool | None:
+        return self.difference_interval.excludes_zero if self.difference_interval else None
+
+
+@dataclass(slots=True)
+class VariantResult:
+    name: str
+    weight: int
+    is_control: bool
+    requests: int = 0
+    users: set[UUID] = field(default_factory=set)
+    units: int = 0
+    samples: dict[str, Sample] = field(default_factory=lambda: {name: Sample() for name in METRICS})
+    latencies: list[tuple[int, int]] = field(default_factory=list)
+    findings: dict[str, Finding] = field(default_factory=dict)
+
+    def percentile(self, share: float) -> int | None:
+        """Milliseconds within which `share` of the answers came, exactly."""
+        wanted = share * sum(count for _, count in self.latencies)
+        for latency, count in self.latencies:
+            wanted -= count
+            if wanted <= 0:
+                return latency
+        return None
+
+    @property
+    def p50(self) -> int | None:
+        return self.percentile(0.5)
+
+    @property
+    def p95(self) -> int | None:
+        return self.percentile(0.95)
+
+
+@dataclass(slots=True)
+class Results:
+    experiment: Experiment
+    variants: list[VariantResult]
+    days: list[Mapping[str, Any]]
+    mismatch: float | None
+    confidence: float
+
+    @property
+    def is_mismatched(self) -> bool:
+        return self.mismatch is not None and self.mismatch < MISMATCH
+
+    @property
+    def has_enough(self) -> bool:
+        return all(variant.units >= self.experiment.sample_size for variant in self.variants if variant.weight)
+
+    @property
+    def verdict(self) -> str:
+        """One sentence for people."""
+        if self.is_mismatched:
+            return (
+                "The variants did not get the users their weights say: something loses some of them,"
+                " so don't trust the differences."
+            )
+        if not self.has_enough:
+            missing = ", ".join(f"{v.name} {v.units} of {self.experiment.sample_size}" for v in self.variants)
+            return f"{NOT_ENOUGH}: {self.experiment.unit}s so far: {missing}."
+        found = [
+            f"{METRICS[name].label.lower()} of {variant.name}"
+            for variant in self.variants
+            for name, finding in variant.findings.items()
+            if finding.is_significant
+        ]
+        if not found:
+            return "No difference to the control that chance would not explain."
+        return f"Different from the control: {'; '.join(found)}."
+
+
+def results_of(experiment: Experiment) -> Results:
+    variants = {
+        row["name"]: VariantResult(row["name"], row["weight"], is_control=number == 0)
+        for number, row in enumerate(experiment.variants)
+    }
+    found = Results(experiment, list(variants.values()), [], None, CONFIDENCE)
+    if experiment.started_at is None:
+        return found
+    records = records_of(experiment)
+    for row in per_unit(records):
+        if row["variant"] in variants:
+            add_unit(variants[row["variant"]], row)
+    for row in latencies(records):
+        if row["variant"] in variants:
+            variants[row["variant"]].latencies.append((row["latency_ms"], row["count"]))
+    for row in ratings(experiment):
+        if row["variant"] in variants:
+            variants[row["variant"]].samples["feedback"].add(row["ratings"], row["liked"])
+    found.days = [row for row in per_day(records) if row["variant"] in variants]
+    found.mismatch = sample_ratio([v.units for v in found.variants], [v.weight for v in found.variants])
+    compare(found)
+    return found
+
+
+def records_of(experiment: Experiment) -> QuerySet[UsageRecord]:
+    """Its records, up to the moment its results stood still."""
+    assert experiment.started_at is not None
+    return UsageRecord.objects.filter(
+        experiment=experiment.key, created_at__gte=experiment.started_at, created_at__lt=end_of(experiment)
+    )
+
+
+def end_of(experiment: Experiment) -> datetime:
+    return experiment.ended_at or timezone.now()
+
+
+FINAL = Q(final=True)
+
+
+def per_unit(records: QuerySet[UsageRecord]) -> Iterator[Mapping[str, Any]]:
+    """Sums for each user or conversation. The cost is of all attempts, the rest of how the request ended."""
+    return (
+        records.values("variant", "unit", "user_id")
+        .annotate(
+            requests=Count("id", filter=FINAL),
+            cost=Sum("cost_nanousd"),
+            charged_sum=Sum("charged"),
+            answers=Count("id", filter=FINAL & DELIVERED),
+            latency=Sum("latency_ms", filter=FINAL & DELIVERED),
+            errors=Count("id", filter=FINAL & FAILED),
+            fallbacks=Count("id", filter=FINAL & Q(fallback=True)),
+            cut_offs=Count("id", filter=FINAL & CUT_OFF),
+        )
+        .order_by()
+        .iterator()
+    )
+
+
+def add_unit(variant: VariantResult, row: Mapping[str, Any]) -> None:
+    requests = row["requests"]
+    variant.requests += requests
+    variant.units += 1
+    variant.users.add(row["user_id"])
+    for name, n, y in (
+        ("cost_usd", requests, row["cost"]),
+        ("credits", requests, row["charged_sum"]),
+        ("latency_ms", row["answers"], row["latency"] or 0),
+        ("error_rate", requests, row["errors"]),
+        ("fallback_rate", requests, row["fallbacks"]),
+        ("cut_off_rate", requests, row["cut_offs"]),
+    ):
+        variant.samples[name].add(n, float(y))
+
+
+def latencies(records: QuerySet[UsageRecord]) -> Iterable[Mapping[str, Any]]:
+    """How often each latency occurred, the shortest first: exact percentiles on every engine."""
+    return (
+        records.filter(FINAL & DELIVERED)
+        .values("variant", "latency_ms")
+        .annotate(count=Count("id"))
+        .order_by("latency_ms")
+    )
+
+
+def ratings(experiment: Experiment) -> Iterable[Mapping[str, Any]]:
+    return (
+        Feedback.objects.filter(
+            experiment=experiment.key, created_at__gte=experiment.started_at, created_at__lt=end_of(experiment)
+        )
+        .values("variant", "user_id")
+        .annotate(ratings=Count("id"), liked=Count("id", filter=Q(rating=1)))
+        .order_by()
+    )
+
+
+def per_day(records: QuerySet[UsageRecord]) -> Iterable[Mapping[str, Any]]:
+    return (
+        records.values("day", "variant")
+        .annotate(
+            requests=Count("id", filter=FINAL),
+            cost=Sum("cost_nanousd"),
+            charged_sum=Sum("charged"),
+            answers=Count("id", filter=FINAL & DELIVERED),
+            latency=Sum("latency_ms", filter=FINAL & DELIVERED),
+            errors=Count("id", filter=FINAL & FAILED),
+            fallbacks=Count("id", filter=FINAL & Q(fallback=True)),
+            cut_offs=Count("id", filter=FINAL & CUT_OFF),
+        )
+        .order_by("day", "variant")
+    )
+
+
+DAILY = {
+    "requests": ("requests", None),
+    "cost_usd": ("cost", "requests"),
+    "credits": ("charged_sum", "requests"),
+    "latency_ms": ("latency", "answers"),
+    "error_rate": ("errors", "requests"),
+    "fallback_rate": ("fallbacks", "requests"),
+    "cut_off_rate": ("cut_offs", "requests"),
+}
+
+
+def by_day(found: Results) -> list[dict[str, Any]]:
+    """A row for each day and variant, with the same figures as the whole."""
+    rows = []
+    for day in found.days:
+        row: dict[str, Any] = {"day": day["day"], "variant": day["variant"]}
+        for name, (amount, of) in DAILY.items():
+            scale = METRICS[name].scale if name in METRICS else 1
+            row[name] = day[amount] if of is None else float(day[amount] or 0) / day[of] * scale if day[of] else None
+        rows.append(row)
+    return rows
+
+
+# --- Comparison -------------------------------------------------------------------------------------------------------
+
+
+def compare(found: Results) -> None:
+    """Every variant's metrics, and its differences to the control once every variant has its sample.
+
+    With several variants the confidence of each comparison is raised, so that all together have `CONFIDENCE`
+    (Bonferroni): more variants must not mean more false alarms.
+    """
+    comparisons = max(1, sum(not variant.is_control and variant.weight > 0 for variant in found.variants))
+    found.confidence = 1 - (1 - CONFIDENCE) / comparisons
+    control = found.variants[0]
+    for variant in found.variants:
+        for name, metric in METRICS.items():
+            base = control.samples[name] if found.has_enough and not variant.is_control else None
+            variant.findings[name] = finding(metric, variant.samples[name], base, found.confidence)
+
+
+def finding(metric: Metric, sample: Sample, control: Sample | None, confidence: float) -> Finding:
+    if sample.mean is None:
+        return Finding()
+    interval = wilson(sample.mean, effective_size(sample), confidence) if metric.is_share else None
+    if control is None or control.mean is None:
+        return Finding(sample.mean * metric.scale, interval)
+    if metric.is_share:
+        sizes = effective_size(sample, control), effective_size(control, sample)
+        between: Interval | None = newcombe(sample.mean, sizes[0], control.mean, sizes[1], confidence)
+    else:
+        between = welch(sample, control, confidence)
+    return Finding(
+        sample.mean * metric.scale,
+        interval,
+        (sample.mean - control.mean) * metric.scale,
+        Interval(between.low * metric.scale, between.high * metric.scale) if between else None,
+    )
+
+
+# --- As JSON and CSV --------------------------------------------------------------------------------------------------
+
+
+def as_json(found: Results) -> dict[str, Any]:
+    row = found.experiment
+    return {
+        "key": row.key,
+        "status": row.status,
+        "winner": row.winner or None,
+        "unit": row.unit,
+        "started_at": row.started_at,
+        "ended_at": row.ended_at,
+        "sample_size": row.sample_size,
+        "enough_data": found.has_enough,
+        "verdict": found.verdict,
+        "confidence": found.confidence,
+        "sample_ratio": {"p_value": found.mismatch, "mismatch": found.is_mismatched},
+        "variants": [_variant(variant) for variant in found.variants],
+        "by_day": by_day(found),
+    }
+
+
+def _variant(variant: VariantResult) -> dict[str, Any]:
+    return {
+        "name": variant.name,
+        "weight": variant.weight,
+        "control": variant.is_control,
+        "requests": variant.requests,
+        "users": len(variant.users),
+        "units": variant.units,
+        "latency_ms": {"p50": variant.p50, "p95": variant.p95},
+        "ratings": variant.samples["feedback"].n,
+        "metrics": {
+            name: {
+                "value": found.value,
+                "interval": found.interval,
+                "difference": found.difference,
+                "difference_interval": found.difference_interval,
+                "significant": found.is_significant,
+            }
+            for name, found in variant.findings.items()
+        },
+    }
+
+
+def as_rows(found: Results) -> Iterator[list[Any]]:
+    """The table as CSV rows, the names of the columns first."""
+    columns = [
+        f"{name}{part}" for name in METRICS for part in ("", "_difference", "_difference_low", "_difference_high")
+    ]
+    yield ["variant", "weight", "requests", "users", "units", "latency_p50_ms", "latency_p95_ms", "ratings", *columns]
+    for variant in found.variants:
+        values: list[Any] = []
+        for name in METRICS:
+            item = variant.findings.get(name, Finding())
+            low, high = item.difference_interval or ("", "")
+            values += [_blank(item.value), _blank(item.difference), low, high]
+        yield [
+            variant.name,
+            variant.weight,
+            variant.requests,
+            len(variant.users),
+            variant.units,
+            _blank(variant.p50),
+            _blank(variant.p95),
+            variant.samples["feedback"].n,
+            *values,
+        ]
+
+
+def _blank(value: float | None) -> float | str:
+    return "" if value is None else value
+
+
+def daily_series(found: Results, name: str) -> tuple[list[Any], dict[str, list[float]]]:
+    """The days, and for each variant the metric on each of them (0 where nothing was measured), for the chart."""
+    rows = by_day(found)
+    days = sorted({row["day"] for row in rows})
+    values: dict[str, dict[Any, float]] = defaultdict(dict)
+    for row in rows:
+        values[row["variant"]][row["day"]] = row[name] or 0.0
+    return days, {v.name: [values[v.name].get(day, 0.0) for day in days] for v in found.variants}

@@ -1,0 +1,121 @@
+"""Experiments over the API."""
+
+import csv
+from io import StringIO
+
+from django.core.exceptions import ValidationError
+from django.http import HttpResponse
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from rest_framework import status
+from rest_framework.generics import GenericAPIView, ListAPIView
+from rest_framework.renderers import BaseRenderer
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from accounts.authentication import calling
+from accounts.permissions import IsAdmin
+from admin_dashboard.experiments.checks import check_models
+from admin_dashboard.experiments.results import Results, as_json, as_rows, results_of
+from aichat.errors import NotFound
+from aichat.flags import services
+from aichat.flags.models import Experiment
+from aichat.flags.serializers import ExperimentSerializer
+from aichat.flags.views import HistoryView, save
+
+
+def experiment_named(key: str) -> Experiment:
+    row = Experiment.objects.filter(key=key).first()
+    if row is None:
+        raise NotFound()
+    return row
+
+
+def checked(form: ExperimentSerializer) -> ExperimentSerializer:
+    """The form, when its fields are right and its models can be called; one that ends need not have them any more."""
+    form.is_valid(raise_exception=True)
+    data, row = form.validated_data, form.instance or Experiment()
+    try:
+        if "variants" in data or data.get("status") == Experiment.Status.RUNNING:
+            check_models(data.get("variants", row.variants), data.get("requested_models", row.requested_models))
+    except ValidationError as error:
+        raise services.as_invalid_request(error) from None
+    return form
+
+
+class ExperimentsView(ListAPIView[Experiment]):
+    serializer_class = ExperimentSerializer
+    permission_classes = [IsAdmin]
+    queryset = Experiment.objects.all()
+
+    @extend_schema(
+        operation_id="admin_experiments_create", summary="Make an experiment", responses={201: ExperimentSerializer}
+    )
+    def post(self, request: Request) -> Response:
+        """A draft, unless its `status` is `running`. The first variant is the control."""
+        row = save(checked(ExperimentSerializer(data=request.data)), Experiment(), request)
+        return Response(ExperimentSerializer(row).data, status=status.HTTP_201_CREATED)
+
+
+class ExperimentView(GenericAPIView[Experiment]):
+    serializer_class = ExperimentSerializer
+    permission_classes = [IsAdmin]
+
+    @extend_schema(summary="One experiment")
+    def get(self, request: Request, key: str) -> Response:
+        return Response(ExperimentSerializer(experiment_named(key)).data)
+
+    @extend_schema(summary="Change an experiment")
+    def patch(self, request: Request, key: str) -> Response:
+        """Start, freeze and stop it by its `status`, ramp it by its `percentage`; a stopped one can have a `winner`."""
+        row = experiment_named(key)
+        form = checked(ExperimentSerializer(row, data=request.data, partial=True))
+        return Response(ExperimentSerializer(save(form, row, request)).data)
+
+    @extend_schema(summary="Delete an experiment", responses={204: None})
+    def delete(self, request: Request, key: str) -> Response:
+        """Only a draft: what has begun is named by usage records."""
+        services.delete(experiment_named(key), actor=calling(request).user)
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+
+class ExperimentHistoryView(HistoryView):
+    row_type = Experiment
+
+
+class ResultsView(APIView):
+    permission_classes = [IsAdmin]
+
+    @extend_schema(
+        summary="Results of an experiment",
+        parameters=[OpenApiParameter("format", str, enum=["json", "csv"])],
+        responses={
+            (200, "application/json"): OpenApiResponse(
+                {"type": "object", "additionalProperties": True},
+                "Figures per variant; differences to the control with their interval once there is enough data.",
+            ),
+            (200, "text/csv"): OpenApiResponse({"type": "string"}),
+        },
+    )
+    def get(self, request: Request, key: str) -> Response | HttpResponse:
+        """Differences are null until every variant has its `sample_size` of users (or conversations)."""
+        found = results_of(experiment_named(key))
+        if request.query_params.get("format") == "csv":
+            return csv_response(found)
+        return Response(as_json(found))
+
+    def perform_content_negotiation(self, request: Request, force: bool = False) -> tuple[BaseRenderer, str]:
+        """`format` is ours here, not DRF's."""
+        renderer = self.get_renderers()[0]
+        return renderer, renderer.media_type
+
+
+def csv_response(found: Results) -> HttpResponse:
+    text = StringIO()
+    csv.writer(text).writerows(as_rows(found))
+    name = f"{found.experiment.key}-results.csv"
+    return HttpResponse(
+        text.getvalue(),
+        content_type="text/csv; charset=utf-8",
+        headers={"Content-Disposition": f'attachment; filename="{name}"'},
+    )

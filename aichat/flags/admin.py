@@ -1,0 +1,117 @@
+"""The admin's pages of flags, and what they share with those of experiments."""
+
+from typing import Any, ClassVar
+
+from django import forms
+from django.contrib import admin
+from django.http import HttpRequest
+from unfold.admin import ModelAdmin
+from unfold.decorators import display
+from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminTextareaWidget
+
+from accounts.models import Role, User
+from aichat.flags import flags, services
+from aichat.flags.models import Experiment, Flag
+from aichat.flags.switches import SWITCHES
+
+
+def acting(request: HttpRequest) -> User:
+    """The administrator: nobody else gets past the admin's door."""
+    assert isinstance(request.user, User)
+    return request.user
+
+
+class LinesField(forms.CharField):
+    """A list of texts, one on each line."""
+
+    widget = UnfoldAdminTextareaWidget(attrs={"rows": 3})
+
+    def prepare_value(self, value: Any) -> str:
+        return "\n".join(value) if isinstance(value, list) else value or ""
+
+    def to_python(self, value: Any) -> Any:
+        return [line.strip() for line in str(value or "").splitlines() if line.strip()]
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        return bool(self.to_python(self.prepare_value(initial)) != self.to_python(data))
+
+
+class UsersField(LinesField):
+    """Users by their e-mail addresses."""
+
+    def prepare_value(self, value: Any) -> str:
+        if isinstance(value, list):
+            emails = {str(row.pk): row.email for row in User.objects.filter(pk__in=value)}
+            value = [emails.get(user, user) for user in value]
+        return super().prepare_value(value)
+
+
+class TargetedForm(forms.ModelForm):  # type: ignore[type-arg]
+    roles = forms.MultipleChoiceField(
+        choices=Role.choices,
+        required=False,
+        widget=UnfoldAdminCheckboxSelectMultipleWidget,
+        help_text="None: all roles.",
+    )
+    organizations = LinesField(required=False, help_text="IDs, one on each line. None: all organizations.")
+    users = UsersField(required=False, help_text="E-mail addresses, one on each line: they are always in.")
+
+
+AUDIENCE = (
+    "Audience",
+    {"fields": ["percentage", "roles", "organizations", "users", "starts_at", "ends_at"]},
+)
+
+
+class TargetedAdmin(ModelAdmin):
+    """Writes through the same verbs as the API, which put it on record themselves."""
+
+    form = TargetedForm
+    actions: Any = None
+    search_fields: ClassVar[list[str]] = ["key", "description"]
+    ordering: ClassVar[list[str]] = ["key"]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
+        return [*self.readonly_fields, *(["key"] if obj else [])]
+
+    def save_model(self, request: HttpRequest, obj: Flag | Experiment, form: Any, change: bool) -> None:
+        services.save(obj, actor=acting(request))
+
+    def delete_model(self, request: HttpRequest, obj: Flag | Experiment) -> None:
+        services.delete(obj, actor=acting(request))
+
+    def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> None: ...
+
+    def log_change(self, request: HttpRequest, obj: Any, message: Any) -> None: ...
+
+    def log_deletions(self, request: HttpRequest, queryset: Any) -> None: ...
+
+
+@admin.register(Flag)
+class FlagAdmin(TargetedAdmin):
+    """Features that can be switched on and off while the product runs."""
+
+    list_display = ["key", "enabled", "share", "narrowed", "decided_by_environment", "description", "updated_at"]
+    list_editable = ["enabled"]
+    list_filter = ["enabled"]
+    fieldsets = [(None, {"fields": ["key", "description", "enabled"]}), AUDIENCE]
+
+    @display(description="Percentage")
+    def share(self, flag: Flag) -> str:
+        return "-" if flag.percentage is None else f"{flag.percentage} %"
+
+    @display(description="Only for")
+    def narrowed(self, flag: Flag) -> str:
+        parts = [*flag.roles]
+        for names, what in ((flag.organizations, "organization"), (flag.users, "named user")):
+            if names:
+                parts.append(f"{len(names)} {what}{'s' * (len(names) > 1)}")
+        return ", ".join(parts) or "-"
+
+    @display(description="Environment", label={"on": "success", "off": "danger"})
+    def decided_by_environment(self, flag: Flag) -> str:
+        """What FLAG_<KEY> says; it decides over the row."""
+        return {None: "", True: "on", False: "off"}[flags.forced(flag.key)]
+
+    def has_delete_permission(self, request: HttpRequest, obj: Flag | None = None) -> bool:
+        return obj is not None and obj.key not in SWITCHES

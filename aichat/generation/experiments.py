@@ -1,0 +1,56 @@
+"""What an experiment's variant makes of a chat. Whatever the client says itself is the client's: it is not touched."""
+
+import logging
+from dataclasses import replace
+from typing import Any
+from uuid import UUID
+
+from accounts.authentication import Caller
+from aichat.catalog import routing
+from aichat.catalog.snapshot import Catalog, ModelInfo
+from aichat.flags import flags
+from aichat.flags.rules import Treatment
+from aichat.generation.call import Call
+
+logger = logging.getLogger(__name__)
+
+
+async def treatment(caller: Caller, model: str, conversation: UUID | None = None) -> Treatment:
+    """The variant (and the winners of earlier experiments) for a chat that asks for `model`."""
+    await flags.ready()
+    return flags.treatment(caller, model, conversation)
+
+
+def treated(call: Call, treatment: Treatment) -> Call:
+    """The call under the treatment, system prompt and all."""
+    return replace(call, messages=with_system(treatment, call.messages), treatment=treatment)
+
+
+def system_prompt(treatment: Treatment, own: str) -> str:
+    """The variant's system prompt, then the request's own."""
+    return "\n\n".join(text for text in (treatment.system, own) if text)
+
+
+def with_system(treatment: Treatment, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    if not treatment.system:
+        return messages
+    first, rest = messages[0], messages[1:]
+    if first["role"] in {"system", "developer"} and isinstance(first.get("content"), str):
+        return [{**first, "content": system_prompt(treatment, first["content"])}, *rest]
+    return [{"role": "system", "content": treatment.system}, *messages]
+
+
+def route(catalog: Catalog, caller: Caller, model: str, treatment: Treatment) -> list[ModelInfo]:
+    """The candidates for a request that asked for `model`: the variant's model first, then those it would have had.
+
+    A variant's model that can't be called any more is passed over. Raises `ModelNotFound`.
+    """
+    usual = routing.candidates(catalog, caller, model)
+    if not treatment.model:
+        return usual
+    try:
+        first = routing.candidates(catalog, caller, treatment.model)
+    except (routing.ModelNotFound, routing.ModelNotAllowed):
+        logger.warning("the model %s of an experiment can't be called", treatment.model)
+        return usual
+    return list({info.slug: info for info in (*first, *usual)}.values())
