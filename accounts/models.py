@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.contrib.auth.models import PermissionsMixin
-from django.core.validators import RegexValidator
+from django.core.validators import MinValueValidator, RegexValidator
 from django.db import models
 from django.utils import timezone
 from knox.models import AbstractAuthToken, AuthTokenManager
@@ -30,6 +30,20 @@ class Role(models.TextChoices):
         return order.index(self) >= order.index(other)
 
 
+class SpendLimits(models.Model):
+    """What may be spent in a UTC day and month, in microcredits; None is no limit. `credits/limits.py` enforces it."""
+
+    spend_limit_day = models.BigIntegerField(
+        null=True, blank=True, validators=[MinValueValidator(0)], help_text="Microcredits a day; empty: no limit."
+    )
+    spend_limit_month = models.BigIntegerField(
+        null=True, blank=True, validators=[MinValueValidator(0)], help_text="Microcredits a month; empty: no limit."
+    )
+
+    class Meta:
+        abstract = True
+
+
 class UserManager(BaseUserManager["User"]):
     @classmethod
     def normalize_email(cls, email: str | None) -> str:
@@ -49,7 +63,7 @@ class UserManager(BaseUserManager["User"]):
         return self.get(email=self.normalize_email(username))
 
 
-class User(Row, AbstractBaseUser, PermissionsMixin):
+class User(Row, SpendLimits, AbstractBaseUser, PermissionsMixin):
     """A person. The role says everything: an ADMIN is Django's staff and superuser, nobody else is."""
 
     email = models.EmailField(unique=True)
@@ -104,7 +118,7 @@ class ExternalIdentity(Row):
         return f"{self.subject} of {self.issuer}"
 
 
-class Organization(Row):
+class Organization(Row, SpendLimits):
     """A tenant: owns the wallet, keys, conversations, images and usage. Every user has a personal one."""
 
     name = models.CharField(max_length=150)
@@ -177,6 +191,9 @@ class AccessToken(AbstractAuthToken):  # type: ignore[misc]
         max_length=20, blank=True, validators=[RATE], help_text="Of this key alone, such as 60/min. Empty: the role's."
     )
     revoked_at = models.DateTimeField(null=True, blank=True, editable=False, db_index=True)
+    spend_limit = models.BigIntegerField(
+        null=True, blank=True, help_text="Microcredits the key may ever spend; empty: no limit."
+    )
 
     objects: ClassVar[AccessTokenManager] = AccessTokenManager()
 
@@ -192,6 +209,11 @@ class AccessToken(AbstractAuthToken):  # type: ignore[misc]
     @property
     def prefix(self) -> str:
         return str(self.token_key)
+
+    @property
+    def is_limited(self) -> bool:
+        """A key with an end, a rate or a spending limit can't make keys: they could be without."""
+        return self.expiry is not None or bool(self.rate_limit) or self.spend_limit is not None
 
     def is_usable(self, now: datetime) -> bool:
         return self.revoked_at is None and (self.expiry is None or self.expiry > now)

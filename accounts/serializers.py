@@ -4,6 +4,7 @@ from django.utils import timezone
 from rest_framework import serializers
 
 from accounts.models import AccessToken, Membership, User
+from aichat.money import CreditsField
 
 
 class RegisterSerializer(serializers.Serializer[User]):
@@ -72,12 +73,13 @@ class ApiKeySerializer(serializers.ModelSerializer[AccessToken]):
     name = serializers.CharField(max_length=100)
     prefix = serializers.CharField(read_only=True, help_text="The first characters, to recognise the key by.")
     expires_at = serializers.DateTimeField(source="expiry", required=False, allow_null=True)
+    spend_limit = CreditsField(required=False, allow_null=True, help_text="Credits the key may ever spend.")
     created_at = serializers.DateTimeField(source="created", read_only=True)
     organization = serializers.UUIDField(source="organization_id", read_only=True)
 
     class Meta:
         model = AccessToken
-        fields = ["id", "name", "prefix", "organization", "expires_at", "rate_limit", "created_at"]
+        fields = ["id", "name", "prefix", "organization", "expires_at", "rate_limit", "spend_limit", "created_at"]
         read_only_fields = ["id"]
 
     def validate_expires_at(self, value: datetime | None) -> datetime | None:

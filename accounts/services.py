@@ -104,13 +104,17 @@ def create_api_key(
     name: str,
     expires_at: datetime | None = None,
     rate_limit: str = "",
+    spend_limit: int | None = None,
 ) -> tuple[AccessToken, str]:
-    """The row and the secret (`sk-…`), which is shown once. Raises `NotFound` when the user is no member (any more)."""
-    return db.run_atomic(_create_api_key, user, organization, name, expires_at, rate_limit)
+    """The row and the secret (`sk-…`), which is shown once. `spend_limit` is in microcredits, for ever.
+
+    Raises `NotFound` when the user is no member (any more).
+    """
+    return db.run_atomic(_create_api_key, user, organization, name, expires_at, rate_limit, spend_limit)
 
 
 def _create_api_key(
-    user: User, organization: Organization, name: str, expires_at: datetime | None, rate_limit: str
+    user: User, organization: Organization, name: str, expires_at: datetime | None, rate_limit: str, spend_limit: int | None
 ) -> tuple[AccessToken, str]:
     tenancy.lock(organization.pk)  # else a removal at the same moment could miss the new key
     if not Membership.objects.filter(user=user, organization=organization).exists():
@@ -121,10 +125,11 @@ def _create_api_key(
         user=user,
         expiry=None,
         prefix=API_KEY_PREFIX,
-        kind=kind,
+        kind=AccessToken.Kind.API_KEY,
         name=name,
         organization=organization,
         rate_limit=rate_limit,
+        spend_limit=spend_limit,
     )
     if expires_at is not None:  # knox would take a duration, and add it to a later now
         row.expiry = expires_at

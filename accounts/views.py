@@ -102,7 +102,7 @@ class ApiKeysView(ListAPIView[AccessToken]):
     def post(self, request: Request) -> Response:
         """The key is in this answer only; it is stored hashed. A key with limits can't make further keys."""
         caller = calling(request)
-        if caller.api_key and (caller.api_key.expiry or caller.api_key.rate_limit):
+        if caller.api_key and caller.api_key.is_limited:
             raise PermissionDenied("A key with limits can't make keys: use a login token.")
         form = self.get_serializer(data=request.data)
         form.is_valid(raise_exception=True)
@@ -112,6 +112,7 @@ class ApiKeysView(ListAPIView[AccessToken]):
             name=form.validated_data["name"],
             expires_at=form.validated_data.get("expiry"),
             rate_limit=form.validated_data.get("rate_limit", ""),
+            spend_limit=form.validated_data.get("spend_limit"),
         )
         row.key = secret
         return Response(NewApiKeySerializer(row).data, status=status.HTTP_201_CREATED)

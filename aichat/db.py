@@ -60,9 +60,13 @@ def run_atomic(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     raise AssertionError("unreachable")
 
 
+class Conflict(DatabaseError):
+    """Work found itself raced by another transaction: the outermost `run_atomic` is to run again."""
+
+
 def is_transient(error: DatabaseError) -> bool:
-    """Whether the engine rolled back only because of somebody else's transaction."""
-    return getattr(error.__cause__, "sqlstate", None) in TRANSIENT_SQLSTATES
+    """Whether the transaction failed only because of somebody else's."""
+    return isinstance(error, Conflict) or getattr(error.__cause__, "sqlstate", None) in TRANSIENT_SQLSTATES
 
 
 def is_unavailable(error: BaseException) -> bool:

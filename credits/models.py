@@ -5,16 +5,20 @@ Always true, after every commit, for every wallet (`manage.py verify_ledger` pro
 """
 
 import hashlib
-from datetime import datetime
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date, datetime
 from typing import Any, ClassVar, NamedTuple, NoReturn
 from uuid import UUID
 
 from django.conf import settings
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.utils import timezone
 
+from accounts.models import Role
 from aichat.db import Row
-from aichat.money import format_credits
+from aichat.money import LARGEST, format_credits
 
 
 class Wallet(models.Model):
@@ -42,8 +46,25 @@ class Wallet(models.Model):
         return self.available + self.held
 
 
+class Counted(NamedTuple):
+    """A spending counter a hold was counted in, and the period it was counted for."""
+
+    counter_id: UUID
+    starts: date
+
+
 class HoldRef(NamedTuple):
     """What closing a hold needs to know of it; none of it ever changes."""
+
+    id: UUID
+    wallet_id: UUID
+    amount: int
+    reference: str
+    counted: tuple[Counted, ...] = ()
+
+
+class ChargeRef(NamedTuple):
+    """What a refund needs to know of its charge. `amount` is what was charged, as a positive number."""
 
     id: UUID
     wallet_id: UUID
@@ -69,6 +90,8 @@ class Hold(Row):
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     closed_at = models.DateTimeField(null=True, blank=True)
     closed_by = models.UUIDField(null=True, editable=False, help_text="The batch of operations that closed it.")
+    refunded = models.BigIntegerField(default=0, help_text="Microcredits of its charge that were given back.")
+    counted = models.JSONField(null=True, editable=False, help_text="The spending counters it is counted in.")
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["wallet", "reference"], name="one_hold_per_reference")]
@@ -82,7 +105,8 @@ class Hold(Row):
 
     @property
     def ref(self) -> HoldRef:
-        return HoldRef(self.pk, self.wallet_id, self.amount, self.reference)
+        counted = tuple(Counted(UUID(counter), date.fromisoformat(starts)) for counter, starts in self.counted or ())
+        return HoldRef(self.pk, self.wallet_id, self.amount, self.reference, counted)
 
 
 class AppendOnlyError(TypeError):
@@ -93,6 +117,8 @@ class AppendOnlyError(TypeError):
 
 
 class LedgerEntryQuerySet(models.QuerySet["LedgerEntry"]):
+    """Only adds. Also the base manager, so that cascades and `save` meet the same refusal."""
+
     def update(self, **kwargs: Any) -> NoReturn:
         raise AppendOnlyError
 
@@ -101,6 +127,19 @@ class LedgerEntryQuerySet(models.QuerySet["LedgerEntry"]):
 
     def bulk_update(self, *args: Any, **kwargs: Any) -> NoReturn:
         raise AppendOnlyError
+
+    def bulk_create(self, objs: Iterable["LedgerEntry"], *args: Any, **kwargs: Any) -> list["LedgerEntry"]:
+        if kwargs.get("update_conflicts") or kwargs.get("ignore_conflicts"):
+            raise AppendOnlyError
+        return super().bulk_create(objs, *args, **kwargs)
+
+    def _raw_delete(self, using: str | None) -> NoReturn:
+        """What a cascade from another table would call."""
+        raise AppendOnlyError
+
+    def _update(self, values: Any) -> int:
+        """What `save` of a loaded fixture tries before it inserts: there is never anything to change."""
+        return 0
 
 
 class LedgerEntry(Row):
@@ -128,6 +167,9 @@ class LedgerEntry(Row):
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
     )
     reason = models.CharField(max_length=200, blank=True)
+    charge = models.ForeignKey(
+        "self", null=True, blank=True, db_index=False, on_delete=models.PROTECT, help_text="What a refund gives back."
+    )
     created_at = models.DateTimeField(db_index=True)
     digest = models.CharField(max_length=64)
 
@@ -135,6 +177,7 @@ class LedgerEntry(Row):
 
     class Meta:
         verbose_name_plural = "ledger entries"
+        base_manager_name = "objects"
         constraints = [
             models.UniqueConstraint(fields=["wallet", "kind", "reference"], name="one_entry_per_reference"),
             models.UniqueConstraint(fields=["wallet", "sequence"], name="one_entry_per_sequence"),
@@ -144,24 +187,80 @@ class LedgerEntry(Row):
     def __str__(self) -> str:
         return f"{self.kind.lower()} of {format_credits(self.amount)} credits"
 
-    def save(self, *args: Any, **kwargs: Any) -> None:
+    @property
+    def charge_ref(self) -> ChargeRef:
+        """For a refund of this charge."""
+        return ChargeRef(self.pk, self.wallet_id, -self.amount, self.reference)
+
+    def save(self, *args: Any, using: str | None = None, **kwargs: Any) -> None:
         if not self._state.adding:
             raise AppendOnlyError
-        super().save(*args, **kwargs)
+        super().save(force_insert=True, using=using)
 
     def delete(self, *args: Any, **kwargs: Any) -> NoReturn:
         raise AppendOnlyError
 
     def digest_after(self, previous: str) -> str:
-        """The digest this entry must carry when the one before it carries `previous`.
+        """The digest this entry must carry when the one before it carries `previous`."""
+        return digest(previous, self.sequence, self.kind, self.amount, self.reference, self.created_at)
 
-        Over what money depends on and nothing personal, with the time in milliseconds: it survives a move between
-        databases and the erasure of names.
-        """
-        facts = f"{previous}|{self.sequence}|{self.kind}|{self.amount}|{self.reference}|{milliseconds(self.created_at)}"
-        return hashlib.sha256(facts.encode()).hexdigest()
+
+def digest(previous: str, sequence: int, kind: str, amount: int, reference: str, created_at: datetime) -> str:
+    """Over what money depends on and nothing personal, with the time in milliseconds.
+
+    So it survives a move between databases and the erasure of names.
+    """
+    facts = f"{previous}|{sequence}|{kind}|{amount}|{reference}|{milliseconds(created_at)}"
+    return hashlib.sha256(facts.encode()).hexdigest()
 
 
 def milliseconds(moment: datetime) -> int:
     """Since 1970, exactly (a float of seconds would not be)."""
     return round(moment.timestamp() * 1000)
+
+
+# --- Spending limits --------------------------------------------------------------------------------------------------
+
+
+class SpendCounter(models.Model):
+    """What a key, a user or an organization spent and holds in the period that runs.
+
+    The row of a period that is over is taken over by the next one. Guarded as a wallet is: a reservation is counted by
+    one conditional UPDATE, its settlement corrects the count.
+    """
+
+    id = models.UUIDField(primary_key=True, editable=False, db_column="_id")
+    starts = models.DateField(help_text="The first day (UTC) of the period that is counted.")
+    spent = models.BigIntegerField(default=0, help_text="Microcredits charged and held.")
+
+    def __str__(self) -> str:
+        return f"{format_credits(self.spent)} credits since {self.starts}"
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """At most `amount` microcredits in the period that began on `starts`.
+
+    `name` says to a client whose limit it is; `resets_at` is None for a limit that holds for ever.
+    """
+
+    name: str
+    counter_id: UUID
+    starts: date
+    amount: int
+    resets_at: datetime | None = None
+
+
+# --- Allowances -------------------------------------------------------------------------------------------------------
+
+
+class CreditPlan(Row):
+    """Credits that every user of a role gets each month, in their personal organization."""
+
+    role = models.CharField(max_length=16, choices=Role.choices, unique=True)
+    amount = models.BigIntegerField(
+        validators=[MinValueValidator(1), MaxValueValidator(LARGEST)], help_text="Microcredits a month."
+    )
+
+    def __str__(self) -> str:
+        return f"{format_credits(self.amount)} credits a month for {self.role}"

@@ -1,45 +1,142 @@
-"""Proof of the ledger: every invariant of every wallet, in constant memory."""
+"""Proof of the ledger: every invariant of every wallet, in constant memory, right also while credits are moving.
 
+What can't move under the reader is read freely: a wallet's row says how many entries it has, and entries never change.
+What can move (open holds) is looked at again behind a lock of the wallet's row before it is called broken.
+"""
+
+from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import groupby
+from typing import NamedTuple
+from uuid import UUID
 
-from django.db.models import Sum
+from django.db.models import F, Max, Sum
 
-from credits.models import Hold, LedgerEntry, Wallet
+from aichat import db
+from credits.models import Hold, LedgerEntry, Wallet, digest
 
-
-def problems() -> Iterator[str]:
-    """One sentence for each broken invariant; nothing when the ledger is right."""
-    for wallet in Wallet.objects.order_by("pk").iterator(chunk_size=1000):
-        for problem in wallet_problems(wallet):
-            yield f"wallet {wallet.pk}: {problem}"
+WALLETS_AT_ONCE = 200
+ENTRIES_AT_ONCE = 2000
 
 
-def wallet_problems(wallet: Wallet) -> Iterator[str]:
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One broken invariant. `entry` is the entry it shows at, when it shows at one."""
+
+    wallet: UUID
+    message: str
+    entry: UUID | None = None
+
+    def __str__(self) -> str:
+        return f"wallet {self.wallet}: " + (f"entry {self.entry}: " if self.entry else "") + self.message
+
+
+class Line(NamedTuple):
+    """What is read of an entry."""
+
+    wallet_id: UUID
+    id: UUID
+    sequence: int
+    kind: str
+    amount: int
+    balance_after: int
+    reference: str
+    created_at: datetime
+    digest: str
+    charge_id: UUID | None
+
+
+def problems() -> Iterator[Problem]:
+    """Every broken invariant; nothing when the ledger is right."""
+    for wallets in _wallets():
+        yield from _standing_problems(wallets)
+        entries = LedgerEntry.objects.filter(wallet_id__in=wallets).order_by("wallet_id", "sequence")
+        lines = (Line(*row) for row in entries.values_list(*Line._fields).iterator(chunk_size=ENTRIES_AT_ONCE))
+        unseen = dict(wallets)
+        for wallet_id, of_wallet in groupby(lines, key=lambda line: line.wallet_id):
+            yield from _chain_problems(unseen.pop(wallet_id), of_wallet)
+        for wallet in unseen.values():
+            yield from _chain_problems(wallet, iter(()))
+
+
+def _wallets() -> Iterator[dict[UUID, Wallet]]:
+    rows = Wallet.objects.order_by("pk")
+    chunk = list(rows[:WALLETS_AT_ONCE])
+    while chunk:
+        yield {wallet.pk: wallet for wallet in chunk}
+        chunk = list(rows.filter(pk__gt=chunk[-1].pk)[:WALLETS_AT_ONCE])
+
+
+def _standing_problems(wallets: dict[UUID, Wallet]) -> Iterator[Problem]:
+    """What the wallet's row says of itself and of what else there is, at one moment."""
+    held: dict[UUID, int] = dict(
+        Hold.objects.filter(wallet_id__in=wallets, state=Hold.State.OPEN)
+        .values_list("wallet_id")
+        .annotate(total=Sum("amount"))
+    )
+    last: dict[UUID, int] = dict(
+        LedgerEntry.objects.filter(wallet_id__in=wallets).values_list("wallet_id").annotate(last=Max("sequence"))
+    )
+    for pk, wallet in wallets.items():
+        if any(_standing(wallet, held.get(pk, 0), last.get(pk, 0))):
+            yield from db.run_atomic(_standing_now, wallet)
+
+
+def _standing_now(wallet: Wallet) -> list[Problem]:
+    """The same with the wallet's row locked, so that no movement of credits is half seen."""
+    row = Wallet.objects.filter(pk=wallet.pk)
+    row.update(sequence=F("sequence"))
+    held = Hold.objects.filter(wallet=wallet, state=Hold.State.OPEN).aggregate(total=Sum("amount"))["total"] or 0
+    last = LedgerEntry.objects.filter(wallet=wallet).aggregate(last=Max("sequence"))["last"] or 0
+    return list(_standing(row.get(), held, last))
+
+
+def _standing(wallet: Wallet, held: int, last: int) -> Iterator[Problem]:
     if wallet.available < 0:
-        yield f"available is negative ({wallet.available})"
+        yield Problem(wallet.pk, f"available is negative ({wallet.available})")
     if wallet.held < 0:
-        yield f"held is negative ({wallet.held})"
-    open_holds = Hold.objects.filter(wallet=wallet, state=Hold.State.OPEN).aggregate(total=Sum("amount"))["total"] or 0
-    if wallet.held != open_holds:
-        yield f"held is {wallet.held}, its open holds sum to {open_holds}"
-    yield from _chain_problems(wallet)
+        yield Problem(wallet.pk, f"held is negative ({wallet.held})")
+    if wallet.held != held:
+        yield Problem(wallet.pk, f"held is {wallet.held}, its open holds sum to {held}")
+    if wallet.sequence != last:
+        yield Problem(wallet.pk, f"{wallet.sequence} entries were written, the last one there is has sequence {last}")
 
 
-def _chain_problems(wallet: Wallet) -> Iterator[str]:
-    total, sequence, digest = 0, 0, ""
-    for entry in LedgerEntry.objects.filter(wallet=wallet).order_by("sequence").iterator(chunk_size=2000):
+def _chain_problems(wallet: Wallet, lines: Iterator[Line]) -> Iterator[Problem]:
+    total, sequence, previous = 0, 0, ""
+    refunds: dict[UUID, int] = defaultdict(int)
+    for line in lines:
+        if line.sequence > wallet.sequence:
+            break  # written since the wallet's row was read
         sequence += 1
-        total += entry.amount
-        if entry.sequence != sequence:
-            yield f"entry {entry.pk}: sequence is {entry.sequence} where {sequence} should be (an entry is missing)"
-            sequence = entry.sequence
-        if entry.balance_after != total:
-            yield f"entry {entry.pk}: balance_after is {entry.balance_after}, the entries sum to {total}"
-        digest = entry.digest_after(digest)
-        if entry.digest != digest:
-            yield f"entry {entry.pk}: changed after it was written (digest differs)"
-            digest = entry.digest
-    if wallet.sequence != sequence:
-        yield f"{wallet.sequence} entries were written, the last one there is has sequence {sequence}"
+        total += line.amount
+        if line.sequence != sequence:
+            message = f"sequence is {line.sequence} where {sequence} should be (an entry is missing)"
+            yield Problem(wallet.pk, message, line.id)
+            sequence = line.sequence
+        if line.balance_after != total:
+            message = f"balance_after is {line.balance_after}, the entries sum to {total}"
+            yield Problem(wallet.pk, message, line.id)
+        previous = digest(previous, line.sequence, line.kind, line.amount, line.reference, line.created_at)
+        if line.digest != previous:
+            yield Problem(wallet.pk, "changed after it was written (digest differs)", line.id)
+            previous = line.digest
+        if line.charge_id:
+            refunds[line.charge_id] += line.amount
     if wallet.balance != total:
-        yield f"available + held is {wallet.balance}, the entries sum to {total}"
+        yield Problem(wallet.pk, f"available + held is {wallet.balance}, the entries sum to {total}")
+    if refunds:
+        yield from _refund_problems(wallet, refunds)
+
+
+def _refund_problems(wallet: Wallet, refunds: dict[UUID, int]) -> Iterator[Problem]:
+    """Refunds are few, so a wallet's are compared in memory."""
+    charges = {row.pk: row for row in LedgerEntry.objects.filter(pk__in=refunds)}
+    for charge_id, refunded in refunds.items():
+        charge = charges.get(charge_id)
+        if charge is None or charge.wallet_id != wallet.pk or charge.kind != LedgerEntry.Kind.CHARGE:
+            yield Problem(wallet.pk, "is refunded, and is no charge of this wallet", charge_id)
+        elif refunded > -charge.amount:
+            yield Problem(wallet.pk, f"is a charge of {-charge.amount}, its refunds sum to {refunded}", charge_id)

@@ -28,9 +28,10 @@ from aichat.catalog.sync import sync_models
 from aichat.flags import flags
 from aichat.money import CREDIT
 from aichat.usage.models import UsageRecord
+from aichat.usage import verify as usage
+from credits import verify as ledger
 from credits.models import Wallet
 from credits.services import wallet_of
-from credits.verify import problems
 from tests.engines import Valkey
 from tests.logs import Logs, collected
 from tests.upstream import Upstream
@@ -92,7 +93,15 @@ class Actor:
         change = credits * CREDIT - self.wallet.available
         if change:
             reference = f"test:{db.uuid7()}"
-            apply([Credit(wallet_id=self.organization.pk, amount=change, reference=reference, kind=Kind.ADJUSTMENT)])
+            adjustment = Credit(
+                wallet_id=self.organization.pk,
+                amount=change,
+                reference=reference,
+                kind=Kind.ADJUSTMENT,
+                actor_id=self.user.pk,
+                reason="Set by a test",
+            )
+            apply([adjustment])[0].or_raise()
 
 
 def in_team(team: str) -> dict[str, str]:
@@ -183,7 +192,7 @@ def server(transactional_db: None, server_address: str) -> Iterator[str]:
     """The server's address; the ledger is proved after every test that used it."""
     sync_models()
     yield server_address
-    assert list(problems()) == []
+    assert [*ledger.problems(), *usage.problems()] == []
 
 
 @pytest.fixture

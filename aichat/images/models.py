@@ -8,7 +8,7 @@ from django.db import models
 from django.utils import timezone
 
 from aichat.db import Row
-from credits.models import HoldRef
+from credits.models import Hold, HoldRef
 
 
 class ImageJobQuerySet(models.QuerySet["ImageJob"]):
@@ -74,7 +74,7 @@ class ImageJob(Row):
 
     @property
     def hold(self) -> HoldRef:
-        return HoldRef(self.hold_id, self.organization_id, self.hold_amount, self.hold_reference)
+        return Hold.objects.get(pk=self.hold_id).ref
 
     @property
     def is_over(self) -> bool:

@@ -18,6 +18,7 @@ from aichat.generation.images import Drawing, ImageAttempt
 from aichat.images.files import Verified, store
 from aichat.images.models import ImageJob, Picture, WebhookDelivery
 from aichat.usage.models import UsageRecord
+from credits.limits import limits_of
 from credits.models import Hold
 from credits.services import Release, Reserve, Settle, apply, hold_expiry, renew_holds
 
@@ -51,7 +52,11 @@ def enqueue(
     """
     job_id = db.uuid7()
     reserve = Reserve(
-        wallet_id=caller.organization.pk, amount=amount, expires_at=hold_expiry(), reference=f"image:{job_id}"
+        wallet_id=caller.organization.pk,
+        amount=amount,
+        expires_at=hold_expiry(),
+        reference=f"image:{job_id}",
+        limits=limits_of(caller),
     )
     key = caller.api_key
     job = ImageJob(

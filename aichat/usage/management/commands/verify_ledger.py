@@ -1,0 +1,30 @@
+import json
+from itertools import chain
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from aichat.usage import verify as usage
+from credits import verify as ledger
+
+
+class Command(BaseCommand):
+    help = "Prove every invariant of the ledger, also while it is in use; names what is broken and exits with 1."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--json", action="store_true", help="One JSON object for each problem, one on each line.")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        found = 0
+        for problem in chain(ledger.problems(), usage.problems()):
+            found += 1
+            if options["json"]:
+                entry = str(problem.entry) if problem.entry else None
+                facts = {"wallet": str(problem.wallet), "entry": entry, "problem": problem.message}
+                self.stdout.write(json.dumps(facts))
+            else:
+                self.stderr.write(str(problem))
+        if found:
+            raise CommandError(f"The ledger is broken: {found} problems.")
+        if not options["json"]:
+            self.stdout.write("The ledger is right.")

@@ -1,0 +1,69 @@
+"""Proof that usage and ledger tell the same story: each charge has its usage record, and the other way round.
+
+Both are written in one commit and never changed, so what is found first must have its counterpart, also while the
+server is charging.
+"""
+
+from collections.abc import Iterator
+from typing import Any, TypeVar
+from uuid import UUID
+
+from django.db.models import Model, QuerySet
+
+from aichat.usage.models import UsageRecord
+from credits.models import Hold, LedgerEntry
+from credits.verify import Problem
+
+AT_ONCE = 500
+M = TypeVar("M", bound=Model)
+
+
+def problems() -> Iterator[Problem]:
+    for charges in _in_chunks(LedgerEntry.objects.filter(kind=LedgerEntry.Kind.CHARGE)):
+        yield from _without_usage(charges)
+    for records in _in_chunks(UsageRecord.objects.filter(charged__gt=0)):
+        yield from _without_charge(records)
+
+
+def _in_chunks(rows: QuerySet[M]) -> Iterator[list[M]]:
+    rows = rows.order_by("pk")
+    chunk = list(rows[:AT_ONCE])
+    while chunk:
+        yield chunk
+        chunk = list(rows.filter(pk__gt=chunk[-1].pk)[:AT_ONCE])
+
+
+def _without_usage(charges: list[LedgerEntry]) -> Iterator[Problem]:
+    holds = {charge.pk: _hold_id(charge) for charge in charges}
+    records: dict[Any, int] = {}
+    for record in UsageRecord.objects.filter(hold_id__in=set(holds.values()), charged__gt=0):
+        key = record.hold_id, record.organization_id
+        records[key] = records.get(key, 0) + record.charged
+    for charge in charges:
+        recorded = records.get((holds[charge.pk], charge.wallet_id), 0)
+        if recorded != -charge.amount:
+            yield Problem(charge.wallet_id, f"charges {-charge.amount}, its usage records say {recorded}", charge.pk)
+
+
+def _hold_id(charge: LedgerEntry) -> UUID | None:
+    """The hold a charge settled: its reference, unless the reservation brought one of its own."""
+    try:
+        return UUID(charge.reference)
+    except ValueError:
+        held = Hold.objects.filter(wallet_id=charge.wallet_id, reference=charge.reference)
+        return held.values_list("id", flat=True).first()
+
+
+def _without_charge(records: list[UsageRecord]) -> Iterator[Problem]:
+    charges = LedgerEntry.objects.filter(
+        kind=LedgerEntry.Kind.CHARGE, reference__in={record.reference for record in records}
+    )
+    known = set(
+        charges.filter(wallet_id__in={record.organization_id for record in records}).values_list(
+            "wallet_id", "reference"
+        )
+    )
+    for record in records:
+        if (record.organization_id, record.reference) not in known:
+            message = f"usage record {record.pk} says {record.charged} were charged, the ledger has no such charge"
+            yield Problem(record.organization_id, message)

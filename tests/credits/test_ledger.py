@@ -1,0 +1,437 @@
+"""`credits.services.apply`: what each verb does to a wallet, alone, twice, and in one list with others."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from aichat import db
+from aichat.money import CREDIT, LARGEST
+from credits.models import AppendOnlyError, Hold, LedgerEntry
+from credits.operations import BalanceTooLarge, LedgerBroken, UnknownWallet
+from credits.services import (
+    Credit,
+    InsufficientCreditsError,
+    Kind,
+    Refund,
+    RefundTooLarge,
+    Release,
+    Reserve,
+    Settle,
+    UnknownHold,
+    adjust,
+    apply,
+    expire_holds,
+    grant,
+    hold_expiry,
+    refund,
+    renew_holds,
+)
+from credits.verify import problems
+from tests.conftest import Actor
+
+
+@pytest.fixture(autouse=True)
+def _the_ledger_stays_right(db: None) -> Any:
+    yield
+    assert list(problems()) == []
+
+
+def reserve(actor: Actor, credits: int, **extra: Any) -> Reserve:
+    expires_at = extra.pop("expires_at", None) or hold_expiry()
+    return Reserve(wallet_id=actor.organization.pk, amount=credits * CREDIT, expires_at=expires_at, **extra)
+
+
+def open_hold(actor: Actor, credits: int, **extra: Any) -> Reserve:
+    operation = reserve(actor, credits, **extra)
+    apply([operation])[0].or_raise()
+    return operation
+
+
+def balances(actor: Actor) -> tuple[int, int]:
+    """Available and held, in credits."""
+    wallet = actor.wallet
+    return wallet.available // CREDIT, wallet.held // CREDIT
+
+
+@pytest.fixture
+def funded(alice: Actor) -> Actor:
+    alice.set_credits(100)
+    return alice
+
+
+# --- The worked table: what a request of 10 held credits does to a wallet of 100 --------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("charge", "available", "entries"),
+    [
+        (0, 100, 0),
+        (4, 96, 1),
+        (10, 90, 1),
+        (25, 75, 1),  # the provider reported more than was held
+        (100, 0, 1),
+    ],
+)
+def test_a_settlement_charges_and_gives_the_rest_back(funded: Actor, charge: int, available: int, entries: int) -> None:
+    before = LedgerEntry.objects.count()
+    hold = open_hold(funded, 10).hold
+    assert balances(funded) == (90, 10)
+    outcome = apply([Settle(hold=hold, charge=charge * CREDIT)])[0].or_raise()
+    assert (outcome.charged, outcome.shortfall) == (charge * CREDIT, 0)
+    assert balances(funded) == (available, 0)
+    assert LedgerEntry.objects.count() - before == entries
+
+
+def test_a_charge_beyond_everything_takes_what_is_there_and_says_what_lacks(funded: Actor) -> None:
+    hold = open_hold(funded, 10).hold
+    outcome = apply([Settle(hold=hold, charge=130 * CREDIT)])[0].or_raise()
+    assert (outcome.charged, outcome.shortfall) == (100 * CREDIT, 30 * CREDIT)
+    assert balances(funded) == (0, 0)
+
+
+def test_an_absurd_charge_stays_within_64_bits(funded: Actor) -> None:
+    hold = open_hold(funded, 10).hold
+    outcome = apply([Settle(hold=hold, charge=2**70)])[0].or_raise()
+    assert (outcome.charged, outcome.shortfall) == (100 * CREDIT, 2**70 - 100 * CREDIT)
+
+
+def test_a_release_gives_all_back_and_writes_nothing(funded: Actor) -> None:
+    before = LedgerEntry.objects.count()
+    apply([Release(hold=open_hold(funded, 10).hold)])[0].or_raise()
+    assert balances(funded) == (100, 0)
+    assert LedgerEntry.objects.count() == before
+
+
+def test_more_than_is_available_is_refused(funded: Actor) -> None:
+    outcome = apply([reserve(funded, 101)])[0]
+    assert isinstance(outcome.error, InsufficientCreditsError)
+    assert outcome.error.extra == {"required": "101", "available": "100"}
+    assert balances(funded) == (100, 0)
+    assert not Hold.objects.exists()
+
+
+def test_an_absurd_reservation_is_refused(funded: Actor) -> None:
+    outcome = apply([reserve(funded, 2**70)])[0]
+    assert isinstance(outcome.error, InsufficientCreditsError)
+
+
+@pytest.mark.parametrize("amount", [-1, -CREDIT])
+def test_negative_amounts_are_no_operations(funded: Actor, amount: int) -> None:
+    hold = reserve(funded, 1).hold
+    wallet_id = funded.organization.pk
+    with pytest.raises(ValueError):
+        Reserve(wallet_id=wallet_id, amount=amount, expires_at=hold_expiry())
+    with pytest.raises(ValueError):
+        Settle(hold=hold, charge=amount)
+    with pytest.raises(ValueError):
+        Credit(wallet_id=wallet_id, amount=amount, reference="r")
+
+
+# --- Twice is once ----------------------------------------------------------------------------------------------------
+
+
+def test_reserving_twice_is_reserving_once(funded: Actor) -> None:
+    operation = open_hold(funded, 10)
+    assert apply([operation])[0].repeated
+    assert balances(funded) == (90, 10)
+
+
+def test_settling_twice_is_settling_once(funded: Actor) -> None:
+    hold = open_hold(funded, 10).hold
+    first = apply([Settle(hold=hold, charge=4 * CREDIT)])[0]
+    again = apply([Settle(hold=hold, charge=4 * CREDIT)])[0]
+    assert again.repeated and again.charged == 4 * CREDIT
+    assert again.entry == first.entry
+    assert balances(funded) == (96, 0)
+
+
+def test_what_is_settled_is_not_released(funded: Actor) -> None:
+    hold = open_hold(funded, 10).hold
+    apply([Settle(hold=hold, charge=4 * CREDIT)])
+    assert apply([Release(hold=hold)])[0].repeated
+    assert balances(funded) == (96, 0)
+
+
+def test_what_is_released_is_not_charged(funded: Actor) -> None:
+    hold = open_hold(funded, 10).hold
+    apply([Release(hold=hold)])
+    assert apply([Settle(hold=hold, charge=4 * CREDIT)])[0].repeated
+    assert balances(funded) == (100, 0)
+
+
+@pytest.mark.parametrize("settles_first", [True, False])
+def test_a_settlement_and_a_release_of_one_hold_in_one_list_close_it_once(funded: Actor, settles_first: bool) -> None:
+    other, hold = open_hold(funded, 20).hold, open_hold(funded, 10).hold
+    settle, release = Settle(hold=hold, charge=4 * CREDIT), Release(hold=hold)
+    outcomes = apply([settle, release] if settles_first else [release, settle])
+    assert sorted(outcome.repeated for outcome in outcomes) == [False, True]
+    assert balances(funded)[1] == 20
+    apply([Release(hold=other)])
+
+
+def test_granting_twice_with_one_reference_is_granting_once(funded: Actor) -> None:
+    first = grant(funded.organization, 5 * CREDIT, reason="Promotion", reference="promotion")
+    again = grant(funded.organization, 5 * CREDIT, reason="Promotion", reference="promotion")
+    assert again.repeated and again.entry == first.entry
+    assert balances(funded) == (105, 0)
+
+
+def test_a_reference_that_stands_twice_in_a_list_counts_once(funded: Actor) -> None:
+    credit = Credit(wallet_id=funded.organization.pk, amount=5 * CREDIT, reference="twin")
+    assert [outcome.repeated for outcome in apply([credit, credit])] == [False, True]
+    assert balances(funded) == (105, 0)
+
+
+def test_the_same_reference_serves_two_wallets(funded: Actor, bob: Actor) -> None:
+    bob.set_credits(0)
+    grant(funded.organization, CREDIT, reason="r", reference="same")
+    assert not grant(bob.organization, CREDIT, reason="r", reference="same").repeated
+
+
+# --- Lists ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_refused_operation_fails_alone(funded: Actor, bob: Actor) -> None:
+    bob.set_credits(1)
+    operations = [reserve(funded, 10), reserve(bob, 2), reserve(funded, 95), reserve(funded, 5), reserve(bob, 1)]
+    outcomes = apply(operations)
+    assert [outcome.error is None for outcome in outcomes] == [True, False, False, True, True]
+    assert balances(funded) == (85, 15) and balances(bob) == (0, 1)
+
+
+def test_an_unknown_hold_fails_alone(funded: Actor) -> None:
+    never_made = reserve(funded, 10).hold
+    outcomes = apply([Settle(hold=never_made, charge=CREDIT), reserve(funded, 10), Release(hold=never_made)])
+    assert [type(outcome.error) for outcome in outcomes] == [UnknownHold, type(None), UnknownHold]
+    assert balances(funded) == (90, 10)
+
+
+def test_an_unknown_organization_fails_alone(funded: Actor) -> None:
+    stray = Reserve(wallet_id=db.uuid7(), amount=CREDIT, expires_at=hold_expiry())
+    outcomes = apply([stray, reserve(funded, 10)])
+    assert [type(outcome.error) for outcome in outcomes] == [UnknownWallet, type(None)]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_operation_the_database_refuses_fails_alone(alice: Actor) -> None:
+    alice.set_credits(100)
+    stray = Credit(wallet_id=alice.organization.pk, amount=CREDIT, reference="r", actor_id=db.uuid7())
+    outcomes = apply([stray, reserve(alice, 10)])
+    assert outcomes[0].error is not None and outcomes[1].error is None
+    assert balances(alice) == (90, 10)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_wallet_that_contradicts_its_holds_fails_alone(alice: Actor, bob: Actor) -> None:
+    alice.set_credits(100)
+    bob.set_credits(100)
+    right, wrong = open_hold(alice, 10).hold, open_hold(bob, 10).hold
+    wallet = bob.wallet
+    type(wallet).objects.filter(pk=wallet.pk).update(held=0)
+    outcomes = apply([Settle(hold=wrong, charge=CREDIT), Settle(hold=right, charge=CREDIT)])
+    assert isinstance(outcomes[0].error, LedgerBroken) and outcomes[1].error is None
+    assert [str(problem) for problem in problems()] != []
+    type(wallet).objects.filter(pk=wallet.pk).update(held=10 * CREDIT)
+
+
+def test_many_operations_of_one_wallet_chain_in_the_order_of_the_list(funded: Actor) -> None:
+    holds = [open_hold(funded, 10).hold for _ in range(3)]
+    apply(
+        [
+            Settle(hold=holds[0], charge=1 * CREDIT),
+            Credit(wallet_id=funded.organization.pk, amount=50 * CREDIT, reference="g"),
+            Settle(hold=holds[1], charge=2 * CREDIT),
+            Release(hold=holds[2]),
+            reserve(funded, 7),
+        ]
+    )
+    amounts = list(LedgerEntry.objects.order_by("sequence").values_list("amount", flat=True))[-3:]
+    assert amounts == [-1 * CREDIT, 50 * CREDIT, -2 * CREDIT]
+    assert balances(funded) == (140, 7)
+
+
+def test_a_grant_in_the_list_pays_for_a_reservation_after_it(funded: Actor) -> None:
+    credit = Credit(wallet_id=funded.organization.pk, amount=50 * CREDIT, reference="g")
+    outcomes = apply([credit, reserve(funded, 150)])
+    assert all(outcome.error is None for outcome in outcomes)
+    assert balances(funded) == (0, 150)
+
+
+def test_nothing_to_do_is_nothing_done(db: None) -> None:
+    assert apply([]) == []
+
+
+# --- Expired holds ----------------------------------------------------------------------------------------------------
+
+
+def test_holds_past_their_time_are_released_in_batches(funded: Actor) -> None:
+    past = timezone.now() - timedelta(seconds=1)
+    for _ in range(5):
+        open_hold(funded, 2, expires_at=past)
+    open_hold(funded, 3)
+    assert expire_holds(batch=2) == 5
+    assert balances(funded) == (97, 3)
+    assert expire_holds() == 0
+
+
+def test_a_hold_renewed_while_the_sweeper_looks_is_kept(funded: Actor) -> None:
+    hold = open_hold(funded, 2, expires_at=timezone.now() - timedelta(seconds=1)).hold
+    moment = timezone.now()
+    assert renew_holds([hold]) == 1
+    assert apply([Release(hold=hold, if_expired_at=moment)])[0].repeated
+    assert balances(funded) == (98, 2)
+
+
+def test_a_hold_that_can_not_be_released_does_not_stop_the_sweeper(funded: Actor, bob: Actor, monkeypatch: Any) -> None:
+    bob.set_credits(10)
+    past = timezone.now() - timedelta(seconds=1)
+    wrong, right = open_hold(bob, 5, expires_at=past), open_hold(funded, 5, expires_at=past)
+    import credits.services as services
+
+    def failing(operations: Any) -> Any:
+        from credits.operations import Outcome
+
+        return [Outcome(error=LedgerBroken()) if op.hold.id == wrong.hold_id else apply([op])[0] for op in operations]
+
+    monkeypatch.setattr(services, "apply", failing)
+    assert expire_holds(batch=1) == 1
+    assert Hold.objects.get(pk=right.hold_id).state == Hold.State.EXPIRED
+
+
+def test_a_hold_settled_after_it_expired_is_charged_from_what_is_available(funded: Actor) -> None:
+    hold = open_hold(funded, 10, expires_at=timezone.now() - timedelta(seconds=1)).hold
+    expire_holds()
+    outcome = apply([Settle(hold=hold, charge=4 * CREDIT)])[0].or_raise()
+    assert outcome.charged == 4 * CREDIT
+    assert balances(funded) == (96, 0)
+    assert apply([Settle(hold=hold, charge=4 * CREDIT)])[0].repeated
+
+
+def test_a_hold_settled_after_it_expired_and_the_credits_are_gone_is_a_shortfall(funded: Actor) -> None:
+    hold = open_hold(funded, 10, expires_at=timezone.now() - timedelta(seconds=1)).hold
+    expire_holds()
+    open_hold(funded, 97)
+    outcome = apply([Settle(hold=hold, charge=4 * CREDIT)])[0].or_raise()
+    assert (outcome.charged, outcome.shortfall) == (3 * CREDIT, 1 * CREDIT)
+    assert balances(funded) == (0, 97)
+
+
+# --- Refunds and adjustments ------------------------------------------------------------------------------------------
+
+
+def charged(actor: Actor, credits: int) -> LedgerEntry:
+    entry = apply([Settle(hold=open_hold(actor, credits).hold, charge=credits * CREDIT)])[0].entry
+    assert entry
+    return entry
+
+
+def test_a_refund_names_its_charge_and_is_at_most_the_charge_in_total(funded: Actor, ada: Actor) -> None:
+    charge = charged(funded, 10)
+    outcome = refund(charge, 6 * CREDIT, reason="Wrong answer", actor=ada.user)
+    assert outcome.entry and outcome.entry.charge == charge and outcome.entry.actor == ada.user
+    with pytest.raises(RefundTooLarge):
+        refund(charge, 5 * CREDIT, reason="Again", actor=ada.user)
+    refund(charge, 4 * CREDIT, reason="The rest", actor=ada.user)
+    assert balances(funded) == (100, 0)
+
+
+def test_a_refund_with_the_same_reference_is_given_once(funded: Actor) -> None:
+    charge = charged(funded, 10)
+    refund(charge, 2 * CREDIT, reason="r", reference="ticket-7")
+    assert refund(charge, 2 * CREDIT, reason="r", reference="ticket-7").repeated
+    assert balances(funded) == (92, 0)
+
+
+def test_refunds_of_one_list_share_the_limit(funded: Actor) -> None:
+    charge = charged(funded, 10).charge_ref
+    outcomes = apply([Refund(charge=charge, amount=4 * CREDIT, reference=f"r{i}") for i in range(4)])
+    assert [type(outcome.error) for outcome in outcomes] == [type(None), type(None), RefundTooLarge, RefundTooLarge]
+    assert balances(funded) == (98, 0)
+
+
+def test_only_a_charge_can_be_refunded(funded: Actor) -> None:
+    entry = grant(funded.organization, CREDIT, reason="r").entry
+    assert entry
+    with pytest.raises(ValueError):
+        refund(entry, CREDIT, reason="r")
+
+
+def test_an_adjustment_takes_what_is_there_or_nothing(funded: Actor, ada: Actor) -> None:
+    adjust(funded.organization, -30 * CREDIT, reason="Paid back", actor=ada.user)
+    with pytest.raises(InsufficientCreditsError):
+        adjust(funded.organization, -71 * CREDIT, reason="Paid back", actor=ada.user)
+    assert balances(funded) == (70, 0)
+
+
+@pytest.mark.parametrize("missing", ["actor_id", "reason"])
+def test_an_adjustment_needs_an_actor_and_a_reason(funded: Actor, missing: str) -> None:
+    facts: dict[str, Any] = {"actor_id": funded.user.pk, "reason": "Because"}
+    facts[missing] = None if missing == "actor_id" else " "
+    with pytest.raises(ValueError, match="actor and a reason"):
+        Credit(wallet_id=funded.organization.pk, amount=1, reference="r", kind=Kind.ADJUSTMENT, **facts)
+
+
+def test_a_wallet_never_holds_more_than_64_bits_can_count(funded: Actor) -> None:
+    with pytest.raises(BalanceTooLarge):
+        grant(funded.organization, LARGEST, reason="Too much")
+    grant(funded.organization, LARGEST - 100 * CREDIT, reason="All there is")
+    charge = charged(funded, 10)
+    grant(funded.organization, 10 * CREDIT, reason="Filled up")
+    with pytest.raises(BalanceTooLarge):
+        refund(charge, CREDIT, reason="No room")
+    assert Hold.objects.get(reference=charge.reference).refunded == 0
+
+
+# --- Entries never change ---------------------------------------------------------------------------------------------
+
+
+def test_no_way_through_the_orm_changes_or_deletes_an_entry(funded: Actor) -> None:
+    entry = LedgerEntry.objects.latest("sequence")
+    before = LedgerEntry.objects.values().get(pk=entry.pk)
+    entry.amount = 1
+    forged = LedgerEntry(**{**before, "amount": 1})
+    manager = LedgerEntry._base_manager
+    attempts: list[Any] = [
+        entry.save,
+        lambda: entry.save(force_update=True),
+        entry.delete,
+        LedgerEntry.objects.all().delete,
+        lambda: LedgerEntry.objects.update(amount=1),
+        lambda: LedgerEntry.objects.bulk_update([entry], ["amount"]),
+        lambda: LedgerEntry.objects.bulk_create(
+            [forged], update_conflicts=True, update_fields=["amount"], unique_fields=["id"]
+        ),
+        lambda: LedgerEntry.objects.update_or_create(defaults={"amount": 1}, pk=entry.pk),
+        manager.all().delete,
+        lambda: manager.update(amount=1),
+        lambda: funded.wallet.entries.all().delete(),
+        lambda: funded.wallet.entries.update(amount=1),
+    ]
+    for attempt in attempts:
+        with pytest.raises(AppendOnlyError):
+            attempt()
+    assert LedgerEntry.objects.values().get(pk=entry.pk) == before
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_forged_row_with_the_same_key_collides(alice: Actor) -> None:
+    from django.db import IntegrityError
+
+    alice.set_credits(100)
+    before = LedgerEntry.objects.order_by("sequence").values().first()
+    assert before
+    for how in ("save", "save_base"):
+        forged = LedgerEntry(**{**before, "amount": 1})
+        with pytest.raises(IntegrityError):
+            forged.save(force_update=True) if how == "save" else forged.save_base(raw=True)
+    assert LedgerEntry.objects.values().get(pk=before["id"]) == before
+
+
+def test_what_owns_entries_can_not_be_deleted_with_them(funded: Actor) -> None:
+    from django.db.models import ProtectedError
+
+    for owner in (funded.wallet, funded.organization, funded.user):
+        with pytest.raises(ProtectedError):
+            owner.delete()
