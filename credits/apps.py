@@ -1,5 +1,14 @@
 from django.apps import AppConfig
+from django.conf import settings
 
 
 class CreditsConfig(AppConfig):
     name = "credits"
+
+    def ready(self) -> None:
+        from aichat.periodic.runner import register
+        from credits.allowances import grant_allowances
+        from credits.services import expire_holds
+
+        register("expire_holds", expire_holds, every=lambda: settings.EXPIRE_HOLDS_INTERVAL)
+        register("grant_allowances", grant_allowances, every=lambda: 3600)

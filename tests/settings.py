@@ -28,6 +28,7 @@ os.environ["GEMINI_BASE_URL"] = "http://127.0.0.1:9"
 from aichat.settings import *  # noqa: F403
 from aichat.settings import DATABASES
 
+PERIODIC_TASKS = False  # the server of the tests would work in between them
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # argon2 is slow on purpose
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     # A file, not memory: the server's threads must see what the test wrote. Nobody pulls the plug on a test.

@@ -1,0 +1,50 @@
+"""The monthly allowance of each role."""
+
+from collections.abc import Iterator
+from datetime import datetime
+from uuid import UUID
+
+from django.utils import timezone
+
+from accounts.models import Organization
+from credits.models import CreditPlan, LedgerEntry
+from credits.services import Credit, Kind, apply
+
+AT_ONCE = 200
+
+
+def grant_allowances(now: datetime | None = None) -> int:
+    """Give every active user of a role with a plan its credits of the month, in UTC; answers how many got them.
+
+    Once per organization and month, however often and wherever it runs: the month is the entry's reference. Who changes
+    the role within a month has had their allowance.
+    """
+    reference = f"allowance:{now or timezone.now():%Y-%m}"
+    granted = 0
+    for plan in CreditPlan.objects.order_by("role"):
+        for organizations in _without(reference, plan):
+            outcomes = apply(
+                [
+                    Credit(
+                        wallet_id=organization,
+                        amount=plan.amount,
+                        reference=reference,
+                        kind=Kind.ALLOWANCE,
+                        reason=f"Monthly allowance of the role {plan.role}",
+                    )
+                    for organization in organizations
+                ]
+            )
+            granted += sum(not outcome.repeated and not outcome.error for outcome in outcomes)
+    return granted
+
+
+def _without(reference: str, plan: CreditPlan) -> Iterator[list[UUID]]:
+    """Personal organizations of the plan's role that have no such entry yet, some at a time."""
+    people = Organization.objects.filter(personal_to__role=plan.role, personal_to__is_active=True).order_by("pk")
+    ids = list(people.values_list("pk", flat=True)[:AT_ONCE])
+    while ids:
+        entries = LedgerEntry.objects.filter(wallet_id__in=ids, kind=Kind.ALLOWANCE, reference=reference)
+        have = set(entries.values_list("wallet_id", flat=True))
+        yield [id_ for id_ in ids if id_ not in have]
+        ids = list(people.filter(pk__gt=ids[-1]).values_list("pk", flat=True)[:AT_ONCE])
