@@ -114,12 +114,16 @@ def create_api_key(
 
 
 def _create_api_key(
-    user: User, organization: Organization, name: str, expires_at: datetime | None, rate_limit: str, spend_limit: int | None
+    user: User,
+    organization: Organization,
+    name: str,
+    expires_at: datetime | None,
+    rate_limit: str,
+    spend_limit: int | None,
 ) -> tuple[AccessToken, str]:
     tenancy.lock(organization.pk)  # else a removal at the same moment could miss the new key
     if not Membership.objects.filter(user=user, organization=organization).exists():
         raise NotFound()
-    kind = AccessToken.Kind.API_KEY
     row: AccessToken
     row, secret = AccessToken.objects.create(
         user=user,

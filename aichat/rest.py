@@ -178,6 +178,9 @@ def server_error(request: HttpRequest) -> HttpResponseBase:
 # --- Event streams ----------------------------------------------------------------------------------------------------
 
 
+EVENT_STREAM = "text/event-stream; charset=utf-8"
+
+
 class EventStream(StreamingHttpResponse):
     """Server-sent events from an async generator of encoded events.
 
@@ -186,7 +189,7 @@ class EventStream(StreamingHttpResponse):
     """
 
     def __init__(self, events: AsyncGenerator[bytes, None], **headers: str) -> None:
-        super().__init__(events, content_type="text/event-stream; charset=utf-8")
+        super().__init__(events, content_type=EVENT_STREAM)
         self.events = events
         self["Cache-Control"] = "no-store"
         self["X-Accel-Buffering"] = "no"  # nginx would collect the events otherwise
@@ -214,7 +217,8 @@ KEEP_ALIVE = b": waiting\n\n"
 
 
 def json_response(value: Any, status: int = 200) -> HttpResponse:
-    return HttpResponse(json_bytes(value), status=status, content_type="application/json")
+    body = value if isinstance(value, bytes) else json_bytes(value)
+    return HttpResponse(body, status=status, content_type="application/json")
 
 
 # --- OpenAPI ----------------------------------------------------------------------------------------------------------

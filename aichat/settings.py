@@ -46,6 +46,8 @@ INSTALLED_APPS = [
     "aichat",
     "aichat.catalog",
     "aichat.flags",
+    "aichat.idempotency",
+    "aichat.periodic",
     "aichat.usage",
     "aichat.chat",
     "aichat.images",
@@ -154,9 +156,12 @@ CORS_EXPOSE_HEADERS = [
     "ratelimit-limit",
     "ratelimit-remaining",
     "ratelimit-reset",
+    "idempotent-replayed",
     "retry-after",
     "x-cache",
     "x-credits-charged",
+    "x-credits-low",
+    "x-max-tokens-capped",
     "x-model",
     "x-provider",
     "x-request-id",
@@ -275,7 +280,17 @@ STARTER_CREDITS = env.decimal("STARTER_CREDITS", "100", places=6)
 CREDITS_PER_USD = env.decimal("CREDITS_PER_USD", "1000")
 MARKUP = env.decimal("MARKUP", "1")
 DEFAULT_MAX_TOKENS = env.whole("DEFAULT_MAX_TOKENS", 4096, minimum=1)
+# Below this many credits answers say so (X-Credits-Low).
+LOW_CREDITS = env.decimal("LOW_CREDITS", "10")
+# Tokens: rather an answer this short than a refusal, when the credits don't cover the longest one.
+SHORTEST_CAPPED_ANSWER = env.whole("SHORTEST_CAPPED_ANSWER", 64, minimum=1)
 HOLD_TTL = env.seconds("HOLD_TTL", 900)
+# Whether servers also do the periodic work (one of them at a time): releasing the holds of requests that died, monthly
+# allowances and the like. Without it, run the commands of the same names by other means.
+PERIODIC_TASKS = env.boolean("PERIODIC_TASKS", True)
+EXPIRE_HOLDS_INTERVAL = env.seconds("EXPIRE_HOLDS_INTERVAL", 60)
+# Seconds after which the Idempotency-Key of a request whose process died can be used again.
+IDEMPOTENCY_LEASE = env.seconds("IDEMPOTENCY_LEASE", 30)
 
 # --- Flags ------------------------------------------------------------------------------------------------------------
 # FLAG_STREAMING=off decides a flag whatever its row says; `-` and `.` in a key are written `_`.

@@ -27,8 +27,8 @@ from aichat.catalog import snapshot
 from aichat.catalog.sync import sync_models
 from aichat.flags import flags
 from aichat.money import CREDIT
-from aichat.usage.models import UsageRecord
 from aichat.usage import verify as usage
+from aichat.usage.models import UsageRecord
 from credits import verify as ledger
 from credits.models import Wallet
 from credits.services import wallet_of

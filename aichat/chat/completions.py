@@ -1,7 +1,7 @@
 """The OpenAI-compatible endpoint: https://platform.openai.com/docs/api-reference/chat/object"""
 
-from collections.abc import Callable, Iterable
-from time import time
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from django.http import HttpRequest
@@ -13,16 +13,15 @@ from rest_framework.views import APIView
 
 from accounts.authentication import Caller, calling
 from accounts.permissions import IsUser
-from aichat import lifecycle, rest, tracing
+from aichat import rest, tracing
 from aichat.catalog import routing, snapshot
 from aichat.catalog.snapshot import ModelInfo
 from aichat.chat.bodies import CompletionBody
 from aichat.chat.views import answer_headers, stream_headers
 from aichat.errors import ApiError
-from aichat.generation import chat as generation
 from aichat.generation import experiments
 from aichat.generation.call import Call, Completed, Event, Failed, Piece, Result, Started
-from aichat.generation.http import AsyncView, parse, stream
+from aichat.generation.http import AsyncView, parse, respond
 
 OBJECT = {"type": "object", "additionalProperties": True}
 DONE = b"data: [DONE]\n\n"
@@ -42,24 +41,20 @@ class CompletionsView(AsyncView):
     async def post(self, request: HttpRequest, caller: Caller) -> HttpResponseBase:
         """For any OpenAI client, with `/v1` as its base URL. Model `auto` is the default route."""
         body = parse(CompletionBody, request)
-        call = Call(
-            caller=caller,
-            model=body.model,
-            messages=body.message_dicts(),
-            stream=body.stream,
-            max_tokens=body.max_completion_tokens or body.max_tokens,
-            parameters=body.parameters(),
-        )
-        call = experiments.treated(call, await experiments.treatment(caller, body.model))
-        if not body.stream:
-            result = await lifecycle.finish(generation.complete(call))
-            response = rest.json_response(completion(result))
-            for name, value in answer_headers(result).items():
-                response[name] = value
-            return response
-        include_usage = body.stream_options is not None and body.stream_options.include_usage
-        events = generation.generate(call)
-        return await stream(caller, events, encoder(call, include_usage), encode_error, stream_headers)
+        return await respond(request, caller, lambda: prepare(caller, body))
+
+
+async def prepare(caller: Caller, body: CompletionBody) -> tuple[Call, "CompletionForm"]:
+    call = Call(
+        caller=caller,
+        model=body.model,
+        messages=body.message_dicts(),
+        stream=body.stream,
+        max_tokens=body.max_completion_tokens or body.max_tokens,
+        parameters=body.parameters(),
+    )
+    call = experiments.treated(call, await experiments.treatment(caller, body.model))
+    return call, CompletionForm(include_usage=body.stream_options is not None and body.stream_options.include_usage)
 
 
 def completion(result: Result) -> dict[str, Any]:
@@ -74,7 +69,9 @@ def completion(result: Result) -> dict[str, Any]:
 
 
 def envelope(result: Result, kind: str) -> dict[str, Any]:
-    return {"id": f"chatcmpl-{result.id.hex}", "object": kind, "created": int(time()), "model": result.model}
+    """`created` is the time in the result's ID, so that all chunks and every replay say the same."""
+    created = (result.id.int >> 80) // 1000
+    return {"id": f"chatcmpl-{result.id.hex}", "object": kind, "created": created, "model": result.model}
 
 
 def usage(result: Result) -> dict[str, Any]:
@@ -88,38 +85,45 @@ def usage(result: Result) -> dict[str, Any]:
     }
 
 
-def encoder(call: Call, include_usage: bool) -> Callable[[Event], Iterable[bytes]]:
-    """Events as chunks. With `include_usage` every chunk has a `usage` member, null until the last."""
-    started: list[Result] = []
+@dataclass(slots=True)
+class CompletionForm:
+    """Answers as `chat.completion`s. With `include_usage` every chunk has a `usage` member, null until the last."""
 
-    def chunk(delta: dict[str, Any], finish_reason: str | None = None) -> bytes:
-        choice = {"index": 0, "delta": delta, "finish_reason": finish_reason, "logprobs": None}
-        body = {**envelope(started[0], "chat.completion.chunk"), "choices": [choice]}
-        return rest.server_sent_event({**body, "usage": None} if include_usage else body)
+    include_usage: bool
+    started: Result | None = None
 
-    def encode(event: Event) -> Iterable[bytes]:
+    def whole(self, result: Result) -> tuple[bytes, dict[str, str]]:
+        return rest.json_bytes(completion(result)), answer_headers(result)
+
+    def headers(self, event: Event) -> dict[str, str]:
+        return stream_headers(event)
+
+    def encode(self, event: Event) -> Iterable[bytes]:
         match event:
             case Started(result):
-                started.append(result)
-                yield chunk({"role": "assistant", "content": ""})
+                self.started = result
+                yield self.chunk({"role": "assistant", "content": ""})
             case Piece(text, tool_calls):
                 delta: dict[str, Any] = {"content": text} if text else {}
-                yield chunk({**delta, "tool_calls": list(tool_calls)} if tool_calls else delta)
+                yield self.chunk({**delta, "tool_calls": list(tool_calls)} if tool_calls else delta)
             case Completed(result):
-                yield chunk({}, result.finish_reason)
-                if include_usage:
+                yield self.chunk({}, result.finish_reason)
+                if self.include_usage:
                     body = {**envelope(result, "chat.completion.chunk"), "choices": [], "usage": usage(result)}
                     yield rest.server_sent_event(body)
                 yield DONE
             case Failed(error):
-                yield from encode_error(error)
+                yield from self.encode_error(error)
 
-    return encode
+    def chunk(self, delta: dict[str, Any], finish_reason: str | None = None) -> bytes:
+        assert self.started
+        choice = {"index": 0, "delta": delta, "finish_reason": finish_reason, "logprobs": None}
+        body = {**envelope(self.started, "chat.completion.chunk"), "choices": [choice]}
+        return rest.server_sent_event({**body, "usage": None} if self.include_usage else body)
 
-
-def encode_error(error: ApiError) -> Iterable[bytes]:
-    """The official SDKs raise `APIError` for a chunk with an `error` member."""
-    yield rest.server_sent_event(error.body(tracing.request_id()))
+    def encode_error(self, error: ApiError) -> Iterable[bytes]:
+        """The official SDKs raise `APIError` for a chunk with an `error` member."""
+        yield rest.server_sent_event(error.body(tracing.request_id()))
 
 
 class ModelsView(APIView):

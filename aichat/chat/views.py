@@ -16,7 +16,7 @@ from rest_framework.response import Response
 from accounts.authentication import Caller, calling
 from accounts.permissions import IsUser
 from accounts.tenancy import owned
-from aichat import db, lifecycle, rest, tracing
+from aichat import db, rest, tracing
 from aichat.chat import services
 from aichat.chat.bodies import ChatBody
 from aichat.chat.models import Conversation, Feedback, Message
@@ -26,17 +26,8 @@ from aichat.flags.rules import Treatment
 from aichat.generation import chat as generation
 from aichat.generation import experiments
 from aichat.generation.call import Call, Completed, Event, Failed, Piece, Result, Started
-from aichat.generation.http import AsyncView, parse, stream
+from aichat.generation.http import AsyncView, parse, respond
 from aichat.money import format_credits
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """A call together with where its answer will stand."""
-
-    call: Call
-    conversation_id: UUID
-    answer_id: UUID
 
 
 class ChatView(AsyncView):
@@ -54,20 +45,11 @@ class ChatView(AsyncView):
     )
     async def post(self, request: HttpRequest, caller: Caller) -> HttpResponseBase:
         """One turn of a conversation, paid by what it used. With `stream: true` the answer is an event stream."""
-        turn = await prepare(caller, parse(ChatBody, request))
-        if not turn.call.stream:
-            # In a task of its own: when the client leaves, the answer is still finished, stored and billed.
-            result = await lifecycle.finish(generation.complete(turn.call))
-            response = rest.json_response(answer(turn, result))
-            for name, value in answer_headers(result).items():
-                response[name] = value
-            return response
-        return await stream(
-            caller, generation.generate(turn.call), lambda event: encode(turn, event), encode_error, stream_headers
-        )
+        body = parse(ChatBody, request)
+        return await respond(request, caller, lambda: prepare(caller, body))
 
 
-async def prepare(caller: Caller, body: ChatBody) -> Turn:
+async def prepare(caller: Caller, body: ChatBody) -> tuple[Call, "ChatForm"]:
     """The call for a chat body, with the history of its conversation. Raises `NotFound`, `ModelNotFound`."""
     history: list[dict[str, Any]] = []
     if body.conversation_id:
@@ -99,24 +81,54 @@ async def prepare(caller: Caller, body: ChatBody) -> Turn:
     )
     most = min(call.most_tokens, model.max_output_tokens)
     call = replace(call, messages=services.prompt(system, history, body.message, model, most))
-    return Turn(call, conversation.pk, answer_id)
+    return call, ChatForm(conversation.pk, answer_id, treatment)
 
 
-def answer(turn: Turn, result: Result) -> dict[str, Any]:
-    return {
-        "id": str(result.id),
-        "conversation_id": str(turn.conversation_id),
-        "message": {"id": str(turn.answer_id), "role": "assistant", "content": result.text},
-        "model": result.model,
-        "provider": result.provider,
-        "finish_reason": result.finish_reason,
-        "usage": {"input_tokens": result.usage.input_tokens, "output_tokens": result.usage.output_tokens},
-        "credits": {"charged": format_credits(result.charged), "available": format_credits(result.available)},
-        "cached": result.cached,
-        "fallback": result.fallback,
-        "experiment": experiment(turn.call.treatment),
-        "request_id": result.request_id,
-    }
+@dataclass(frozen=True, slots=True)
+class ChatForm:
+    """The answer's place in its conversation, and how it is worded."""
+
+    conversation_id: UUID
+    answer_id: UUID
+    treatment: Treatment
+
+    def answer(self, result: Result) -> dict[str, Any]:
+        return {
+            "id": str(result.id),
+            "conversation_id": str(self.conversation_id),
+            "message": {"id": str(self.answer_id), "role": "assistant", "content": result.text},
+            "model": result.model,
+            "provider": result.provider,
+            "finish_reason": result.finish_reason,
+            "usage": {"input_tokens": result.usage.input_tokens, "output_tokens": result.usage.output_tokens},
+            "credits": {
+                "charged": format_credits(result.charged),
+                "available": format_credits(result.available),
+                "low": result.credits_low,
+            },
+            "cached": result.cached,
+            "fallback": result.fallback,
+            "experiment": experiment(self.treatment),
+            "request_id": result.request_id,
+        }
+
+    def whole(self, result: Result) -> tuple[bytes, dict[str, str]]:
+        return rest.json_bytes(self.answer(result)), answer_headers(result)
+
+    def headers(self, event: Event) -> dict[str, str]:
+        return stream_headers(event)
+
+    def encode(self, event: Event) -> Iterable[bytes]:
+        match event:
+            case Piece(text) if text:
+                yield rest.server_sent_event({"content": text}, "delta")
+            case Completed(result):
+                yield rest.server_sent_event(self.answer(result), "completed")
+            case Failed(error):
+                yield from self.encode_error(error)
+
+    def encode_error(self, error: ApiError) -> Iterable[bytes]:
+        yield rest.server_sent_event(error.body(tracing.request_id()), "error")
 
 
 def experiment(treatment: Treatment) -> dict[str, str] | None:
@@ -126,30 +138,18 @@ def experiment(treatment: Treatment) -> dict[str, str] | None:
 
 
 def answer_headers(result: Result) -> dict[str, str]:
-    return {**model_headers(result), "X-Credits-Charged": format_credits(result.charged)}
+    low = {"X-Credits-Low": "true"} if result.credits_low else {}
+    return {**model_headers(result), "X-Credits-Charged": format_credits(result.charged), **low}
 
 
 def model_headers(result: Result) -> dict[str, str]:
-    return {"X-Provider": result.provider, "X-Model": result.model}
+    capped = {"X-Max-Tokens-Capped": str(result.max_tokens_capped)} if result.max_tokens_capped else {}
+    return {"X-Provider": result.provider, "X-Model": result.model, **capped}
 
 
 def stream_headers(event: Event) -> dict[str, str]:
     """What is known when a stream begins: who serves it; the charge comes with its last event."""
     return model_headers(event.result) if isinstance(event, Started | Completed) else {}
-
-
-def encode(turn: Turn, event: Event) -> Iterable[bytes]:
-    match event:
-        case Piece(text) if text:
-            yield rest.server_sent_event({"content": text}, "delta")
-        case Completed(result):
-            yield rest.server_sent_event(answer(turn, result), "completed")
-        case Failed(error):
-            yield from encode_error(error)
-
-
-def encode_error(error: ApiError) -> Iterable[bytes]:
-    yield rest.server_sent_event(error.body(tracing.request_id()), "error")
 
 
 class ConversationPages(rest.CursorPages):

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from time import monotonic
 
+from django.conf import settings
+
 from aichat import db, events, lifecycle
 from aichat.catalog.snapshot import ModelInfo
 from aichat.errors import ApiError
@@ -15,7 +17,7 @@ from aichat.generation.settlement import Attempt, reserve, settle
 from aichat.providers.base import Usage
 from aichat.usage.models import UsageRecord
 from credits.models import HoldRef
-from credits.services import InsufficientCreditsError, Release, apply
+from credits.services import Release, Unaffordable, apply
 
 logger = logging.getLogger(__name__)
 
@@ -23,25 +25,6 @@ OK, PARTIAL, CANCELLED = "ok", "partial", "cancelled"
 # Seconds a settlement is tried again while the database is away. After that the hold expires: nothing was charged.
 SETTLE_PATIENCE = 15.0
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
-
-
-def max_tokens(call: Call, model: ModelInfo) -> int:
-    """The limit sent upstream, which is what the hold covers."""
-    return min(call.most_tokens, model.max_output_tokens)
-
-
-def most_it_can_cost(call: Call, candidates: Sequence[ModelInfo]) -> int:
-    """Microcredits to hold: the dearest candidate, its longest answer."""
-    return max(
-        model.rates.most(
-            Usage(
-                input_tokens=tokens.upper_bound(call.messages, call.parameters, model.image_tokens),
-                output_tokens=max_tokens(call, model),
-            )
-        )
-        for model in candidates
-        if model.rates
-    )
 
 
 class Bill:
@@ -56,16 +39,55 @@ class Bill:
         self.settled = False
 
     async def reserve(self, candidates: Sequence[ModelInfo]) -> None:
-        """The first commit. Raises `InsufficientCreditsError`."""
-        reserving = lifecycle.spawn(db.run(reserve, self.call, most_it_can_cost(self.call, candidates)))
+        """The first commit: a hold for the whole answer, else for a useful shorter one. Raises `Unaffordable`."""
         try:
-            self.hold = await asyncio.shield(reserving)
+            try:
+                self.hold = await self._reserve(self.most_it_can_cost(candidates))
+            except Unaffordable as error:
+                if not self.cap(candidates, error.affordable):
+                    raise
+                self.hold = await self._reserve(self.most_it_can_cost(candidates))
+        except Unaffordable as error:
+            user = str(self.call.caller.user.pk)
+            events.emit("refused_for_credits", user=user, model=self.call.model, code=error.code)
+            raise
+
+    async def _reserve(self, amount: int) -> HoldRef:
+        reserving = lifecycle.spawn(db.run(reserve, self.call, amount))
+        try:
+            return await asyncio.shield(reserving)
         except asyncio.CancelledError:
             lifecycle.spawn(_give_back(reserving))
             raise
-        except InsufficientCreditsError:
-            events.emit("refused_for_credits", user=str(self.call.caller.user.pk), model=self.call.model)
-            raise
+
+    def max_tokens(self, model: ModelInfo) -> int:
+        """The limit sent upstream, which is what the hold covers."""
+        return min(self.result.max_tokens_capped or self.call.most_tokens, model.max_output_tokens)
+
+    def most_it_can_cost(self, candidates: Sequence[ModelInfo]) -> int:
+        """Microcredits to hold: the dearest candidate, its longest answer."""
+        return max(
+            model.rates.most(
+                Usage(
+                    input_tokens=tokens.upper_bound(self.call.messages, self.call.parameters, model.image_tokens),
+                    output_tokens=self.max_tokens(model),
+                )
+            )
+            for model in candidates
+            if model.rates
+        )
+
+    def cap(self, candidates: Sequence[ModelInfo], affordable: int) -> bool:
+        """Shorten the answer to what `affordable` microcredits cover; False when that would be of no use."""
+        low, high = settings.SHORTEST_CAPPED_ANSWER, max(self.max_tokens(model) for model in candidates)
+        while low <= high:  # the price rises with the length
+            self.result.max_tokens_capped = (low + high) // 2
+            if self.most_it_can_cost(candidates) <= affordable:
+                low = self.result.max_tokens_capped + 1
+            else:
+                high = self.result.max_tokens_capped - 1
+        self.result.max_tokens_capped = high if high >= settings.SHORTEST_CAPPED_ANSWER else None
+        return self.result.max_tokens_capped is not None
 
     async def whole(self) -> None:
         """The answer came to its end: reported usage is paid, or our estimate where none was reported."""
@@ -75,10 +97,10 @@ class Bill:
             self.estimate(attempt)
         await self.charge()
 
-    async def part(self) -> None:
-        """The answer broke off: what was delivered is paid."""
+    async def part(self, problem: ApiError) -> None:
+        """The answer broke off with `problem`: what was delivered is paid."""
         attempt = self.attempts[-1]
-        attempt.status = PARTIAL
+        attempt.status, attempt.error = PARTIAL, problem
         self.estimate(attempt)
         await self.charge()
 

@@ -1,8 +1,8 @@
 """What goes into a generation and what comes out of it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 from django.conf import settings
@@ -19,13 +19,18 @@ def remember_nothing(result: "Result") -> None:
     pass
 
 
+def seal_nothing(result: "Result", error: ApiError | None) -> None:
+    pass
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
     """One chat to generate.
 
     `messages` and `parameters` are in OpenAI's vocabulary; `treatment` is what experiments add. `remember` writes what
-    the caller wants kept of the result (messages of a conversation); it runs inside the settling transaction and may run
-    more than once.
+    the caller wants kept of the result (messages of a conversation), `seal` stores an answer that was delivered or
+    charged, with the error it broke off with, for replays; both run inside the settling transaction and may run more
+    than once.
     """
 
     caller: Caller
@@ -37,6 +42,7 @@ class Call:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     remember: Callable[["Result"], None] = remember_nothing
     treatment: Treatment = NOTHING
+    seal: Callable[["Result", ApiError | None], None] = seal_nothing
     id: UUID = field(default_factory=uuid7)
     request_id: str = field(default_factory=tracing.request_id)
 
@@ -67,6 +73,8 @@ class Result:
     usage: Usage = field(default_factory=Usage)
     charged: int = 0
     available: int = 0
+    credits_low: bool = False
+    max_tokens_capped: int | None = None  # shorter than asked for, because the credits did not cover more
     cached: bool = False
     fallback: bool = False
 
@@ -120,3 +128,15 @@ class Failed:
 
 
 Event = Started | Piece | Completed | Failed
+
+
+class Form(Protocol):
+    """How an endpoint words a generation: the whole answer with its headers, and the events of a stream."""
+
+    def whole(self, result: Result) -> tuple[bytes, dict[str, str]]: ...
+
+    def headers(self, event: Event) -> dict[str, str]: ...
+
+    def encode(self, event: Event) -> Iterable[bytes]: ...
+
+    def encode_error(self, error: ApiError) -> Iterable[bytes]: ...

@@ -15,7 +15,7 @@ from aichat import db, events
 from aichat.catalog import snapshot
 from aichat.catalog.snapshot import Catalog, ModelInfo
 from aichat.generation import breaker
-from aichat.generation.bill import Bill, max_tokens
+from aichat.generation.bill import Bill
 from aichat.generation.breaker import Breaker
 from aichat.generation.call import Call, Completed, Event, Failed, Piece, Result, Started
 from aichat.generation.candidates import choose
@@ -79,8 +79,9 @@ class Run:
             if self.result.is_empty:
                 await self.bill.nothing()
                 raise as_api_error(error) from error
-            await self.bill.part()
-            yield Failed(as_api_error(error), self.result)
+            problem = as_api_error(error)
+            await self.bill.part(problem)
+            yield Failed(problem, self.result)
             return
         except (asyncio.CancelledError, GeneratorExit):
             await self.bill.abandoned()
@@ -164,7 +165,7 @@ class Run:
         request = ChatRequest(
             model=model.upstream_name,
             messages=self.call.messages,
-            max_tokens=max_tokens(self.call, model),
+            max_tokens=self.bill.max_tokens(model),
             stream=self.call.stream,
             parameters=self.call.sampling,
             request_id=self.call.request_id,

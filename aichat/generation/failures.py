@@ -35,6 +35,13 @@ class RefusedByProvider(ApiError):
     status, code = 400, "invalid_request"
 
 
+class ClientLeft(ApiError):
+    """Nobody hears this but a replay with the same Idempotency-Key."""
+
+    status, code = 409, "cancelled"
+    message = "The client left before this answer was finished: this is what was delivered and charged."
+
+
 def as_api_error(error: ProviderError) -> ApiError:
     """The error for the client. Only a refusal of the request itself repeats the provider's words."""
     outcome = error.outcome

@@ -4,7 +4,7 @@ DRF has no async views: these skip its request cycle, and use the same authentic
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from itertools import takewhile
 from typing import Any, TypeVar
 
@@ -16,9 +16,12 @@ from rest_framework.views import APIView
 
 from accounts import streams, throttling
 from accounts.authentication import Caller, authenticate
-from aichat import db, rest
-from aichat.errors import ApiError, InvalidRequest, MethodNotAllowed, PermissionDenied
-from aichat.generation.call import Completed, Event, Failed
+from aichat import db, lifecycle, rest
+from aichat.errors import InvalidRequest, MethodNotAllowed, PermissionDenied
+from aichat.generation import chat as generation
+from aichat.generation import replay
+from aichat.generation.call import Call, Completed, Event, Failed, Form, Result
+from aichat.idempotency.claims import Answer
 
 KEEP_ALIVE_SECONDS = 15.0
 B = TypeVar("B", bound=BaseModel)
@@ -121,13 +124,43 @@ class Feed:
         await self.events.aclose()
 
 
-async def stream(
-    caller: Caller,
-    events: AsyncGenerator[Event, None],
-    encode: Callable[[Event], Iterable[bytes]],
-    encode_error: Callable[[ApiError], Iterable[bytes]],
-    headers: Callable[[Event], dict[str, str]],
-) -> HttpResponse | rest.EventStream:
+async def respond(
+    request: HttpRequest, caller: Caller, prepare: Callable[[], Awaitable[tuple[Call, Form]]]
+) -> HttpResponseBase:
+    """The answer to a request that generates: one body, or an event stream; replayed for an Idempotency-Key.
+
+    `prepare` makes the call and the form its answer takes; it may refuse by raising `ApiError`.
+    """
+    recording = await replay.begin(request, caller)
+    if isinstance(recording, Answer):
+        return recording.response()
+    if recording is None:
+        return await _respond(*await prepare(), generation.complete, generation.generate)
+    try:
+        call, form = recording.of(*await prepare())
+        return await _respond(call, form, recording.complete, recording.generate)
+    except Exception:
+        await recording.free()
+        raise
+
+
+async def _respond(
+    call: Call,
+    form: Form,
+    complete: Callable[[Call], Coroutine[Any, Any, Result]],
+    generate: Callable[[Call], AsyncGenerator[Event, None]],
+) -> HttpResponseBase:
+    if call.stream:
+        return await stream(call.caller, generate(call), form)
+    # In a task of its own: when the client leaves, the answer is still finished, stored and billed.
+    body, headers = form.whole(await lifecycle.finish(complete(call)))
+    response = rest.json_response(body)
+    for name, value in headers.items():
+        response[name] = value
+    return response
+
+
+async def stream(caller: Caller, events: AsyncGenerator[Event, None], form: Form) -> rest.EventStream:
     """Answer with an event stream, one of those the caller may have open at once.
 
     The first event is awaited before the headers go out, so that refusals and early failures have a real status; after
@@ -139,27 +172,22 @@ async def stream(
     except BaseException:
         await feed.close()
         raise
-    return rest.EventStream(_body(feed, first, encode, encode_error), **(headers(first) if first else {}))
+    return rest.EventStream(_body(feed, first, form), **(form.headers(first) if first else {}))
 
 
-async def _body(
-    feed: Feed,
-    event: Event | None,
-    encode: Callable[[Event], Iterable[bytes]],
-    encode_error: Callable[[ApiError], Iterable[bytes]],
-) -> AsyncGenerator[bytes, None]:
+async def _body(feed: Feed, event: Event | None, form: Form) -> AsyncGenerator[bytes, None]:
     try:
         while True:
             if event is None:
                 yield rest.KEEP_ALIVE
             else:
-                for part in encode(event):
+                for part in form.encode(event):
                     yield part
                 if isinstance(event, Completed | Failed):
                     return
             event = await feed.next(KEEP_ALIVE_SECONDS)
     except Exception as error:
-        for part in encode_error(rest.as_api_error(error)):
+        for part in form.encode_error(rest.as_api_error(error)):
             yield part
     finally:
         await feed.close()

@@ -9,11 +9,14 @@ from django.utils import timezone
 
 from aichat import db
 from aichat.catalog.snapshot import ModelInfo
+from aichat.errors import ApiError
 from aichat.generation.call import Call, Result
+from aichat.idempotency.claims import IdempotencyInProgress
 from aichat.providers.base import Usage
 from aichat.usage.models import UsageRecord
+from credits.limits import limits_of
 from credits.models import HoldRef
-from credits.services import Outcome, Release, Reserve, Settle, apply, hold_expiry
+from credits.services import Outcome, Release, Reserve, Settle, apply, hold_expiry, is_low, notice_if_low
 
 
 @dataclass(slots=True)
@@ -28,6 +31,7 @@ class Attempt:
     status: str = ""
     usage: Usage | None = None
     source: str = UsageRecord.Source.EXACT
+    error: ApiError | None = None
 
 
 def reserve(call: Call, amount: int) -> HoldRef:
@@ -38,6 +42,7 @@ def reserve(call: Call, amount: int) -> HoldRef:
         hold_id=call.id,
         expires_at=hold_expiry(),
         request_id=call.request_id,
+        limits=limits_of(call.caller),
     )
     apply([operation])[0].or_raise()
     return operation.hold
@@ -46,10 +51,17 @@ def reserve(call: Call, amount: int) -> HoldRef:
 def settle(call: Call, hold: HoldRef, attempts: Sequence[Attempt], result: Result | None, charge: int) -> Outcome:
     """The second commit: the charge (0: the hold is released), a usage record per attempt, and what the caller keeps.
 
-    `result` is None when nothing was delivered. Settling twice changes nothing.
+    `result` is None when nothing was delivered. Settling twice changes nothing. Raises `IdempotencyInProgress`.
     """
-    now = timezone.now()
-    return db.run_atomic(_settle, call, hold, attempts, result, charge, now, monotonic())
+    now, ended = timezone.now(), monotonic()
+    try:
+        outcome = db.run_atomic(_settle, call, hold, attempts, result, charge, now, ended)
+    except IdempotencyInProgress:
+        # This attempt was taken for dead, and a later one has its key: what it made is not charged.
+        db.run_atomic(_settle, call, hold, attempts, None, 0, now, ended)
+        raise
+    notice_if_low(outcome)
+    return outcome
 
 
 def _settle(
@@ -78,7 +90,10 @@ def _settle(
         UsageRecord.objects.bulk_create(records)
     if result is not None:
         result.charged, result.available = outcome.charged, outcome.available
+        result.credits_low = is_low(outcome.available)
         call.remember(result)
+    if result is not None or outcome.charged:
+        call.seal(result or Result(call.id, call.request_id), attempts[-1].error if attempts else None)
     return outcome
 
 
