@@ -32,6 +32,7 @@ from credits.operations import (
     Release,
     Reserve,
     Settle,
+    Unaffordable,
     UnknownHold,
     UnknownWallet,
 )
@@ -281,17 +282,20 @@ def _count(steps: list[_Step]) -> None:
                 if limits.count(limit, amount):
                     step.counted.append(limit)
                 else:
-                    step.outcome.error = limits.reached(limit, amount)
-                    _uncount(step, amount)
+                    _refuse_reservation(step, step.operation, limits.reached(limit, amount))
             case Settle(hold=hold) | Release(hold=hold):
                 starts = next(counter.starts for counter in hold.counted if counter.counter_id == counter_id)
                 limits.correct(counter_id, starts, step.outcome.charged + step.held)
 
 
-def _uncount(step: _Step, amount: int) -> None:
-    """The reservation was refused after all: undo what was counted for it."""
+def _refuse_reservation(step: _Step, operation: Reserve, error: Unaffordable) -> None:
+    """Undo what was counted for it. Done before, it is no refusal: its own hold may be what now lacks."""
     for limit in step.counted:
-        limits.correct(limit.counter_id, limit.starts, -amount)
+        limits.correct(limit.counter_id, limit.starts, -operation.amount)
+    if Hold.objects.filter(id=operation.hold_id).exists():
+        step.outcome.repeated = True
+    else:
+        step.outcome.error = error
 
 
 # --- Doing it ---------------------------------------------------------------------------------------------------------
@@ -337,16 +341,16 @@ def _move_alone(wallet_id: UUID, step: _Step) -> None:
 
 
 def _refuse(step: _Step, operation: Reserve | Credit | Refund, wallet: Wallet) -> None:
-    if step.needs:
-        step.outcome.error = InsufficientCreditsError(required=step.needs, available=wallet.available)
-    else:
-        step.outcome.error = BalanceTooLarge()
+    short = InsufficientCreditsError(required=step.needs, available=wallet.available)
     step.outcome.available, step.entry = wallet.available, None
     match operation:
-        case Reserve(amount=amount):
-            _uncount(step, amount)
+        case Reserve():
+            _refuse_reservation(step, operation, short)
         case Refund(amount=amount):
             _hold_of(operation).update(refunded=F("refunded") - amount)
+            step.outcome.error = BalanceTooLarge()
+        case Credit():
+            step.outcome.error = short if step.needs else BalanceTooLarge()
 
 
 def _charge_what_is_there(wallet_id: UUID, step: _Step, charge: int) -> None:

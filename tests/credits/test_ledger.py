@@ -138,6 +138,13 @@ def test_reserving_twice_is_reserving_once(funded: Actor) -> None:
     assert balances(funded) == (90, 10)
 
 
+def test_reserving_the_last_credits_twice_is_no_refusal(funded: Actor) -> None:
+    operation = open_hold(funded, 100)
+    again = apply([operation])[0]
+    assert again.repeated and again.error is None
+    assert balances(funded) == (0, 100)
+
+
 def test_settling_twice_is_settling_once(funded: Actor) -> None:
     hold = open_hold(funded, 10).hold
     first = apply([Settle(hold=hold, charge=4 * CREDIT)])[0]
