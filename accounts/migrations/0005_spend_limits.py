@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('accounts', '0002_rates_and_revisions'),
+        ('accounts', '0004_filter_indexes'),
     ]
 
     operations = [
