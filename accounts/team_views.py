@@ -4,7 +4,7 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework import status
 from rest_framework.generics import GenericAPIView, ListAPIView
 from rest_framework.request import Request
@@ -23,6 +23,7 @@ from accounts.serializers import (
 )
 
 
+@extend_schema_view(get=extend_schema(summary="My organizations"))
 class OrganizationsView(ListAPIView[Membership]):
     """The organizations the caller belongs to, with their role in each."""
 
@@ -66,6 +67,7 @@ class OrganizationView(GenericAPIView[Membership]):
         return Response(self.get_serializer(membership).data)
 
 
+@extend_schema_view(get=extend_schema(summary="Members"))
 class MembersView(ListAPIView[Membership]):
     """Who belongs to an organization."""
 
