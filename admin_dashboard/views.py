@@ -10,7 +10,7 @@ from django.core.handlers.asgi import ASGIRequest
 from django.db.models import Q, QuerySet
 from django.http import StreamingHttpResponse
 from django.http.response import HttpResponseBase
-from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema, extend_schema_view
 from rest_framework import status
 from rest_framework.generics import GenericAPIView, ListAPIView
 from rest_framework.renderers import BaseRenderer, JSONRenderer
@@ -75,6 +75,8 @@ def users() -> QuerySet[User]:
 
 
 class UsersView(ListAPIView[User]):
+    """Everybody; `search` looks at e-mail and name."""
+
     serializer_class = AdminUserSerializer
     permission_classes = [IsAdmin]
     pagination_class = UserPages
@@ -120,6 +122,7 @@ class UserView(GenericAPIView[User]):
 
     @extend_schema(operation_id="admin_users_retrieve", summary="One user")
     def get(self, request: Request, user_id: UUID) -> Response:
+        """A person, with their credits and when they were last seen."""
         return Response(AdminUserSerializer(user_or_404(user_id)).data)
 
     @extend_schema(operation_id="admin_users_partial_update", summary="Change a user's role, or switch them off")
@@ -253,6 +256,7 @@ class ModelPages(CursorPages):
     ordering = "slug"
 
 
+@extend_schema_view(get=extend_schema(summary="All models"))
 class ModelsView(ListAPIView[AIModel]):
     """Every model of the catalog, with the prices in force."""
 
@@ -284,6 +288,7 @@ class ModelView(GenericAPIView[AIModel]):
 
     @extend_schema(operation_id="admin_models_retrieve", summary="One model")
     def get(self, request: Request, slug: str) -> Response:
+        """A model, with the prices in force."""
         return Response(ModelSerializer(self.get_object()).data)
 
     @extend_schema(operation_id="admin_models_partial_update", summary="Change a model or its prices")

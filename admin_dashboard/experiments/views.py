@@ -5,7 +5,7 @@ from io import StringIO
 
 from django.core.exceptions import ValidationError
 from django.http import HttpResponse
-from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema, extend_schema_view
 from rest_framework import status
 from rest_framework.generics import GenericAPIView, ListAPIView
 from rest_framework.renderers import BaseRenderer
@@ -43,7 +43,10 @@ def checked(form: ExperimentSerializer) -> ExperimentSerializer:
     return form
 
 
+@extend_schema_view(get=extend_schema(summary="All experiments"))
 class ExperimentsView(ListAPIView[Experiment]):
+    """Experiments, whatever their status."""
+
     serializer_class = ExperimentSerializer
     permission_classes = [IsAdmin]
     queryset = Experiment.objects.all()
@@ -63,6 +66,7 @@ class ExperimentView(GenericAPIView[Experiment]):
 
     @extend_schema(summary="One experiment")
     def get(self, request: Request, key: str) -> Response:
+        """Its variants, its audience and its status."""
         return Response(ExperimentSerializer(experiment_named(key)).data)
 
     @extend_schema(summary="Change an experiment")
