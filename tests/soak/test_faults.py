@@ -4,6 +4,7 @@ import os
 import random
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from itertools import cycle
 from typing import Any
 
 import httpx
@@ -41,9 +42,10 @@ def test_no_credit_is_lost_and_no_stream_ends_in_silence(
     settings.CHAT_TOTAL_TIMEOUT = 3.0
     alice.set_credits(1_000_000)
     chance, dealt = random.Random(SEED), Counter[str]()
+    faults = cycle(chance.sample(KINDS, len(KINDS)))  # at random places, but every kind
 
     def choose(request: Recorded) -> Reply:
-        reply = chance.choice(KINDS) if chance.random() < SHARE else Reply()
+        reply = next(faults) if chance.random() < SHARE else Reply()
         dealt[f"{reply.kind} {reply.status}" if reply.kind == "refuse" else reply.kind] += 1
         return Reply(reply.kind, reply.status, reply.code)  # without Retry-After: it would close the road for all
 
