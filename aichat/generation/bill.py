@@ -13,6 +13,7 @@ from aichat.catalog.snapshot import ModelInfo
 from aichat.errors import ApiError
 from aichat.generation import tokens
 from aichat.generation.call import Call, Result
+from aichat.generation.failures import ClientLeft
 from aichat.generation.settlement import Attempt, reserve, settle
 from aichat.providers.base import Usage
 from aichat.usage.models import UsageRecord
@@ -112,7 +113,7 @@ class Bill:
         if attempt is None or (attempt.status and self.result.is_empty):
             await self.nothing()  # between two candidates
             return
-        attempt.status = CANCELLED
+        attempt.status, attempt.error = CANCELLED, ClientLeft()
         if self.result.is_empty and not attempt.accepted:
             await self.nothing()
             return

@@ -79,6 +79,7 @@ def _settle(
         # An earlier try had committed, and only its answer was lost.
         if result is not None:
             result.charged, result.available = earlier.charged, outcome.available
+            result.credits_low = is_low(outcome.available)
         return outcome
     records = [_record(call, attempt, now, ended) for attempt in attempts]
     if records:

@@ -258,6 +258,26 @@ def test_leaving_a_stream_costs_what_was_delivered(
     eventually(lambda: upstream.closed_by_client == 1)
 
 
+def test_a_stream_that_was_left_is_replayed_as_one_that_did_not_finish(
+    server: str, upstream: Upstream, alice: Actor, settings: Any
+) -> None:
+    settings.CHAT_IDLE_TIMEOUT = 8
+    upstream.always("gemini", Reply("stall"))
+    body = {"message": "Hi", "model": MODELS["gemini"], "stream": True}
+    headers = {**alice.headers, "Idempotency-Key": "left"}
+    with httpx.Client(base_url=server, timeout=10) as client:
+        with client.stream("POST", "/api/v1/chat", json=body, headers=headers) as answer:
+            assert "delta" in next(answer.iter_lines())
+        eventually(no_open_hold)
+        paid = spent(alice)
+        again = client.post("/api/v1/chat", json=body, headers=headers)
+    assert again.headers["Idempotent-Replayed"] == "true"
+    assert TEXT[0] in again.text
+    assert "event: error" in again.text
+    assert "event: completed" not in again.text
+    assert spent(alice) == paid > 0
+
+
 @each_provider
 def test_leaving_a_json_request_costs_the_whole_answer(
     provider: str, server: str, upstream: Upstream, alice: Actor, settings: Any
