@@ -25,6 +25,7 @@ ROOT_URLCONF = "aichat.urls"
 LOGIN_REDIRECT_URL = "/admin/"
 ASGI_APPLICATION = "aichat.asgi.application"
 AUTH_USER_MODEL = "accounts.User"
+LOGIN_REDIRECT_URL = "/admin/"
 
 INSTALLED_APPS = [
     "unfold",
@@ -57,6 +58,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "aichat.middleware.TraceMiddleware",
     "django.middleware.security.SecurityMiddleware",
+    "aichat.middleware.ContentPolicyMiddleware",
     "aichat.middleware.StaticFilesMiddleware",
     "corsheaders.middleware.CorsMiddleware",
     "aichat.middleware.BodyLimitMiddleware",

@@ -1,6 +1,6 @@
 from django.contrib import admin
 from django.urls import include, path
-from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
 from accounts.permissions import Public
 from accounts.views import RegisterView
@@ -30,7 +30,7 @@ urlpatterns = [
     path("v1/models", completions.ModelsView.as_view()),
     path("v1/models/<path:slug>", completions.ModelView.as_view()),
     path("api/schema/", SpectacularAPIView.as_view(permission_classes=[Public]), name="schema"),
-    path("api/docs/", SpectacularSwaggerView.as_view(url_name="schema", permission_classes=[Public])),
+    path("api/docs/", SpectacularSwaggerSplitView.as_view(url_name="schema", permission_classes=[Public])),
 ]
 
 handler400 = "aichat.rest.bad_request"
