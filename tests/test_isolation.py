@@ -12,9 +12,11 @@ import pytest
 from django.test import Client
 
 from accounts import teams
-from accounts.models import Membership, Organization
+from accounts.models import Membership, Organization, User
 from accounts.services import create_api_key
+from aichat.chat import sharing
 from aichat.chat.models import Conversation, Message
+from aichat.chat.sharing import Access
 from aichat.db import uuid7
 from aichat.images.models import ImageJob
 from tests.conftest import Actor
@@ -35,6 +37,13 @@ class Team:
         row = Conversation.objects.create(organization=self.organization, user=self.alice.user, title="Secret")
         Message.objects.create(conversation=row, role=Message.Role.ASSISTANT, content="Secret")
         return {"conversation_id": row.pk}
+
+    def share(self) -> dict[str, Any]:
+        named = self.conversation()
+        friend = User.objects.create_user("friend@example.com")
+        Membership.objects.create(organization=self.organization, user=friend)
+        sharing.share(Conversation.objects.get(pk=named["conversation_id"]), email=friend.email, access=Access.READ)
+        return {**named, "user_id": friend.pk}
 
     def key(self) -> dict[str, Any]:
         return {"key_id": create_api_key(user=self.alice.user, organization=self.organization, name="ci")[0].id}
@@ -66,6 +75,8 @@ SAMPLES: dict[str, Callable[[Team], dict[str, Any]]] = {
     "api/v1/api-keys/<uuid:key_id>": Team.key,
     "api/v1/conversations/<uuid:conversation_id>": Team.conversation,
     "api/v1/conversations/<uuid:conversation_id>/messages": Team.conversation,
+    "api/v1/conversations/<uuid:conversation_id>/shares": Team.conversation,
+    "api/v1/conversations/<uuid:conversation_id>/shares/<uuid:user_id>": Team.share,
     "api/v1/images/<uuid:job_id>": Team.image,
     "api/v1/images/<uuid:job_id>/events": Team.image,
 }

@@ -1,6 +1,7 @@
 from rest_framework import serializers
 
 from aichat.chat.models import Conversation, Feedback, Message
+from aichat.chat.sharing import Access
 from aichat.money import CreditsField
 
 
@@ -8,6 +9,17 @@ class ConversationSerializer(serializers.ModelSerializer[Conversation]):
     class Meta:
         model = Conversation
         fields = ["id", "title", "system", "created_at", "updated_at"]
+
+
+class ShareSerializer(serializers.Serializer[Conversation]):
+    id = serializers.UUIDField(help_text="The person's.")
+    email = serializers.EmailField()
+    access = serializers.ChoiceField([access.value for access in Access])
+
+
+class NewShareSerializer(serializers.Serializer[Conversation]):
+    email = serializers.EmailField(max_length=254)
+    access = serializers.ChoiceField([access.value for access in Access], default=Access.READ.value)
 
 
 class MessageSerializer(serializers.ModelSerializer[Message]):

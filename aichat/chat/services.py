@@ -4,14 +4,14 @@ from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
-from django.db.models import QuerySet
 from django.utils import timezone
 
 from accounts.authentication import Caller
-from accounts.tenancy import owned
 from aichat import events
 from aichat.catalog.snapshot import ModelInfo
+from aichat.chat import sharing
 from aichat.chat.models import Conversation, Feedback, Message
+from aichat.chat.sharing import Access
 from aichat.errors import InvalidRequest, NotFound
 from aichat.generation import tokens
 from aichat.generation.call import Result
@@ -21,14 +21,12 @@ TITLE_LENGTH = 80
 LONGEST_HISTORY = 500  # turns; older ones are out of any model's reach long before
 
 
-def conversations_of(caller: Caller) -> QuerySet[Conversation]:
-    """The caller's own conversations in the organization they act for."""
-    return Conversation.objects.filter(organization=caller.organization, user=caller.user)
-
-
 def load(caller: Caller, conversation_id: UUID) -> tuple[Conversation, list[dict[str, Any]]]:
-    """A conversation of the caller's and its turns, oldest first, as OpenAI messages. Raises `NotFound`."""
-    conversation = owned(conversations_of(caller), caller.organization, conversation_id)
+    """A conversation the caller may go on with and its turns, oldest first, as OpenAI messages.
+
+    Raises `NotFound`, `ReadOnly`.
+    """
+    conversation = sharing.find(caller, conversation_id, Access.WRITE)
     turns = Message.objects.filter(conversation=conversation).order_by("-id").values_list("role", "content")
     history = [{"role": role, "content": content} for role, content in turns[:LONGEST_HISTORY]]
     return conversation, history[::-1]
@@ -96,7 +94,7 @@ def new_conversation(caller: Caller, message: str, system: str) -> Conversation:
 def rate(caller: Caller, message_id: UUID, rating: int, comment: str) -> Feedback:
     """What the caller thinks of an answer in a conversation of theirs. Raises `NotFound`, `InvalidRequest`."""
     message = Message.objects.select_related("conversation").filter(id=message_id).first()
-    if message is None or not conversations_of(caller).filter(id=message.conversation_id).exists():
+    if message is None or not sharing.conversations_of(caller).filter(id=message.conversation_id).exists():
         raise NotFound()
     if message.role != Message.Role.ASSISTANT:
         raise InvalidRequest("Only answers can be rated.")

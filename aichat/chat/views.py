@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from drf_spectacular.utils import OpenApiResponse, extend_schema, extend_schema_view
@@ -12,16 +13,25 @@ from rest_framework import status
 from rest_framework.generics import GenericAPIView, ListAPIView, RetrieveUpdateDestroyAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.views import APIView
 
+from accounts import throttling
 from accounts.authentication import Caller, calling
 from accounts.permissions import IsUser
 from accounts.tenancy import owned
 from aichat import db, rest, tracing
-from aichat.chat import services
+from aichat.chat import services, sharing
 from aichat.chat.bodies import ChatBody
 from aichat.chat.models import Conversation, Feedback, Message
-from aichat.chat.serializers import ChatAnswerSerializer, ConversationSerializer, FeedbackSerializer, MessageSerializer
-from aichat.errors import ApiError
+from aichat.chat.serializers import (
+    ChatAnswerSerializer,
+    ConversationSerializer,
+    FeedbackSerializer,
+    MessageSerializer,
+    NewShareSerializer,
+    ShareSerializer,
+)
+from aichat.errors import ApiError, NotFound
 from aichat.flags.rules import Treatment
 from aichat.generation import chat as generation
 from aichat.generation import experiments
@@ -165,7 +175,10 @@ class ConversationsView(ListAPIView[Conversation]):
     pagination_class = ConversationPages
 
     def get_queryset(self) -> Any:
-        return services.conversations_of(calling(self.request))
+        caller = calling(self.request)
+        if self.request.query_params.get("shared") == "true":
+            return sharing.shared_with(caller)
+        return sharing.conversations_of(caller)
 
 
 @extend_schema_view(
@@ -181,8 +194,14 @@ class ConversationView(RetrieveUpdateDestroyAPIView[Conversation]):
     http_method_names = ["get", "patch", "delete"]
 
     def get_object(self) -> Conversation:
-        caller = calling(self.request)
-        return owned(services.conversations_of(caller), caller.organization, self.kwargs["conversation_id"])
+        if self.request.method == "GET":
+            return sharing.find(calling(self.request), self.kwargs["conversation_id"])
+        return own_conversation(self.request, self.kwargs["conversation_id"])
+
+
+def own_conversation(request: Request, conversation_id: UUID) -> Conversation:
+    caller = calling(request)
+    return owned(sharing.conversations_of(caller), caller.organization, conversation_id)
 
 
 class MessagePages(rest.CursorPages):
@@ -198,8 +217,7 @@ class MessagesView(ListAPIView[Message]):
     pagination_class = MessagePages
 
     def get_queryset(self) -> Any:
-        caller = calling(self.request)
-        conversation = owned(services.conversations_of(caller), caller.organization, self.kwargs["conversation_id"])
+        conversation = sharing.find(calling(self.request), self.kwargs["conversation_id"])
         return Message.objects.filter(conversation=conversation)
 
 
@@ -215,3 +233,40 @@ class FeedbackView(GenericAPIView[Feedback]):
         comment = form.validated_data.get("comment", "")
         feedback = services.rate(calling(request), message_id, form.validated_data["rating"], comment)
         return Response(FeedbackSerializer(feedback).data, status=status.HTTP_201_CREATED)
+
+
+class SharesView(APIView):
+    """With whom a conversation of the caller's is shared."""
+
+    permission_classes = [IsUser]
+
+    @extend_schema(summary="A conversation's shares", responses=ShareSerializer(many=True))
+    def get(self, request: Request, conversation_id: UUID) -> Response:
+        """Everybody it is shared with."""
+        return Response(sharing.shares_of(own_conversation(request, conversation_id)))
+
+    @extend_schema(summary="Share a conversation", request=NewShareSerializer, responses={201: ShareSerializer})
+    def post(self, request: Request, conversation_id: UUID) -> Response:
+        """With a person, by e-mail: to `read` it, or to `write` (go on with it, for their own credits).
+
+        Again with another access changes it. A team's conversation is shared with the team's members only.
+        """
+        conversation = own_conversation(request, conversation_id)
+        form = NewShareSerializer(data=request.data)
+        form.is_valid(raise_exception=True)
+        throttling.hit(settings.RATE_LIMIT_AUTH, "share", str(calling(request).user.pk))
+        made = sharing.share(
+            conversation, email=form.validated_data["email"], access=sharing.Access(form.validated_data["access"])
+        )
+        return Response(made, status=status.HTTP_201_CREATED)
+
+
+class ShareView(APIView):
+    permission_classes = [IsUser]
+
+    @extend_schema(summary="End a share", responses={204: None})
+    def delete(self, request: Request, conversation_id: UUID, user_id: UUID) -> Response:
+        """Takes effect with that person's next request."""
+        if not sharing.unshare(own_conversation(request, conversation_id), user_id):
+            raise NotFound()
+        return Response(status=status.HTTP_204_NO_CONTENT)

@@ -1,0 +1,95 @@
+"""Alice shares a conversation with Bob, to read or to go on with; Charlie sees nothing of it."""
+
+from typing import Any
+
+import pytest
+
+from accounts import teams
+from accounts.models import Membership
+from aichat.chat.models import Conversation, Message
+from aichat.money import CREDIT
+from tests.conftest import Actor, in_team
+
+
+@pytest.fixture
+def conversation(alice: Actor) -> str:
+    row = Conversation.objects.create(organization=alice.organization, user=alice.user, title="Tea")
+    Message.objects.create(conversation=row, role=Message.Role.ASSISTANT, content="More tea?")
+    return f"/api/v1/conversations/{row.pk}"
+
+
+def share(by: Actor, conversation: str, who: Actor, access: str, **extra: Any) -> Any:
+    return by.post(f"{conversation}/shares", {"email": who.user.email, "access": access}, **extra)
+
+
+def titles(who: Actor) -> list[str]:
+    return [row["title"] for row in who.get("/api/v1/conversations?shared=true").json()["results"]]
+
+
+def test_one_to_read_is_read_and_nothing_else(
+    transactional_db: None, catalog: None, alice: Actor, bob: Actor, charlie: Actor, conversation: str
+) -> None:
+    assert share(alice, conversation, bob, "read").status_code == 201
+    assert bob.get(conversation).json()["title"] == "Tea"
+    assert bob.get(f"{conversation}/messages").json()["results"][0]["content"] == "More tea?"
+    assert (titles(bob), titles(charlie)) == (["Tea"], [])
+    assert bob.get("/api/v1/conversations").json()["results"] == []
+    turn = {"message": "Yes", "conversation_id": conversation.rpartition("/")[2]}
+    assert bob.post("/api/v1/chat", turn).status_code == 403
+    assert [bob.patch(conversation, {"title": "Coffee"}).status_code, bob.delete(conversation).status_code] == [404] * 2
+    assert bob.get(f"{conversation}/shares").status_code == 404
+    assert charlie.get(conversation).status_code == 404
+
+
+def test_one_to_write_is_gone_on_with_for_ones_own_credits(
+    transactional_db: None, catalog: None, alice: Actor, bob: Actor, charlie: Actor, conversation: str
+) -> None:
+    share(alice, conversation, bob, "write")
+    turn = {"message": "Yes", "conversation_id": conversation.rpartition("/")[2]}
+    assert bob.post("/api/v1/chat", turn).status_code == 200
+    assert (bob.wallet.balance, alice.wallet.balance) == (99 * CREDIT, 100 * CREDIT)
+    assert len(alice.get(f"{conversation}/messages").json()["results"]) == 3
+    assert charlie.post("/api/v1/chat", turn).status_code == 404
+
+
+def test_a_share_can_be_changed_and_ended(alice: Actor, bob: Actor, conversation: str) -> None:
+    share(alice, conversation, bob, "write")
+    share(alice, conversation, bob, "read")
+    assert alice.get(f"{conversation}/shares").json() == [
+        {"id": str(bob.user.pk), "email": bob.user.email, "access": "read"}
+    ]
+    assert alice.delete(f"{conversation}/shares/{bob.user.pk}").status_code == 204
+    assert bob.get(conversation).status_code == 404
+    assert alice.delete(f"{conversation}/shares/{bob.user.pk}").status_code == 404
+
+
+def test_a_teams_conversation_stays_in_the_team(alice: Actor, bob: Actor, charlie: Actor) -> None:
+    owner = teams.create_team(alice.user, "Wonderland")
+    teams.add_member(owner, email=bob.user.email, role=Membership.Role.MEMBER)
+    row = Conversation.objects.create(organization=owner.organization, user=alice.user, title="Plans")
+    path, acting = f"/api/v1/conversations/{row.pk}", {"headers": in_team(str(owner.organization_id))}
+    alice.with_login()
+    bob.with_login()
+    assert share(alice, path, charlie, "read", **acting).json()["error"]["param"] == "email"
+    assert share(alice, path, bob, "read", **acting).status_code == 201
+    assert bob.get(path, **acting).status_code == 200
+    assert bob.get(path).status_code == 404
+    teams.remove_member(owner, bob.user.pk)
+    assert [bob.get(path, **acting).status_code, bob.get(path).status_code] == [404, 404]
+    assert titles(bob) == []
+
+
+@pytest.mark.parametrize(
+    "body, param",
+    [
+        ({"email": "nobody@example.com"}, "email"),
+        ({"email": "alice@example.com"}, "email"),
+        ({"email": "bob@example.com", "access": "own"}, "access"),
+        ({}, "email"),
+    ],
+)
+def test_only_somebody_else_who_is_known_gets_a_known_access(
+    alice: Actor, bob: Actor, conversation: str, body: dict[str, str], param: str
+) -> None:
+    response = alice.post(f"{conversation}/shares", body)
+    assert (response.status_code, response.json()["error"]["param"]) == (400, param)
