@@ -206,5 +206,5 @@ class Rules:
                         variant=variant.name,
                         unit=rule.unit(who, conversation),
                     )
-                    return exposed.over(result)
+                    return exposed if result is NOTHING else exposed.over(result)
         return result
