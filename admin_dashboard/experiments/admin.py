@@ -8,7 +8,6 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
-from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.decorators import action, display
 
@@ -23,6 +22,7 @@ from admin_dashboard.experiments.results import (
 )
 from admin_dashboard.experiments.statistics import Interval
 from admin_dashboard.experiments.views import csv_response
+from aichat.admin import link
 from aichat.charts import Chart, Series
 from aichat.flags.admin import AUDIENCE, LinesField, TargetedAdmin, TargetedForm
 from aichat.flags.models import Experiment
@@ -82,7 +82,7 @@ class ExperimentAdmin(TargetedAdmin):
     @display(description="Results")
     def results_link(self, row: Experiment) -> str:
         url = reverse("admin:flags_experiment_show_results", args=[row.pk])
-        return format_html('<a href="{}" class="text-primary-600 dark:text-primary-500">Results</a>', url)
+        return link(url, "Results")
 
     def has_delete_permission(self, request: HttpRequest, obj: Experiment | None = None) -> bool:
         return obj is not None and obj.status == Experiment.Status.DRAFT

@@ -5,20 +5,14 @@ from typing import Any, ClassVar
 from django import forms
 from django.contrib import admin
 from django.http import HttpRequest
-from unfold.admin import ModelAdmin
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminTextareaWidget
 
 from accounts.models import Role, User
+from aichat.admin import Admin, acting
 from aichat.flags import flags, services
 from aichat.flags.models import Experiment, Flag
 from aichat.flags.switches import SWITCHES
-
-
-def acting(request: HttpRequest) -> User:
-    """The administrator: nobody else gets past the admin's door."""
-    assert isinstance(request.user, User)
-    return request.user
 
 
 class LinesField(forms.CharField):
@@ -63,7 +57,7 @@ AUDIENCE = (
 )
 
 
-class TargetedAdmin(ModelAdmin):
+class TargetedAdmin(Admin):
     """Writes through the same verbs as the API, which put it on record themselves."""
 
     form = TargetedForm

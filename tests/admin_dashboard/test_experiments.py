@@ -310,6 +310,7 @@ def test_the_message_behind_feedback_is_for_admins_who_may_read_it(boss: Client,
     page_without = boss.get(page).content.decode()
     assert "disliked" in page_without
     assert not any(text in page_without for text in ("How long do I cook", "An hour.", "Too short"))
+    assert boss.get("/admin/chat/conversation/").status_code == 403
 
 
 # --- The pages of the admin -------------------------------------------------------------------------------------------
