@@ -347,6 +347,7 @@ UNFOLD = {
     "SITE_SYMBOL": "forum",
     "SITE_URL": "/api/docs/",
     "SHOW_VIEW_ON_SITE": False,
+    "DASHBOARD_CALLBACK": "admin_dashboard.dashboard.context",
     "LOGIN": {"form": "accounts.forms.LoginForm"},
     "SITE_FAVICONS": [
         {"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("aichat/favicon.svg")},
