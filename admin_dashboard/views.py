@@ -106,6 +106,7 @@ class UsersView(ListAPIView[User]):
         ],
     )
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """Everybody who has an account, the newest first unless ordered otherwise."""
         return super().get(request, *args, **kwargs)
 
 
@@ -266,6 +267,11 @@ class ModelsView(ListAPIView[AIModel]):
 
     def get_queryset(self) -> QuerySet[AIModel]:
         return editing.with_prices(AIModel.objects.all())
+
+    @extend_schema(operation_id="admin_models_list", summary="Models")
+    def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """Every model of the catalog, enabled or not, with the prices in force."""
+        return super().get(request, *args, **kwargs)
 
     @extend_schema(operation_id="admin_models_create", summary="Add a model", responses={201: ModelSerializer})
     def post(self, request: Request) -> Response:

@@ -73,6 +73,8 @@ def _is_guarded(view: Any) -> bool:
         place in code.co_filename for place in ("/django/contrib/admin/", "/unfold/admin.py")
     ):
         return True
+    if code.co_name == "wrapper" and code.co_filename.endswith("/unfold/admin.py"):
+        return True  # calls `admin_view` when it is called
     # Decorators keep what they decorate in their closure.
     return any(_is_guarded(cell.cell_contents) for cell in view.__closure__ or ())
 

@@ -8,6 +8,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts.authentication import calling
+from accounts.permissions import IsUser
 from aichat.usage.figures import sums, total
 from aichat.usage.windows import GROUPS, group_of, named, ordered, own_figures, window_of
 
@@ -19,6 +20,8 @@ WINDOW = [
 
 
 class UsageView(APIView):
+    permission_classes = [IsUser]
+
     @extend_schema(
         summary="My usage",
         parameters=[OpenApiParameter("group_by", str, enum=OWN_GROUPS, default="day"), *WINDOW],
