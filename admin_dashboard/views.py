@@ -29,6 +29,7 @@ from admin_dashboard.statistics import Statistics, written
 from aichat.catalog import editing
 from aichat.catalog.models import AIModel
 from aichat.errors import InvalidRequest, NotFound
+from aichat.idempotency.once import once
 from aichat.rest import CursorPages
 from aichat.usage import figures
 from aichat.usage.windows import GROUPS, group_of, named, ordered, window_of
@@ -147,8 +148,14 @@ class UserCreditsView(APIView):
         request=MoveCreditsSerializer,
         responses={201: LedgerEntrySerializer},
     )
-    def post(self, request: Request, user_id: UUID) -> Response:
-        """To the user's own organization; a negative amount is an adjustment. Answers the ledger's entry."""
+    def post(self, request: Request, user_id: UUID) -> HttpResponseBase:
+        """To the user's own organization; a negative amount is an adjustment. Answers the ledger's entry.
+
+        Safe to send again with an `Idempotency-Key`.
+        """
+        return once(request, lambda: self.move(request, user_id))
+
+    def move(self, request: Request, user_id: UUID) -> Response:
         user = user_or_404(user_id)
         form = MoveCreditsSerializer(data=request.data)
         form.is_valid(raise_exception=True)

@@ -3,7 +3,8 @@
     python -m tests.credits.racer WALLET ROUNDS LIMIT MEETING COUNT [die]
 
 Waits until COUNT processes have met in the directory MEETING. Reserves and settles 1 credit ROUNDS times within a
-spending limit of LIMIT credits. With `die` it ends as by `kill -9`, between its second reservation and the settlement.
+spending limit of LIMIT credits. With `die` it reserves once, and ends as by `kill -9` when the others
+begin.
 """
 
 import os
@@ -31,14 +32,19 @@ def main(wallet: str, rounds: str, credits: str, meeting: str, count: str, die: 
     from credits.services import Reserve, Settle, apply, hold_expiry
 
     limit = Limit("race", UUID(int=7), date(2026, 1, 1), int(credits) * CREDIT)
+
+    def reservation() -> Reserve:
+        return Reserve(wallet_id=UUID(wallet), amount=CREDIT, expires_at=hold_expiry(), limits=[limit])
+
+    if die:
+        apply([reservation()])[0].or_raise()
     meet(Path(meeting), int(count))
-    for number in range(int(rounds)):
-        reserve = Reserve(wallet_id=UUID(wallet), amount=CREDIT, expires_at=hold_expiry(), limits=[limit])
-        if apply([reserve])[0].error:
-            continue
-        if die and number:
-            os.kill(os.getpid(), signal.SIGKILL)
-        apply([Settle(hold=reserve.hold, charge=CREDIT), Settle(hold=reserve.hold, charge=CREDIT)])
+    if die:
+        os.kill(os.getpid(), signal.SIGKILL)
+    for _ in range(int(rounds)):
+        reserve = reservation()
+        if not apply([reserve])[0].error:
+            apply([Settle(hold=reserve.hold, charge=CREDIT), Settle(hold=reserve.hold, charge=CREDIT)])
 
 
 if __name__ == "__main__":
