@@ -7,7 +7,7 @@ PACKAGES := accounts admin_dashboard aichat credits
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --no-input --only-binary :all: --require-hashes
 
 # The whole suite runs on SQLite, what depends on the database on the others too: real servers, started by the tests.
-ENGINE ?= sqlite postgres
+ENGINE ?= sqlite postgres mongodb
 ON_EACH_ENGINE = $(wildcard tests/accounts tests/admin_dashboard tests/chat tests/credits tests/databases tests/images \
 	tests/permissions tests/usage)
 PYTEST = $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup

@@ -1,10 +1,12 @@
 """System checks for combinations of settings; each says the mend. IDs are stable."""
 
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, Warning, register, run_checks
+from django.core.checks import CheckMessage, Error, Tags, Warning, register, run_checks
+from django.db import OperationalError, connections
 
 
 def stop_on_errors() -> list[CheckMessage]:
@@ -12,7 +14,7 @@ def stop_on_errors() -> list[CheckMessage]:
 
     What is only doubtful is answered, for the server to log.
     """
-    problems = run_checks(tags=["aichat"])
+    problems = run_checks(tags=["aichat", Tags.database], databases=["default"])
     for problem in problems:
         if problem.is_serious():
             sys.exit(f"Configuration error: {problem.msg} {problem.hint or ''}".rstrip())
@@ -88,3 +90,28 @@ def single_sign_on_has_an_audience(**kwargs: Any) -> list[CheckMessage]:
             id="aichat.E010",
         )
     ]
+
+
+@register(Tags.database)
+def mongodb_has_transactions(databases: Sequence[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
+    """Money moves in transactions, and MongoDB has them on replica sets only. Asked at start and before migrations."""
+    problems: list[CheckMessage] = []
+    for alias in databases or ():
+        connection: Any = connections[alias]
+        if connection.vendor != "mongodb":
+            continue
+        try:
+            has_transactions = connection.has_transactions()
+        except OperationalError as error:
+            problems.append(Warning(f"MongoDB does not answer: {error}", hint="Check DATABASE_URL.", id="aichat.W002"))
+            continue
+        if not has_transactions:
+            problems.append(
+                Error(
+                    "DATABASE_URL names a MongoDB without a replica set: it has no transactions.",
+                    hint="Start mongod with --replSet rs0, run rs.initiate() once in mongosh, "
+                    "and add ?replicaSet=rs0 to DATABASE_URL. One server is enough.",
+                    id="aichat.E004",
+                )
+            )
+    return problems

@@ -182,8 +182,11 @@ def database(name: str, default: str, *, base_dir: Path, timeout: float, threads
         return _sqlite(base_dir / unquote(parts.path[1:]), timeout)
     if parts.scheme in {"postgres", "postgresql"} and parts.path.strip("/"):
         return _postgresql(raw, timeout, threads)
+    if parts.scheme in {"mongodb", "mongodb+srv"} and parts.path.strip("/"):
+        return _mongodb(raw, timeout, threads)
     raise ImproperlyConfigured(
-        f"{name}={parts.scheme}://… is wrong: write sqlite:///path/to/file, or postgres://user:password@host:5432/name."
+        f"{name}={parts.scheme}://… is wrong: write sqlite:///path/to/file, postgres://user:password@host:5432/name, "
+        "or mongodb://user:password@host:27017/name?replicaSet=rs0."
     )
 
 
@@ -290,5 +293,18 @@ def storage(address: str) -> dict[str, object]:
             "location": parts.path.strip("/"),
             "file_overwrite": False,
             **dict(parse_qsl(parts.query)),
+        },
+    }
+
+
+def _mongodb(address: str, timeout: float, threads: int) -> dict[str, object]:
+    return {
+        "ENGINE": "aichat.mongodb",
+        "HOST": address,
+        "NAME": unquote(urlsplit(address).path[1:]),
+        "OPTIONS": {
+            "timeoutMS": int(timeout * 1000),
+            "serverSelectionTimeoutMS": int(min(timeout, 5) * 1000),
+            "maxPoolSize": threads + SYNC_CONNECTIONS,
         },
     }

@@ -10,7 +10,7 @@ import environ
 from django.templatetags.static import static
 from pythonjsonlogger.core import RESERVED_ATTRS
 
-from aichat import env
+from aichat import env, mongodb
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 DATA_DIR = BASE_DIR / "var"
@@ -111,7 +111,11 @@ DATABASES = {
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 # Tokens are `accounts.AccessToken`: knox's own table would stay empty for ever.
-MIGRATION_MODULES = {"knox": None}
+MIGRATION_MODULES: dict[str, str | None] = {"knox": None}
+if DATABASES["default"]["ENGINE"] == "aichat.mongodb":
+    INSTALLED_APPS = [mongodb.APP_CONFIGS.get(app, app) for app in INSTALLED_APPS]
+    MIGRATION_MODULES |= mongodb.MIGRATION_MODULES
+    DEFAULT_AUTO_FIELD = mongodb.OBJECT_ID
 
 REDIS_URL = env.url("REDIS_URL", schemes=("redis", "rediss"))
 CACHE_TIMEOUT = env.seconds("CACHE_TIMEOUT", 0.25)  # to connect, and for each command; then it goes on without

@@ -185,7 +185,6 @@ class Postgres(Server):
             "max_connections": 300,
             "fsync": "off",
             "full_page_writes": "off",
-            "synchronous_commit": "off",
         }
         pairs = [word for name, value in options.items() for word in ("-c", f"{name}={value}")]
         return [str(self.programs / "postgres"), "-D", str(self.directory / "data"), *pairs]
@@ -199,18 +198,24 @@ class Postgres(Server):
 
 
 class MongoDB(Server):
-    """A replica set of one: transactions need a replica set."""
+    """A replica set of one, because transactions need a replica set; or, to be refused, none."""
+
+    def __init__(self, *, replica_set: bool = True) -> None:
+        self.replica_set = replica_set
+        super().__init__()
 
     @property
     def url(self) -> str:
-        return f"mongodb://127.0.0.1:{self.port}/aichat?replicaSet=rs0"
+        return f"mongodb://127.0.0.1:{self.port}/aichat" + ("?replicaSet=rs0" if self.replica_set else "")
 
     def prepare(self) -> None:
         (self.directory / "data").mkdir()
 
     def command(self) -> list[str]:
         program = package_directory("fiftyone") / "db" / "bin" / "mongod"
-        options = "--replSet rs0 --bind_ip 127.0.0.1 --nounixsocket --oplogSize 64 --wiredTigerCacheSizeGB 0.25 --quiet"
+        options = "--bind_ip 127.0.0.1 --nounixsocket --wiredTigerCacheSizeGB 0.25 --quiet"
+        if self.replica_set:
+            options += " --replSet rs0 --oplogSize 64"
         return [str(program), "--dbpath", str(self.directory / "data"), "--port", str(self.port), *options.split()]
 
     def is_ready(self) -> bool:

@@ -29,6 +29,7 @@ LEAVES = {
         "middleware",
         "money",
         "periodic",
+        "mongodb",
         "rest",
         "tracing",
     )

@@ -1,0 +1,16 @@
+"""The database engine for MongoDB: MongoDB's own Django backend, with the indexes and errors our code relies on.
+
+`DATABASE_URL=mongodb://…` selects it. Apps of others count their rows in integers, which MongoDB can't do: here are
+their configurations and migrations with keys that it has.
+"""
+
+OBJECT_ID = "django_mongodb_backend.fields.ObjectIdAutoField"
+APP_CONFIGS = {
+    "django.contrib.admin": "aichat.mongodb.apps.MongoAdminConfig",
+    "django.contrib.auth": "aichat.mongodb.apps.MongoAuthConfig",
+    "django.contrib.contenttypes": "aichat.mongodb.apps.MongoContentTypesConfig",
+    "guardian": "aichat.mongodb.guardian.MongoGuardianConfig",
+}
+MIGRATION_MODULES = {
+    name.rpartition(".")[2]: f"aichat.mongodb.migrations.{name.rpartition('.')[2]}" for name in APP_CONFIGS
+}

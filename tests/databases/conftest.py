@@ -1,0 +1,8 @@
+"""Each engine has tests of its own beside those of all."""
+
+from django.conf import settings
+
+ENGINE = str(settings.DATABASES["default"]["ENGINE"]).rpartition(".")[2]
+collect_ignore = [] if ENGINE == "mongodb" else ["test_mongodb.py"]
+if ENGINE == "sqlite3":
+    collect_ignore.append("test_outage.py")  # nothing there that could be stopped

@@ -1,0 +1,71 @@
+"""The queries of every request find their rows by an index, on the engine at hand: its own planner says so."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.db.models import QuerySet
+from django.utils import timezone
+
+from accounts.models import AccessToken, Organization, User
+from aichat.chat.models import Conversation, Message
+from aichat.usage.models import UsageRecord
+from credits.models import Hold, LedgerEntry, Wallet
+from tests.conftest import Actor
+
+QUERIES: dict[str, Callable[[Actor], QuerySet[Any]]] = {
+    "login": lambda alice: User.objects.filter(email="alice@example.com"),
+    "key look-up": lambda alice: AccessToken.objects.select_related("user", "organization").filter(
+        digest=AccessToken.objects.filter(user=alice.user).values_list("digest", flat=True)[0]
+    ),
+    "personal organization": lambda alice: Organization.objects.filter(personal_to=alice.user),
+    "wallet reserve": lambda alice: Wallet.objects.filter(pk=alice.organization.pk, available__gte=1, held__gte=0),
+    "hold claim": lambda alice: Hold.objects.filter(id__in=[alice.user.pk], state=Hold.State.OPEN),
+    "hold sweep": lambda alice: Hold.objects.filter(state=Hold.State.OPEN, expires_at__lt=timezone.now()),
+    "ledger entries": lambda alice: LedgerEntry.objects.filter(wallet_id=alice.organization.pk).order_by("-sequence")[
+        :51
+    ],
+    "conversation list": lambda alice: Conversation.objects.filter(
+        organization=alice.organization, user=alice.user
+    ).order_by("-updated_at")[:51],
+    "messages": lambda alice: Message.objects.filter(conversation_id=alice.user.pk).order_by("id")[:51],
+    "usage list": lambda alice: UsageRecord.objects.filter(organization=alice.organization).order_by("-created_at")[
+        :51
+    ],
+    "request by ID": lambda alice: UsageRecord.objects.filter(request_id="abc"),
+    "admin search by the beginning of an e-mail": lambda alice: User.objects.filter(email__startswith="ali"),
+    "admin list": lambda alice: User.objects.order_by("-created_at")[:101],
+}
+
+
+def scans(queryset: QuerySet[Any]) -> str:
+    """The plan when it reads a whole table; empty when indexes find everything."""
+    match connection.vendor:
+        case "mongodb":
+            plan = queryset.explain(verbosity="executionStats")
+            # What a `$lookup` does to its other collection is counted, not named.
+            reads_all = bool(re.search(r'COLLSCAN|"collectionScans": (?!0\b)', plan))
+        case "postgresql":
+            with connection.cursor() as cursor:
+                cursor.execute("SET LOCAL enable_seqscan = off")  # reading all of a test's small tables is cheapest
+            plan = queryset.explain()
+            reads_all = "Seq Scan" in plan
+        case _:
+            plan = queryset.explain()
+            reads_all = any("SCAN" in line and "INDEX" not in line for line in plan.splitlines())
+    return plan if reads_all else ""
+
+
+@pytest.mark.parametrize("name", QUERIES)
+def test_an_index_finds_the_rows(alice: Actor, name: str) -> None:
+    alice.wallet  # noqa: B018  (opened at first touch)
+    if connection.vendor == "sqlite" and name.startswith("admin search"):
+        pytest.skip("SQLite's LIKE never uses an index while it ignores case; its tables are small")
+    assert scans(QUERIES[name](alice)) == ""
+
+
+def test_a_scan_is_noticed(alice: Actor) -> None:
+    assert scans(User.objects.filter(name="Alice")) != ""
+    assert scans(AccessToken.objects.filter(name="test")) != ""
