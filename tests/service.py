@@ -1,0 +1,109 @@
+"""The product as operators run it: gunicorn with several worker processes, on a database of its own."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import httpx
+from django.conf import settings
+
+from tests.engines import DATABASES, Server, end_with_parent, free_port, process_tree
+
+ROOT = Path(__file__).resolve().parent.parent
+ENGINES = {"postgresql": "postgres", "mongodb": "mongodb"}
+
+
+class Service:
+    """`database` is the real server behind it, which a test may stop and start; None with SQLite."""
+
+    def __init__(self, directory: Path, database: Server | None, workers: int, options: dict[str, str]) -> None:
+        self.database = database
+        self.address = f"http://127.0.0.1:{free_port()}"
+        self.environment = {
+            **os.environ,
+            "DJANGO_SETTINGS_MODULE": "aichat.settings",
+            "DATABASE_URL": database.url if database else f"sqlite:///{directory}/db.sqlite3",
+            "PORT": self.address.rpartition(":")[2],
+            "WEB_CONCURRENCY": str(workers),
+            "LOG_LEVEL": "WARNING",
+            **options,
+        }
+        self.log = directory / "log"
+        keys = self.manage("quickstart")
+        self.key = re.findall(r"sk-\w+", keys)[0]
+        self.headers = {"Authorization": f"Bearer {self.key}"}
+        with self.log.open("wb") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "gunicorn", "aichat.asgi:application"],
+                cwd=ROOT,
+                env=self.environment,
+                stdout=output,
+                stderr=output,
+                preexec_fn=partial(end_with_parent, signal.SIGTERM),
+                start_new_session=True,
+            )
+
+    def manage(self, *words: str) -> str:
+        """Run a command to its end; its output."""
+        done = subprocess.run(
+            [sys.executable, "manage.py", *words],
+            cwd=ROOT,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def wait_until_ready(self) -> None:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            try:
+                if httpx.get(f"{self.address}/readyz", timeout=5).status_code == 200:
+                    return
+            except httpx.TransportError:
+                pass
+            time.sleep(0.1)
+        raise RuntimeError(self.log.read_text(errors="replace")[-3000:])
+
+    def workers(self) -> list[int]:
+        """The process IDs of the workers."""
+        return process_tree(self.process.pid)[1:]
+
+    def credits(self) -> dict[str, str]:
+        balance: dict[str, str] = httpx.get(f"{self.address}/api/v1/credits", headers=self.headers, timeout=30).json()
+        return balance
+
+    def close(self) -> None:
+        self.process.terminate()
+        try:
+            self.process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.process.pid, signal.SIGKILL)
+
+
+@contextmanager
+def running_service(workers: int = 2, **options: str) -> Iterator[Service]:
+    """A service on the engine that this run of the tests is about."""
+    engine = ENGINES.get(str(settings.DATABASES["default"]["ENGINE"]).rpartition(".")[2])
+    database = DATABASES[engine]() if engine else None
+    with tempfile.TemporaryDirectory(prefix="aichat-service-", ignore_cleanup_errors=True) as directory:
+        service = None
+        try:
+            service = Service(Path(directory), database, workers, options)
+            service.wait_until_ready()
+            yield service
+        finally:
+            if service:
+                service.close()
+            if database:
+                database.close()
