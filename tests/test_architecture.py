@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("aichat", "accounts", "credits", "admin_dashboard")
 
 # May import anything of ours, and nobody imports them.
-WIRING = {"aichat.settings", "aichat.urls", "aichat.asgi", "aichat.views", "aichat.apps"}
+WIRING = {"aichat.management", "aichat.settings", "aichat.urls", "aichat.asgi", "aichat.views", "aichat.apps"}
 LEAVES = {
     f"aichat.{name}"
     for name in (
