@@ -38,6 +38,9 @@ class Team:
         Message.objects.create(conversation=row, role=Message.Role.ASSISTANT, content="Secret")
         return {"conversation_id": row.pk}
 
+    def message(self) -> dict[str, Any]:
+        return {"message_id": Message.objects.get(**self.conversation()).pk}
+
     def share(self) -> dict[str, Any]:
         named = self.conversation()
         friend = User.objects.create_user("friend@example.com")
@@ -77,10 +80,12 @@ SAMPLES: dict[str, Callable[[Team], dict[str, Any]]] = {
     "api/v1/conversations/<uuid:conversation_id>/messages": Team.conversation,
     "api/v1/conversations/<uuid:conversation_id>/shares": Team.conversation,
     "api/v1/conversations/<uuid:conversation_id>/shares/<uuid:user_id>": Team.share,
+    "api/v1/messages/<uuid:message_id>/feedback": Team.message,
     "api/v1/images/<uuid:job_id>": Team.image,
     "api/v1/images/<uuid:job_id>/events": Team.image,
 }
 BODIES: dict[tuple[str, str], dict[str, Any]] = {
+    ("POST", "api/v1/messages/<uuid:message_id>/feedback"): {"rating": 1},
     ("POST", "api/v1/organizations/<uuid:organization_id>/members"): {"email": "charlie@example.com"},
 }
 
