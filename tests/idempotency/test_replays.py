@@ -161,7 +161,7 @@ def test_an_attempt_that_lost_its_key_is_not_charged(http: httpx.Client, alice: 
         IdempotentRequest.objects.update(attempt=db.uuid7())
         return hold
 
-    with mock.patch("aichat.generation.chat.reserve", reserve_then_lose):
+    with mock.patch("aichat.generation.bill.reserve", reserve_then_lose):
         answer = post(http, alice, stream=stream)
     assert "idempotency_in_progress" in answer.text
     assert alice.wallet.balance == 10 * CREDIT and charges() == 0
