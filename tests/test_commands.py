@@ -17,6 +17,7 @@ from django.utils import timezone
 from accounts.models import AccessToken, Role, User
 from aichat.catalog.models import AIModel, Price
 from aichat.money import CREDIT
+from aichat.usage.models import UsageRecord
 from credits.models import Hold, LedgerEntry, Wallet
 from credits.services import Credit, Reserve, Settle, apply, hold_expiry
 from tests.conftest import Actor
@@ -110,12 +111,13 @@ def test_expire_holds_gives_back_what_died_and_nothing_else(alice: Actor) -> Non
 
 
 @pytest.fixture
-def ledger(alice: Actor) -> Wallet:
-    """A wallet with a starter grant, a grant, a charge and an open hold."""
+def ledger(alice: Actor, usage_record: Callable[..., UsageRecord]) -> Wallet:
+    """A wallet with a starter grant, a grant, a charge with its usage record, and an open hold."""
     wallet = alice.wallet
     settled, held = (Reserve(wallet_id=wallet.pk, amount=5 * CREDIT, expires_at=hold_expiry()) for _ in range(2))
     apply([Credit(wallet_id=wallet.pk, amount=CREDIT, reference="gift"), settled, held])
     apply([Settle(hold=settled.hold, charge=2 * CREDIT)])
+    usage_record(alice, charged=2 * CREDIT, hold_id=settled.hold.id, reference=settled.hold.reference)
     return alice.wallet
 
 

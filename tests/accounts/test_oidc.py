@@ -121,7 +121,7 @@ def test_many_first_requests_at_once_make_one_user_with_one_grant(server: str, i
 def test_a_chat_is_paid_by_the_new_users_credits(server: str, issuer: Issuer) -> None:
     headers = {"Authorization": f"Bearer {issuer.token()}"}
     answer = httpx.post(f"{server}/api/v1/chat", json={"message": "Hello"}, headers=headers)
-    assert answer.json()["credits"] == {"charged": "1", "available": "99"}
+    assert answer.json()["credits"] == {"charged": "1", "available": "99", "low": False}
 
 
 def test_a_disabled_user_stays_out(issuer: Issuer, db: None) -> None:

@@ -194,7 +194,7 @@ def model_form(model: AIModel, **changes: Any) -> dict[str, Any]:
     fields: dict[str, Any] = {
         "slug": model.slug, "provider": model.provider_id, "kind": model.kind, "enabled": "on",
         "upstream_name": "", "context_window": 1000, "max_output_tokens": 100, "fallbacks": "[]", "auto_position": "",
-        "effective_at_0": "", "effective_at_1": "",
+        "effective_at_0": "", "effective_at_1": "", "image_tokens": 2000,
     }  # fmt: skip
     management = {"TOTAL_FORMS": 0, "INITIAL_FORMS": 0, "MIN_NUM_FORMS": 0, "MAX_NUM_FORMS": 0}
     fields |= {f"prices-{name}": value for name, value in management.items()}

@@ -63,7 +63,7 @@ def test_the_answer_has_the_contracts_fields(http: httpx.Client, alice: Actor) -
     assert body["message"]["role"] == "assistant"
     assert body["message"]["content"].endswith("Grüße 🌊 to the wörld")
     assert body["usage"] == {"input_tokens": record.input_tokens, "output_tokens": record.output_tokens}
-    assert body["credits"] == {"charged": "1", "available": "99"}
+    assert body["credits"] == {"charged": "1", "available": "99", "low": False}
     assert (body["model"], body["provider"], body["finish_reason"]) == ("demo", "demo", "stop")
     assert (body["cached"], body["fallback"]) == (False, False)
     assert response.headers["x-model"] == response.headers["x-provider"] == "demo"
