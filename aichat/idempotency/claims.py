@@ -86,6 +86,10 @@ class Claim:
         """Nothing was charged: the key can be used for a true retry. What is answered stays."""
         self._row().delete()
 
+    def forget(self) -> None:
+        """What was answered came to nothing and charged nothing: the key can be used for a true retry."""
+        IdempotentRequest.objects.filter(pk=self.id, attempt=self.attempt).delete()
+
 
 def key_of(request: HttpRequest | Request) -> str | None:
     """The request's key, if it has one. Raises `InvalidRequest`."""

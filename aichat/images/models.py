@@ -7,6 +7,7 @@ from django.core.files.storage import default_storage
 from django.db import models
 from django.utils import timezone
 
+from accounts.authentication import Caller
 from aichat.db import Row
 from credits.models import Hold, HoldRef
 
@@ -79,6 +80,11 @@ class ImageJob(Row):
     @property
     def is_over(self) -> bool:
         return self.status in {self.Status.SUCCEEDED, self.Status.FAILED, self.Status.CANCELLED}
+
+
+def jobs_of(caller: Caller) -> "models.QuerySet[ImageJob]":
+    """The caller's own jobs in the organization they act for."""
+    return ImageJob.objects.filter(organization=caller.organization, user=caller.user)
 
 
 class Picture(Row):

@@ -1,7 +1,7 @@
 """The life of an image job. Each step is one commit, guarded by one conditional UPDATE of the job's row."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from uuid import uuid4
 
@@ -45,10 +45,12 @@ def enqueue(
     background: bool,
     amount: int,
     webhook_url: str = "",
+    seal: Callable[[ImageJob], None] = lambda job: None,
 ) -> ImageJob:
     """Hold `amount` microcredits and write the job, in one commit. Raises `InsufficientCreditsError`.
 
-    A job that is not for the background is born claimed: whoever called this runs it.
+    A job that is not for the background is born claimed: whoever called this runs it. `seal` writes what else belongs
+    into that commit (the answer of an Idempotency-Key).
     """
     job_id = db.uuid7()
     reserve = Reserve(
@@ -77,15 +79,16 @@ def enqueue(
     )
     if not background:
         job.status, job.claim, job.attempts, job.run_after = Status.RUNNING, uuid4(), 1, lease_end()
-    db.run_atomic(_enqueue, reserve, job)
+    db.run_atomic(_enqueue, reserve, job, seal)
     if background:
         dispatch(job)
     return job
 
 
-def _enqueue(reserve: Reserve, job: ImageJob) -> None:
+def _enqueue(reserve: Reserve, job: ImageJob, seal: Callable[[ImageJob], None]) -> None:
     apply([reserve])[0].or_raise()
     ImageJob.objects.bulk_create([job])
+    seal(job)
 
 
 def dispatch(job: ImageJob) -> None:

@@ -7,7 +7,6 @@ from time import monotonic
 from typing import Any
 from uuid import UUID
 
-from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from drf_spectacular.utils import OpenApiResponse, extend_schema
@@ -20,62 +19,19 @@ from rest_framework.views import APIView
 from accounts.authentication import Caller, calling
 from accounts.permissions import IsUser, Public
 from accounts.tenancy import as_id, owned
-from aichat import db, lifecycle, rest
-from aichat.catalog import routing
-from aichat.catalog.models import AIModel
-from aichat.errors import ApiError, NotFound
-from aichat.flags import flags
-from aichat.flags.switches import BACKGROUND_IMAGES, IMAGES
-from aichat.generation.chat import catalog
+from aichat import db, rest
+from aichat.errors import NotFound
 from aichat.generation.http import AsyncView, parse
-from aichat.generation.images import able, most_it_can_cost
 from aichat.images import services, webhooks
+from aichat.images.asking import ask, run_now
 from aichat.images.bodies import ImageBody, OpenAIImageBody
 from aichat.images.files import read, unsign
-from aichat.images.models import ImageJob, Picture
+from aichat.images.models import ImageJob, Picture, jobs_of
 from aichat.images.serializers import ImageJobSerializer, picture_url
-from aichat.images.worker import run_job
 from aichat.money import format_credits
 
-STATUS_OF = {"content_blocked": 400, "invalid_request": 400, "provider_error": 502, "provider_timeout": 504}
 POLL_SECONDS = 1.0
 LONGEST_WATCH_SECONDS = 600.0
-
-
-async def begin(
-    caller: Caller, *, prompt: str, model: str, size: str, n: int, background: bool, webhook_url: str = ""
-) -> ImageJob:
-    """Check, hold and write the job.
-
-    Raises `FeatureDisabled`, `ModelNotFound`, `InvalidRequest`, `InsufficientCreditsError`.
-    """
-    await flags.ready()
-    flags.require(IMAGES, caller)
-    if background:
-        flags.require(BACKGROUND_IMAGES, caller)
-    candidates = able(routing.candidates(await catalog(), caller, model, AIModel.Kind.IMAGE), size)
-    return await lifecycle.finish(
-        db.run(
-            services.enqueue,
-            caller,
-            prompt=prompt,
-            model=model,
-            size=size,
-            n=n,
-            background=background,
-            webhook_url=webhook_url,
-            amount=most_it_can_cost(candidates, prompt, n),
-        )
-    )
-
-
-async def run_now(job: ImageJob) -> ImageJob:
-    """Run the job to its end, also when the client leaves. Raises the error it ended with."""
-    await lifecycle.finish(run_job(job))
-    await db.run(job.refresh_from_db)
-    if job.error_code:
-        raise ApiError(job.error_message, code=job.error_code, status=STATUS_OF.get(job.error_code, 503))
-    return job
 
 
 def charged_headers(job: ImageJob) -> dict[str, str]:
@@ -103,13 +59,14 @@ class ImagesView(AsyncView):
     async def post(self, request: HttpRequest, caller: Caller) -> HttpResponseBase:
         """201 with the finished job, or with `background: true` 202 at once and the job's address in `Location`."""
         body = parse(ImageBody, request)
-        job = await begin(caller, **body.model_dump())
+        asked = await ask(request, caller, **body.model_dump())
+        job = asked.job
         code = status.HTTP_202_ACCEPTED if body.background else status.HTTP_201_CREATED
         if not body.background:
-            job = await run_now(job)
+            job = await run_now(asked)
         response = rest.json_response(await db.run(describe, request, job), code)
         response["Location"] = f"/api/v1/images/{job.pk}"
-        for name, value in charged_headers(job).items() if job.is_over else ():
+        for name, value in ({**asked.headers, **charged_headers(job)} if job.is_over else asked.headers).items():
             response[name] = value
         return response
 
@@ -125,10 +82,6 @@ class ImagesView(AsyncView):
         )
         data = ImageJobSerializer(rows, many=True, context={"request": request}).data
         return dict(pages.get_paginated_response(data).data)
-
-
-def jobs_of(caller: Caller) -> QuerySet[ImageJob]:
-    return ImageJob.objects.filter(organization=caller.organization, user=caller.user)
 
 
 class ImageView(GenericAPIView[ImageJob]):
@@ -227,11 +180,12 @@ class GenerationsView(AsyncView):
         """For any OpenAI client, with `/v1` as its base URL."""
         body = parse(OpenAIImageBody, request)
         size = body.size if body.size and body.size != "auto" else "1024x1024"
-        job = await begin(caller, prompt=body.prompt, model=body.model, size=size, n=body.n or 1, background=False)
-        job = await run_now(job)
+        wanted = {"prompt": body.prompt, "model": body.model, "size": size, "n": body.n or 1, "background": False}
+        asked = await ask(request, caller, **wanted)
+        job = await run_now(asked)
         data = await db.run(self.data, request, job, body.response_format == "url")
         response = rest.json_response({"created": int(job.created_at.timestamp()), "data": data})
-        for name, value in charged_headers(job).items():
+        for name, value in {**asked.headers, **charged_headers(job)}.items():
             response[name] = value
         return response
 
