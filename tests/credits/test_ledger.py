@@ -2,12 +2,15 @@
 
 from datetime import timedelta
 from typing import Any
+from unittest import mock
 
 import pytest
 from django.utils import timezone
 
 from aichat import db
 from aichat.money import CREDIT, LARGEST
+from credits import ledger
+from credits.ledger import _known_entries as known
 from credits.models import AppendOnlyError, Hold, LedgerEntry
 from credits.operations import BalanceTooLarge, LedgerBroken, UnknownWallet
 from credits.services import (
@@ -176,6 +179,33 @@ def test_a_settlement_and_a_release_of_one_hold_in_one_list_close_it_once(funded
     assert sorted(outcome.repeated for outcome in outcomes) == [False, True]
     assert balances(funded)[1] == 20
     apply([Release(hold=other)])
+
+
+def test_a_release_that_stands_twice_in_a_list_gives_back_once(funded: Actor) -> None:
+    open_hold(funded, 20)
+    release = Release(hold=open_hold(funded, 10).hold)
+    assert [outcome.repeated for outcome in apply([release, release])] == [False, True]
+    assert balances(funded) == (80, 20)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_callers_transaction_that_was_raced_runs_again_as_a_whole(alice: Actor) -> None:
+    """Another process commits the same reference between our look and our insert."""
+    alice.set_credits(0)
+    first = grant(alice.organization, 5 * CREDIT, reason="r", reference="same")
+    runs = []
+
+    def work() -> Any:
+        runs.append("run")
+        apply([reserve(alice, 1)])[0].or_raise()
+        return grant(alice.organization, 5 * CREDIT, reason="r", reference="same")
+
+    looks: list[dict[object, Any]] = [{}]  # the first look sees nothing yet
+    with mock.patch.object(ledger, "_known_entries", lambda steps: looks.pop() if looks else known(steps)):
+        outcome = db.run_atomic(work)
+    assert runs == ["run", "run"]
+    assert outcome.repeated and outcome.entry == first.entry
+    assert balances(alice) == (4, 1)
 
 
 def test_granting_twice_with_one_reference_is_granting_once(funded: Actor) -> None:
