@@ -3,6 +3,7 @@
 import threading
 from typing import Any
 
+import httpx
 import pytest
 from django.apps import apps
 from django.core.checks import Error
@@ -136,3 +137,23 @@ def test_a_commit_that_fails_leaves_no_dead_session_behind(alice: Actor, monkeyp
         run_atomic(lambda: Wallet.objects.filter(pk=alice.organization.pk).update(sequence=7))
     assert connection.session is None
     assert run_atomic(lambda: Wallet.objects.filter(pk=alice.organization.pk).count()) == 1
+
+
+def test_a_chat_is_two_commits(http: httpx.Client, alice: Actor, monkeypatch: pytest.MonkeyPatch) -> None:
+    http.post("/api/v1/chat", json={"message": "Hello"}, headers=alice.headers).raise_for_status()
+    commits = []
+    commit = ClientSession.commit_transaction
+
+    def counted(session: ClientSession) -> None:
+        commits.append(session)
+        commit(session)
+
+    monkeypatch.setattr(ClientSession, "commit_transaction", counted)
+    http.post("/api/v1/chat", json={"message": "Hello again"}, headers=alice.headers).raise_for_status()
+    assert len(commits) == 2
+
+
+def test_a_column_may_be_added_with_an_empty_default() -> None:
+    field = UsageRecord._meta.get_field("prices")
+    with connection.schema_editor() as editor:
+        assert editor.effective_default(field) == {"$literal": {}}
