@@ -19,8 +19,6 @@ NAMES = {
     "RawSQL": "write it with the ORM",
     "select_for_update": "it does nothing on MongoDB: use one conditional update()",
     "remove_perm": "guardian deletes across a join: delete the permission's row",
-    "TruncDate": "store the day in a column",
-    "TruncDay": "store the day in a column",
     "StringAgg": "PostgreSQL only",
     "ArrayAgg": "PostgreSQL only",
 }
@@ -35,8 +33,12 @@ METHODS = {"raw": "write it with the ORM", "extra": "write it with the ORM", "cu
 def findings(source: str) -> Iterator[tuple[int, str]]:
     """Line and mend of everything in `source` that does not work on all of the databases."""
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Name | ast.Attribute):
-            name = node.id if isinstance(node, ast.Name) else node.attr
+        names = []
+        if isinstance(node, ast.Attribute):
+            names = [node.attr]
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith(("django", "guardian")):
+            names = [alias.name for alias in node.names]
+        for name in names:
             if name in NAMES:
                 yield node.lineno, f"{name}: {NAMES[name]}"
         if not isinstance(node, ast.Call):
@@ -72,7 +74,7 @@ def test_shared_code_uses_what_every_database_can_do() -> None:
     "source",
     [
         "Wallet.objects.select_for_update().get()",
-        "x = Window(Sum('a'))",
+        "from django.db.models import Window",
         "models.IntegerField(db_default=1)",
         "User.objects.bulk_create(rows, ignore_conflicts=True)",
         "User.objects.raw('SELECT 1')",

@@ -45,6 +45,11 @@ class DatabaseSchemaEditor(schema.DatabaseSchemaEditor):  # type: ignore[misc]
             wanted.document["partialFilterExpression"] = nullable
         self.get_collection((parent_model or model)._meta.db_table).create_indexes([wanted])
 
+    def effective_default(self, field: Any) -> Any:
+        """What a new column holds in rows there are: as a value, for a pipeline takes `{}` and `$…` for expressions."""
+        default = super().effective_default(field)
+        return default if default is None else {"$literal": default}
+
     # --- Check constraints as a validator of the collection -----------------------------------------------------------
 
     def create_model(self, model: type[Model]) -> None:

@@ -112,7 +112,13 @@ DEFECTS: dict[str, tuple[Callable[[], Any], str]] = {
 
 @contextmanager
 def unchecked_balances() -> Iterator[None]:
-    """Without the database's own check of balances (MongoDB has none)."""
+    """Without the database's own check of balances."""
+    if connection.vendor == "mongodb":
+        database: Any = connection.database  # type: ignore[attr-defined]
+        database.command("collMod", "credits_wallet", validationLevel="off")
+        yield
+        database.command("collMod", "credits_wallet", validationLevel="strict")
+        return
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
             cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
