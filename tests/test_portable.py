@@ -40,7 +40,7 @@ def findings(source: str) -> Iterator[tuple[int, str]]:
             names = [alias.name for alias in node.names]
         for name in names:
             if name in NAMES:
-                yield node.lineno, f"{name}: {NAMES[name]}"
+                yield getattr(node, "lineno", 0), f"{name}: {NAMES[name]}"
         if not isinstance(node, ast.Call):
             continue
         for keyword in node.keywords:

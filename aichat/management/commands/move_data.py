@@ -54,7 +54,7 @@ class Command(BaseCommand):
             )
 
     def send_model(self, model: Model, pipe: IO[bytes]) -> None:
-        rows = model._base_manager.order_by("pk")
+        rows = table(model).order_by("pk")
         total, sent = rows.count(), 0
         for batch in batched_rows(rows):
             pipe.write(orjson.dumps({"model": model._meta.label, "rows": dump(model, batch)}, default=str) + b"\n")
@@ -73,7 +73,7 @@ class Command(BaseCommand):
             raise CommandError("The database to copy to is not empty: it has our tables already.")
         call_command("migrate", interactive=False, verbosity=0)
         for model in reversed(in_order()):
-            model._base_manager.all().delete()  # what migrations put there comes with the copy
+            table(model).delete()  # what migrations put there comes with the copy
         keep_times()
         for line in pipe:
             message = orjson.loads(line)
@@ -83,7 +83,7 @@ class Command(BaseCommand):
                     load(model, message["rows"])
                 except Error as error:
                     raise CommandError(f"{message['model']}: {error}") from error
-            elif (arrived := model._base_manager.count()) != message["total"]:
+            elif (arrived := table(model).count()) != message["total"]:
                 raise CommandError(f"{message['model']}: {message['total']} rows were sent, {arrived} arrived.")
         call_command("verify_ledger")
 
@@ -105,6 +105,11 @@ def in_order() -> list[Model]:
     while wanted:
         visit(wanted[0])
     return [model for model in ordered if model._meta.label not in MADE_BY_MIGRATE]
+
+
+def table(model: Model) -> models.QuerySet[Any]:
+    """All rows, without what a model's own manager hides or forbids."""
+    return models.QuerySet(model)
 
 
 def batched_rows(rows: models.QuerySet[Any]) -> Iterator[list[Any]]:
@@ -143,7 +148,7 @@ def keep_times() -> None:
 
 def load(model: Model, rows: list[dict[str, Any]]) -> None:
     made = list(serializers.Deserializer(rows, using=DEFAULT_DB_ALIAS))
-    model._base_manager.bulk_create([each.object for each in made])
+    table(model).bulk_create([each.object for each in made])
     for each in made:
         for name, related in (each.m2m_data or {}).items():
             if related:
