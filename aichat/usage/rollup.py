@@ -29,6 +29,8 @@ LATENCY = ["day", "model", "provider", "experiment", "variant", "status"]
 def roll_up(until: datetime | None = None) -> int:
     """Bring the roll-ups up to `until` (by default five minutes ago); answers how many records were added."""
     limit = until or timezone.now() - SETTLED
+    # MongoDB keeps milliseconds: a limit between two of them would never be reached.
+    limit = limit.replace(microsecond=limit.microsecond // 1000 * 1000)
     added = 0
     while True:
         start = _begin(limit)
