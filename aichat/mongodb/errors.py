@@ -1,12 +1,29 @@
 """What an error of MongoDB's means. They arrive as the cause of one of Django's, or as themselves (from a cursor)."""
 
-from pymongo.errors import ConnectionFailure, PyMongoError
+from collections.abc import Iterator
+
+from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
+
+# What a server says that is stopping, starting or changing its role:
+# https://github.com/mongodb/specifications/blob/master/source/retryable-reads/retryable-reads.md
+GONE = {6, 7, 89, 91, 94, 189, 262, 9001, 10107, 11600, 11602, 13435, 13436}
 
 
 def is_unavailable(error: BaseException) -> bool:
     """Whether the server could not be asked, or not in time."""
-    cause = error.__cause__ or error
-    return isinstance(cause, ConnectionFailure) or (isinstance(cause, PyMongoError) and cause.timeout)
+    return any(
+        isinstance(cause, ConnectionFailure)
+        or (isinstance(cause, PyMongoError) and cause.timeout)
+        or (isinstance(cause, OperationFailure) and cause.code in GONE)
+        for cause in _causes(error)
+    )
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """The error and what led to it: a failed rollback hides the failure it was to undo."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def is_transient(error: BaseException) -> bool:
