@@ -2,7 +2,7 @@
 # Two stages: pip and its cache stay in the first. Build with `docker build --tag aichat .`
 FROM python:3.13-slim AS packages
 COPY requirements.txt .
-RUN python -m venv /venv && /venv/bin/pip install --no-cache-dir --only-binary :all: --require-hashes -r requirements.txt
+RUN python -m venv /venv && /venv/bin/pip install --no-cache-dir --only-binary :all: --require-hashes --no-deps -r requirements.txt
 
 FROM python:3.13-slim
 RUN useradd --system --uid 10001 --home-dir /app aichat && install --directory --owner=aichat /data
