@@ -26,6 +26,8 @@ from django.db import (
     transaction,
 )
 
+from aichat.statements import insert as insert
+
 logger = logging.getLogger(__name__)
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -251,7 +251,8 @@ def _postgresql(address: str, timeout: float, threads: int) -> dict[str, object]
         "PORT": str(parts.port or ""),
         "CONN_HEALTH_CHECKS": True,  # a connection that died in the pool is replaced, not handed out
         "OPTIONS": {
-            **dict(pair.split("=", 1) for pair in unquote(parts.query).split("&") if "=" in pair),
+            "prepare_threshold": 5,  # uses of a statement, before the server keeps its plan
+            **_postgresql_options(parts.query),
             "connect_timeout": max(1, min(5, int(timeout))),
             "tcp_user_timeout": milliseconds,  # a server whose machine is gone says nothing, not even no
             "options": f"-c statement_timeout={milliseconds} -c lock_timeout={milliseconds}",
@@ -264,6 +265,15 @@ def _postgresql(address: str, timeout: float, threads: int) -> dict[str, object]
             },
         },
     }
+
+
+def _postgresql_options(query: str) -> dict[str, object]:
+    pairs = (pair.partition("=") for pair in unquote(query).split("&") if "=" in pair)
+    options: dict[str, object] = {name: value for name, _, value in pairs}
+    if "prepare_threshold" in options:  # psycopg wants a number; any other word keeps no plans
+        threshold = str(options["prepare_threshold"])
+        options["prepare_threshold"] = int(threshold) if threshold.isdigit() else None
+    return options
 
 
 def _refuse_waiting(pool: Any) -> None:

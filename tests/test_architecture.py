@@ -31,6 +31,7 @@ LEAVES = {
         "periodic",
         "mongodb",
         "rest",
+        "statements",
         "tracing",
     )
 }

@@ -99,6 +99,13 @@ def test_a_wrong_database_address_is_one_line_without_its_password(given: Any, r
     assert "\n" not in str(caught.value) and "hunter2" not in str(caught.value)
 
 
+@pytest.mark.parametrize(("query", "uses"), [("", 5), ("?prepare_threshold=1", 1), ("?prepare_threshold=none", None)])
+def test_postgresql_keeps_plans_unless_told_otherwise(given: Any, query: str, uses: int | None, tmp_path: Path) -> None:
+    given(f"postgres://u:p@h/n{query}")
+    options: Any = env.database("X", "", base_dir=tmp_path, timeout=5, threads=1)["OPTIONS"]
+    assert options["prepare_threshold"] == uses
+
+
 def test_a_secret_key_is_made_once_and_readable_by_its_owner_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
