@@ -5,12 +5,11 @@ longest time a stream may take. Kept in Redis for all processes together; withou
 process for itself.
 """
 
-import asyncio
 import threading
 import time
 from collections import defaultdict
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import TypeVar
 from uuid import UUID, uuid4
 
@@ -64,30 +63,25 @@ class Places:
 _own = Places()
 
 
-def take(user_id: UUID, place: UUID, limit: int, lifetime: float) -> bool:
-    """Redis is asked: not for the event loop."""
+async def take(user_id: UUID, place: UUID, limit: int, lifetime: float) -> bool:
     if settings.REDIS_URL:
         try:
-            with cache.guarded():
-                return bool(_redis().eval(TAKE, 1, _key(user_id), str(place), limit, int(lifetime)))
+            return bool(await cache.ask("EVAL", TAKE, 1, _key(user_id), str(place), limit, int(lifetime)))
         except redis.RedisError:
             pass
     return _own.take(user_id, place, limit, lifetime)
 
 
 def give_back(user_id: UUID, place: UUID) -> None:
-    """Wherever it was taken: Redis may have come or gone since."""
+    """Wherever it was taken: Redis may have come or gone since. Nobody waits for Redis here."""
     _own.give_back(user_id, place)
     if settings.REDIS_URL:
-        try:
-            with cache.guarded():
-                _redis().zrem(_key(user_id), str(place))
-        except redis.RedisError:
-            pass
+        lifecycle.spawn(_give_back_shared(user_id, place))
 
 
-def _redis() -> redis.Redis:
-    return redis.Redis(connection_pool=cache.pool())
+async def _give_back_shared(user_id: UUID, place: UUID) -> None:
+    with suppress(redis.RedisError):  # then it is free after its lifetime
+        await cache.ask("ZREM", _key(user_id), str(place))
 
 
 def _key(user_id: UUID) -> str:
@@ -103,8 +97,7 @@ async def counted(user_id: UUID, events: AsyncGenerator[T, None]) -> AsyncGenera
                 yield event
         return
     try:
-        asked = (user_id, place, limit, 2 * settings.CHAT_TOTAL_TIMEOUT)
-        if not (await asyncio.to_thread(take, *asked) if settings.REDIS_URL else take(*asked)):
+        if not await take(user_id, place, limit, 2 * settings.CHAT_TOTAL_TIMEOUT):
             raise RateLimited(
                 f"You have {limit} streams open, the most allowed at once (STREAMS_PER_USER): end one first.",
                 retry_after=1,
@@ -113,7 +106,4 @@ async def counted(user_id: UUID, events: AsyncGenerator[T, None]) -> AsyncGenera
             async for event in events:
                 yield event
     finally:
-        if settings.REDIS_URL:
-            lifecycle.spawn(asyncio.to_thread(give_back, user_id, place))
-        else:
-            give_back(user_id, place)
+        give_back(user_id, place)

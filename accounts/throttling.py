@@ -1,4 +1,5 @@
-"""Rate limits by the `limits` library, whose windows are exact under concurrency (DRF's own throttle is not).
+"""Rate limits: the last N hits of each identifier are remembered with their time, so limits are exact under concurrency
+(DRF's own throttle is not).
 
 Counted in Redis for all processes together; without it, or while it fails, by each process for itself.
 
@@ -9,16 +10,16 @@ lower one of its own. Answers say where the caller stands in the fields of draft
 
 import functools
 import math
+import threading
 import time
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
+import redis
 from django.conf import settings
 from django.http import HttpRequest
-from limits import RateLimitItem, parse
-from limits.storage import MemoryStorage, RedisStorage
-from limits.strategies import MovingWindowRateLimiter
-from redis import RedisError
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
@@ -26,7 +27,7 @@ from accounts.authentication import Caller
 from aichat import cache, tracing
 from aichat.errors import RateLimited
 
-PERIODS = {"sec": "second", "min": "minute", "hour": "hour", "day": "day"}
+PERIODS = {"sec": 1, "min": 60, "hour": 3600, "day": 86400}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,18 +47,110 @@ class Standing:
         }
 
 
-_own = MovingWindowRateLimiter(MemoryStorage())
+class Window(NamedTuple):
+    """At most `limit` hits of `name` in any `period` seconds."""
+
+    name: str
+    limit: int
+    period: int
+
+
+def window(rate: str, *identifiers: str) -> Window:
+    """The window of a rate such as "10/min"."""
+    return Window(":".join(("rate", rate, *identifiers)), *_parsed(rate))
 
 
 @functools.cache
-def _shared(redis_url: str) -> MovingWindowRateLimiter:
-    return MovingWindowRateLimiter(RedisStorage(redis_url, connection_pool=cache.pool()))
-
-
-@functools.cache
-def _item(rate: str) -> RateLimitItem:
+def _parsed(rate: str) -> tuple[int, int]:
     count, period = rate.split("/")
-    return parse(f"{count}/{PERIODS[period]}")
+    return int(count), PERIODS[period]
+
+
+# A list per window: the times of its hits (microseconds by Redis's clock), the oldest first; old ones are dropped as new
+# ones come. One script, so that looking and counting are one step for everybody. A refused hit counts in no window.
+HIT = """
+local time = redis.call('time')
+local now, allowed, answer = time[1] * 1000000 + time[2], 1, {}
+for i, key in ipairs(KEYS) do
+  local limit, period = tonumber(ARGV[2 * i - 1]), ARGV[2 * i] * 1000000
+  local oldest = redis.call('lindex', key, 0)
+  while oldest and tonumber(oldest) <= now - period do
+    redis.call('lpop', key)
+    oldest = redis.call('lindex', key, 0)
+  end
+  if redis.call('llen', key) >= limit then allowed = 0 end
+end
+answer[1] = allowed
+for i, key in ipairs(KEYS) do
+  if allowed == 1 then
+    redis.call('rpush', key, string.format('%.0f', now))
+    redis.call('expire', key, ARGV[2 * i])
+  end
+  local oldest = redis.call('lindex', key, 0)
+  answer[2 * i] = redis.call('llen', key)
+  answer[2 * i + 1] = oldest and oldest + ARGV[2 * i] * 1000000 - now or 0
+end
+return answer
+"""
+
+
+class Windows:
+    """The same in this process's memory."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._hits: dict[Window, deque[float]] = {}
+        self._tidy_at = 1000  # windows
+
+    def hit(self, windows: Sequence[Window]) -> list[Standing]:
+        now = time.monotonic()
+        with self._lock:
+            found = [self._current(one, now) for one in windows]
+            allowed = all(len(hits) < one.limit for one, hits in zip(windows, found, strict=True))
+            if allowed:
+                for hits in found:
+                    hits.append(now)
+            return [
+                _standing(one, allowed, len(hits), hits[0] + one.period - now if hits else 0)
+                for one, hits in zip(windows, found, strict=True)
+            ]
+
+    def _current(self, one: Window, now: float) -> deque[float]:
+        hits = self._hits.get(one)
+        if hits is None:
+            if len(self._hits) >= self._tidy_at:
+                self._tidy(now)
+            hits = self._hits[one] = deque()
+        while hits and hits[0] <= now - one.period:
+            hits.popleft()
+        return hits
+
+    def _tidy(self, now: float) -> None:
+        self._hits = {one: hits for one, hits in self._hits.items() if hits and hits[-1] > now - one.period}
+        self._tidy_at = max(1000, 2 * len(self._hits))
+
+    def reset(self) -> None:
+        self._hits.clear()
+
+
+_own = Windows()
+
+
+def _standing(one: Window, allowed: bool, used: int, reset: float) -> Standing:
+    return Standing(allowed, one.limit, max(0, one.limit - used), reset)
+
+
+def _script(windows: Sequence[Window]) -> tuple[str | int, ...]:
+    numbers = [number for one in windows for number in (one.limit, one.period)]
+    return "EVAL", HIT, len(windows), *(one.name for one in windows), *numbers
+
+
+def _standings(windows: Sequence[Window], answer: list[int]) -> list[Standing]:
+    allowed, *facts = answer
+    return [
+        _standing(one, bool(allowed), used, reset / 1_000_000)
+        for one, used, reset in zip(windows, facts[::2], facts[1::2], strict=True)
+    ]
 
 
 def hit(rate: str, *identifiers: str) -> Standing:
@@ -65,37 +158,56 @@ def hit(rate: str, *identifiers: str) -> Standing:
 
     Redis is asked: not for the event loop.
     """
-    standing = _standing(_item(rate), identifiers)
-    if not standing.allowed:
-        tracing.answer_with(standing.headers())
-        raise RateLimited(retry_after=standing.reset)
-    return standing
+    return _strictest(_hit([window(rate, *identifiers)]))
 
 
-def _standing(item: RateLimitItem, identifiers: tuple[str, ...]) -> Standing:
+def _hit(windows: Sequence[Window]) -> list[Standing]:
     if settings.REDIS_URL:
         try:
             with cache.guarded():
-                return _count(_shared(settings.REDIS_URL), item, identifiers)
-        except RedisError:
+                client = redis.Redis(connection_pool=cache.pool())
+                return _standings(windows, client.execute_command(*_script(windows)))  # type: ignore[no-untyped-call]
+        except redis.RedisError:
             pass
-    return _count(_own, item, identifiers)
+    return _own.hit(windows)
 
 
-def _count(limiter: MovingWindowRateLimiter, item: RateLimitItem, identifiers: tuple[str, ...]) -> Standing:
-    allowed = limiter.hit(item, *identifiers)
-    window = limiter.get_window_stats(item, *identifiers)
-    return Standing(allowed, item.amount, max(0, window.remaining), window.reset_time - time.time())
+async def _hit_async(windows: Sequence[Window]) -> list[Standing]:
+    if settings.REDIS_URL:
+        try:
+            return _standings(windows, await cache.ask(*_script(windows)))
+        except redis.RedisError:
+            pass
+    return _own.hit(windows)
+
+
+def _strictest(standings: Sequence[Standing]) -> Standing:
+    """The window that has least left. Raises `RateLimited` when the hit was refused."""
+    found = min(standings, key=lambda standing: standing.remaining)
+    if not found.allowed:
+        wait = max(standing.reset for standing in standings if standing.remaining == 0)
+        tracing.answer_with(found.headers())
+        raise RateLimited(retry_after=wait)
+    return found
+
+
+def windows_of(caller: Caller) -> list[Window]:
+    """What a request of the caller's counts in: their role's rate, and their key's own."""
+    found = [window(getattr(settings, f"RATE_LIMIT_{caller.user.role}"), "user", str(caller.user.pk))]
+    key = caller.api_key
+    if key and key.rate_limit:
+        found.append(window(key.rate_limit, "key", str(key.id)))
+    return found
 
 
 def hit_caller(caller: Caller) -> None:
-    """Count one request of the caller's, by key and by role. Raises `RateLimited`."""
-    standings = []
-    key = caller.api_key
-    if key and key.rate_limit:
-        standings.append(hit(key.rate_limit, "key", str(key.id)))
-    standings.append(hit(getattr(settings, f"RATE_LIMIT_{caller.user.role}"), "user", str(caller.user.pk)))
-    tracing.answer_with(min(standings, key=lambda standing: standing.remaining).headers())
+    """Count one request of the caller's, by key and by role. Raises `RateLimited`. Not for the event loop."""
+    tracing.answer_with(_strictest(_hit(windows_of(caller))).headers())
+
+
+async def hit_caller_async(caller: Caller) -> None:
+    """The same on the event loop."""
+    tracing.answer_with(_strictest(await _hit_async(windows_of(caller))).headers())
 
 
 def hit_sign_in(request: Request | HttpRequest, action: str, email: str) -> None:
@@ -115,4 +227,4 @@ class CallerThrottle(BaseThrottle):
 
 def reset() -> None:
     """Forget this process's counts (for tests)."""
-    _own.storage.reset()
+    _own.reset()

@@ -1,20 +1,28 @@
 """Redis: shared by all processes, never needed. When it fails or dawdles, everything goes on without it.
 
-A leaf. `django.core.cache.cache` is the way to the cache; a command that fails is a miss. What else speaks to Redis
-(the rate limits) does so inside `guarded()` and has an answer of its own when that raises `CacheUnavailable`.
+A leaf. `django.core.cache.cache` is the way to the cache; a command that fails is a miss. On the event loop it is
+`await cache.ask("GET", key)`: commands of concurrent requests share a round trip, and no thread is needed. What else
+speaks to Redis does so inside `guarded()`. Both raise `CacheUnavailable`, for which the caller has an answer of its own.
 """
 
+import asyncio
 import logging
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import redis
 from django.conf import settings
 from django_redis import get_redis_connection
+from redis.asyncio.connection import AbstractConnection, Connection, parse_url
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 from redis.client import Pipeline
+
+from aichat import lifecycle
 
 logger = logging.getLogger(__name__)
 
@@ -111,3 +119,120 @@ def ping() -> bool:
         return bool(redis.Redis(connection_pool=pool()).ping())
     except redis.RedisError:
         return False
+
+
+# --- On the event loop ------------------------------------------------------------------------------------------------
+
+Command = tuple[str | bytes | int | float, ...]
+
+
+def ask(*command: str | bytes | int | float) -> "asyncio.Future[Any]":
+    """Send a command to Redis: `await cache.ask("GET", cache_key("x"))`; the answer is bytes, an int, a list or None.
+
+    It is sent with everything else that is asked before the event loop goes round, so whoever has several questions
+    asks them all before awaiting the first. Raises `CacheUnavailable` when Redis fails, does not answer within
+    CACHE_TIMEOUT, or none is configured; `redis.ResponseError` for a wrong command.
+    """
+    loop = asyncio.get_running_loop()
+    if not settings.REDIS_URL:
+        unanswered: asyncio.Future[Any] = loop.create_future()
+        unanswered.set_exception(CacheUnavailable("REDIS_URL is not set"))
+        return unanswered
+    line = _lines.get(loop)
+    if line is None or line.url != settings.REDIS_URL:
+        line = _lines[loop] = _Line(settings.REDIS_URL)
+    return line.ask(command)
+
+
+def cache_key(key: str) -> str:
+    """The name in Redis of what `django.core.cache.cache` knows as `key`."""
+    return f"aichat:1:{key}"
+
+
+class _Line:
+    """The connection of one event loop. What is asked while an exchange is under way goes together in the next one."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.connection: AbstractConnection | None = None
+        self.waiting: list[tuple[Command, asyncio.Future[Any]]] = []
+        self.is_busy = False
+
+    def ask(self, command: Command) -> "asyncio.Future[Any]":
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self.waiting.append((command, future))
+        if not self.is_busy:
+            self.is_busy = True
+            lifecycle.spawn(self.work())
+        return future
+
+    async def work(self) -> None:
+        try:
+            while self.waiting:
+                batch, self.waiting = self.waiting, []
+                await self.answer(batch)
+        finally:
+            self.is_busy = False
+
+    async def answer(self, batch: list[tuple[Command, "asyncio.Future[Any]"]]) -> None:
+        try:
+            with guarded():
+                answers = await self.exchange([command for command, _ in batch])
+        except CacheUnavailable as error:
+            answers = [CacheUnavailable(str(error)) for _ in batch]
+        for (_, future), answer in zip(batch, answers, strict=True):
+            if future.done():
+                continue  # who asked was cancelled
+            if isinstance(answer, Exception):
+                future.set_exception(answer)
+            else:
+                future.set_result(answer)
+
+    async def exchange(self, commands: list[Command]) -> list[Any]:
+        """All answers, in order; a refused command's is its error. Raises `redis.ConnectionError`, `redis.TimeoutError`."""
+        try:
+            async with asyncio.timeout(settings.CACHE_TIMEOUT):
+                if self.connection is not None:
+                    try:
+                        return await self.send(self.connection, commands)
+                    except redis.ConnectionError:
+                        await self.close()  # Redis had closed it since: that is no failure before a new one fails
+                self.connection = _connection(self.url)
+                await self.connection.connect()  # type: ignore[no-untyped-call]
+                return await self.send(self.connection, commands)
+        except BaseException as error:
+            await self.close()  # an answer may still come, which would be taken for the next command's
+            if isinstance(error, TimeoutError):
+                raise redis.TimeoutError("no answer in time") from error
+            raise
+
+    async def send(self, connection: AbstractConnection, commands: list[Command]) -> list[Any]:
+        await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+        answers: list[Any] = []
+        for _ in commands:
+            try:
+                answers.append(await connection.read_response())
+            except redis.ResponseError as error:
+                answers.append(error)
+        return answers
+
+    async def close(self) -> None:
+        connection, self.connection = self.connection, None
+        if connection is not None:
+            await connection.disconnect(nowait=True)
+
+
+_lines: WeakKeyDictionary[asyncio.AbstractEventLoop, _Line] = WeakKeyDictionary()
+
+
+def _connection(url: str) -> AbstractConnection:
+    """Not connected yet. Without limits of its own for each command: `exchange` sets one for all together."""
+    options: dict[str, Any] = dict(parse_url(url))
+    kind: type[AbstractConnection] = options.pop("connection_class", Connection)
+    return kind(**options, socket_timeout=None, retry=Retry(NoBackoff(), 0))
+
+
+@lifecycle.on_shutdown
+async def _hang_up() -> None:
+    if line := _lines.pop(asyncio.get_running_loop(), None):
+        await line.close()

@@ -1,5 +1,6 @@
 """A real Valkey that is stopped, started and frozen: the cache may always be lost, and nothing else with it."""
 
+import asyncio
 import logging
 import os
 import subprocess
@@ -10,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 import redis
+from asgiref.sync import sync_to_async
 from django.core.cache import cache as django_cache
 from django.core.checks import run_checks
 from django.test import Client
@@ -99,6 +101,63 @@ def test_chats_go_on_while_redis_fails(
 def test_chats_work_when_redis_was_never_there(http: httpx.Client, alice: Actor, settings: Any) -> None:
     use_redis(settings, f"redis://127.0.0.1:{free_port()}/0")
     chat(http, alice)
+
+
+# --- On the event loop ------------------------------------------------------------------------------------------------
+
+
+async def test_what_is_asked_together_is_answered_in_order(valkey: Valkey) -> None:
+    asked = [cache.ask("SET", f"k{n}", n) for n in range(50)] + [cache.ask("GET", f"k{n}") for n in range(50)]
+    answers = await asyncio.gather(*asked)
+    assert answers == [b"OK"] * 50 + [str(n).encode() for n in range(50)]
+
+
+async def test_a_wrong_command_fails_alone(valkey: Valkey) -> None:
+    wrong, right = cache.ask("LPOP", "a", "b", "c"), cache.ask("SET", "k", 1)
+    with pytest.raises(redis.ResponseError):
+        await wrong
+    assert await right == b"OK"
+
+
+@pytest.mark.parametrize("fault", ["stop", "pause"])
+async def test_asking_a_redis_that_fails_costs_one_timeout_and_the_next_nothing(
+    valkey: Valkey, settings: Any, fault: str
+) -> None:
+    assert await cache.ask("PING") == b"PONG"
+    getattr(valkey, fault)()
+    started = time.monotonic()
+    for _ in range(20):
+        with pytest.raises(cache.CacheUnavailable):
+            await cache.ask("PING")
+    assert time.monotonic() - started < 2 * settings.CACHE_TIMEOUT
+    assert cache.health.failing
+
+
+async def test_a_redis_that_was_restarted_is_asked_again_without_a_failure(valkey: Valkey) -> None:
+    assert await cache.ask("PING") == b"PONG"
+    valkey.stop()
+    valkey.start()
+    assert await cache.ask("PING") == b"PONG"
+
+
+async def test_an_answer_that_came_too_late_is_not_taken_for_the_next(valkey: Valkey, quick_retry: None) -> None:
+    await cache.ask("SET", "k", "old")
+    valkey.pause()
+    with pytest.raises(cache.CacheUnavailable):
+        await cache.ask("GET", "k")
+    valkey.resume()
+    await asyncio.sleep(0.06)
+    assert await cache.ask("PING") == b"PONG"
+
+
+async def test_without_redis_whoever_asks_is_told_so() -> None:
+    with pytest.raises(cache.CacheUnavailable):
+        await cache.ask("PING")
+
+
+async def test_a_key_is_the_one_that_the_cache_uses(valkey: Valkey) -> None:
+    await sync_to_async(django_cache.set)("answer", 42)
+    assert await cache.ask("GET", cache.cache_key("answer")) == b"42"
 
 
 # --- Rate limits ------------------------------------------------------------------------------------------------------

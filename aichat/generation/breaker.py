@@ -16,7 +16,9 @@ from typing import Any, ParamSpec, TypeVar
 from django.conf import settings
 from django.core.cache import cache, caches
 from django.core.cache.backends.locmem import LocMemCache
+from redis import RedisError
 
+from aichat import cache as redis
 from aichat import lifecycle
 from aichat.catalog.snapshot import ModelInfo
 from aichat.providers.errors import Outcome, ProviderError
@@ -98,17 +100,36 @@ class Breaker:
 
 async def look(models: Sequence[ModelInfo]) -> list[Breaker]:
     """The breakers of `models`, in order: one trip to the cache, none out of the process without Redis."""
-    return await _ask(states, models) or [Breaker(model.provider.slug, model.slug) for model in models]
+    if not settings.REDIS_URL:
+        return await _ask(states, models) or _closed(models)
+    found = _closed(models)
+    try:
+        values = await redis.ask("MGET", *(redis.cache_key(key) for key in _keys(found)))
+    except RedisError:
+        return found
+    return _filled(found, values)
 
 
 def states(models: Iterable[ModelInfo]) -> list[Breaker]:
     """The breakers of `models`, in order, for whoever may wait for the cache (the admin, `/readyz`)."""
-    found = [Breaker(model.provider.slug, model.slug) for model in models]
-    known: dict[str, Any] = cache.get_many([breaker.key(what) for breaker in found for what in ("failures", "open")])
-    for breaker in found:
-        breaker.failures = int(known.get(breaker.key("failures")) or 0)
-        breaker.open_until = float(known.get(breaker.key("open")) or 0)
-    return found
+    found = _closed(models)
+    keys = _keys(found)
+    known: dict[str, Any] = cache.get_many(keys)
+    return _filled(found, [known.get(key) for key in keys])
+
+
+def _closed(models: Iterable[ModelInfo]) -> list[Breaker]:
+    return [Breaker(model.provider.slug, model.slug) for model in models]
+
+
+def _keys(breakers: Iterable[Breaker]) -> list[str]:
+    return [breaker.key(what) for breaker in breakers for what in ("failures", "open")]
+
+
+def _filled(breakers: list[Breaker], values: Sequence[Any]) -> list[Breaker]:
+    for breaker, failures, open_until in zip(breakers, values[::2], values[1::2], strict=True):
+        breaker.failures, breaker.open_until = int(failures or 0), float(open_until or 0)
+    return breakers
 
 
 def describe(models: Iterable[ModelInfo]) -> list[dict[str, object]]:

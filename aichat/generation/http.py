@@ -40,20 +40,20 @@ class AsyncView(APIView):
             if request.method not in allowed:
                 return refuse_method(request, allowed)
             handler = getattr(self, request.method.lower())
-            caller = await db.run(self.admit, request)
+            caller = await db.run(self.recognize, request)
+            await throttling.hit_caller_async(caller)
             response: HttpResponseBase = await handler(request, caller, *args, **kwargs)
             return response
         except Exception as error:
             return rest.error_response(error)
 
-    def admit(self, request: HttpRequest) -> Caller:
-        """Who asks, when their role and their rate allow it: one trip off the event loop for all three questions."""
+    def recognize(self, request: HttpRequest) -> Caller:
+        """Who asks, when their role allows it."""
         caller = authenticate(request.headers.get("Authorization", ""), request.headers.get("X-Organization", ""))
         request.user, request.auth = caller.user, caller  # type: ignore[attr-defined]  # as DRF's requests have them
         for permission in self.get_permissions():
             if not permission.has_permission(request, self):  # type: ignore[arg-type]
                 raise PermissionDenied(getattr(permission, "message", ""))
-        throttling.hit_caller(caller)
         return caller
 
 

@@ -1,5 +1,6 @@
 """Rate limits: by role and by key, alike on DRF views and async views, exact under concurrency."""
 
+import asyncio
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -88,7 +89,7 @@ def test_of_many_requests_at_once_exactly_the_limit_passes(
 def test_the_streams_a_person_has_open_are_bounded(server: str, alice: Actor, settings: Any) -> None:
     settings.STREAMS_PER_USER = 1
     body, place = {**CHAT, "stream": True}, uuid4()
-    streams.take(alice.user.pk, place, 1, lifetime=60)  # a stream that is open
+    asyncio.run(streams.take(alice.user.pk, place, 1, lifetime=60))  # a stream that is open
     with httpx.Client(base_url=server, headers=alice.headers, timeout=30) as client:
         refused = client.post("/api/v1/chat", json=body)
         assert (refused.status_code, refused.json()["error"]["code"]) == (429, "rate_limit_exceeded")
