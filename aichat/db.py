@@ -88,10 +88,13 @@ def is_transient(error: BaseException) -> bool:
 
 
 def is_unavailable(error: BaseException) -> bool:
-    """Whether the database could not be asked at all (gone, restarting, out of connections, too slow).
+    """Whether the database could not do it in time: gone, restarting, out of connections, too slow.
 
+    What is transient counts too: `run_atomic` has tried it again until DATABASE_TIMEOUT was over.
     SQLite reports a wrong statement or a missing table as an OperationalError too: those are defects of ours.
     """
+    if is_transient(error):
+        return True
     if is_mongodb():
         from aichat.mongodb import errors
 

@@ -92,4 +92,4 @@ class Overloaded(ApiError):
 
 class DatabaseUnavailable(ApiError):
     status, code = 503, "database_unavailable"
-    message = "The database does not answer: nothing was charged; try again shortly."
+    message = "The database does not answer: try again shortly. The same Idempotency-Key is never charged twice."

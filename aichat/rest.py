@@ -96,7 +96,7 @@ def as_api_error(error: BaseException) -> ApiError:
         case RequestDataTooBig():
             return PayloadTooLarge("The request is larger than MAX_REQUEST_BYTES allows.")
     if db.is_unavailable(error):
-        logger.error("database unavailable: %s", error)
+        logger.error("database unavailable: %s", error.__cause__ or error)  # MongoDB's wraps its cause without a word
         return DatabaseUnavailable(retry_after=1)
     logger.error("unhandled error", exc_info=error)
     return ApiError()

@@ -6,7 +6,8 @@ from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
 
 # What a server says that is stopping, starting or changing its role:
 # https://github.com/mongodb/specifications/blob/master/source/retryable-reads/retryable-reads.md
-GONE = {6, 7, 89, 91, 94, 189, 262, 9001, 10107, 11600, 11602, 13435, 13436}
+# and, when it has just started, of a cursor that the one before it had open: not found, killed.
+GONE = {6, 7, 89, 91, 94, 134, 189, 262, 9001, 10107, 11600, 11601, 11602, 13435, 13436} | {43, 237}
 
 
 def is_unavailable(error: BaseException) -> bool:
@@ -14,9 +15,15 @@ def is_unavailable(error: BaseException) -> bool:
     return any(
         isinstance(cause, ConnectionFailure)
         or (isinstance(cause, PyMongoError) and cause.timeout)
-        or (isinstance(cause, OperationFailure) and cause.code in GONE)
+        or (isinstance(cause, OperationFailure) and not GONE.isdisjoint(_codes(cause)))
         for cause in _causes(error)
     )
+
+
+def _codes(error: OperationFailure) -> set[int | None]:
+    """Its code; of a list of writes that was done but not confirmed, the codes of why not."""
+    unconfirmed = (error.details or {}).get("writeConcernErrors") or []
+    return {error.code, *(each.get("code") for each in unconfirmed)}
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -1,0 +1,81 @@
+"""DATABASE_TIMEOUT bounds what each engine is asked, and what it ends counts as an outage (a 503), not as a defect."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.db import connection, connections
+from django.db.models import F
+
+from accounts.models import Organization
+from aichat import db, env
+
+TIMEOUT = 0.3  # seconds
+SLOW = 5.0  # seconds: what is asked would take this long
+
+
+@pytest.fixture
+def impatient(transactional_db: None) -> Iterator[str]:
+    """An alias of the tests' database with a DATABASE_TIMEOUT of 0.3 s."""
+    entry = env.database("DATABASE_URL", "", base_dir=Path("/"), timeout=TIMEOUT, threads=2)
+    connections.settings["impatient"] = {
+        **connections.settings["default"],
+        **entry,
+        "NAME": connection.settings_dict["NAME"],
+    }
+    Organization.objects.create(name="Red")
+    connections["impatient"].connect()  # itself: Django's tests refuse to for an alias they don't know
+    yield "impatient"
+    connections["impatient"].close()
+    if connection.vendor != "sqlite":
+        connections["impatient"].close_pool()  # type: ignore[attr-defined]
+    del connections["impatient"], connections.settings["impatient"]
+
+
+def assert_ended_in_time(work: Callable[[], Any]) -> None:
+    started = time.monotonic()
+    with pytest.raises(Exception) as caught:  # each engine has its own
+        work()
+    assert time.monotonic() - started < 4 * TIMEOUT
+    assert db.is_unavailable(caught.value)
+
+
+def test_a_slow_statement_is_ended(impatient: str) -> None:
+    if connection.vendor == "sqlite":
+        pytest.skip("SQLite works inside our process: it is waited for only where it waits for its lock")
+
+    def ask() -> None:
+        if connection.vendor == "postgresql":
+            with connections[impatient].cursor() as cursor:
+                cursor.execute("SELECT pg_sleep(%s)", [SLOW])
+            return
+        sleep = {"$function": {"body": f"function() {{ sleep({SLOW * 1000}) }}", "args": [], "lang": "js"}}
+        mongodb: Any = connections[impatient]
+        list(mongodb.get_collection(Organization._meta.db_table).aggregate([{"$addFields": {"x": sleep}}]))
+
+    assert_ended_in_time(ask)
+
+
+def test_waiting_for_somebody_elses_lock_is_ended(impatient: str) -> None:
+    locked, done = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        def work() -> None:
+            Organization.objects.update(revision=F("revision") + 1)
+            locked.set()
+            done.wait(SLOW)
+
+        db.run_atomic(work)
+        connection.close()
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    locked.wait(SLOW)
+    try:
+        assert_ended_in_time(lambda: Organization.objects.using(impatient).update(revision=9))
+    finally:
+        done.set()
+        holder.join()
