@@ -231,6 +231,6 @@ class AccessTokenAdmin(ReadOnlyAdmin):
     def revoke_token(self, request: HttpRequest, token: AccessToken) -> bool:
         if token.revoked_at:
             return False
-        token.revoke()
+        services.revoke(token)
         audit.record(acting(request), token, audit.CHANGED, {"revoked_at": (None, token.revoked_at)})
         return True

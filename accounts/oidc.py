@@ -177,7 +177,7 @@ def _make_user(claims: Mapping[str, Any]) -> User:
             if identity:
                 return identity.user
         else:
-            events.emit("signed_up", user=str(user.pk))
+            events.emit(events.SignedUp(user=user.pk, method="sso"))
             return user
     raise IdentityProviderUnavailable(retry_after=1)
 

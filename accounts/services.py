@@ -33,7 +33,7 @@ def register_user(*, email: str, password: str, name: str = "", role: Role = Rol
         raise InvalidRequest(
             "An account can't be made with this e-mail address. If it is yours, log in.", param="email"
         ) from None
-    events.emit("signed_up", user=str(user.pk))
+    events.emit(events.SignedUp(user=user.pk, method="password"))
     return user
 
 
@@ -110,7 +110,16 @@ def create_api_key(
 
     Raises `NotFound` when the user is no member (any more).
     """
-    return db.run_atomic(_create_api_key, user, organization, name, expires_at, rate_limit, spend_limit)
+    row, secret = db.run_atomic(_create_api_key, user, organization, name, expires_at, rate_limit, spend_limit)
+    events.emit(events.ApiKeyCreated(user=user.pk, organization=organization.pk, key=row.id))
+    return row, secret
+
+
+def revoke(row: AccessToken) -> None:
+    """Takes effect with the next request made with the token."""
+    row.revoke()
+    if row.kind == AccessToken.Kind.API_KEY:
+        events.emit(events.ApiKeyRevoked(user=row.user_id, organization=row.organization_id, key=row.id))
 
 
 def _create_api_key(

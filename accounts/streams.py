@@ -17,6 +17,7 @@ import redis
 from django.conf import settings
 
 from aichat import cache, lifecycle
+from aichat import events as product_events
 from aichat.errors import RateLimited
 
 T = TypeVar("T")
@@ -98,6 +99,7 @@ async def counted(user_id: UUID, events: AsyncGenerator[T, None]) -> AsyncGenera
         return
     try:
         if not await take(user_id, place, limit, 2 * settings.CHAT_TOTAL_TIMEOUT):
+            product_events.limit_hit("streams", user_id)
             raise RateLimited(
                 f"You have {limit} streams open, the most allowed at once (STREAMS_PER_USER): end one first.",
                 retry_after=1,

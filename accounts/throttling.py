@@ -24,7 +24,7 @@ from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
 from accounts.authentication import Caller
-from aichat import cache, tracing
+from aichat import cache, events, tracing
 from aichat.errors import RateLimited
 
 PERIODS = {"sec": 1, "min": 60, "hour": 3600, "day": 86400}
@@ -202,12 +202,20 @@ def windows_of(caller: Caller) -> list[Window]:
 
 def hit_caller(caller: Caller) -> None:
     """Count one request of the caller's, by key and by role. Raises `RateLimited`. Not for the event loop."""
-    tracing.answer_with(_strictest(_hit(windows_of(caller))).headers())
+    _let_in(caller, _hit(windows_of(caller)))
 
 
 async def hit_caller_async(caller: Caller) -> None:
     """The same on the event loop."""
-    tracing.answer_with(_strictest(await _hit_async(windows_of(caller))).headers())
+    _let_in(caller, await _hit_async(windows_of(caller)))
+
+
+def _let_in(caller: Caller, standings: Sequence[Standing]) -> None:
+    try:
+        tracing.answer_with(_strictest(standings).headers())
+    except RateLimited:
+        events.limit_hit("requests", caller.user.pk, caller.organization.pk)
+        raise
 
 
 def hit_sign_in(request: Request | HttpRequest, action: str, email: str) -> None:

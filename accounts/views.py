@@ -133,5 +133,5 @@ class ApiKeyView(GenericAPIView[AccessToken]):
         )
         if row is None:
             raise NotFound()
-        row.revoke()
+        services.revoke(row)
         return Response(status=status.HTTP_204_NO_CONTENT)

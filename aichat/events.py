@@ -1,14 +1,190 @@
-"""Product events (signed up, chat completed, refused for credits …): code says what happened, sinks decide who hears.
+"""Product events: code says what happened, sinks decide who hears.
 
-`emit` never raises and never waits: a sink that is slow or broken can't touch a request.
+    events.emit(events.ApiKeyCreated(user=user.pk, key=row.id))
+
+The classes below are the whole catalogue: a name, whom it is about, and its facts, which are identifiers and numbers, never
+message contents, e-mail addresses, keys or comments. `emit` is called after the commit that made it true; it never raises and
+never waits: a sink that is slow or broken can't touch a request.
 """
 
 import logging
-from collections.abc import Callable
-from typing import Any
+import time
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
+from uuid import UUID
 
 logger = logging.getLogger(__name__)
-Sink = Callable[[str, dict[str, Any]], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something a person did or met."""
+
+    name: ClassVar[str]
+    user: UUID
+    organization: UUID | None = None
+
+    def facts(self) -> dict[str, Any]:
+        """What else is known, as JSON has it; what is not known is left out."""
+        found = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name not in ("user", "organization") and value not in ("", None):
+                found[field.name] = str(value) if isinstance(value, UUID) else value
+        return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignedUp(Event):
+    """`method` is `password` or `sso`."""
+
+    name = "signed_up"
+    method: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiKeyCreated(Event):
+    """`key` is the key's ID, which opens nothing."""
+
+    name = "api_key_created"
+    key: UUID
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiKeyRevoked(Event):
+    name = "api_key_revoked"
+    key: UUID
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FirstChat(Event):
+    """Told once for each user, by `aichat/analytics`, which hears of every chat."""
+
+    name = "first_chat"
+    model: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatCompleted(Event):
+    """An answer came to its end and is settled. `charged` is in microcredits."""
+
+    name = "chat_completed"
+    model: str
+    provider: str
+    streamed: bool
+    fallback: bool
+    input_tokens: int
+    output_tokens: int
+    charged: int
+    latency_ms: int
+    cached: bool = False
+    experiment: str = ""
+    variant: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatFailed(Event):
+    """No answer, or not the whole of it: `outcome` is the usage record's status. `charged` is in microcredits."""
+
+    name = "chat_failed"
+    model: str
+    provider: str
+    outcome: str
+    charged: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageCompleted(Event):
+    """`images` were delivered for `charged` microcredits."""
+
+    name = "image_completed"
+    model: str
+    provider: str
+    images: int
+    charged: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageFailed(Event):
+    """An image job that ended without a picture; `status` is `failed` or `cancelled`, `code` that of the API's error."""
+
+    name = "image_failed"
+    status: str
+    code: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreditsLow(Event):
+    """A charge took the organization's `balance` (microcredits) below LOW_CREDITS: told once each time that happens."""
+
+    name = "credits_low"
+    balance: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefusedForCredits(Event):
+    """402: the wallet did not cover the request. `affordable` is what it could have held, in microcredits."""
+
+    name = "refused_for_credits"
+    model: str
+    affordable: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitHit(Event):
+    """A request was refused by a limit: `requests`, `streams` or `spending`.
+
+    The first two at most once a minute for each user in each process, since a loop gone wild meets them a thousand times.
+    """
+
+    name = "limit_hit"
+    limit: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedbackGiven(Event):
+    """`rating` is 1 or -1, of an answer that `model` wrote. The comment stays where it is."""
+
+    name = "feedback_given"
+    model: str
+    rating: int
+    experiment: str = ""
+    variant: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlagExposed(Event):
+    """A flag (`on` or `off`) or an experiment decided something for the user: at most once a day in each process."""
+
+    name = "flag_exposed"
+    flag: str
+    variant: str
+
+
+CATALOG: dict[str, type[Event]] = {
+    kind.name: kind
+    for kind in (
+        SignedUp,
+        ApiKeyCreated,
+        ApiKeyRevoked,
+        FirstChat,
+        ChatCompleted,
+        ChatFailed,
+        ImageCompleted,
+        ImageFailed,
+        CreditsLow,
+        RefusedForCredits,
+        LimitHit,
+        FeedbackGiven,
+        FlagExposed,
+    )
+}
+
+
+# --- Telling ----------------------------------------------------------------------------------------------------------
+
+Sink = Callable[[Event], None]
 _sinks: list[Sink] = []
 
 
@@ -17,10 +193,40 @@ def register(sink: Sink) -> None:
     _sinks.append(sink)
 
 
-def emit(name: str, **facts: Any) -> None:
-    """Tell every sink. Facts are identifiers and numbers, never message contents, e-mails or keys."""
+def emit(event: Event) -> None:
+    """Tell every sink."""
     for sink in _sinks:
         try:
-            sink(name, facts)
+            sink(event)
         except Exception:
-            logger.exception("event sink failed", extra={"event": name})
+            logger.exception("event sink failed", extra={"event": event.name})
+
+
+class Sparingly:
+    """For what would be told too often: each key once in a period of `seconds`, in this process.
+
+    Periods begin at multiples of `seconds` since 1970, so one of 86,400 is a UTC day. Beyond `most` keys it forgets them.
+    """
+
+    def __init__(self, seconds: float, most: int = 50_000) -> None:
+        self.seconds, self.most = seconds, most
+        self._period = 0.0
+        self._seen: set[Hashable] = set()
+
+    def allows(self, key: Hashable) -> bool:
+        period = time.time() // self.seconds
+        if period != self._period or len(self._seen) >= self.most:
+            self._period, self._seen = period, set()
+        if key in self._seen:
+            return False
+        self._seen.add(key)
+        return True
+
+
+_limits = Sparingly(60)
+
+
+def limit_hit(limit: str, user: UUID, organization: UUID | None = None) -> None:
+    """`LimitHit`, not more than once a minute for each user and limit."""
+    if _limits.allows((limit, user)):
+        emit(LimitHit(user=user, organization=organization, limit=limit))

@@ -51,7 +51,7 @@ class Middleware:
 
 
 class TraceMiddleware(Middleware):
-    """Names the user of an admin page in the trace. Where no ASGI server began one (tests, `runserver`) it does."""
+    """Names the route and the user of an admin page in the trace. Where no ASGI server began one (tests) it does."""
 
     def before(self, request: HttpRequest) -> None:
         if "aichat.trace" not in getattr(request, "scope", {}):
@@ -61,6 +61,8 @@ class TraceMiddleware(Middleware):
         response["X-Request-ID"] = tracing.request_id()
         for name, value in tracing.answer_headers().items():
             response[name] = value
+        if (trace := tracing.current()) and request.resolver_match:
+            trace.route = request.resolver_match.route
         user = getattr(request, "_cached_user", None)  # set when somebody looked at request.user
         if user is not None and user.is_authenticated:
             tracing.bind(user=user.pk)

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from urllib.parse import quote
 
+from aichat import measurements
+
 access = logging.getLogger("aichat.access")
 ACCEPTED = re.compile(r"[A-Za-z0-9._-]{1,64}")
 # https://www.w3.org/TR/trace-context/#traceparent-header: version, trace id, parent id, flags
@@ -26,6 +28,7 @@ class Trace:
     traceparent: str = ""
     user: str = ""
     organization: str = ""
+    route: str = ""  # the URL conf's pattern, once it is known
     started: float = field(default_factory=perf_counter)
     headers: dict[str, str] = field(default_factory=dict)  # for the answer, whatever it will be
 
@@ -71,12 +74,15 @@ def answer_headers() -> dict[str, str]:
 
 
 def log_access(trace: Trace, *, method: str, path: str, status: int, finished: bool) -> None:
-    """The access line. The path is logged without its query, where a careless client may put a secret."""
+    """The access line, and the request's measurement. The path is logged without its query, where a careless client may
+    put a secret."""
+    seconds = perf_counter() - trace.started
+    measurements.note(measurements.RequestEnded(method=method, route=trace.route, status=status, seconds=seconds))
     facts = {
         "method": method,
         "path": path if path.isprintable() else quote(path),
         "status": status,
-        "duration_ms": round((perf_counter() - trace.started) * 1000, 2),
+        "duration_ms": round(seconds * 1000, 2),
         "finished": finished,  # false: the client left before the answer's end
     }
     access.info("%(method)s %(path)s %(status)s", facts, extra=facts)

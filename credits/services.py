@@ -138,8 +138,8 @@ def is_low(available: int) -> bool:
     return available < to_microcredits(settings.LOW_CREDITS)
 
 
-def notice_if_low(outcome: Outcome) -> None:
-    """Tell the event sinks once, when a charge takes a balance below LOW_CREDITS."""
+def notice_if_low(outcome: Outcome, user_id: UUID) -> None:
+    """Tell the event sinks once, when a charge for the user takes a balance below LOW_CREDITS. After its commit."""
     entry = outcome.entry
     if (
         entry
@@ -147,7 +147,7 @@ def notice_if_low(outcome: Outcome) -> None:
         and is_low(entry.balance_after)
         and not is_low(entry.balance_after - entry.amount)
     ):
-        events.emit("credits_low", organization=str(entry.wallet_id), balance=entry.balance_after)
+        events.emit(events.CreditsLow(user=user_id, organization=entry.wallet_id, balance=entry.balance_after))
 
 
 def hold_expiry() -> datetime:

@@ -23,7 +23,7 @@ from django.utils import timezone
 from accounts import services, throttling
 from accounts.models import Role, User
 from accounts.tenancy import personal_organization
-from aichat import cache, db, env
+from aichat import cache, db, env, events
 from aichat.catalog import snapshot
 from aichat.catalog.sync import sync_models
 from aichat.flags import flags
@@ -181,6 +181,15 @@ def inline_database(monkeypatch: pytest.MonkeyPatch) -> None:
 def catalog(db: None) -> None:
     """The models a fresh installation has: the demo."""
     sync_models()
+
+
+@pytest.fixture
+def heard() -> Iterator[list[events.Event]]:
+    """The product events emitted during the test."""
+    found: list[events.Event] = []
+    events.register(found.append)
+    yield found
+    events._sinks.remove(found.append)
 
 
 @pytest.fixture

@@ -26,6 +26,7 @@ LEAVES = {
         "events",
         "formats",
         "lifecycle",
+        "measurements",
         "middleware",
         "money",
         "periodic",

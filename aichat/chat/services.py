@@ -115,5 +115,14 @@ def rate(caller: Caller, message_id: UUID, rating: int, comment: str) -> Feedbac
             "created_at": timezone.now(),
         },
     )
-    events.emit("feedback_given", user=str(caller.user.pk), model=message.model, rating=rating)
+    events.emit(
+        events.FeedbackGiven(
+            user=caller.user.pk,
+            organization=caller.organization.pk,
+            model=message.model,
+            rating=rating,
+            experiment=experiment,
+            variant=variant,
+        )
+    )
     return feedback

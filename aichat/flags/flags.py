@@ -18,10 +18,10 @@ from uuid import UUID
 
 from django.conf import settings
 
-from aichat import db
+from aichat import db, events
 from aichat.errors import PermissionDenied
 from aichat.flags.models import Experiment, Flag
-from aichat.flags.rules import NOTHING, ExperimentRule, FlagRule, Rules, Treatment, subject_of
+from aichat.flags.rules import NOTHING, ExperimentRule, FlagRule, Rules, Subject, Treatment, subject_of
 from aichat.flags.switches import SWITCHES
 
 logger = logging.getLogger(__name__)
@@ -43,6 +43,13 @@ def is_enabled(key: str, who: Any = None) -> bool:
 
     A flag nobody knows is off, and says so once in the log; the product's own switches are on by default.
     """
+    on = _is_on(key, who)
+    if key not in SWITCHES:
+        _exposed(subject_of(who), key, "on" if on else "off")
+    return on
+
+
+def _is_on(key: str, who: Any) -> bool:
     decided = forced(key)
     if decided is not None:
         return decided
@@ -50,6 +57,15 @@ def is_enabled(key: str, who: Any = None) -> bool:
     if rule is None:
         return key in SWITCHES or _unknown(key)
     return rule.is_on(subject_of(who), time.time())
+
+
+_exposures = events.Sparingly(86_400)
+
+
+def _exposed(who: Subject, key: str, variant: str) -> None:
+    """Something was decided for a user: told once a day. The product's own switches are no experiments: not told."""
+    if who.user and _exposures.allows((who.user, key, variant)):
+        events.emit(events.FlagExposed(user=who.user, organization=who.organization, flag=key, variant=variant))
 
 
 def require(key: str, who: Any = None) -> None:
@@ -64,7 +80,7 @@ def variant(key: str, who: Any, conversation: UUID | None = None) -> str | None:
     if rule is None or forced(key) is False:
         return None
     found = rule.variant_for(subject_of(who), conversation, time.time())
-    return found.name if found else None
+    return found.name if found else None  # for looking, as `states` does: whom it meets is told by `treatment`
 
 
 def treatment(who: Any, model: str, conversation: UUID | None = None) -> Treatment:
@@ -72,14 +88,18 @@ def treatment(who: Any, model: str, conversation: UUID | None = None) -> Treatme
     rules = current()
     if not rules.experiments and not rules.decided:
         return NOTHING
-    return rules.treatment(subject_of(who), model, conversation, time.time(), lambda key: forced(key) is False)
+    subject = subject_of(who)
+    found = rules.treatment(subject, model, conversation, time.time(), lambda key: forced(key) is False)
+    if found.experiment:
+        _exposed(subject, found.experiment, found.variant)
+    return found
 
 
 def states(who: Any) -> dict[str, dict[str, Any]]:
     """Every flag and every experiment under way, as it is for `who`."""
     rules = current()
     found: dict[str, dict[str, Any]] = {
-        key: {"enabled": is_enabled(key, who), "variant": None} for key in sorted({*SWITCHES, *rules.flags})
+        key: {"enabled": _is_on(key, who), "variant": None} for key in sorted({*SWITCHES, *rules.flags})
     }
     for key in rules.experiments:
         name = variant(key, who)

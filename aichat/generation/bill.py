@@ -8,10 +8,10 @@ from time import monotonic
 
 from django.conf import settings
 
-from aichat import db, events, lifecycle
+from aichat import db, lifecycle
 from aichat.catalog.snapshot import ModelInfo
 from aichat.errors import ApiError
-from aichat.generation import tokens
+from aichat.generation import news, tokens
 from aichat.generation.call import Call, Result
 from aichat.generation.failures import ClientLeft
 from aichat.generation.settlement import Attempt, reserve, settle
@@ -49,8 +49,7 @@ class Bill:
                     raise
                 self.hold = await self._reserve(self.most_it_can_cost(candidates))
         except Unaffordable as error:
-            user = str(self.call.caller.user.pk)
-            events.emit("refused_for_credits", user=user, model=self.call.model, code=error.code)
+            news.refused(self.call.caller, self.call.model, error)
             raise
 
     async def _reserve(self, amount: int) -> HoldRef:
@@ -154,7 +153,8 @@ class Bill:
         pause = SHORTEST_PAUSE
         while True:
             try:
-                await db.run(settle, self.call, self.hold, self.attempts, result, charge)
+                outcome = await db.run(settle, self.call, self.hold, self.attempts, result, charge)
+                news.chat_settled(self.call, self.attempts, outcome.charged)
                 return
             except Exception as error:
                 if not db.is_unavailable(error) or monotonic() + pause > patient_until:

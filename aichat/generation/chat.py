@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from time import monotonic
 
-from aichat import db, events
+from aichat import db
 from aichat.catalog import snapshot
 from aichat.catalog.snapshot import Catalog, ModelInfo
 from aichat.generation import breaker
@@ -90,7 +90,6 @@ class Run:
             # A defect of ours must not keep the user's credits until the hold expires.
             await self.bill.nothing()
             raise
-        events.emit("chat_completed", user=str(self.call.caller.user.pk), model=self.result.model)
         yield Completed(self.result)
 
     async def pieces(self) -> AsyncGenerator[Event, None]:

@@ -60,7 +60,7 @@ def settle(call: Call, hold: HoldRef, attempts: Sequence[Attempt], result: Resul
         # This attempt was taken for dead, and a later one has its key: what it made is not charged.
         db.run_atomic(_settle, call, hold, attempts, None, 0, now, ended)
         raise
-    notice_if_low(outcome)
+    notice_if_low(outcome, call.caller.user.pk)
     return outcome
 
 

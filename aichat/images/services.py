@@ -11,16 +11,28 @@ from django.utils import timezone
 from django.utils.module_loading import import_string
 
 from accounts.authentication import Caller
-from aichat import db, events, tracing
+from aichat import db, tracing
 from aichat.errors import ApiError
 from aichat.generation.failures import as_api_error
 from aichat.generation.images import Drawing, ImageAttempt
+from aichat.generation.news import refused
+from aichat.images import news
 from aichat.images.files import Verified, store
 from aichat.images.models import ImageJob, Picture, WebhookDelivery
 from aichat.usage.models import UsageRecord
 from credits.limits import limits_of
 from credits.models import Hold
-from credits.services import Release, Reserve, Settle, apply, hold_expiry, renew_holds
+from credits.services import (
+    Outcome,
+    Release,
+    Reserve,
+    Settle,
+    Unaffordable,
+    apply,
+    hold_expiry,
+    notice_if_low,
+    renew_holds,
+)
 
 logger = logging.getLogger(__name__)
 Status = ImageJob.Status
@@ -79,7 +91,11 @@ def enqueue(
     )
     if not background:
         job.status, job.claim, job.attempts, job.run_after = Status.RUNNING, uuid4(), 1, lease_end()
-    db.run_atomic(_enqueue, reserve, job, seal)
+    try:
+        db.run_atomic(_enqueue, reserve, job, seal)
+    except Unaffordable as error:
+        refused(caller, model, error)
+        raise
     if background:
         dispatch(job)
     return job
@@ -174,16 +190,19 @@ def succeed(job: ImageJob, drawing: "Drawing[Verified]") -> bool:
         picture.file, picture.thumbnail = store(picture.pk, image)
         pictures.append(picture)
     try:
-        done = db.run_atomic(_succeed, job, drawing, pictures)
+        outcome = db.run_atomic(_succeed, job, drawing, pictures)
     except BaseException:
         discard(pictures)
         raise
-    if not done:
+    if outcome is None:
         discard(pictures)
-    return done
+        return False
+    notice_if_low(outcome, job.user_id)
+    news.completed(job, drawing.attempts, outcome.charged)
+    return True
 
 
-def _succeed(job: ImageJob, drawing: "Drawing[Verified]", pictures: list[Picture]) -> bool:
+def _succeed(job: ImageJob, drawing: "Drawing[Verified]", pictures: list[Picture]) -> Outcome | None:
     served = drawing.served.model
     outcome = None
     if unchanged(job).update(
@@ -204,7 +223,7 @@ def _succeed(job: ImageJob, drawing: "Drawing[Verified]", pictures: list[Picture
         UsageRecord.objects.bulk_create(records)
         Picture.objects.bulk_create(pictures)
         announce(job)
-    return outcome is not None
+    return outcome
 
 
 def announce(job: ImageJob) -> None:
@@ -222,7 +241,10 @@ def retry_later(job: ImageJob, drawing: "Drawing[Verified]") -> bool:
     """Back into the queue, later each time; the failed attempts are on record."""
     assert drawing.error is not None
     wait = max(drawing.error.retry_after or 0, min(LONGEST_BACKOFF, settings.IMAGE_BACKOFF_SECONDS * 2**job.attempts))
-    return db.run_atomic(_retry_later, job, timezone.now() + timedelta(seconds=wait), drawing.attempts)
+    ours = db.run_atomic(_retry_later, job, timezone.now() + timedelta(seconds=wait), drawing.attempts)
+    if ours:
+        news.measure(drawing.attempts, is_over=False)
+    return ours
 
 
 def _retry_later(job: ImageJob, run_after: datetime, attempts: Sequence[ImageAttempt]) -> bool:
@@ -235,18 +257,25 @@ def _retry_later(job: ImageJob, run_after: datetime, attempts: Sequence[ImageAtt
 
 def fail(job: ImageJob, error: ApiError, attempts: Sequence[ImageAttempt] = ()) -> bool:
     """The job is over without a picture: its credits are free again."""
-    return db.run_atomic(_end, job, Status.FAILED, error.code, error.message[:500], attempts)
+    return end(job, Status.FAILED, error.code, error.message[:500], attempts)
 
 
 def give_up(job: ImageJob) -> bool:
     """Its workers died, as often as a job may be tried."""
     logger.error("image job given up", extra={"job": str(job.pk)})
-    return db.run_atomic(_end, job, Status.FAILED, "internal_error", "The job was interrupted too often.", ())
+    return end(job, Status.FAILED, "internal_error", "The job was interrupted too often.")
 
 
 def cancel(job: ImageJob) -> bool:
     """Only a queued job can be cancelled; False when a worker was quicker."""
-    return job.status == Status.QUEUED and db.run_atomic(_end, job, Status.CANCELLED, "", "", ())
+    return job.status == Status.QUEUED and end(job, Status.CANCELLED)
+
+
+def end(job: ImageJob, status: str, code: str = "", message: str = "", attempts: Sequence[ImageAttempt] = ()) -> bool:
+    ours = db.run_atomic(_end, job, status, code, message, attempts)
+    if ours:
+        news.ended(job, attempts, status, code)
+    return ours
 
 
 def _end(job: ImageJob, status: str, code: str, message: str, attempts: Sequence[ImageAttempt]) -> bool:
@@ -258,7 +287,6 @@ def _end(job: ImageJob, status: str, code: str, message: str, attempts: Sequence
             records[-1].final = True
             UsageRecord.objects.bulk_create(records)
         announce(job)
-        events.emit("image_ended", user=str(job.user_id), status=status)
     return bool(ended)
 
 

@@ -8,7 +8,7 @@ from django.contrib.auth import hashers
 from django.test import Client
 
 from accounts.models import AccessToken, Membership, Organization, Role, User
-from aichat import events
+from aichat.events import Event
 from tests.conftest import PASSWORD, Actor
 
 WRONG = "not the password at all"
@@ -90,13 +90,9 @@ class TestRegister:
         post(anonymous, "register", email="dora@example.com", password=PASSWORD)
         assert User.objects.get().password.startswith("argon2$")
 
-    def test_an_event_says_who_signed_up_without_their_address(
-        self, anonymous: Client, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        heard: list[tuple[str, dict[str, Any]]] = []
-        monkeypatch.setattr(events, "_sinks", [lambda name, facts: heard.append((name, facts))])
+    def test_an_event_says_who_signed_up_without_their_address(self, anonymous: Client, heard: list[Event]) -> None:
         post(anonymous, "register", email="dora@example.com", password=PASSWORD)
-        assert [name for name, _ in heard] == ["signed_up"]
+        assert [event.name for event in heard] == ["signed_up"]
         assert "dora@example.com" not in str(heard)
 
 

@@ -1,6 +1,5 @@
 """Spending limits, the affordable answer, and the notice of running low: over HTTP, counted where credits move."""
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
 from typing import Any
@@ -11,7 +10,7 @@ from django.utils import timezone
 
 from accounts import services
 from accounts.models import AccessToken
-from aichat import events
+from aichat.events import CreditsLow, Event
 from aichat.money import CREDIT
 from credits.limits import count, limits_of
 from credits.models import Hold, Limit, SpendCounter
@@ -237,21 +236,11 @@ def test_a_spending_limit_caps_the_answer_too(http: httpx.Client, openai_upstrea
 # --- Running low ------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def heard() -> Iterator[list[tuple[str, dict[str, Any]]]]:
-    found: list[tuple[str, dict[str, Any]]] = []
-
-    def sink(name: str, facts: dict[str, Any]) -> None:
-        found.append((name, facts))
-
-    events.register(sink)
-    yield found
-    events._sinks.remove(sink)
-
-
-def test_running_low_is_said_on_every_answer_and_told_once(http: httpx.Client, alice: Actor, heard: Any) -> None:
+def test_running_low_is_said_on_every_answer_and_told_once(
+    http: httpx.Client, alice: Actor, heard: list[Event]
+) -> None:
     alice.set_credits(11)
     answers = [chat(http, alice.headers) for _ in range(3)]
     assert [answer.headers.get("X-Credits-Low") for answer in answers] == [None, "true", "true"]
     assert [answer.json()["credits"]["low"] for answer in answers] == [False, True, True]
-    assert [facts["balance"] for name, facts in heard if name == "credits_low"] == [9 * CREDIT]
+    assert [event.balance for event in heard if isinstance(event, CreditsLow)] == [9 * CREDIT]

@@ -1,0 +1,64 @@
+"""What is measured, once for every monitoring system: code notes it, exporters (StatsD, Prometheus) register for it.
+
+    measurements.note(measurements.AttemptEnded(kind="chat", provider="openai", …))
+
+Labels are few and known beforehand: routes instead of paths, no users, no request IDs.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestEnded:
+    """One HTTP request. `route` is the URL conf's pattern, empty where none was found; `status` 499: the client left."""
+
+    method: str
+    route: str
+    status: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptEnded:
+    """One candidate's turn in a chat (`kind` chat) or image job (`image`), told after the commit that settles it.
+
+    `outcome` is the usage record's status: ok, partial, cancelled, or how it failed. `final`: the attempt that ended its
+    request, and carries the charge in microcredits.
+    """
+
+    kind: str
+    provider: str
+    model: str
+    outcome: str
+    final: bool
+    seconds: float
+    first_token_seconds: float | None = None
+    input_tokens: int = 0
+    output_tokens: int = 0
+    images: int = 0
+    charged: int = 0
+    cached: bool = False
+    fallback: bool = False
+
+
+Measurement = RequestEnded | AttemptEnded
+Listener = Callable[[Measurement], None]
+_listeners: list[Listener] = []
+
+
+def register(listener: Listener) -> None:
+    """Called once at start (`AppConfig.ready`); the listener must return at once: it is on the way of every request."""
+    _listeners.append(listener)
+
+
+def note(measurement: Measurement) -> None:
+    """Tell every listener; never raises."""
+    for listener in _listeners:
+        try:
+            listener(measurement)
+        except Exception:
+            logger.exception("measurement listener failed")
