@@ -72,6 +72,9 @@ class User(Row, SpendLimits, AbstractBaseUser, PermissionsMixin):
     is_active = models.BooleanField(
         default=True, db_index=True, help_text="Instead of deleting a user: their history stays."
     )
+    analytics_consent = models.BooleanField(
+        null=True, blank=True, help_text="Whether their product events may leave the house; empty: they did not say."
+    )
     created_at = models.DateTimeField(default=timezone.now, editable=False, db_index=True)
     # Written first by changes that must see each other, which every engine makes wait (see `services.change_user`).
     revision = models.PositiveIntegerField(default=0, editable=False)

@@ -21,7 +21,7 @@ class LoginSerializer(serializers.Serializer[User]):
 class UserSerializer(serializers.ModelSerializer[User]):
     class Meta:
         model = User
-        fields = ["id", "email", "name", "role", "created_at"]
+        fields = ["id", "email", "name", "role", "analytics_consent", "created_at"]
         read_only_fields = ["id", "email", "role", "created_at"]
 
 

@@ -5,4 +5,6 @@ class AichatConfig(AppConfig):
     name = "aichat"
 
     def ready(self) -> None:
-        from aichat import checks  # noqa: F401  (registers the system checks)
+        from aichat import checks, statsd  # noqa: F401  (the first registers the system checks)
+
+        statsd.start()

@@ -79,6 +79,20 @@ def celery_has_a_broker(**kwargs: Any) -> list[CheckMessage]:
 
 
 @register("aichat")
+def webhooks_are_signed(**kwargs: Any) -> list[CheckMessage]:
+    """Without a secret nobody could tell our events from a stranger's."""
+    if not settings.ANALYTICS_WEBHOOK_URL or settings.ANALYTICS_WEBHOOK_SECRET:
+        return []
+    return [
+        Error(
+            "ANALYTICS_WEBHOOK_URL is set without ANALYTICS_WEBHOOK_SECRET.",
+            hint="Set ANALYTICS_WEBHOOK_SECRET to a long random text that the receiver knows too.",
+            id="aichat.E020",
+        )
+    ]
+
+
+@register("aichat")
 def single_sign_on_has_an_audience(**kwargs: Any) -> list[CheckMessage]:
     """Without it, a token the issuer made for any other application would be let in."""
     if not settings.OIDC_ISSUER or settings.OIDC_AUDIENCE:

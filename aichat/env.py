@@ -143,6 +143,18 @@ def url(name: str, default: str = "", schemes: tuple[str, ...] = ("http", "https
     return _read(name, default, parse, "an address starting with " + " or ".join(f"{scheme}://" for scheme in schemes))
 
 
+def endpoint(name: str, *, port: int) -> tuple[str, int] | None:
+    """`host` or `host:port`; None when it is not set."""
+
+    def parse(raw: str) -> tuple[str, int] | None:
+        parts = urlsplit(f"//{raw}")
+        if not parts.hostname or parts.path or "@" in raw:
+            raise ValueError
+        return parts.hostname, parts.port or port
+
+    return _read(name, None, parse, f"host or host:port, such as 127.0.0.1:{port}")
+
+
 def secret_key(keep_in: Path) -> str:
     """SECRET_KEY, or one made once and kept beside the data: no start without a key, none shared by two installations."""
     if given := text("SECRET_KEY"):

@@ -52,6 +52,7 @@ INSTALLED_APPS = [
     "aichat.usage",
     "aichat.chat",
     "aichat.images",
+    "aichat.analytics",
     "admin_dashboard",
 ]
 
@@ -301,6 +302,19 @@ PERIODIC_TASKS = env.boolean("PERIODIC_TASKS", True)
 EXPIRE_HOLDS_INTERVAL = env.seconds("EXPIRE_HOLDS_INTERVAL", 60)
 # Seconds after which the Idempotency-Key of a request whose process died can be used again.
 IDEMPOTENCY_LEASE = env.seconds("IDEMPOTENCY_LEASE", 30)
+
+# --- Analytics and monitoring -----------------------------------------------------------------------------------------
+# Product events (`aichat/events.py`) as rows of the database.
+ANALYTICS_STORED = env.boolean("ANALYTICS_STORED", True)
+ANALYTICS_RETENTION_DAYS = env.whole("ANALYTICS_RETENTION_DAYS", 365)  # 0: kept for ever
+ANALYTICS_PRUNE_INTERVAL = 86_400.0
+# Whether the events of users who said nothing may leave the house: opt-in: no; opt-out: yes, until they say no.
+ANALYTICS_CONSENT = env.choice("ANALYTICS_CONSENT", "opt-in", ("opt-in", "opt-out"))
+ANALYTICS_WEBHOOK_URL = env.url("ANALYTICS_WEBHOOK_URL")
+ANALYTICS_WEBHOOK_SECRET = env.text("ANALYTICS_WEBHOOK_SECRET")
+POSTHOG_API_KEY = env.text("POSTHOG_API_KEY")
+POSTHOG_HOST = env.url("POSTHOG_HOST", "https://us.i.posthog.com")
+STATSD_HOST = env.endpoint("STATSD_HOST", port=8125)
 
 # --- Flags ------------------------------------------------------------------------------------------------------------
 # FLAG_STREAMING=off decides a flag whatever its row says; `-` and `.` in a key are written `_`.

@@ -22,6 +22,7 @@ urlpatterns = [
     path("api/v1/", include("aichat.catalog.urls")),
     path("api/v1/", include("aichat.usage.urls")),
     path("api/v1/admin/", include("admin_dashboard.urls")),
+    path("api/v1/admin/", include("aichat.analytics.urls")),
     path("api/v1/", include("aichat.flags.urls")),
     path("api/v1/admin/", include("admin_dashboard.experiments.urls")),
     path("api/v1/", include("aichat.chat.urls")),

@@ -14,6 +14,7 @@ WIRING = {"aichat.management", "aichat.settings", "aichat.urls", "aichat.asgi", 
 LEAVES = {
     f"aichat.{name}"
     for name in (
+        "addresses",
         "admin",
         "audit",
         "cache",
@@ -25,6 +26,7 @@ LEAVES = {
         "errors",
         "events",
         "formats",
+        "lanes",
         "lifecycle",
         "measurements",
         "middleware",
@@ -32,13 +34,15 @@ LEAVES = {
         "periodic",
         "mongodb",
         "rest",
+        "statsd",
         "statements",
         "tracing",
+        "webhooks",
     )
 }
 # A part may import itself, the leaves, and what these reach. The longest matching name says what a module belongs to.
 PARTS = {
-    "admin_dashboard": {"aichat.chat", "aichat.images"},
+    "admin_dashboard": {"aichat.analytics", "aichat.chat", "aichat.images"},
     "aichat.chat": {"aichat.generation"},
     "aichat.images": {"aichat.generation"},
     "aichat.generation": {
@@ -55,6 +59,7 @@ PARTS = {
     "aichat.catalog": {"accounts", "aichat.providers.registry"},
     "aichat.flags": {"accounts"},
     "aichat.idempotency": {"accounts"},
+    "aichat.analytics": {"accounts"},
     "accounts": set(),
     "aichat.providers": {"aichat.providers.registry"},
     "aichat.providers.registry": {"aichat.providers.base", "aichat.providers.images"},

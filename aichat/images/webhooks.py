@@ -1,28 +1,17 @@
-"""Telling a client's server that a job is over: signed, retried, and never into the operator's own network.
+"""Telling a client's server that a job is over: signed (`aichat/webhooks.py`) and retried."""
 
-The signature is `t=SECONDS,v1=HEX`: HMAC-SHA256 with the organization's secret over "SECONDS.BODY". A receiver compares it in
-constant time and refuses a time that is minutes old.
-"""
-
-import hmac
-import time
 from datetime import timedelta
 from uuid import UUID
 
-import aiohttp
-from django.conf import settings
 from django.db import models
 from django.utils import timezone
 from django.utils.crypto import salted_hmac
 
-from aichat import db
+from aichat import db, webhooks
 from aichat.images.models import ImageJob, WebhookDelivery
 from aichat.money import format_credits
-from aichat.providers.addresses import public_socket
 from aichat.rest import json_bytes
 
-SIGNATURE = "Aichat-Signature"
-TIMEOUT_SECONDS = 10.0
 MOST_ATTEMPTS = 8
 FIRST_WAIT_SECONDS = 10.0  # doubled with each attempt: the last one comes after about 20 minutes
 
@@ -30,11 +19,6 @@ FIRST_WAIT_SECONDS = 10.0  # doubled with each attempt: the last one comes after
 def secret_of(organization_id: UUID) -> str:
     """The organization's signing secret, derived from SECRET_KEY: a change of that key changes it."""
     return salted_hmac("aichat.images.webhooks", str(organization_id), algorithm="sha256").hexdigest()
-
-
-def signature(secret: str, body: bytes, seconds: int) -> str:
-    digest = hmac.new(secret.encode(), f"{seconds}.".encode() + body, "sha256").hexdigest()
-    return f"t={seconds},v1={digest}"
 
 
 def body_of(job: ImageJob) -> bytes:
@@ -78,26 +62,8 @@ async def send_due(limit: int = 20) -> None:
 
 async def post(row: WebhookDelivery) -> tuple[int | None, str]:
     """One attempt; answers the status code, if there was an answer, and what was wrong."""
-    body, seconds = body_of(row.job), int(time.time())
-    headers = {
-        "Content-Type": "application/json",
-        "User-Agent": "aichat-webhooks",
-        "X-Request-ID": row.job.request_id,
-        SIGNATURE: signature(secret_of(row.job.organization_id), body, seconds),
-    }
-    guard = None if settings.ALLOW_PRIVATE_WEBHOOKS else public_socket
-    try:
-        async with (
-            aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(socket_factory=guard),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                timeout=aiohttp.ClientTimeout(total=TIMEOUT_SECONDS),
-            ) as session,
-            session.post(row.url, data=body, headers=headers, allow_redirects=False) as response,
-        ):
-            return response.status, "" if response.status < 300 else f"answered {response.status}"
-    except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-        return None, f"{type(error).__name__}: {error}"[:200]
+    secret, request_id = secret_of(row.job.organization_id), row.job.request_id
+    return await webhooks.post(row.url, body_of(row.job), secret, **{"X-Request-ID": request_id})
 
 
 def record(row: WebhookDelivery, status_code: int | None, problem: str) -> None:

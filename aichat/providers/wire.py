@@ -16,7 +16,7 @@ import orjson
 from django.utils import timezone
 
 from aichat import lifecycle
-from aichat.providers.addresses import public_socket
+from aichat.addresses import public_socket
 from aichat.providers.base import Endpoint
 from aichat.providers.errors import Outcome, ProviderError, from_body
 

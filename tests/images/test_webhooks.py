@@ -14,6 +14,7 @@ from django.utils import timezone
 from aichat import db
 from aichat.images import services, webhooks
 from aichat.images.models import ImageJob, WebhookDelivery
+from aichat.webhooks import SIGNATURE
 from tests.conftest import Actor
 from tests.images.test_workers import enqueue
 
@@ -29,7 +30,7 @@ class Receiver:
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
-                receiver.got.append((self.headers[webhooks.SIGNATURE], body))
+                receiver.got.append((self.headers[SIGNATURE], body))
                 self.send_response(receiver.script.pop(0) if receiver.script else 204)
                 self.send_header("Location", "http://127.0.0.1:9/elsewhere")
                 self.end_headers()

@@ -7,9 +7,9 @@ import httpx
 import pytest
 from django.core.exceptions import ValidationError
 
+from aichat.addresses import is_public
 from aichat.catalog import snapshot
 from aichat.catalog.models import AIModel, Price, Provider
-from aichat.providers.addresses import is_public
 from aichat.usage.models import UsageRecord
 from tests.conftest import Actor
 from tests.generation.test_faults import ask

@@ -1,4 +1,4 @@
-"""Keeps catalog rows from reaching into the operator's own network.
+"""Keeps catalog rows and webhooks from reaching into the operator's own network.
 
 A base URL is typed by an administrator, and a public name may resolve to 127.0.0.1 or to a cloud's metadata service
 only at the moment of connecting: so it is the address of the socket that is checked, just before it connects.
@@ -27,5 +27,8 @@ def public_socket(info: tuple[Any, ...]) -> socket.socket:
     """aiohttp's `socket_factory`, called with each address about to be tried. Raises `PermissionError` for private ones."""
     family, kind, protocol, _, address = info
     if not is_public(address[0]):
-        raise PermissionError(errno.EACCES, f"{address[0]} is a private address: ALLOW_PRIVATE_UPSTREAMS is off")
+        raise PermissionError(
+            errno.EACCES,
+            f"{address[0]} is a private address, and ALLOW_PRIVATE_… is off",
+        )
     return socket.socket(family, kind, protocol)

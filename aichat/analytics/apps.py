@@ -1,0 +1,15 @@
+from django.apps import AppConfig
+from django.conf import settings
+
+
+class AnalyticsConfig(AppConfig):
+    name = "aichat.analytics"
+    label = "analytics"
+
+    def ready(self) -> None:
+        from aichat import events
+        from aichat.analytics import recorder, retention
+        from aichat.periodic.runner import register
+
+        events.register(recorder.hear)
+        register("prune_events", retention.prune, every=lambda: settings.ANALYTICS_PRUNE_INTERVAL)

@@ -1,0 +1,104 @@
+"""Hears every product event, and writes them down in batches, off the way of the requests that caused them."""
+
+import logging
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import NamedTuple
+from uuid import UUID
+
+from django.conf import settings
+from django.db import IntegrityError, connection
+
+from aichat import db, statements, tracing
+from aichat.analytics import forwarding
+from aichat.analytics.models import Event, FirstTime, first_time_key
+from aichat.events import ChatCompleted, FirstChat
+from aichat.events import Event as Told
+from aichat.lanes import Lane
+
+logger = logging.getLogger(__name__)
+MOST_KNOWN = 100_000  # users this process remembers to have chatted
+
+
+class Heard(NamedTuple):
+    event: Told
+    request_id: str
+    at: float  # seconds since 1970
+
+
+def hear(event: Told) -> None:
+    """The sink: remembers the event and returns."""
+    if settings.ANALYTICS_STORED or forwarding.is_active():
+        lane.put(Heard(event, tracing.request_id(), time.time()))
+
+
+def record(batch: Sequence[Heard]) -> None:
+    """Store a batch, and hand it on to where events are forwarded. Raises what the database raises: it is tried again."""
+    try:
+        rows = [row_of(heard) for heard in batch]
+        if settings.ANALYTICS_STORED:
+            db.run_atomic(statements.insert, rows)
+        try:
+            forwarding.forward([*rows, *first_chats(batch)])
+        except Exception:  # these rows are stored: they must not come again
+            logger.exception("events were not forwarded")
+    finally:
+        connection.close()
+
+
+def row_of(heard: Heard) -> Event:
+    return Event(
+        id=db.uuid7(),
+        name=heard.event.name,
+        user_id=heard.event.user,
+        organization_id=heard.event.organization,
+        request_id=heard.request_id,
+        facts=heard.event.facts(),
+        created_at=datetime.fromtimestamp(heard.at, UTC),
+    )
+
+
+# --- First times ------------------------------------------------------------------------------------------------------
+
+_known: set[UUID] = set()
+
+
+def first_chats(batch: Sequence[Heard]) -> list[Event]:
+    """The rows of those in the batch who had never chatted before, stored."""
+    chats: dict[UUID, Heard] = {}
+    for heard in batch:
+        if isinstance(heard.event, ChatCompleted) and heard.event.user not in _known:
+            chats.setdefault(heard.event.user, heard)
+    if not chats:
+        return []
+    if len(_known) + len(chats) > MOST_KNOWN:
+        _known.clear()
+    keys = {first_time_key(user, FirstChat.name): user for user in chats}
+    for key in FirstTime.objects.filter(pk__in=keys).values_list("pk", flat=True):
+        chats.pop(keys[key])
+    found = [row for heard in chats.values() if (row := first_chat(heard))]
+    _known.update(keys.values())
+    return found
+
+
+def first_chat(heard: Heard) -> Event | None:
+    """The row of somebody's first chat, unless another process was quicker."""
+    event = heard.event
+    assert isinstance(event, ChatCompleted)
+    first = FirstChat(user=event.user, organization=event.organization, model=event.model)
+    row = row_of(heard._replace(event=first))
+    try:
+        db.run_atomic(_claim, event.user, row)
+    except IntegrityError:
+        return None
+    return row
+
+
+def _claim(user: UUID, row: Event) -> None:
+    FirstTime.objects.create(pk=first_time_key(user, row.name))
+    if settings.ANALYTICS_STORED:
+        statements.insert([row])
+
+
+lane: Lane[Heard] = Lane("analytics", record)
