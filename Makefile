@@ -13,7 +13,7 @@ ON_EACH_ENGINE = $(wildcard tests/accounts tests/admin_dashboard tests/chat test
 	tests/permissions tests/usage)
 PYTEST = $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
 
-.PHONY: help run test bench soak lint types format build lock clean
+.PHONY: help run test bench bench-ledger bench-http soak lint types format build lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -29,8 +29,13 @@ test: $(VENV)/.development ## every test; ENGINE=postgres for one database, ARGS
 soak: $(VENV)/.development ## 500 streams against failing providers
 	@SOAK_STREAMS=500 $(BIN)/python -m pytest tests/soak -q $(ARGS)
 
-bench: $(VENV)/.development ## how fast credits move, against the bare statements
+bench: bench-ledger bench-http ## how fast credits move and chats are answered, against bare statements and LiteLLM's proxy
+
+bench-ledger: $(VENV)/.development ## the ledger alone
 	@$(BIN)/python -m tests.benchmarks.ledger $(ARGS)
+
+bench-http: $(VENV)/.development ## chats alone; writes docs/BENCHMARKS.md in about 15 minutes, ARGS=--quick prints in 3
+	@$(BIN)/python -m tests.benchmarks.http $(ARGS)
 
 lint: $(VENV)/.development types ## style, types, templates, migrations, deployment settings
 	@$(BIN)/ruff check .
