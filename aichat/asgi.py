@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -16,24 +16,27 @@ django.setup(set_prefix=False)
 
 from aichat import checks, lifecycle, rest, tracing
 from aichat.errors import InvalidRequest
+from aichat.hot import HotHandler, Receive, Scope, Send, is_hot
 from aichat.middleware import BODY_TOO_LARGE
 
 logger = logging.getLogger(__name__)
 CLIENT_LEFT = 499  # nginx's word for a request that got no answer because its client left
-Scope = dict[str, Any]
-Receive = Callable[[], Awaitable[Mapping[str, Any]]]
-Send = Callable[[Mapping[str, Any]], Awaitable[None]]
 
 
 class Application(ASGIHandler):
     """Speaks HTTP and the lifespan protocol (https://asgi.readthedocs.io/en/latest/specs/lifespan.html)."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.hot = HotHandler(self)
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self.lifespan(receive, send)
         elif scope["type"] == "http":
+            handler = self.hot if is_hot(scope) else super().__call__
             async with traced(scope, send) as traced_send:
-                await super().__call__(scope, bounded(scope, receive), traced_send)
+                await handler(scope, bounded(scope, receive), traced_send)
         else:
             await send({"type": "websocket.close", "code": 1000})
 
@@ -68,8 +71,9 @@ async def traced(scope: Scope, send: Send) -> AsyncIterator[Send]:
     Here and not in a middleware, because here every response passes: also what Django refuses before its middleware
     runs, what a stream still sends, and what is missing because the client left.
     """
-    headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
-    trace = tracing.begin(headers.get(b"x-request-id", ""), headers.get(b"traceparent", ""))
+    headers = dict(scope["headers"])
+    given = [headers.get(name, b"").decode("latin-1") for name in (b"x-request-id", b"traceparent")]
+    trace = tracing.begin(*given)
     scope["aichat.trace"] = trace
     status, finished = CLIENT_LEFT, False
 

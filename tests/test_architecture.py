@@ -27,6 +27,7 @@ LEAVES = {
         "events",
         "formats",
         "lanes",
+        "hot",
         "lifecycle",
         "measurements",
         "middleware",
