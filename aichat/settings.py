@@ -101,6 +101,8 @@ WEB_CONCURRENCY = env.whole("WEB_CONCURRENCY", 0)  # 0: nobody chose a number, t
 DATABASE_TIMEOUT = env.seconds("DATABASE_TIMEOUT", 20)
 # Threads a process keeps for the database work of async views, each with a connection of its own.
 DATABASE_THREADS = env.whole("DATABASE_THREADS", 8, minimum=1)
+# Reservations that may wait in a process for their commit; beyond that requests are refused (503 overloaded).
+COMMIT_QUEUE = env.whole("COMMIT_QUEUE", 5000, minimum=1)
 DATABASES = {
     "default": env.database(
         "DATABASE_URL",

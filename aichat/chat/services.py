@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
+from django.db.models import Model
 from django.utils import timezone
 
 from accounts.authentication import Caller
@@ -55,31 +56,28 @@ def prompt(
 
 def rememberer(
     conversation: Conversation, *, is_new: bool, message: str, question_id: UUID, answer_id: UUID
-) -> Callable[[Result], None]:
-    """What the settling transaction runs to keep the turn. The IDs say its order: the question's comes first."""
+) -> Callable[[Result], list[Model]]:
+    """What the settling transaction runs to keep the turn: it answers the rows to add. The IDs say the order of the turn."""
 
-    def remember(result: Result) -> None:
+    def remember(result: Result) -> list[Model]:
         now = timezone.now()
         conversation.updated_at = now
-        if is_new:
-            Conversation.objects.bulk_create([conversation])
-        elif not Conversation.objects.filter(pk=conversation.pk).update(updated_at=now, system=conversation.system):
-            return  # deleted while the answer was being written
+        if not is_new and not Conversation.objects.filter(pk=conversation.pk).update(
+            updated_at=now, system=conversation.system
+        ):
+            return []  # deleted while the answer was being written
         turn = {"conversation_id": conversation.pk, "request_id": result.request_id, "created_at": now}
-        Message.objects.bulk_create(
-            [
-                Message(id=question_id, role=Message.Role.USER, content=message, **turn),
-                Message(
-                    id=answer_id,
-                    role=Message.Role.ASSISTANT,
-                    content=result.text.replace("\0", ""),  # which PostgreSQL can't store
-                    model=result.model,
-                    provider=result.provider,
-                    finish_reason=result.finish_reason or "",
-                    **turn,
-                ),
-            ]
+        question = Message(id=question_id, role=Message.Role.USER, content=message, **turn)
+        answer = Message(
+            id=answer_id,
+            role=Message.Role.ASSISTANT,
+            content=result.text.replace("\0", ""),  # which PostgreSQL can't store
+            model=result.model,
+            provider=result.provider,
+            finish_reason=result.finish_reason or "",
+            **turn,
         )
+        return [conversation, question, answer] if is_new else [question, answer]
 
     return remember
 

@@ -3,29 +3,25 @@
 import asyncio
 import logging
 from collections.abc import Sequence
-from contextlib import suppress
-from time import monotonic
 
 from django.conf import settings
 
-from aichat import db, lifecycle
+from aichat import lifecycle
 from aichat.catalog.snapshot import ModelInfo
 from aichat.errors import ApiError
-from aichat.generation import news, tokens
+from aichat.generation import commits, news, tokens
 from aichat.generation.call import Call, Result
 from aichat.generation.failures import ClientLeft
-from aichat.generation.settlement import Attempt, reserve, settle
+from aichat.generation.settlement import SETTLE_PATIENCE, Attempt, reservation, settlement
+from aichat.idempotency.claims import IdempotencyInProgress
 from aichat.providers.base import Usage
 from aichat.usage.models import UsageRecord
 from credits.models import HoldRef
-from credits.services import Release, Unaffordable, apply
+from credits.services import Outcome, Release, Unaffordable
 
 logger = logging.getLogger(__name__)
 
 OK, PARTIAL, CANCELLED = "ok", "partial", "cancelled"
-# Seconds a settlement is tried again while the database is away. After that the hold expires: nothing was charged.
-SETTLE_PATIENCE = 15.0
-SHORTEST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
 
 
 class Bill:
@@ -53,12 +49,14 @@ class Bill:
             raise
 
     async def _reserve(self, amount: int) -> HoldRef:
-        reserving = lifecycle.spawn(db.run(reserve, self.call, amount))
+        hold, unit = reservation(self.call, amount)
+        reserving = commits.submit(unit, refusable=True)
         try:
-            return await asyncio.shield(reserving)
+            await asyncio.shield(reserving)
         except asyncio.CancelledError:
-            lifecycle.spawn(_give_back(reserving))
+            lifecycle.spawn(_give_back(hold, reserving))
             raise
+        return hold
 
     def max_tokens(self, model: ModelInfo) -> int:
         """The limit sent upstream, which is what the hold covers."""
@@ -148,24 +146,25 @@ class Bill:
         await lifecycle.finish(self.settle(charge, self.result if delivered else None))
 
     async def settle(self, charge: int, result: Result | None) -> None:
-        """Settle, again when the database is away for a moment. Raises its error when it stays away."""
-        patient_until = monotonic() + SETTLE_PATIENCE
-        pause = SHORTEST_PAUSE
-        while True:
+        try:
             try:
-                outcome = await db.run(settle, self.call, self.hold, self.attempts, result, charge)
+                outcome = await commits.submit(settlement(self.call, self.hold, self.attempts, result, charge))
                 news.chat_settled(self.call, self.attempts, outcome.charged)
-                return
-            except Exception as error:
-                if not db.is_unavailable(error) or monotonic() + pause > patient_until:
-                    logger.error("a chat was not settled; its hold will expire", extra={"hold": str(self.hold.id)})
-                    raise
-                logger.warning("the database is away; settling again in %.1f s", pause)
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, LONGEST_PAUSE)
+            except IdempotencyInProgress:
+                # This attempt was taken for dead, and a later one has its key: what it made is not charged.
+                await commits.submit(settlement(self.call, self.hold, self.attempts, None, 0))
+                raise
+        except IdempotencyInProgress:
+            raise
+        except Exception:
+            logger.error("a chat was not settled; its hold will expire", extra={"hold": str(self.hold.id)})
+            raise
 
 
-async def _give_back(reserving: "asyncio.Task[HoldRef]") -> None:
+async def _give_back(hold: HoldRef, reserving: "asyncio.Future[Outcome]") -> None:
     """The client left while its credits were being reserved."""
-    with suppress(ApiError):  # there were not enough: nothing was taken
-        await db.run(apply, [Release(hold=await reserving)])
+    try:
+        await reserving
+    except ApiError:
+        return  # there were not enough: nothing was taken
+    await commits.submit(commits.Unit(operation=Release(hold=hold), patience=SETTLE_PATIENCE))

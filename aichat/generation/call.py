@@ -1,11 +1,12 @@
 """What goes into a generation and what comes out of it."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 from uuid import UUID
 
 from django.conf import settings
+from django.db.models import Model
 
 from accounts.authentication import Caller
 from aichat import tracing
@@ -15,8 +16,8 @@ from aichat.flags.rules import NOTHING, Treatment
 from aichat.providers.base import FinishReason, Usage
 
 
-def remember_nothing(result: "Result") -> None:
-    pass
+def remember_nothing(result: "Result") -> Sequence[Model]:
+    return ()
 
 
 def seal_nothing(result: "Result", error: ApiError | None) -> None:
@@ -27,8 +28,8 @@ def seal_nothing(result: "Result", error: ApiError | None) -> None:
 class Call:
     """One chat to generate.
 
-    `messages` and `parameters` are in OpenAI's vocabulary; `treatment` is what experiments add. `remember` writes what
-    the caller wants kept of the result (messages of a conversation), `seal` stores an answer that was delivered or
+    `messages` and `parameters` are in OpenAI's vocabulary; `treatment` is what experiments add. `remember` answers the
+    rows the caller wants kept of the result (messages of a conversation), `seal` stores an answer that was delivered or
     charged, with the error it broke off with, for replays; both run inside the settling transaction and may run more
     than once.
     """
@@ -40,7 +41,7 @@ class Call:
     max_tokens: int | None = None
     input_param: str = "messages"  # the client's name for what it wrote, named when that is too long
     parameters: Mapping[str, Any] = field(default_factory=dict)
-    remember: Callable[["Result"], None] = remember_nothing
+    remember: Callable[["Result"], Sequence[Model]] = remember_nothing
     treatment: Treatment = NOTHING
     seal: Callable[["Result", ApiError | None], None] = seal_nothing
     id: UUID = field(default_factory=uuid7)

@@ -5,18 +5,21 @@ from dataclasses import dataclass
 from datetime import datetime
 from time import monotonic
 
+from django.db import models
 from django.utils import timezone
 
-from aichat import db
 from aichat.catalog.snapshot import ModelInfo
 from aichat.errors import ApiError
 from aichat.generation.call import Call, Result
-from aichat.idempotency.claims import IdempotencyInProgress
+from aichat.generation.commits import Unit
 from aichat.providers.base import Usage
 from aichat.usage.models import UsageRecord
 from credits.limits import limits_of
 from credits.models import HoldRef
-from credits.services import Outcome, Release, Reserve, Settle, apply, hold_expiry, is_low, notice_if_low
+from credits.services import Outcome, Release, Reserve, Settle, hold_expiry, is_low, notice_if_low
+
+# Seconds a settlement is tried again while the database is away. After that the hold expires: nothing was charged.
+SETTLE_PATIENCE = 15.0
 
 
 @dataclass(slots=True)
@@ -34,8 +37,8 @@ class Attempt:
     error: ApiError | None = None
 
 
-def reserve(call: Call, amount: int) -> HoldRef:
-    """The first commit. Raises `InsufficientCreditsError`."""
+def reservation(call: Call, amount: int) -> tuple[HoldRef, Unit]:
+    """The first commit: the hold there will be, unless its unit is refused with `Unaffordable`."""
     operation = Reserve(
         wallet_id=call.caller.organization.pk,
         amount=amount,
@@ -44,58 +47,54 @@ def reserve(call: Call, amount: int) -> HoldRef:
         request_id=call.request_id,
         limits=limits_of(call.caller),
     )
-    apply([operation])[0].or_raise()
-    return operation.hold
+    return operation.hold, Unit(operation=operation)
 
 
-def settle(call: Call, hold: HoldRef, attempts: Sequence[Attempt], result: Result | None, charge: int) -> Outcome:
+def settlement(call: Call, hold: HoldRef, attempts: Sequence[Attempt], result: Result | None, charge: int) -> Unit:
     """The second commit: the charge (0: the hold is released), a usage record per attempt, and what the caller keeps.
 
-    `result` is None when nothing was delivered. Settling twice changes nothing. Raises `IdempotencyInProgress`.
+    `result` is None when nothing was delivered. Settling twice changes nothing. It may fail with
+    `IdempotencyInProgress`: then this attempt was taken for dead, and a later one has its key.
     """
     now, ended = timezone.now(), monotonic()
-    try:
-        outcome = db.run_atomic(_settle, call, hold, attempts, result, charge, now, ended)
-    except IdempotencyInProgress:
-        # This attempt was taken for dead, and a later one has its key: what it made is not charged.
-        db.run_atomic(_settle, call, hold, attempts, None, 0, now, ended)
-        raise
-    notice_if_low(outcome, call.caller.user.pk)
-    return outcome
+    return Unit(
+        operation=Settle(hold=hold, charge=charge, request_id=call.request_id) if charge else Release(hold=hold),
+        write=lambda outcome: _rows(call, hold, attempts, result, outcome, now, ended),
+        committed=lambda outcome: notice_if_low(outcome, call.caller.user.pk),
+        patience=SETTLE_PATIENCE,
+    )
 
 
-def _settle(
+def _rows(
     call: Call,
     hold: HoldRef,
     attempts: Sequence[Attempt],
     result: Result | None,
-    charge: int,
+    outcome: Outcome,
     now: datetime,
     ended: float,
-) -> Outcome:
-    operation = Settle(hold=hold, charge=charge, request_id=call.request_id) if charge else Release(hold=hold)
-    outcome = apply([operation])[0]
+) -> list[models.Model]:
     if outcome.repeated and (earlier := UsageRecord.objects.filter(hold_id=hold.id).first()):
         # An earlier try had committed, and only its answer was lost.
         if result is not None:
             result.charged, result.available = earlier.charged, outcome.available
             result.credits_low = is_low(outcome.available)
-        return outcome
+        return []
     records = [_record(call, attempt, now, ended) for attempt in attempts]
+    rows: list[models.Model] = [*records]
     if records:
         last = records[-1]
         last.final, last.charged, last.shortfall = True, outcome.charged, outcome.shortfall
         last.hold_id = hold.id
         last.reference = hold.reference if outcome.charged else ""
         last.finish_reason = (result.finish_reason or "") if result else ""
-        UsageRecord.objects.bulk_create(records)
     if result is not None:
         result.charged, result.available = outcome.charged, outcome.available
         result.credits_low = is_low(outcome.available)
-        call.remember(result)
+        rows += call.remember(result)
     if result is not None or outcome.charged:
         call.seal(result or Result(call.id, call.request_id), attempts[-1].error if attempts else None)
-    return outcome
+    return rows
 
 
 def _record(call: Call, attempt: Attempt, now: datetime, ended: float) -> UsageRecord:

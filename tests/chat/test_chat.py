@@ -310,6 +310,7 @@ def test_a_chat_is_two_commits_and_nothing_is_written_outside_them(
     commits: list[set[str]] = []
     open_writes: dict[int, set[str]] = {}
     commit, execute = BaseDatabaseWrapper._commit, CursorWrapper.execute  # type: ignore[attr-defined]
+    executemany = CursorWrapper.executemany
 
     def counted_commit(self: Any) -> Any:
         commits.append(open_writes.pop(threading.get_ident(), set()))
@@ -323,7 +324,13 @@ def test_a_chat_is_two_commits_and_nothing_is_written_outside_them(
         return execute(self, sql, params)
 
     monkeypatch.setattr(BaseDatabaseWrapper, "_commit", counted_commit)
+
+    def watched_executemany(self: Any, sql: str, params: Any) -> Any:
+        open_writes.setdefault(threading.get_ident(), set()).add(sql.split()[2])
+        return executemany(self, sql, params)
+
     monkeypatch.setattr(CursorWrapper, "execute", watched_execute)
+    monkeypatch.setattr(CursorWrapper, "executemany", watched_executemany)
     if stream:
         assert list(events(http, alice, "Hello again", **body))[-1][0] == "completed"
     else:
@@ -362,16 +369,20 @@ def test_two_settlements_of_one_hold_are_one(server: str, alice: Actor) -> None:
 
     from accounts.authentication import authenticate
     from aichat.generation.call import Call, Result
-    from aichat.generation.settlement import Attempt, reserve, settle
+    from aichat.generation.commits import commit_together
+    from aichat.generation.settlement import Attempt, reservation, settlement
     from aichat.providers.base import Usage
 
     caller = authenticate(f"Bearer {alice.key}")
     call = Call(caller=caller, model="demo", messages=[], stream=False, request_id="twice")
     model = snapshot.current()["demo"]
     for charge in (CREDIT, 0):
-        hold = reserve(Call(caller=caller, model="demo", messages=[], stream=False, request_id="twice"), CREDIT)
+        hold, unit = reservation(
+            Call(caller=caller, model="demo", messages=[], stream=False, request_id="twice"), CREDIT
+        )
+        commit_together([unit])
         attempt = Attempt(model, 1, started=monotonic(), status="ok", usage=Usage(1, 1))
         for _ in range(2):
-            settle(call, hold, [attempt], Result(call.id, "twice"), charge)
+            commit_together([settlement(call, hold, [attempt], Result(call.id, "twice"), charge)])
     assert [record.charged for record in UsageRecord.objects.order_by("id")] == [CREDIT, 0]
     assert (alice.wallet.available, alice.wallet.held) == (99 * CREDIT, 0)

@@ -13,13 +13,12 @@ from django.db import OperationalError
 
 from aichat.catalog import snapshot
 from aichat.catalog.models import AIModel
-from aichat.generation import bill, tokens
-from aichat.generation.settlement import settle
+from aichat.generation import commits, settlement, tokens
 from aichat.money import CREDIT
 from aichat.providers.base import Usage
 from aichat.usage.models import UsageRecord
 from credits.models import Hold, LedgerEntry
-from credits.services import expire_holds
+from credits.services import Release, Settle, expire_holds
 from tests.conftest import Actor
 from tests.generation.bills import BILLS
 from tests.generation.test_faults import MODELS, OTHER, REPORTED, ask, charge_of
@@ -296,16 +295,20 @@ def test_leaving_a_json_request_costs_the_whole_answer(
 # --- The database leaves ----------------------------------------------------------------------------------------------
 
 
-def settle_failing(monkeypatch: pytest.MonkeyPatch, times: int) -> None:
-    left = [times]
+def is_settling(units: Any) -> bool:
+    return any(isinstance(unit.operation, Settle | Release) for unit in units)
 
-    def flaky(*args: Any) -> Any:
-        if left[0]:
+
+def settle_failing(monkeypatch: pytest.MonkeyPatch, times: int) -> None:
+    left, commit = [times], commits.commit_together
+
+    def flaky(units: Any) -> Any:
+        if left[0] and is_settling(units):
             left[0] -= 1
             raise OperationalError("the database is away")
-        return settle(*args)
+        return commit(units)
 
-    monkeypatch.setattr("aichat.generation.bill.settle", flaky)
+    monkeypatch.setattr(commits, "commit_together", flaky)
 
 
 @each_mode
@@ -321,15 +324,17 @@ def test_a_settlement_whose_answer_was_lost_is_not_done_twice(
     http: httpx.Client, upstream: Upstream, alice: Actor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[Any] = []
+    commit = commits.commit_together
 
-    def committed_but_unanswered(*args: Any) -> Any:
-        outcome = settle(*args)
-        calls.append(outcome)
-        if len(calls) == 1:
-            raise OperationalError("the connection broke off after COMMIT")
-        return outcome
+    def committed_but_unanswered(units: Any) -> Any:
+        outcomes = commit(units)
+        if is_settling(units):
+            calls.append(outcomes)
+            if len(calls) == 1:
+                raise OperationalError("the connection broke off after COMMIT")
+        return outcomes
 
-    monkeypatch.setattr("aichat.generation.bill.settle", committed_but_unanswered)
+    monkeypatch.setattr(commits, "commit_together", committed_but_unanswered)
     seen = ask(http, alice, MODELS["gemini"], "json")
     assert len(calls) == 2
     assert UsageRecord.objects.count() == 1
@@ -342,7 +347,7 @@ def test_what_was_never_settled_is_given_back(
     mode: str, http: httpx.Client, upstream: Upstream, alice: Actor, monkeypatch: pytest.MonkeyPatch, settings: Any
 ) -> None:
     settings.HOLD_TTL = 0.001
-    monkeypatch.setattr(bill, "SETTLE_PATIENCE", 0.2)
+    monkeypatch.setattr(settlement, "SETTLE_PATIENCE", 0.2)
     settle_failing(monkeypatch, times=100)
     seen = ask(http, alice, MODELS["gemini"], mode)
     assert seen.code == "database_unavailable"

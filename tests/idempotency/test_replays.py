@@ -12,12 +12,13 @@ import pytest
 from django.utils import timezone
 
 from aichat import db
-from aichat.generation.settlement import reserve
+from aichat.generation import commits
 from aichat.idempotency import claims, leases
 from aichat.idempotency.models import IdempotentRequest
 from aichat.money import CREDIT
 from aichat.usage.models import UsageRecord
 from credits.models import Hold, LedgerEntry
+from credits.services import Reserve
 from tests.conftest import Actor
 
 CHAT, COMPLETIONS = "/api/v1/chat", "/v1/chat/completions"
@@ -156,12 +157,14 @@ def test_an_attempt_that_lost_its_key_is_not_charged(http: httpx.Client, alice: 
     """It was slower than its lease, and a later attempt took the key over while it was at work."""
     alice.set_credits(10)
 
-    def reserve_then_lose(*arguments: Any) -> Any:
-        hold = reserve(*arguments)
-        IdempotentRequest.objects.update(attempt=db.uuid7())
-        return hold
+    def reserve_then_lose(units: Any) -> Any:
+        outcomes = commit(units)
+        if isinstance(units[0].operation, Reserve):
+            IdempotentRequest.objects.update(attempt=db.uuid7())
+        return outcomes
 
-    with mock.patch("aichat.generation.bill.reserve", reserve_then_lose):
+    commit = commits.commit_together
+    with mock.patch.object(commits, "commit_together", reserve_then_lose):
         answer = post(http, alice, stream=stream)
     assert "idempotency_in_progress" in answer.text
     assert alice.wallet.balance == 10 * CREDIT and charges() == 0

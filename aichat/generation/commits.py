@@ -1,0 +1,166 @@
+"""Group commit: what concurrent requests of a process write is committed together, and each is answered by its commit.
+
+A request hands in a `Unit`: an operation of the ledger and what is written with it. While one transaction commits, the
+units that come gather for the next, so a lone request never waits for company and a busy process makes few commits. A
+unit that fails takes no other with it: the batch is then applied one by one. Nothing is answered before it is durable.
+"""
+
+import asyncio
+import logging
+from collections import defaultdict, deque
+from collections.abc import Callable, Sequence
+from contextvars import Context, copy_context
+from dataclasses import dataclass, field
+from time import monotonic
+from weakref import WeakKeyDictionary
+
+from django.conf import settings
+from django.db import models
+
+from aichat import db, lifecycle
+from aichat.errors import Overloaded
+from credits.services import Operation, Outcome, apply
+
+logger = logging.getLogger(__name__)
+
+LARGEST_BATCH = 256  # units: bounds how long a wallet's row is locked, and how large a statement grows
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.1, 2.0  # seconds between two tries while the database is away
+
+
+def nothing(outcome: Outcome) -> Sequence[models.Model]:
+    return ()
+
+
+@dataclass(slots=True, kw_only=True)
+class Unit:
+    """What one request commits.
+
+    `write` runs inside the transaction once the operation is done (not when it was refused), perhaps more than once: it
+    answers the rows to insert, and may run statements of its own. `committed` runs after the commit, on the event loop.
+    """
+
+    operation: Operation | None = None
+    write: Callable[[Outcome], Sequence[models.Model]] = nothing
+    committed: Callable[[Outcome], None] | None = None
+    patience: float = 0.0  # seconds it is tried again while the database is away
+
+
+def submit(unit: Unit, *, refusable: bool = False) -> "asyncio.Future[Outcome]":
+    """Have the unit committed; the outcome comes with the commit, and a refused operation's error is raised.
+
+    What is submitted is done even when nobody waits any more: `await asyncio.shield(submit(…))`. Raises `Overloaded` for
+    a `refusable` unit while COMMIT_QUEUE units are waiting; a settlement is never refused.
+    """
+    loop = asyncio.get_running_loop()
+    queue = _queues.get(loop)
+    if queue is None:
+        queue = _queues[loop] = _Queue()
+    return queue.submit(unit, refusable)
+
+
+def commit_together(units: Sequence[Unit]) -> list[Outcome]:
+    """Commit all units in one transaction. Raises what any of them raises, and then nothing of any was done."""
+    return db.run_atomic(_write, units)
+
+
+def commit_each(units: Sequence[Unit]) -> list[Outcome | Exception]:
+    """Commit all units, together if that is possible; a bad one fails alone."""
+    try:
+        return [*commit_together(units)]
+    except Exception as error:
+        if len(units) == 1 or db.is_unavailable(error):
+            return [error for _ in units]
+        logger.debug("a batch is committed one by one: %r", error)
+    return [commit_each([unit])[0] for unit in units]
+
+
+def _write(units: Sequence[Unit]) -> list[Outcome]:
+    done = iter(apply([unit.operation for unit in units if unit.operation is not None]))
+    outcomes = [Outcome() if unit.operation is None else next(done) for unit in units]
+    rows: dict[type[models.Model], list[models.Model]] = defaultdict(list)
+    for unit, outcome in zip(units, outcomes, strict=True):
+        if outcome.error is None:
+            for row in unit.write(outcome):
+                rows[type(row)].append(row)
+    for same in rows.values():
+        db.insert(same)
+    return outcomes
+
+
+@dataclass(slots=True)
+class _Waiting:
+    unit: Unit
+    future: "asyncio.Future[Outcome]"
+    context: Context = field(default_factory=copy_context)  # for logs: the batch runs in nobody's own
+    patient_until: float = 0.0
+    pause: float = SHORTEST_PAUSE
+
+    def settle(self, outcome: Outcome | Exception) -> None:
+        error = outcome if isinstance(outcome, Exception) else outcome.error
+        if not isinstance(outcome, Exception) and error is None and self.unit.committed:
+            self.context.run(self.unit.committed, outcome)
+        if self.future.done():
+            return  # who asked was cancelled
+        if error is not None:
+            self.future.set_exception(error)
+        elif isinstance(outcome, Outcome):
+            self.future.set_result(outcome)
+
+
+class _Queue:
+    """The units of one event loop."""
+
+    def __init__(self) -> None:
+        self.waiting: deque[_Waiting] = deque()
+        self.is_busy = False
+
+    def submit(self, unit: Unit, refusable: bool) -> "asyncio.Future[Outcome]":
+        if refusable and len(self.waiting) >= settings.COMMIT_QUEUE:
+            raise Overloaded(retry_after=1)
+        item = _Waiting(unit, asyncio.get_running_loop().create_future(), patient_until=monotonic() + unit.patience)
+        self.add(item)
+        return item.future
+
+    def add(self, item: _Waiting) -> None:
+        self.waiting.append(item)
+        if not self.is_busy:
+            self.is_busy = True
+            lifecycle.spawn(self.work())
+
+    async def work(self) -> None:
+        try:
+            while self.waiting:
+                batch = [self.waiting.popleft() for _ in range(min(len(self.waiting), LARGEST_BATCH))]
+                try:
+                    outcomes = await db.run(commit_each, [_in_context(item) for item in batch])
+                except Exception as error:  # not even a connection
+                    outcomes = [error for _ in batch]
+                for item, outcome in zip(batch, outcomes, strict=True):
+                    self.answer(item, outcome)
+        finally:
+            self.is_busy = False
+
+    def answer(self, item: _Waiting, outcome: Outcome | Exception) -> None:
+        """Hand the outcome over, or try again later when the database is away and the unit is patient."""
+        is_away = isinstance(outcome, Exception) and db.is_unavailable(outcome)
+        if is_away and monotonic() + item.pause <= item.patient_until:
+            item.context.run(logger.warning, "the database is away; settling again in %.1f s", item.pause)
+            lifecycle.spawn(self.again(item))
+        else:
+            item.settle(outcome)
+
+    async def again(self, item: _Waiting) -> None:
+        await asyncio.sleep(item.pause)
+        item.pause = min(2 * item.pause, LONGEST_PAUSE)
+        self.add(item)
+
+
+def _in_context(item: _Waiting) -> Unit:
+    """The unit, whose writing sees its own request's context variables (the request ID) wherever it runs."""
+    unit = item.unit
+    if unit.write is nothing:
+        return unit
+    return Unit(operation=unit.operation, write=lambda outcome: item.context.run(unit.write, outcome))
+
+
+_queues: WeakKeyDictionary[asyncio.AbstractEventLoop, _Queue] = WeakKeyDictionary()
