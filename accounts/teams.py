@@ -11,7 +11,7 @@ from uuid import UUID
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from accounts import tenancy
+from accounts import known, tenancy
 from accounts.authentication import Caller
 from accounts.models import AccessToken, Membership, Organization, User
 from aichat import db
@@ -102,6 +102,7 @@ def remove_member(by: Membership, user_id: UUID) -> None:
         member.delete()
         keys = AccessToken.objects.filter(user_id=user_id, organization=by.organization, revoked_at=None)
         keys.update(revoked_at=timezone.now())
+        known.changed(user_id)
 
     _alone(by, work)
 

@@ -8,6 +8,7 @@ lower one of its own. Answers say where the caller stands in the fields of draft
 (`RateLimit-Limit`, `RateLimit-Remaining`, `RateLimit-Reset` in seconds), and refusals have `Retry-After`.
 """
 
+import asyncio
 import functools
 import math
 import threading
@@ -172,15 +173,6 @@ def _hit(windows: Sequence[Window]) -> list[Standing]:
     return _own.hit(windows)
 
 
-async def _hit_async(windows: Sequence[Window]) -> list[Standing]:
-    if settings.REDIS_URL:
-        try:
-            return _standings(windows, await cache.ask(*_script(windows)))
-        except redis.RedisError:
-            pass
-    return _own.hit(windows)
-
-
 def _strictest(standings: Sequence[Standing]) -> Standing:
     """The window that has least left. Raises `RateLimited` when the hit was refused."""
     found = min(standings, key=lambda standing: standing.remaining)
@@ -205,9 +197,31 @@ def hit_caller(caller: Caller) -> None:
     _let_in(caller, _hit(windows_of(caller)))
 
 
-async def hit_caller_async(caller: Caller) -> None:
-    """The same on the event loop."""
-    _let_in(caller, await _hit_async(windows_of(caller)))
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A hit that Redis was asked to count, before it was certain who the caller is."""
+
+    caller: Caller
+    windows: list[Window]
+    answer: "asyncio.Future[list[int]] | None"  # None: there is no Redis
+
+
+def asked(caller: Caller) -> Asked:
+    windows = windows_of(caller)
+    return Asked(caller, windows, cache.ask(*_script(windows)) if settings.REDIS_URL else None)
+
+
+async def hit_caller_async(caller: Caller, before: Asked | None = None) -> None:
+    """As `hit_caller`, on the event loop; what was asked `before` is taken if it was for this very caller."""
+    hit = before if before and before.caller is caller else asked(caller)
+    if hit.answer is not None:
+        try:
+            standings = _standings(hit.windows, await hit.answer)
+        except redis.RedisError:
+            standings = _own.hit(hit.windows)
+    else:
+        standings = _own.hit(hit.windows)
+    _let_in(caller, standings)
 
 
 def _let_in(caller: Caller, standings: Sequence[Standing]) -> None:

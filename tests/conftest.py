@@ -20,7 +20,7 @@ from django.core.management.commands import flush
 from django.test import Client
 from django.utils import timezone
 
-from accounts import services, throttling
+from accounts import known, services, throttling
 from accounts.models import Role, User
 from accounts.tenancy import personal_organization
 from aichat import cache, db, env, events
@@ -45,6 +45,7 @@ def _nothing_left_over() -> Iterator[None]:
     snapshot.forget()
     flags.forget()
     throttling.reset()
+    known.forget()
     cache.health.reset()
     caches["default"].clear()
     yield

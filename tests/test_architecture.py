@@ -185,5 +185,6 @@ def test_what_the_table_allows_is_not_reported(module: str, source: str) -> None
 
 
 def test_no_app_listens_to_another_by_signals() -> None:
-    users = [str(path) for path, _ in modules() if "django.db.models.signals" in path.read_text()]
-    assert users == []
+    users = [str(path.relative_to(ROOT)) for path, _ in modules() if "django.db.models.signals" in path.read_text()]
+    # It watches the tables of its own app, whoever saves them (the admin too): a change it missed would be a security hole.
+    assert users == ["accounts/known.py"]

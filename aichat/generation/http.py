@@ -15,9 +15,11 @@ from pydantic_core import ErrorDetails
 from rest_framework.views import APIView
 
 from accounts import streams, throttling
-from accounts.authentication import Caller, authenticate
-from aichat import db, lifecycle, rest
+from accounts.authentication import Caller
+from accounts.known import Recognition
+from aichat import lifecycle, rest
 from aichat.errors import InvalidRequest, MethodNotAllowed, PermissionDenied
+from aichat.flags import flags
 from aichat.generation import chat as generation
 from aichat.generation import replay
 from aichat.generation.call import Call, Completed, Event, Failed, Form, Result
@@ -40,17 +42,21 @@ class AsyncView(APIView):
             if request.method not in allowed:
                 return refuse_method(request, allowed)
             handler = getattr(self, request.method.lower())
-            caller = await db.run(self.recognize, request)
-            await throttling.hit_caller_async(caller)
+            caller = await self.admit(request)
             response: HttpResponseBase = await handler(request, caller, *args, **kwargs)
             return response
         except Exception as error:
             return rest.error_response(error)
 
-    def recognize(self, request: HttpRequest) -> Caller:
-        """Who asks, when their role allows it."""
-        caller = authenticate(request.headers.get("Authorization", ""), request.headers.get("X-Organization", ""))
+    async def admit(self, request: HttpRequest) -> Caller:
+        """Who asks, when their role and their rate allow it: asked of Redis in one round trip, when they are known."""
+        recognition = Recognition(request.headers.get("Authorization", ""), request.headers.get("X-Organization", ""))
+        # Their rate is asked for before it is sure that nothing changed: the hit is theirs in any case.
+        asked = throttling.asked(recognition.found.caller) if recognition.found else None
+        caller = await recognition.caller()
+        await throttling.hit_caller_async(caller, asked)
         request.user, request.auth = caller.user, caller  # type: ignore[attr-defined]  # as DRF's requests have them
+        await flags.ready()  # a permission may ask for one
         for permission in self.get_permissions():
             if not permission.has_permission(request, self):  # type: ignore[arg-type]
                 raise PermissionDenied(getattr(permission, "message", ""))

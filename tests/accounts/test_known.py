@@ -1,0 +1,165 @@
+"""Keys kept in memory: no look-up for a busy key, and nothing is accepted that was taken away."""
+
+import time
+from typing import Any
+
+import httpx
+import pytest
+from django.test import Client
+
+from accounts import known, services, teams
+from accounts.authentication import authenticate
+from accounts.models import AccessToken, Membership, Role
+from accounts.services import change_user
+from tests.conftest import Actor, in_team
+from tests.engines import Valkey
+
+CHAT = "/api/v1/chat"
+HELLO = {"message": "Hello", "model": "demo"}
+
+
+@pytest.fixture(params=["process", "redis"])
+def state(request: pytest.FixtureRequest) -> str:
+    if request.param == "redis":
+        request.getfixturevalue("valkey")
+    return str(request.param)
+
+
+@pytest.fixture
+def look_ups(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """When callers were looked up in the database."""
+    times: list[float] = []
+
+    def counted(*headers: str) -> Any:
+        times.append(time.monotonic())
+        return authenticate(*headers)
+
+    monkeypatch.setattr(known, "authenticate", counted)
+    return times
+
+
+def chat(http: httpx.Client, who: Actor, **headers: str) -> int:
+    return http.post(CHAT, json=HELLO, headers={**who.headers, **headers}).status_code
+
+
+def settled() -> None:
+    """As if what was made for the test had been made a while ago."""
+    known.forget()
+
+
+def forget_marks(valkey: Valkey) -> None:
+    import redis
+
+    redis.Redis.from_url(valkey.url).flushall()
+
+
+def test_a_busy_key_is_looked_up_once(
+    state: str, http: httpx.Client, alice: Actor, look_ups: list[float], request: pytest.FixtureRequest
+) -> None:
+    settled()
+    if state == "redis":
+        forget_marks(request.getfixturevalue("valkey"))
+    assert [chat(http, alice) for _ in range(5)] == [200] * 5
+    assert len(look_ups) == 1
+
+
+def test_an_unknown_key_is_not_kept(http: httpx.Client, look_ups: list[float]) -> None:
+    answers = [http.post(CHAT, json=HELLO, headers={"Authorization": "Bearer sk-x"}).status_code for _ in range(3)]
+    assert answers == [401] * 3
+    assert len(look_ups) == 3 and not known._known
+
+
+def revoke(alice: Actor) -> None:
+    services.revoke(AccessToken.objects.get(user=alice.user, kind=AccessToken.Kind.API_KEY))
+
+
+def disable(alice: Actor) -> None:
+    change_user(alice.user, is_active=False)
+
+
+def expire(alice: Actor) -> None:
+    from django.utils import timezone
+
+    key = AccessToken.objects.get(user=alice.user, kind=AccessToken.Kind.API_KEY)
+    key.expiry = timezone.now()
+    key.save(update_fields=["expiry"])
+
+
+@pytest.mark.parametrize("take_away", [revoke, disable, expire])
+def test_what_is_taken_away_holds_for_the_next_request(
+    state: str, http: httpx.Client, alice: Actor, take_away: Any
+) -> None:
+    settled()
+    assert chat(http, alice) == 200
+    take_away(alice)
+    assert chat(http, alice) == 401
+
+
+def test_another_process_learns_of_it_by_redis(valkey: Valkey, http: httpx.Client, alice: Actor) -> None:
+    settled()
+    forget_marks(valkey)
+    assert chat(http, alice) == 200 and known._known
+    entries = dict(known._known)
+    revoke(alice)
+    known._marks.clear()  # they are the other process's
+    known._known.update(entries)
+    assert chat(http, alice) == 401
+
+
+def test_without_redis_an_entry_lives_a_second_at_most(http: httpx.Client, alice: Actor) -> None:
+    settled()
+    assert chat(http, alice) == 200
+    revoke(alice)
+    known._marks.clear()  # it was another process that revoked it
+    time.sleep(known.ALONE_SECONDS)
+    assert chat(http, alice) == 401
+
+
+def test_a_look_up_that_was_under_way_brings_nothing_back(
+    state: str, http: httpx.Client, alice: Actor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database was read, then the key was revoked, and only then is the entry kept."""
+    settled()
+
+    def overtaken(*headers: str) -> Any:
+        caller = authenticate(*headers)
+        revoke(alice)
+        return caller
+
+    with monkeypatch.context() as patch:
+        patch.setattr(known, "authenticate", overtaken)
+        assert chat(http, alice) == 200
+    assert chat(http, alice) == 401
+
+
+def test_a_role_and_a_limit_hold_for_the_next_request(http: httpx.Client, alice: Actor, settings: Any) -> None:
+    settings.RATE_LIMIT_ADMIN = "77/min"
+    settled()
+    assert chat(http, alice) == 200
+    change_user(alice.user, role=Role.ADMIN)
+    answer = http.post(CHAT, json=HELLO, headers=alice.headers)
+    assert answer.headers["RateLimit-Limit"] == "77"
+    key = AccessToken.objects.get(user=alice.user, kind=AccessToken.Kind.API_KEY)
+    key.rate_limit = "1/min"
+    key.save()
+    assert [chat(http, alice) for _ in range(2)] == [200, 429]
+
+
+def test_a_member_who_was_removed_acts_for_the_team_no_more(http: httpx.Client, alice: Actor, bob: Actor) -> None:
+    team = Client(headers={"Authorization": f"Bearer {alice.token}"}).post(
+        "/api/v1/organizations", {"name": "Team"}, content_type="application/json"
+    )
+    organization = Membership.objects.get(organization_id=team.json()["id"]).organization
+    Membership.objects.create(organization=organization, user=bob.user, role=Membership.Role.MEMBER)
+    login = {"Authorization": f"Bearer {bob.token}", **in_team(str(organization.pk))}
+    settled()
+    assert http.post(CHAT, json=HELLO, headers=login).status_code == 402  # a team has no starter credits
+    teams.remove_member(Membership.objects.get(organization=organization, user=alice.user), bob.user.pk)
+    assert http.post(CHAT, json=HELLO, headers=login).status_code == 404
+
+
+def test_memory_is_bounded(http: httpx.Client, alice: Actor, bob: Actor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(known, "MOST", 1)
+    settled()
+    assert [chat(http, who) for who in (alice, bob, alice)] == [200] * 3
+    assert len(known._known) == 1
