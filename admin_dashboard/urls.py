@@ -8,6 +8,7 @@ urlpatterns = [
     path("users/<uuid:user_id>", views.UserView.as_view()),
     path("users/<uuid:user_id>/credits", views.UserCreditsView.as_view()),
     path("usage", views.UsageView.as_view()),
+    path("reconciliation", views.ReconciliationView.as_view()),
     path("requests/<str:request_id>", views.RequestView.as_view()),
     path("models", views.ModelsView.as_view()),
     path("models/<path:slug>", views.ModelView.as_view()),

@@ -1,19 +1,14 @@
 """The REST endpoints of the administration. Only administrators; every write is in the audit log."""
 
-import csv
-import io
-from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import Any
 from uuid import UUID
 
-from django.core.handlers.asgi import ASGIRequest
 from django.db.models import Q, QuerySet
-from django.http import StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema, extend_schema_view
 from rest_framework import status
 from rest_framework.generics import GenericAPIView, ListAPIView
-from rest_framework.renderers import BaseRenderer, JSONRenderer
+from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -24,7 +19,9 @@ from accounts.models import Role, User
 from accounts.permissions import IsAdmin
 from accounts.tenancy import personal_organization
 from admin_dashboard import requests
+from admin_dashboard.reconciliation import COLUMNS, Reconciliation
 from admin_dashboard.serializers import AdminUserSerializer, ModelSerializer, MoveCreditsSerializer
+from admin_dashboard.spreadsheets import CSVRenderer, csv_response
 from admin_dashboard.statistics import Statistics, written
 from aichat.catalog import editing
 from aichat.catalog.models import AIModel
@@ -167,15 +164,6 @@ class UserCreditsView(APIView):
 # --- Usage ------------------------------------------------------------------------------------------------------------
 
 
-class CSVRenderer(BaseRenderer):
-    """Lets a client ask for CSV (`format=csv`, or Accept); the view streams it itself. Errors stay JSON."""
-
-    media_type, format, charset = "text/csv", "csv", "utf-8"
-
-    def render(self, data: Any, media_type: str | None = None, context: Any = None) -> Any:
-        return JSONRenderer().render(data)
-
-
 class UsageView(APIView):
     permission_classes = [IsAdmin]
     renderer_classes = [JSONRenderer, CSVRenderer]
@@ -200,49 +188,32 @@ class UsageView(APIView):
         names = named(group, [key for key, _ in rows])
         results = ({**names[key], **written(row)} for key, row in rows)
         if as_csv:
-            return csv_response(request, results, f"usage-by-{group}.csv")
+            return csv_response(request._request, results, f"usage-by-{group}.csv")
         totals = written(figures.total(groups))
         body = {"from": window.start, "to": window.end, "group_by": group, "totals": totals, "results": list(results)}
         return Response(body)
 
 
-def csv_response(request: Request, rows: Iterable[dict[str, Any]], name: str) -> HttpResponseBase:
-    """Streamed: under ASGI from an async generator, since Django would collect a plain one first."""
-    parts = csv_parts(rows)
-    content = in_turn(parts) if isinstance(request._request, ASGIRequest) else parts
-    response = StreamingHttpResponse(content, content_type="text/csv; charset=utf-8")
-    response["Content-Disposition"] = f'attachment; filename="{name}"'
-    return response
+class ReconciliationView(APIView):
+    permission_classes = [IsAdmin]
+    renderer_classes = [JSONRenderer, CSVRenderer]
 
+    @extend_schema(
+        summary="Cost reconciliation",
+        operation_id="admin_reconciliation",
+        parameters=[OpenApiParameter("format", str, enum=["json", "csv"], default="json"), *WINDOW],
+        responses={**ANY, (200, "text/csv"): OpenApiResponse({"type": "string"})},
+    )
+    def get(self, request: Request) -> HttpResponseBase:
+        """By day and model: what the provider should bill us, what was charged, and how sure it is.
 
-async def in_turn(parts: Iterator[bytes]) -> AsyncIterator[bytes]:
-    for part in parts:
-        yield part
-
-
-def csv_parts(rows: Iterable[dict[str, Any]], size: int = 500) -> Iterator[bytes]:
-    """The header and `size` rows at a time."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer)
-    for number, row in enumerate(rows):
-        if not number:
-            writer.writerow(row)
-        writer.writerow(safe(value) for value in row.values())
-        if number % size == size - 1:
-            yield buffer.getvalue().encode()
-            buffer.seek(0)
-            buffer.truncate()
-    yield buffer.getvalue().encode()
-
-
-def safe(value: Any) -> Any:
-    """Names come from strangers: a spreadsheet must not run them as a formula."""
-    is_formula = isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") and not is_number(value)
-    return f"'{value}" if is_formula else value
-
-
-def is_number(text: str) -> bool:
-    return text.removeprefix("-").replace(".", "", 1).isdigit()
+        `prices` lists the models whose price is unknown, changed in the price library, or an operator's against it, each
+        with its mend. CSV is streamed.
+        """
+        found = Reconciliation.of(window_of(request.query_params))
+        if request.accepted_renderer.format == "csv":
+            return csv_response(request._request, found.written_rows(), "reconciliation.csv", COLUMNS)
+        return Response(found.body())
 
 
 class RequestView(APIView):

@@ -1,7 +1,8 @@
 """Charts as plain SVG, drawn on the server: no script, no inline style, so they work offline and under any policy.
 
 Positions are percentages and text keeps its size, so one drawing fits a phone and a desktop; colours are classes of
-`aichat/static/aichat/charts.css`, light and dark. Every mark has its figures as a tooltip.
+`aichat/static/aichat/charts.css`, light and dark. Every mark has its figures as a tooltip, and every chart is also a
+table, for whoever can't see it or wants the figures.
 """
 
 import math
@@ -19,10 +20,10 @@ MOST_X_LABELS = 6
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One colour of a chart: a value for each label."""
+    """One colour of a chart: a value for each label; None where nothing was measured, which a line leaves out."""
 
     name: str
-    values: Sequence[float]
+    values: Sequence[float | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +38,17 @@ class Chart:
 
     def bars(self) -> SafeString:
         """Stacked bars: the series add up."""
-        axis = ticks(max((sum(values) for values in zip(*(s.values for s in self.series), strict=True)), default=0))
+        axis = ticks(
+            max(
+                (sum(v or 0 for v in values) for values in zip(*(s.values for s in self.series), strict=True)),
+                default=0,
+            )
+        )
         return self._figure(axis, self._bars(axis))
 
     def lines(self) -> SafeString:
         """A line for each series."""
-        axis = ticks(max((value for series in self.series for value in series.values), default=0))
+        axis = ticks(max((value or 0 for series in self.series for value in series.values), default=0))
         return self._figure(axis, self._lines(axis))
 
     def _bars(self, axis: Sequence[float]) -> SafeString:
@@ -51,7 +57,7 @@ class Chart:
         for position, label in enumerate(self.labels):
             base = 0.0
             for number, series in enumerate(self.series):
-                value = series.values[position]
+                value = series.values[position] or 0
                 if value <= 0:
                     continue
                 top, height = _y(base + value, axis), _y(base, axis) - _y(base + value, axis)
@@ -74,10 +80,14 @@ class Chart:
         step = 100 / max(1, len(self.labels))
         lines, dots = [], []
         for number, series in enumerate(self.series):
-            points = [((i + 0.5) * step, _y(value, axis)) for i, value in enumerate(series.values)]
-            for (x1, y1), (x2, y2) in pairwise(points):
+            points = [
+                ((i + 0.5) * step, _y(value, axis), self.labels[i], value)
+                for i, value in enumerate(series.values)
+                if value is not None
+            ]
+            for (x1, y1, *_), (x2, y2, *_) in pairwise(points):
                 lines.append((f"{x1:.3f}", f"{y1:.1f}", f"{x2:.3f}", f"{y2:.1f}", number % 8))
-            for (x, y), label, value in zip(points, self.labels, series.values, strict=True):
+            for x, y, label, value in points:
                 radius = 3 if len(points) <= 60 else 1.5
                 text = f"{label} · {series.name}: {self.format(value)}"
                 dots.append((f"{x:.3f}", f"{y:.1f}", radius, number % 8, text))
@@ -119,17 +129,42 @@ class Chart:
         return format_html(
             '<figure class="plot"><figcaption><strong>{}</strong>{}<ul class="plot-legend">{}</ul></figcaption>'
             '<div class="plot-body"><svg class="plot-y" width="64" height="{}" aria-hidden="true">{}</svg>'
-            '<svg class="plot-marks" width="100%" height="{}" role="img" aria-label="{}">{}{}{}</svg></div></figure>',
+            '<svg class="plot-marks" width="100%" height="{}" role="img" aria-label="{}">{}{}{}</svg></div>{}</figure>',
             self.title,
             format_html(' <span class="plot-unit">{}</span>', self.unit) if self.unit else "",
             legend,
             TOP + HEIGHT + BOTTOM,
             y_labels,
             TOP + HEIGHT + BOTTOM,
-            self.title,
+            f"{self.title}: {len(self.labels)} values from {self.labels[0]} to {self.labels[-1]}; the table below has them."
+            if self.labels
+            else self.title,
             grid,
             marks,
             x_labels,
+            self._table(),
+        )
+
+    def _table(self) -> SafeString:
+        rows = zip(self.labels, *(series.values for series in self.series), strict=True)
+        return format_html(
+            '<details class="plot-table"><summary>Figures</summary><div class="scroll"><table><caption class="sr-only">{}'
+            '</caption><tr><th scope="col"></th>{}</tr>{}</table></div></details>',
+            f"{self.title} {self.unit}".strip(),
+            format_html_join("", '<th scope="col" class="number">{}</th>', ((series.name,) for series in self.series)),
+            format_html_join(
+                "",
+                '<tr><th scope="row">{}</th>{}</tr>',
+                (
+                    (
+                        label,
+                        format_html_join(
+                            "", '<td class="number">{}</td>', (("–" if v is None else self.format(v),) for v in values)
+                        ),
+                    )
+                    for label, *values in rows
+                ),
+            ),
         )
 
 

@@ -139,7 +139,12 @@ def error_headers(problem: ApiError) -> dict[str, str]:
 def exception_handler(error: Exception, context: dict[str, Any]) -> Response:
     """DRF's `EXCEPTION_HANDLER`."""
     problem = as_api_error(error)
-    return Response(problem.body(tracing.request_id()), status=problem.status, headers=error_headers(problem))
+    return Response(
+        problem.body(tracing.request_id()),
+        status=problem.status,
+        headers=error_headers(problem),
+        content_type="application/json",  # whatever the answer would have been, CSV for one
+    )
 
 
 def is_page(request: HttpRequest) -> bool:

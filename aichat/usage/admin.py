@@ -1,6 +1,7 @@
 """The admin's page of usage records: to look at, and to find one request among millions."""
 
 from decimal import Decimal
+from typing import Any
 
 from django.contrib import admin
 from django.db.models import Q, QuerySet
@@ -9,7 +10,20 @@ from unfold.decorators import display
 
 from accounts.models import User
 from aichat.admin import LongListAdmin, by_email, credits_column, link, pretty
+from aichat.usage.figures import FINAL, FINE
 from aichat.usage.models import UsageRecord
+
+
+class FailedFilter(admin.SimpleListFilter):
+    """The requests that error rates count: ended otherwise than whole or cancelled."""
+
+    title, parameter_name = "failed", "failed"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("yes", "Failed requests")]
+
+    def queryset(self, request: HttpRequest, records: QuerySet[UsageRecord]) -> QuerySet[UsageRecord]:
+        return records.filter(FINAL).exclude(status__in=FINE) if self.value() == "yes" else records
 
 
 @admin.register(UsageRecord)
@@ -20,7 +34,7 @@ class UsageRecordAdmin(LongListAdmin):
         "created_at", "user", "organization", "model", "provider", "status_label", "input_tokens", "output_tokens",
         "credits", "cost", "latency_ms", "request_link",
     ]  # fmt: skip
-    list_filter = ["created_at", "status", "model"]
+    list_filter = ["created_at", FailedFilter, "status", "model"]
     list_select_related = ["user", "organization"]
     search_fields = ["request_id"]
     search_help_text = "Request ID, model, or beginning of the user's e-mail"

@@ -3,7 +3,10 @@
 import re
 from collections.abc import Callable
 from datetime import timedelta
+from time import time
+from typing import Any
 
+from django.core.cache import cache
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -15,6 +18,7 @@ from aichat.money import CREDIT
 from aichat.usage.models import UsageRecord
 from aichat.usage.rollup import roll_up
 from tests.conftest import Actor
+from tests.engines import Valkey
 
 Make = Callable[..., UsageRecord]
 
@@ -74,6 +78,47 @@ def test_losing_money_and_missing_prices_are_warned_of(
     assert "demo loses money" in texts and "priceless has no price" in texts
 
 
+def test_health_shows_the_breakers_first_and_says_who_knows(
+    console: Client, alice: Actor, usage_record: Make, catalog: None, settings: Any
+) -> None:
+    usage_record(alice, final=False, status="timeout")
+    usage_record(alice, latency_ms=250)
+    health = console.get("/admin/").context["health"]
+    (row,) = health["rows"]
+    assert (row["model"], row["state"], row["values"][0], row["values"][2]) == ("demo", "in use", "1", "1")
+    assert health["idle"] == 1 and "Without REDIS_URL" in health["note"]
+    cache.set("breaker:open:demo:demo-image", time() + 30)
+    rows = console.get("/admin/").context["health"]["rows"]
+    assert [(row["model"], row["state"]) for row in rows] == [("demo-image", "left alone"), ("demo", "in use")]
+
+
+def test_health_over_redis_is_shared_and_not_claimed_when_redis_is_gone(
+    console: Client, alice: Actor, usage_record: Make, catalog: None, valkey: Valkey
+) -> None:
+    usage_record(alice)
+    assert "shared by all processes" in console.get("/admin/").context["health"]["note"]
+    valkey.stop()
+    health = console.get("/admin/").context["health"]
+    assert "not known" in health["note"] and health["rows"][0]["state"] == "not known"
+
+
+def test_the_day_by_hours_has_its_latency(console: Client, alice: Actor, usage_record: Make) -> None:
+    usage_record(alice, latency_ms=100)
+    usage_record(alice, latency_ms=60_000, status="timeout")
+    picture = next(
+        each.chart for each in console.get("/admin/?range=24h").context["pictures"] if "Latency" in each.chart
+    )
+    assert re.search(r"p95: (9\d|10\d)", picture) and picture.count("<circle") == 2
+
+
+def test_the_error_rate_leads_to_the_requests_that_failed(console: Client, alice: Actor, usage_record: Make) -> None:
+    usage_record(alice, request_id="fine")
+    usage_record(alice, request_id="late", status="timeout")
+    usage_record(alice, request_id="saved", status="timeout", final=False)
+    card = next(card for card in console.get("/admin/").context["cards"] if card.name == "Error rate")
+    assert [row.request_id for row in console.get(card.url).context["cl"].result_list] == ["late"]
+
+
 def test_the_number_of_queries_does_not_grow_with_use(console: Client, alice: Actor, usage_record: Make) -> None:
     def asked() -> int:
         with CaptureQueriesContext(connection) as queries:
@@ -117,6 +162,9 @@ def test_a_chart_has_axes_a_legend_and_escapes_names() -> None:
     picture = Chart("Use", ["Nov 1", "Nov 2"], [Series("<b>", [1, 3]), Series("two", [0, 2])]).bars()
     assert picture.count("<rect") == 3  # nothing is drawn for a zero
     assert "&lt;b&gt;" in picture and "<b>" not in picture
+    assert (
+        '<th scope="row">Nov 2</th><td class="number">3</td><td class="number">2</td>' in picture
+    )  # for who can't see
     assert "Nov 2" in picture and 'class="plot-legend"' in picture
     assert ticks(5) == [0, 2, 4, 6]
     assert ticks(0) == [0, 1]

@@ -23,7 +23,7 @@ from credits.models import LedgerEntry
 from tests.conftest import Actor
 
 Make = Callable[..., UsageRecord]
-PATHS = ["stats", "users", "usage", "requests/x", "models"]
+PATHS = ["stats", "users", "usage", "reconciliation", "requests/x", "models"]
 
 
 @pytest.mark.parametrize("path", PATHS)

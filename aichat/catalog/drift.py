@@ -1,0 +1,102 @@
+"""Prices against the offline price library: which models have none, which are no longer what the library says.
+
+Nothing is changed here: each finding says what mends it. The library is the one that is installed, so a price its
+provider changed since shows with the next release of `genai-prices`.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from aichat.catalog import editing
+from aichat.catalog.models import AIModel, Price
+from aichat.catalog.sync import LIBRARY_NAMES, LibraryPrice, library_prices
+
+MISSING, REMOVED, CHANGED, OVERRIDDEN, FREE = "missing", "removed", "changed", "overridden", "free"
+SYNC = "manage.py sync_models"
+COSTS = ("input_cost", "cached_input_cost", "output_cost")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What is the matter with a model's price, and what mends it; `is_problem` is false for what is only worth knowing."""
+
+    model: str
+    state: str
+    text: str
+    mend: str
+    is_problem: bool = True
+
+
+def findings(used: Iterable[str] = ()) -> list[Finding]:
+    """Of the models that are enabled or in `used` (slugs), those whose price is unknown, changed upstream, overridden by
+    an operator against the library, or without a cost of ours. Two queries; ordered by slug."""
+    slugs = set(used)
+    found = []
+    for model in editing.with_prices(AIModel.objects.all()):
+        if model.enabled or model.slug in slugs:
+            found.append(of_model(model))
+        slugs.discard(model.slug)
+    found += [
+        Finding(
+            slug, REMOVED, "no longer in the catalog", "Nothing to do: its old usage keeps the prices it had.", False
+        )
+        for slug in slugs
+    ]
+    return sorted((each for each in found if each), key=lambda each: each.model)
+
+
+def of_model(model: AIModel) -> Finding | None:
+    """`model` carries its prices as `begun` (see `editing.with_prices`)."""
+    price = in_force(model.begun)  # type: ignore[attr-defined]
+    name = LIBRARY_NAMES.get(model.provider.kind, "")
+    known = next(library_prices(name, model.upstream_name or model.slug, model.kind), None) if name else None
+    if price is None and known:
+        return Finding(model.slug, MISSING, "has no price; the library knows one", SYNC)
+    if price is None:
+        return Finding(
+            model.slug, MISSING, "has no price, and the library knows none", "Give its prices in the catalog."
+        )
+    if known and (different := differences(price, known)):
+        return drifted(model.slug, price, different)
+    if model.provider.kind != "demo" and not any(getattr(price, cost) for cost in (*COSTS, "image_cost")):
+        return Finding(
+            model.slug, FREE, "has no cost of ours, so all it earns counts as margin",
+            "Give its costs in the catalog, unless it runs on machines of yours.", is_problem=False,
+        )  # fmt: skip
+    return None
+
+
+def in_force(begun: Sequence[Price]) -> Price | None:
+    """The price requests pay, of those that have begun, the oldest first: an operator's outlives the library's."""
+    own = [price for price in begun if price.source != Price.LIBRARY]
+    return (own or begun)[-1] if begun else None
+
+
+def differences(price: Price, known: LibraryPrice) -> dict[str, tuple[Any, Any]]:
+    """Columns that are not as the library says: (in force, library)."""
+    return {
+        name: (getattr(price, name), value) for name, value in known.fields.items() if getattr(price, name) != value
+    }
+
+
+def drifted(slug: str, price: Price, different: dict[str, tuple[Any, Any]]) -> Finding | None:
+    costs = "; ".join(
+        f"{name.removesuffix('_cost').replace('_', ' ')} {usd(ours)} instead of {usd(theirs)}"
+        for name, (ours, theirs) in different.items()
+        if name.endswith("_cost")
+    )
+    if price.source != Price.LIBRARY:
+        if not costs:  # a price for users of the operator's own is what overrides are for
+            return None
+        text = f"costs set by an operator differ from the library's, USD a million tokens: {costs}"
+        return Finding(
+            slug, OVERRIDDEN, text, "Change its costs in the catalog, if they are not a contract of yours.", False
+        )
+    if costs:
+        return Finding(slug, CHANGED, f"changed in the library, USD a million tokens: {costs}", SYNC)
+    return Finding(slug, CHANGED, "is not cost × CREDITS_PER_USD × MARKUP any more", SYNC)
+
+
+def usd(microdollars: int | None) -> str:
+    return "as input" if microdollars is None else editing.format_millionths(microdollars)
