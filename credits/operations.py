@@ -165,7 +165,7 @@ class Outcome:
     """What became of one operation.
 
     `repeated`: it had been done before, nothing changed; `entry` and `charged` are those of the first time.
-    `available` is what the wallet had free after the commit; it is not read for a reservation that succeeds.
+    `available` is what the wallet has free after the commit, when the operation moved it or was refused for lack of it.
     """
 
     error: Exception | None = None

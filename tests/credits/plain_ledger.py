@@ -80,6 +80,7 @@ class PlainLedger:
             return "too much"
         self.references.add(name)
         hold.refunded += amount
+        self.spent -= amount if hold.counted else 0
         self.available[hold.wallet] += amount
         self.entries[hold.wallet].append(("REFUND", amount))
         return "done"

@@ -37,7 +37,7 @@ from tests.conftest import Actor
 
 
 @pytest.fixture(autouse=True)
-def _the_ledger_stays_right(db: None) -> Any:
+def _the_ledger_stays_right(db: None, either_way: str) -> Any:
     yield
     assert list(problems()) == []
 

@@ -138,12 +138,16 @@ class Histories(RuleBasedStateMachine):
             assert outcome.repeated or expired
             assert outcome.charged == charged
 
-    @rule(wallet=wallets, amount=st.integers(0, 5), at=st.sampled_from(["_move", "_write_holds", "_write_entries"]))
+    @rule(
+        wallet=wallets,
+        amount=st.integers(0, 5),
+        at=st.sampled_from(["_move_wallets", "_write_holds", "_write_entries"]),
+    )
     def crash_in_a_commit(self, wallet: int, amount: int, at: str) -> None:
         """The process dies with everything written and nothing committed."""
         real = getattr(ledger, at)
 
-        def then_die(*arguments: Any) -> None:
+        def then_die(*arguments: Any) -> Any:
             real(*arguments)
             raise Crash
 

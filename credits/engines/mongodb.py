@@ -1,0 +1,53 @@
+"""MongoDB: all wallets of a list in one call. A transaction reads one snapshot, and writing what another transaction
+changed since is a conflict, after which the whole runs again: so what was read decides, and the filter only confirms it.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from django.db import connection
+
+from aichat import db
+from aichat.money import LARGEST
+from credits.engines.base import Move, Standing
+from credits.engines.portable import close_holds as close_holds
+from credits.engines.portable import with_digests
+from credits.models import Wallet
+
+
+def move_wallets(moves: Sequence[Move]) -> dict[UUID, Standing]:
+    rows = Wallet.objects.filter(pk__in=[move.wallet_id for move in moves])
+    wallets = {pk: facts for pk, *facts in rows.values_list("pk", "available", "held", "sequence")}
+    right = [move for move in moves if move.wallet_id in wallets and _holds(move, *wallets[move.wallet_id])]
+    if not right:
+        return {}
+    _write(right)
+    found = {}
+    for move in right:
+        available, held, sequence = wallets[move.wallet_id]
+        found[move.wallet_id] = Standing(available + move.available, held + move.held, sequence + move.entries, None)
+    return with_digests(found, {move.wallet_id: move.entries for move in right})
+
+
+def _holds(move: Move, available: int, held: int, sequence: int) -> bool:
+    has_room = not move.gains or available + held <= LARGEST - move.gains
+    return available >= move.needs and held >= move.closes and has_room
+
+
+def _write(moves: Sequence[Move]) -> None:
+    from bson import Int64
+    from django_mongodb_backend.query import wrap_database_errors
+    from pymongo import UpdateOne
+
+    writes = [
+        UpdateOne(
+            {"_id": move.wallet_id.hex, "available": {"$gte": move.needs}, "held": {"$gte": move.closes}},
+            {"$inc": {"available": Int64(move.available), "held": Int64(move.held), "sequence": Int64(move.entries)}},
+        )
+        for move in moves
+    ]
+    collection: Any = connection.get_collection(Wallet._meta.db_table)  # type: ignore[attr-defined]
+    result = wrap_database_errors(collection.bulk_write)(writes, session=connection.session, ordered=False)  # type: ignore[attr-defined]
+    if result.matched_count != len(moves):
+        raise db.Conflict("a wallet changed under its transaction")

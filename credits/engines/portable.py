@@ -1,0 +1,62 @@
+"""With the ORM, wallet by wallet: works on every database, and is what the others are compared with."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from django.db.models import F, Q
+
+from aichat.money import LARGEST
+from credits.engines.base import Closing, Move, Standing
+from credits.models import Hold, LedgerEntry, Wallet
+
+
+def close_holds(ids: Sequence[UUID], closing: Closing) -> set[UUID]:
+    holds = Hold.objects.filter(id__in=ids, state=Hold.State.OPEN)
+    if closing.expired_at is not None:
+        holds = holds.filter(expires_at__lte=closing.expired_at)
+    if holds.update(state=closing.state, closed_at=closing.at, closed_by=closing.by) == len(ids):
+        return set(ids)
+    return set(Hold.objects.filter(id__in=ids, closed_by=closing.by).values_list("id", flat=True))
+
+
+def move_wallets(moves: Sequence[Move]) -> dict[UUID, Standing]:
+    moved = [move for move in moves if move_wallet(move)]
+    return standings({move.wallet_id: move.entries for move in moved})
+
+
+def move_wallet(move: Move) -> bool:
+    """THE guard: one conditional UPDATE, whose row count is the answer."""
+    wallet = Wallet.objects.filter(pk=move.wallet_id, available__gte=move.needs, held__gte=move.closes)
+    if move.gains:  # engines differ in what they do with a sum beyond 64 bits; none of it is right
+        wallet = wallet.filter(available__lte=LARGEST - move.gains - F("held"))
+    return bool(
+        wallet.update(
+            available=F("available") + move.available,
+            held=F("held") + move.held,
+            sequence=F("sequence") + move.entries,
+        )
+    )
+
+
+def standings(entries: dict[UUID, int]) -> dict[UUID, Standing]:
+    """Of wallets that were moved and are ours until the commit; `entries` says how many each is to get."""
+    if not entries:
+        return {}
+    found = {
+        pk: Standing(available, held, sequence, None)
+        for pk, available, held, sequence in Wallet.objects.filter(pk__in=entries).values_list(
+            "pk", "available", "held", "sequence"
+        )
+    }
+    return with_digests(found, entries)
+
+
+def with_digests(found: dict[UUID, Standing], entries: dict[UUID, int]) -> dict[UUID, Standing]:
+    """Fill in the digests that are missing, for the wallets that are to get entries."""
+    missing = {pk: standing.sequence - entries[pk] for pk, standing in found.items() if standing.digest is None}
+    wanted = Q()
+    for pk, sequence in missing.items():
+        if sequence and entries[pk]:
+            wanted |= Q(wallet_id=pk, sequence=sequence)
+    known = dict(LedgerEntry.objects.filter(wanted).values_list("wallet_id", "digest")) if wanted else {}
+    return found | {pk: found[pk]._replace(digest=known.get(pk, "")) for pk in missing}

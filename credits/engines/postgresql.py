@@ -1,0 +1,59 @@
+"""PostgreSQL: every statement takes its list as one parameter, so that its plan is kept whatever the length."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from aichat.money import LARGEST
+from aichat.statements import cursor, recordset
+from credits.engines.base import Closing, Move, Standing
+from credits.engines.portable import with_digests
+
+# "IS TRUE": by the key, not by an index in which every hold has once been open.
+CLOSE = """
+UPDATE credits_hold SET state = %s, closed_at = %s, closed_by = %s
+WHERE _id = ANY(%s::uuid[]) AND (state = 'OPEN') IS TRUE {expired} RETURNING _id
+"""
+CLOSE_ALL, CLOSE_EXPIRED = CLOSE.format(expired=""), CLOSE.format(expired="AND expires_at <= %s")
+
+# Of rows locked elsewhere, UPDATE sees what was committed meanwhile, its sub-selects don't: then there is no digest yet.
+MOVED = """
+UPDATE credits_wallet AS wallet
+SET available = wallet.available + moves.available, held = wallet.held + moves.held,
+    sequence = wallet.sequence + moves.entries
+FROM {source}
+WHERE wallet._id = moves.wallet_id AND wallet.available >= moves.needs AND wallet.held >= moves.closes
+    AND (moves.gains = 0 OR wallet.available + wallet.held <= {largest} - moves.gains)
+RETURNING moves.position, wallet.available, wallet.held, wallet.sequence, CASE WHEN moves.entries > 0 THEN (
+    SELECT digest FROM credits_ledgerentry AS entry
+    WHERE entry.wallet_id = wallet._id AND entry.sequence = wallet.sequence - moves.entries
+) END
+"""
+COLUMNS = (*Move._fields, "position")
+ASKED = "json_to_recordset(%s::json) AS moves(wallet_id uuid, {numbers}, position int)".format(
+    numbers=", ".join(f"{name} bigint" for name in Move._fields[1:])
+)
+MOVE_ONE = MOVED.format(source=ASKED, largest=LARGEST)
+# UPDATE would lock in any order: two batches with the same wallets could wait for each other.
+MOVE_MANY = f"""
+WITH moves AS MATERIALIZED (SELECT * FROM {ASKED}),
+locked AS MATERIALIZED (
+    SELECT _id FROM credits_wallet WHERE _id IN (SELECT wallet_id FROM moves) ORDER BY _id FOR NO KEY UPDATE
+)
+""" + MOVED.format(source="moves JOIN locked ON locked._id = moves.wallet_id", largest=LARGEST)
+
+
+def close_holds(ids: Sequence[UUID], closing: Closing) -> set[UUID]:
+    values = [closing.state, closing.at, closing.by, list(ids)]
+    if closing.expired_at is not None:
+        values.append(closing.expired_at)
+    with cursor() as sending:
+        sending.execute(CLOSE_ALL if closing.expired_at is None else CLOSE_EXPIRED, values)
+        return {id_ for (id_,) in sending.fetchall()}
+
+
+def move_wallets(moves: Sequence[Move]) -> dict[UUID, Standing]:
+    asked = recordset(COLUMNS, [(*move, position) for position, move in enumerate(moves)])
+    with cursor() as sending:
+        sending.execute(MOVE_ONE if len(moves) == 1 else MOVE_MANY, [asked])
+        found = {moves[position].wallet_id: Standing(*facts) for position, *facts in sending.fetchall()}
+    return with_digests(found, {move.wallet_id: move.entries for move in moves})

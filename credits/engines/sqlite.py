@@ -1,0 +1,60 @@
+"""SQLite: every statement takes its list as one JSON text. Only one transaction writes at a time, so nothing waits here."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+import orjson
+from django.db import connection
+
+from aichat.money import LARGEST
+from aichat.statements import cursor
+from credits.engines.base import Closing, Move, Standing
+
+OLDEST = (3, 38, 0)  # with RETURNING, UPDATE … FROM and ->>
+
+# "+state": by the key, not by the index of all open holds.
+CLOSE = """
+UPDATE credits_hold SET state = %s, closed_at = %s, closed_by = %s
+WHERE _id IN (SELECT value FROM json_each(%s)) AND +state = 'OPEN' {expired} RETURNING _id
+"""
+CLOSE_ALL, CLOSE_EXPIRED = CLOSE.format(expired=""), CLOSE.format(expired="AND expires_at <= %s")
+
+# The last digest is asked for by the way: the newest entry's, since no other transaction writes.
+MOVE = f"""
+UPDATE credits_wallet
+SET available = available + moves.gives, held = held + moves.holds, sequence = sequence + moves.entries
+FROM (
+    SELECT value ->> 0 AS wallet, value ->> 1 AS gives, value ->> 2 AS holds, value ->> 3 AS entries,
+        value ->> 4 AS needs, value ->> 5 AS closes, value ->> 6 AS gains
+    FROM json_each(%s)
+) AS moves
+WHERE _id = moves.wallet AND available >= moves.needs AND held >= moves.closes
+    AND (moves.gains = 0 OR available + held <= {LARGEST} - moves.gains)
+RETURNING _id, available, held, sequence, (
+    SELECT digest FROM credits_ledgerentry AS entry
+    WHERE entry.wallet_id = credits_wallet._id ORDER BY entry.sequence DESC LIMIT 1
+)
+"""
+
+
+def close_holds(ids: Sequence[UUID], closing: Closing) -> set[UUID]:
+    stored = {id_.hex: id_ for id_ in ids}
+    moment = connection.ops.adapt_datetimefield_value
+    values = [closing.state, moment(closing.at), closing.by.hex, orjson.dumps(list(stored)).decode()]
+    if closing.expired_at is not None:
+        values.append(moment(closing.expired_at))
+    with cursor() as sending:
+        sending.execute(CLOSE_ALL if closing.expired_at is None else CLOSE_EXPIRED, values)
+        return {stored[id_] for (id_,) in sending.fetchall()}
+
+
+def move_wallets(moves: Sequence[Move]) -> dict[UUID, Standing]:
+    stored = {move.wallet_id.hex: move for move in moves}
+    asked = orjson.dumps([(id_, *move[1:]) for id_, move in stored.items()]).decode()
+    with cursor() as sending:
+        sending.execute(MOVE, [asked])
+        found = sending.fetchall()
+    return {
+        stored[id_].wallet_id: Standing(available, held, sequence, digest or "")
+        for id_, available, held, sequence, digest in found
+    }
