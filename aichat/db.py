@@ -27,6 +27,7 @@ from django.db import (
 )
 
 from aichat.statements import insert as insert
+from aichat.statements import insert_values as insert_values
 
 logger = logging.getLogger(__name__)
 P = ParamSpec("P")

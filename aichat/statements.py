@@ -5,7 +5,9 @@ model, and the whole list is one parameter (PostgreSQL), one prepared statement 
 """
 
 import json
-from collections.abc import Callable, Sequence
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from functools import cache
 from operator import itemgetter
@@ -14,7 +16,7 @@ from typing import Any, TypeAlias
 from uuid import UUID
 
 import orjson
-from django.db import DataError, IntegrityError, connection, models
+from django.db import DEFAULT_DB_ALIAS, DataError, IntegrityError, connection, connections, models
 
 Convert = Callable[[Any], Any]
 Field: TypeAlias = "models.Field[Any, Any]"
@@ -27,23 +29,88 @@ def insert(rows: Sequence[models.Model]) -> None:
     """
     if not rows:
         return
-    table = _table(type(rows[0]), connection.vendor)
-    WRITERS[connection.vendor](table, [table.values(row) for row in rows])
+    insert_values(type(rows[0]), [row.__dict__ for row in rows])
     for row in rows:
-        row._state.adding, row._state.db = False, connection.alias
+        row._state.adding, row._state.db = False, DEFAULT_DB_ALIAS
 
 
-def cursor() -> Any:
-    """A cursor of Django's (its errors, its query log); on PostgreSQL one whose statements the server prepares once.
+def insert_values(model: type[models.Model], rows: Sequence[Mapping[str, Any]]) -> None:
+    """The same without instances, which cost as much again: every column's value, by its attribute's name."""
+    if not rows:
+        return
+    vendor = connection.vendor
+    table = _table(model, vendor)
+    WRITERS[vendor](table, [table.values(row) for row in rows])
 
-    Django's own on PostgreSQL writes every value into the statement, in Python.
+
+class Statement:
+    """A text that is sent often, written with `%s`, and prepared once: by SQLite's driver, or by PostgreSQL.
+
+    It goes to the driver without Django's cursor, which on PostgreSQL writes each value into the text, in Python, and on
+    SQLite looks for the places of the values each time; unless somebody reads along (`DEBUG`, a test, an execute wrapper).
     """
-    if connection.vendor != "postgresql":
-        return connection.cursor()
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self._with_question_marks = text.replace("%s", "?")
+
+    def __call__(self, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """Send it; answers the rows that come back."""
+        database = connections[DEFAULT_DB_ALIAS]
+        if database.queries_logged or database.execute_wrappers:
+            with _readable_cursor(database) as cursor:
+                cursor.execute(self.text, values)
+                return cursor.fetchall() if cursor.description else []
+        with _driver(database) as (cursor, is_sqlite):
+            cursor.execute(self._with_question_marks if is_sqlite else self.text, values)
+            return cursor.fetchall() if cursor.description else []
+
+    def many(self, rows: Sequence[Sequence[Any]]) -> None:
+        """Send it once for each row, which only SQLite does without a round trip each."""
+        database = connections[DEFAULT_DB_ALIAS]
+        if database.queries_logged or database.execute_wrappers:
+            with database.cursor() as cursor:
+                cursor.executemany(self.text, rows)
+            return
+        with _driver(database) as (cursor, _):
+            cursor.executemany(self._with_question_marks, rows)
+
+
+@contextmanager
+def _driver(database: Any) -> Iterator[tuple[Any, bool]]:
+    """The driver's own cursor, with Django's errors and its refusal to go on in a broken transaction."""
+    database.ensure_connection()
+    database.validate_no_broken_transaction()
+    with database.wrap_database_errors:
+        if database.vendor == "sqlite":
+            cursor = database.connection.cursor(sqlite3.Cursor)
+            try:
+                yield cursor, True
+            finally:
+                cursor.close()
+        else:
+            yield _postgresql_cursor(database.connection), False
+
+
+def _postgresql_cursor(connection: Any) -> Any:
+    """One that lets the server bind the values; kept with its connection, because making one costs 10 µs."""
+    cursor = getattr(connection, "statements_cursor", None)
+    if cursor is None:
+        cursor = connection.statements_cursor = _new_postgresql_cursor(connection)
+    return cursor
+
+
+def _new_postgresql_cursor(connection: Any) -> Any:
     from psycopg import Cursor
 
-    connection.ensure_connection()
-    return connection._prepare_cursor(Cursor(connection.connection))  # type: ignore[attr-defined]
+    return Cursor(connection)
+
+
+def _readable_cursor(database: Any) -> Any:
+    if database.vendor != "postgresql":
+        return database.cursor()
+    database.ensure_connection()
+    return database._prepare_cursor(_new_postgresql_cursor(database.connection))
 
 
 # --- Columns ----------------------------------------------------------------------------------------------------------
@@ -56,17 +123,17 @@ class Table:
         fields: list[Any] = [field for field in model._meta.concrete_fields if not field.generated]
         self.name = model._meta.db_table
         self.names: list[str] = [field.column for field in fields]
-        self.statement = "" if vendor == "mongodb" else _insert_statement(self.name, fields)
+        self.insert = Statement("" if vendor == "mongodb" else _insert_text(self.name, fields))
         self._read = itemgetter(*(field.attname for field in fields))
         self._steps = [_step(field, vendor) for field in fields]
-        self._computed = [field for field in fields if _is_computed(field)]
+        computed = [field.name for field in fields if _is_computed(field)]
+        if computed:
+            raise TypeError(f"{model.__name__} needs bulk_create: saving it computes {', '.join(computed)}.")
 
-    def values(self, row: models.Model) -> list[Any]:
-        for field in self._computed:
-            field.pre_save(row, True)
+    def values(self, row: Mapping[str, Any]) -> list[Any]:
         return [
             value if type(value) in plain else convert(value)
-            for value, (plain, convert) in zip(self._read(row.__dict__), self._steps, strict=True)
+            for value, (plain, convert) in zip(self._read(row), self._steps, strict=True)
         ]
 
 
@@ -98,7 +165,9 @@ NONE = frozenset({NoneType})
 
 def _step(field: Field, vendor: str) -> tuple[frozenset[type], Convert]:
     """Values of the first types go to the driver as they are, others are converted."""
-    target: Any = field.target_field if isinstance(field, models.ForeignKey) else field
+    target: Any = field
+    while isinstance(target, models.ForeignKey):
+        target = target.target_field
     kind = target.get_internal_type()
     plain = PLAIN.get(kind, frozenset()) | NONE
 
@@ -106,6 +175,8 @@ def _step(field: Field, vendor: str) -> tuple[frozenset[type], Convert]:
         return field.get_db_prep_save(value, connection)
 
     convert = FAST.get((vendor, kind), _unchanged)(as_django_does)
+    if kind == "CharField":
+        convert = _choice(convert)
     if kind == "JSONField" and vendor != "mongodb":
         convert = _json_text(target.encoder, orjson.Fragment if vendor == "postgresql" else str)
     if vendor == "postgresql" and kind in {"UUIDField", "DateField", "DateTimeField"}:
@@ -120,6 +191,10 @@ def _step(field: Field, vendor: str) -> tuple[frozenset[type], Convert]:
 
 def _unchanged(convert: Convert) -> Convert:
     return convert
+
+
+def _choice(otherwise: Convert) -> Convert:
+    return lambda value: value.value if isinstance(value, models.TextChoices) else otherwise(value)
 
 
 def _json_text(encoder: Any, wrap: Convert) -> Convert:
@@ -178,7 +253,7 @@ def _quoted(name: str | None) -> str:
     return connection.ops.quote_name(name or "")
 
 
-def _insert_statement(table: str, fields: Sequence[Field]) -> str:
+def _insert_text(table: str, fields: Sequence[Field]) -> str:
     names = ", ".join(_quoted(field.column) for field in fields)
     beginning = f"INSERT INTO {_quoted(table)} ({names})"
     if connection.vendor != "postgresql":
@@ -189,13 +264,11 @@ def _insert_statement(table: str, fields: Sequence[Field]) -> str:
 
 
 def _write_sqlite(table: Table, rows: list[list[Any]]) -> None:
-    with cursor() as sending:
-        sending.executemany(table.statement, rows)
+    table.insert.many(rows)
 
 
 def _write_postgresql(table: Table, rows: list[list[Any]]) -> None:
-    with cursor() as sending:
-        sending.execute(table.statement, [recordset(table.names, rows)])
+    table.insert([recordset(table.names, rows)])
 
 
 def recordset(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:

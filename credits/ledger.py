@@ -324,20 +324,24 @@ def _charge_what_is_there(wallet_id: UUID, step: Step, charge: int) -> None:
 
 def _write_holds(steps: list[Step], now: datetime) -> None:
     holds = [
-        Hold(
-            id=operation.hold_id,
-            wallet_id=operation.wallet_id,
-            amount=operation.amount,
-            reference=operation.hold.reference,
-            request_id=operation.request_id,
-            expires_at=operation.expires_at,
-            created_at=now,
-            counted=[(str(limit.counter_id), limit.starts.isoformat()) for limit in step.counted] or None,
-        )
+        {
+            "id": operation.hold_id,
+            "wallet_id": operation.wallet_id,
+            "amount": operation.amount,
+            "state": "OPEN",
+            "reference": operation.reference or str(operation.hold_id),
+            "request_id": operation.request_id,
+            "expires_at": operation.expires_at,
+            "created_at": now,
+            "closed_at": None,
+            "closed_by": None,
+            "refunded": 0,
+            "counted": [(str(limit.counter_id), limit.starts.isoformat()) for limit in step.counted] or None,
+        }
         for step in steps
         if isinstance(operation := step.operation, Reserve) and step.is_live
     ]
-    db.insert(holds)
+    db.insert_values(Hold, holds)
 
 
 def _write_entries(by_wallet: dict[UUID, list[Step]], standings: dict[UUID, Standing]) -> None:

@@ -14,6 +14,7 @@ from uuid import UUID
 from django.conf import settings
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
+from django.db.models.base import ModelState
 from django.utils import timezone
 
 from accounts.models import Role
@@ -186,6 +187,13 @@ class LedgerEntry(Row):
 
     def __str__(self) -> str:
         return f"{self.kind.lower()} of {format_credits(self.amount)} credits"
+
+    @classmethod
+    def unsaved(cls, **values: Any) -> "LedgerEntry":
+        """As `LedgerEntry(**values)` with every column given, in a quarter of the time."""
+        row = cls.__new__(cls)
+        row.__dict__.update(values, _state=ModelState())
+        return row
 
     @property
     def charge_ref(self) -> ChargeRef:

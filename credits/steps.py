@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
+from aichat import db
 from credits.engines.base import Move
 from credits.models import Counted, LedgerEntry, Limit
 from credits.operations import Credit, Operation, Outcome, Refund, Release, Reserve, Settle
@@ -46,7 +47,6 @@ class Step:
             case Refund(amount=amount) as operation:
                 self.available = amount
                 self.entry = entry(operation, operation.kind, amount, operation.reference, now)
-                self.entry.charge_id = operation.charge.id
 
     def plan_charge(self, charge: int) -> None:
         from_hold = -self.held
@@ -58,15 +58,21 @@ class Step:
 def entry(
     operation: Settle | Credit | Refund, kind: LedgerEntry.Kind, amount: int, reference: str, now: datetime
 ) -> LedgerEntry:
-    return LedgerEntry(
+    """Without its place in the chain, which the wallet's row gives it."""
+    return LedgerEntry.unsaved(
+        id=db.uuid7(),
         wallet_id=operation.wallet_id,
+        sequence=0,
         kind=kind,
         amount=amount,
+        balance_after=0,
         reference=reference,
         request_id=operation.request_id,
         actor_id=None if isinstance(operation, Settle) else operation.actor_id,
         reason=operation.reason,
+        charge_id=operation.charge.id if isinstance(operation, Refund) else None,
         created_at=now,
+        digest="",
     )
 
 

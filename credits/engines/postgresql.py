@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from aichat.money import LARGEST
-from aichat.statements import cursor, recordset
+from aichat.statements import Statement, recordset
 from credits.engines.base import Closing, Move, Standing
 from credits.engines.portable import with_digests
 
@@ -13,7 +13,8 @@ CLOSE = """
 UPDATE credits_hold SET state = %s, closed_at = %s, closed_by = %s
 WHERE _id = ANY(%s::uuid[]) AND (state = 'OPEN') IS TRUE {expired} RETURNING _id
 """
-CLOSE_ALL, CLOSE_EXPIRED = CLOSE.format(expired=""), CLOSE.format(expired="AND expires_at <= %s")
+CLOSE_ALL = Statement(CLOSE.format(expired=""))
+CLOSE_EXPIRED = Statement(CLOSE.format(expired="AND expires_at <= %s"))
 
 # Of rows locked elsewhere, UPDATE sees what was committed meanwhile, its sub-selects don't: then there is no digest yet.
 MOVED = """
@@ -32,28 +33,29 @@ COLUMNS = (*Move._fields, "position")
 ASKED = "json_to_recordset(%s::json) AS moves(wallet_id uuid, {numbers}, position int)".format(
     numbers=", ".join(f"{name} bigint" for name in Move._fields[1:])
 )
-MOVE_ONE = MOVED.format(source=ASKED, largest=LARGEST)
+MOVE_ONE = Statement(MOVED.format(source=ASKED, largest=LARGEST))
 # UPDATE would lock in any order: two batches with the same wallets could wait for each other.
-MOVE_MANY = f"""
+MOVE_MANY = Statement(
+    f"""
 WITH moves AS MATERIALIZED (SELECT * FROM {ASKED}),
 locked AS MATERIALIZED (
     SELECT _id FROM credits_wallet WHERE _id IN (SELECT wallet_id FROM moves) ORDER BY _id FOR NO KEY UPDATE
 )
-""" + MOVED.format(source="moves JOIN locked ON locked._id = moves.wallet_id", largest=LARGEST)
+"""
+    + MOVED.format(source="moves JOIN locked ON locked._id = moves.wallet_id", largest=LARGEST)
+)
 
 
 def close_holds(ids: Sequence[UUID], closing: Closing) -> set[UUID]:
     values = [closing.state, closing.at, closing.by, list(ids)]
     if closing.expired_at is not None:
         values.append(closing.expired_at)
-    with cursor() as sending:
-        sending.execute(CLOSE_ALL if closing.expired_at is None else CLOSE_EXPIRED, values)
-        return {id_ for (id_,) in sending.fetchall()}
+    close = CLOSE_ALL if closing.expired_at is None else CLOSE_EXPIRED
+    return {id_ for (id_,) in close(values)}
 
 
 def move_wallets(moves: Sequence[Move]) -> dict[UUID, Standing]:
     asked = recordset(COLUMNS, [(*move, position) for position, move in enumerate(moves)])
-    with cursor() as sending:
-        sending.execute(MOVE_ONE if len(moves) == 1 else MOVE_MANY, [asked])
-        found = {moves[position].wallet_id: Standing(*facts) for position, *facts in sending.fetchall()}
-    return with_digests(found, {move.wallet_id: move.entries for move in moves})
+    found = (MOVE_ONE if len(moves) == 1 else MOVE_MANY)([asked])
+    standings = {moves[position].wallet_id: Standing(*facts) for position, *facts in found}
+    return with_digests(standings, {move.wallet_id: move.entries for move in moves})

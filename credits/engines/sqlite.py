@@ -7,7 +7,7 @@ import orjson
 from django.db import connection
 
 from aichat.money import LARGEST
-from aichat.statements import cursor
+from aichat.statements import Statement
 from credits.engines.base import Closing, Move, Standing
 
 OLDEST = (3, 38, 0)  # with RETURNING, UPDATE … FROM and ->>
@@ -17,10 +17,11 @@ CLOSE = """
 UPDATE credits_hold SET state = %s, closed_at = %s, closed_by = %s
 WHERE _id IN (SELECT value FROM json_each(%s)) AND +state = 'OPEN' {expired} RETURNING _id
 """
-CLOSE_ALL, CLOSE_EXPIRED = CLOSE.format(expired=""), CLOSE.format(expired="AND expires_at <= %s")
+CLOSE_ALL = Statement(CLOSE.format(expired=""))
+CLOSE_EXPIRED = Statement(CLOSE.format(expired="AND expires_at <= %s"))
 
 # The last digest is asked for by the way: the newest entry's, since no other transaction writes.
-MOVE = f"""
+MOVE = Statement(f"""
 UPDATE credits_wallet
 SET available = available + moves.gives, held = held + moves.holds, sequence = sequence + moves.entries
 FROM (
@@ -34,7 +35,7 @@ RETURNING _id, available, held, sequence, (
     SELECT digest FROM credits_ledgerentry AS entry
     WHERE entry.wallet_id = credits_wallet._id ORDER BY entry.sequence DESC LIMIT 1
 )
-"""
+""")
 
 
 def close_holds(ids: Sequence[UUID], closing: Closing) -> set[UUID]:
@@ -43,18 +44,14 @@ def close_holds(ids: Sequence[UUID], closing: Closing) -> set[UUID]:
     values = [closing.state, moment(closing.at), closing.by.hex, orjson.dumps(list(stored)).decode()]
     if closing.expired_at is not None:
         values.append(moment(closing.expired_at))
-    with cursor() as sending:
-        sending.execute(CLOSE_ALL if closing.expired_at is None else CLOSE_EXPIRED, values)
-        return {stored[id_] for (id_,) in sending.fetchall()}
+    close = CLOSE_ALL if closing.expired_at is None else CLOSE_EXPIRED
+    return {stored[id_] for (id_,) in close(values)}
 
 
 def move_wallets(moves: Sequence[Move]) -> dict[UUID, Standing]:
     stored = {move.wallet_id.hex: move for move in moves}
     asked = orjson.dumps([(id_, *move[1:]) for id_, move in stored.items()]).decode()
-    with cursor() as sending:
-        sending.execute(MOVE, [asked])
-        found = sending.fetchall()
     return {
         stored[id_].wallet_id: Standing(available, held, sequence, digest or "")
-        for id_, available, held, sequence, digest in found
+        for id_, available, held, sequence, digest in MOVE([asked])
     }

@@ -11,10 +11,21 @@ from django.utils import timezone
 from accounts import services
 from accounts.models import AccessToken
 from aichat.events import CreditsLow, Event
-from aichat.money import CREDIT
+from aichat.money import CREDIT, LARGEST
 from credits.limits import count, limits_of
-from credits.models import Hold, Limit, SpendCounter
-from credits.services import Release, Reserve, Settle, apply, expire_holds, hold_expiry
+from credits.models import Hold, LedgerEntry, Limit, SpendCounter
+from credits.operations import BalanceTooLarge
+from credits.services import (
+    RefundTooLarge,
+    Release,
+    Reserve,
+    Settle,
+    apply,
+    expire_holds,
+    grant,
+    hold_expiry,
+    refund,
+)
 from tests.conftest import Actor
 
 CHAT, COMPLETIONS = "/api/v1/chat", "/v1/chat/completions"
@@ -162,6 +173,42 @@ def test_a_charge_cut_by_a_shortfall_counts_what_was_taken(funded: Actor) -> Non
     apply([operation])
     outcome = apply([Settle(hold=operation.hold, charge=130 * CREDIT)])[0]
     assert (outcome.charged, spent(key)) == (100 * CREDIT, 100)
+
+
+def charged(actor: Actor, credits: int, *limits: Limit) -> LedgerEntry:
+    operation = reserve(actor, credits, *limits)
+    apply([operation])[0].or_raise()
+    entry = apply([Settle(hold=operation.hold, charge=credits * CREDIT)])[0].entry
+    assert entry
+    return entry
+
+
+def test_a_refund_lowers_every_count_of_its_charge_once(funded: Actor) -> None:
+    key, month = limit("key", 20), limit("month", 50)
+    charge = charged(funded, 15, key, month)
+    for _ in range(2):  # the answer was lost, so it is done again
+        refund(charge, 6 * CREDIT, reason="Wrong answer", reference="once")
+    assert (spent(key), spent(month)) == (9, 9)
+    apply([reserve(funded, 11, key)])[0].or_raise()  # what came back can be spent
+
+
+def test_a_refund_that_is_refused_changes_no_count(funded: Actor) -> None:
+    key = limit("key", 20)
+    charge = charged(funded, 15, key)
+    with pytest.raises(RefundTooLarge):
+        refund(charge, 16 * CREDIT, reason="Too much")
+    grant(funded.organization, LARGEST - 85 * CREDIT, reason="No room for a refund")
+    with pytest.raises(BalanceTooLarge):
+        refund(charge, 1 * CREDIT, reason="No room")
+    assert spent(key) == 15
+
+
+def test_a_refund_in_the_next_period_leaves_that_period_alone(funded: Actor) -> None:
+    charge = charged(funded, 15, limit("day", 20, date(2026, 1, 1)))
+    today = limit("day", 20, date(2026, 1, 2))
+    apply([reserve(funded, 7, today)])[0].or_raise()
+    refund(charge, 15 * CREDIT, reason="Late")
+    assert spent(today) == 7
 
 
 def test_a_settlement_in_the_next_period_leaves_that_period_alone(funded: Actor) -> None:
