@@ -26,8 +26,9 @@ test: $(VENV)/.development ## every test; ENGINE=postgres for one database, ARGS
 	@$(foreach engine,$(ENGINE),echo "--- $(engine)" && TEST_DATABASE_URL=$(engine) $(PYTEST) \
 		$(or $(ARGS),$(if $(filter-out sqlite,$(engine)),$(ON_EACH_ENGINE))) &&) true
 
-soak: $(VENV)/.development ## 500 streams against failing providers
+soak: $(VENV)/.development ## 500 streams against failing providers; 200 pictures while workers are killed (SOAK_JOBS=…)
 	@SOAK_STREAMS=500 $(BIN)/python -m pytest tests/soak -q $(ARGS)
+	@$(BIN)/python -m pytest tests/soak/images.py -q $(ARGS)
 
 bench: bench-ledger bench-http ## how fast credits move and chats are answered, against bare statements and LiteLLM's proxy
 

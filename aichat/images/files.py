@@ -2,6 +2,8 @@
 
 import io
 import warnings
+from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -62,12 +64,27 @@ def encode(image: Image.Image, kind: str) -> bytes:
     return file.getvalue()
 
 
-def store(picture_id: UUID, image: Verified) -> tuple[str, str]:
+def folder(job_id: UUID) -> str:
+    return f"images/{job_id}"
+
+
+def store(job_id: UUID, picture_id: UUID, image: Verified) -> tuple[str, str]:
     """Save both files; answers their names in the storage."""
     suffix = image.content_type.removeprefix("image/")
-    name = default_storage.save(f"images/{picture_id}.{suffix}", ContentFile(image.content))
-    thumbnail = default_storage.save(f"images/{picture_id}.thumbnail.png", ContentFile(image.thumbnail))
+    name = default_storage.save(f"{folder(job_id)}/{picture_id}.{suffix}", ContentFile(image.content))
+    thumbnail = default_storage.save(f"{folder(job_id)}/{picture_id}.thumbnail.png", ContentFile(image.thumbnail))
     return name, thumbnail
+
+
+def sweep(job_id: UUID, keep: Collection[str] = ()) -> None:
+    """Delete what no row knows: files of a worker that died between storing them and the commit."""
+    with suppress(FileNotFoundError):  # nothing was ever stored
+        for file in default_storage.listdir(folder(job_id))[1]:
+            name = f"{folder(job_id)}/{file}"
+            if name not in keep:
+                default_storage.delete(name)
+        if not keep:
+            default_storage.delete(folder(job_id))  # a bucket has none, and says nothing
 
 
 def read(picture: Picture, *, thumbnail: bool = False) -> bytes:

@@ -17,7 +17,7 @@ from aichat.generation.failures import as_api_error
 from aichat.generation.images import Drawing, ImageAttempt
 from aichat.generation.news import refused
 from aichat.images import news
-from aichat.images.files import Verified, store
+from aichat.images.files import Verified, store, sweep
 from aichat.images.models import ImageJob, Picture, WebhookDelivery
 from aichat.usage.models import UsageRecord
 from credits.limits import limits_of
@@ -187,7 +187,7 @@ def succeed(job: ImageJob, drawing: "Drawing[Verified]") -> bool:
     pictures = []
     for image in drawing.images:
         picture = Picture(job=job, content_type=image.content_type, width=image.width, height=image.height)
-        picture.file, picture.thumbnail = store(picture.pk, image)
+        picture.file, picture.thumbnail = store(job.pk, picture.pk, image)
         pictures.append(picture)
     try:
         outcome = db.run_atomic(_succeed, job, drawing, pictures)
@@ -197,6 +197,8 @@ def succeed(job: ImageJob, drawing: "Drawing[Verified]") -> bool:
     if outcome is None:
         discard(pictures)
         return False
+    if job.attempts > 1:
+        sweep(job.pk, [name for picture in pictures for name in (picture.file, picture.thumbnail)])
     notice_if_low(outcome, job.user_id)
     news.completed(job, drawing.attempts, outcome.charged)
     return True
@@ -257,13 +259,16 @@ def _retry_later(job: ImageJob, run_after: datetime, attempts: Sequence[ImageAtt
 
 def fail(job: ImageJob, error: ApiError, attempts: Sequence[ImageAttempt] = ()) -> bool:
     """The job is over without a picture: its credits are free again."""
-    return end(job, Status.FAILED, error.code, error.message[:500], attempts)
+    failed = end(job, Status.FAILED, error.code, error.message[:500], attempts)
+    if failed and job.attempts > 1:
+        sweep(job.pk)
+    return failed
 
 
 def give_up(job: ImageJob) -> bool:
     """Its workers died, as often as a job may be tried."""
     logger.error("image job given up", extra={"job": str(job.pk)})
-    return end(job, Status.FAILED, "internal_error", "The job was interrupted too often.")
+    return fail(job, ApiError("The job was interrupted too often."))
 
 
 def cancel(job: ImageJob) -> bool:
@@ -345,8 +350,10 @@ def delete(job: ImageJob) -> None:
     if not job.is_over:
         raise JobIsRunning
     pictures = list(job.pictures.all())
+    job_id = job.pk
     job.delete()
     discard(pictures)
+    sweep(job_id)
 
 
 # --- Records ----------------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import io
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -15,14 +16,14 @@ from django.utils import timezone
 from PIL import Image
 
 from aichat import db
-from aichat.images import services
+from aichat.images import files, services
 from aichat.images.models import ImageJob, Picture
 from aichat.images.worker import Worker
 from aichat.money import CREDIT
 from aichat.usage.models import UsageRecord
 from credits.models import Hold, LedgerEntry
 from tests.conftest import Actor
-from tests.images.conftest import FakeUpstream
+from tests.images.conftest import PNG, FakeUpstream
 
 URL = "/api/v1/images"
 BLOCKED = (400, {"error": {"code": "moderation_blocked", "message": "no", "type": "image_generation_user_error"}})
@@ -301,6 +302,20 @@ def test_a_dead_workers_job_is_taken_up_when_its_lease_ends(queued: ImageJob, al
     assert (job.status, job.attempts) == ("succeeded", 2)
     assert alice.wallet.balance == 95 * CREDIT
     assert alice.wallet.held == 0
+
+
+@pytest.mark.parametrize("attempts", [1, 3])
+def test_what_a_worker_stored_before_it_died_goes_when_the_job_ends(
+    queued: ImageJob, settings: Any, attempts: int
+) -> None:
+    services.take(queued)
+    files.store(queued.pk, db.uuid7(), files.verify(PNG))  # and then the worker dies
+    ImageJob.objects.update(run_after=timezone.now(), attempts=attempts)
+    work_once()
+    kept = {name for picture in Picture.objects.all() for name in (picture.file, picture.thumbnail)}
+    stored = {file.relative_to(settings.MEDIA_ROOT).as_posix() for file in Path(settings.MEDIA_ROOT).rglob("*.png")}
+    assert (ImageJob.objects.get().status, len(kept)) == (("succeeded", 2) if attempts == 1 else ("failed", 0))
+    assert stored == kept
 
 
 def test_who_lost_the_lease_can_neither_charge_nor_store(queued: ImageJob, settings: Any, alice: Actor) -> None:

@@ -70,7 +70,7 @@ def bucket(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 def test_files_go_to_the_configured_bucket_and_leave_it_again(bucket: Any) -> None:
     picture = Picture(id=uuid7(), content_type="image/png")
-    picture.file, picture.thumbnail = files.store(picture.pk, files.verify(PNG))
+    picture.file, picture.thumbnail = files.store(uuid7(), picture.pk, files.verify(PNG))
     keys = [row["Key"] for row in bucket.list_objects_v2(Bucket="pictures")["Contents"]]
     assert sorted(keys) == sorted([f"tenant/{picture.file}", f"tenant/{picture.thumbnail}"])
     assert Image.open(io.BytesIO(files.read(picture))).size == (1024, 1024)
@@ -90,12 +90,13 @@ def test_old_pictures_are_purged_and_young_ones_kept(alice: Actor) -> None:
             hold_amount=0,
         )
         picture = Picture(job=job, content_type="image/png", width=1, height=1)
-        picture.file, picture.thumbnail = files.store(picture.pk, files.verify(encoded("PNG")))
+        picture.file, picture.thumbnail = files.store(job.pk, picture.pk, files.verify(encoded("PNG")))
         picture.save()
     call_command("purge_images", days=30)
     kept = Picture.objects.get()
     assert kept.job.prompt == "10 days"
     assert default_storage.exists(kept.file)
-    assert len(default_storage.listdir("images")[1]) == 2
+    assert default_storage.listdir("images")[0] == [str(kept.job_id)]
+    assert len(default_storage.listdir(f"images/{kept.job_id}")[1]) == 2
     with pytest.raises(CommandError, match="--days"):
         call_command("purge_images")
