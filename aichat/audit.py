@@ -9,7 +9,7 @@ from typing import Any
 
 from django.contrib.admin.models import ADDITION, CHANGE, DELETION, LogEntry
 from django.contrib.contenttypes.models import ContentType
-from django.db.models import Model
+from django.db.models import Model, QuerySet
 
 from aichat import tracing
 
@@ -47,4 +47,6 @@ def details(entry: LogEntry) -> dict[str, Any]:
 
 
 def _text(value: Any) -> str | None:
+    if isinstance(value, list | tuple | QuerySet):
+        return ", ".join(map(str, value))
     return None if value is None else str(value)

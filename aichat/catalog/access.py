@@ -8,7 +8,7 @@ guardian's `remove_perm` deletes across a join, which MongoDB can't.
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 from uuid import UUID
 
 from django.contrib.auth.models import Group, Permission
@@ -77,6 +77,16 @@ def assign(
     """Give a model to exactly these; to nobody in particular is to everybody. Seen by all processes within a second."""
     names = [*(str(role) for role in roles), *(f"{ORGANIZATION}{one.pk}" for one in organizations)]
     db.run_atomic(_assign, model, names, list(users))
+
+
+def given_to(model: AIModel) -> dict[str, list[Any]]:
+    """The roles, organizations and users a model was given to; all empty: everybody may use it."""
+    allowed = read().get(str(model.pk), Allowed())
+    return {
+        "roles": [role for role in Role if role in allowed.roles],
+        "organizations": list(Organization.objects.filter(pk__in=allowed.organizations).order_by("name", "pk")),
+        "users": list(User.objects.filter(pk__in=allowed.users).order_by("email")),
+    }
 
 
 def _assign(model: AIModel, group_names: list[str], users: list[User]) -> None:

@@ -4,14 +4,20 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
+from django.contrib.admin.widgets import AutocompleteSelectMultiple
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 from unfold.decorators import display
-from unfold.widgets import UnfoldAdminDecimalFieldWidget, UnfoldAdminSplitDateTimeWidget
+from unfold.widgets import (
+    UnfoldAdminCheckboxSelectMultipleWidget,
+    UnfoldAdminDecimalFieldWidget,
+    UnfoldAdminSplitDateTimeWidget,
+)
 
+from accounts.models import Membership, Organization, Role, User
 from aichat.admin import Admin, ReadOnlyInline, acting
-from aichat.catalog import editing
+from aichat.catalog import access, editing, snapshot
 from aichat.catalog.models import AIModel, Price, Provider
 from aichat.money import format_credits
 
@@ -26,6 +32,10 @@ UNITS = {
     "output_cost": "USD for a million output tokens.",
     "image_cost": "USD for each image.",
 }
+
+
+SHOWN_PRICES = ["input_price", "output_price", "flat_price"]
+ALLOWED = ["allowed_roles", "allowed_organizations", "allowed_users"]
 
 
 @admin.register(Provider)
@@ -65,8 +75,30 @@ def amount_field(name: str) -> forms.DecimalField:
     )
 
 
+def people_field(name: str, queryset: QuerySet[Any], help_text: str) -> "forms.ModelMultipleChoiceField[Any]":
+    """Several of many, searched for by typing: whatever the number of accounts, only the chosen are in the page."""
+    # The search asks for a foreign key whose target is meant; that of the memberships is.
+    source: Any = Membership._meta.get_field(name)
+    widget = AutocompleteSelectMultiple(source, admin.site)
+    return forms.ModelMultipleChoiceField(
+        queryset, required=False, label=f"{name.capitalize()}s", help_text=help_text, widget=widget
+    )
+
+
 class ModelForm(forms.ModelForm):  # type: ignore[type-arg]
-    """A model and its price in force; a changed price is stored as a new row."""
+    """A model, who may use it, and its price in force; a changed price is stored as a new row."""
+
+    allowed_roles = forms.MultipleChoiceField(
+        choices=Role.choices,
+        required=False,
+        label="Roles",
+        help_text="A role includes those above it.",
+        widget=UnfoldAdminCheckboxSelectMultipleWidget(),
+    )
+    allowed_organizations = people_field(
+        "organization", Organization.objects.all(), "Their members, while they act for the organization."
+    )
+    allowed_users = people_field("user", User.objects.all(), "Single people, wherever they act.")
 
     locals().update({name: amount_field(name) for name in editing.AMOUNTS})
     effective_at = forms.SplitDateTimeField(
@@ -83,6 +115,8 @@ class ModelForm(forms.ModelForm):  # type: ignore[type-arg]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.initial.update(editing.amounts_of(editing.price_in_force(self.instance)))
+        if not self.instance._state.adding:
+            self.initial.update({f"allowed_{kind}": who for kind, who in access.given_to(self.instance).items()})
 
     def clean_effective_at(self) -> Any:
         begins = self.cleaned_data["effective_at"]
@@ -137,7 +171,17 @@ class AIModelAdmin(Admin):
     """Models as clients name them, and what they cost from when on."""
 
     form = ModelForm
-    list_display = ["slug", "provider", "kind", "enabled", "input_price", "output_price", "flat_price", "auto_position"]
+    list_display = [
+        "slug",
+        "provider",
+        "kind",
+        "enabled",
+        "input_price",
+        "output_price",
+        "flat_price",
+        "who",
+        "auto_position",
+    ]
     list_filter = ["enabled", "kind", "provider"]
     search_fields = ["slug", "upstream_name"]
     search_help_text = "Name, here or at its provider"
@@ -148,7 +192,11 @@ class AIModelAdmin(Admin):
     def get_fieldsets(self, request: HttpRequest, obj: AIModel | None = None) -> Any:
         amounts = [*editing.AMOUNTS, "effective_at"]
         own = [f.name for f in AIModel._meta.fields if f.editable and f.name != "id"]
-        return [(None, {"fields": own}), ("Prices in force", {"fields": amounts})]
+        return [
+            (None, {"fields": own}),
+            ("Who may use it", {"fields": ALLOWED, "description": "Choose nobody to let everybody use it."}),
+            ("Prices in force", {"fields": amounts}),
+        ]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[AIModel]:
         rows: QuerySet[AIModel] = super().get_queryset(request)
@@ -166,6 +214,11 @@ class AIModelAdmin(Admin):
     def flat_price(self, model: AIModel) -> str:
         return self.amount(model, "image_price" if model.kind == AIModel.Kind.IMAGE else "request_price")
 
+    @display(description="For", label={"everybody": "info", "some": "warning"})
+    def who(self, model: AIModel) -> str:
+        served = snapshot.current().get(model.slug)  # in memory: a list of models asks for no permissions
+        return "-" if served is None else "everybody" if served.allowed is None else "some"
+
     def amount(self, model: AIModel, name: str) -> str:
         prices: list[Price] = model.begun  # type: ignore[attr-defined]
         return format_credits(getattr(prices[-1], name)) if prices else "no price"
@@ -178,6 +231,8 @@ class AIModelAdmin(Admin):
         }
         editing.set_price(form.instance, amounts, form.cleaned_data.get("effective_at"))
         editing.require_price(form.instance)
+        if not set(form.changed_data).isdisjoint(ALLOWED):
+            access.assign(form.instance, **{name.removeprefix("allowed_"): form.cleaned_data[name] for name in ALLOWED})
         editing.forget_snapshot()
 
     def has_delete_permission(self, request: HttpRequest, obj: AIModel | None = None) -> bool:

@@ -8,8 +8,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from accounts.authentication import calling
 from accounts.models import Organization, Role, User
 from accounts.permissions import IsAdmin
+from aichat import audit
 from aichat.catalog import access, snapshot
 from aichat.catalog.models import AIModel
 from aichat.catalog.routing import ModelNotFound
@@ -39,8 +41,13 @@ class ModelAccessView(APIView):
         model = self.model(slug)
         form = AccessSerializer(data=request.data)
         form.is_valid(raise_exception=True)
+        before = access.given_to(model)
         access.assign(model, **form.validated_data)
         snapshot.forget()
+        after = access.given_to(model)
+        changed = {f"allowed_{name}": (before[name], after[name]) for name in after if before[name] != after[name]}
+        if changed:
+            audit.record(calling(request).user, model, audit.CHANGED, changed)
         return Response(self.describe(model))
 
     def model(self, slug: str) -> AIModel:
@@ -50,9 +57,9 @@ class ModelAccessView(APIView):
         return found
 
     def describe(self, model: AIModel) -> dict[str, Any]:
-        given = access.read().get(str(model.pk), access.Allowed())
+        given = access.given_to(model)
         return {
-            "roles": [role for role in Role if role in given.roles],
-            "organizations": sorted(given.organizations),
-            "users": sorted(given.users),
+            "roles": given["roles"],
+            "organizations": sorted(organization.pk for organization in given["organizations"]),
+            "users": sorted(user.pk for user in given["users"]),
         }

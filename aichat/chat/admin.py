@@ -1,4 +1,6 @@
-"""The admin's pages of conversations: to read."""
+"""The admin's pages of conversations, to read, and of with whom they are shared."""
+
+from typing import Any
 
 from django.contrib import admin
 from django.db.models import QuerySet
@@ -6,8 +8,11 @@ from django.http import HttpRequest
 from unfold.decorators import display
 
 from accounts.models import User
-from aichat.admin import LongListAdmin, ReadOnlyInline, by_email, link, link_to
-from aichat.chat.models import Conversation, Feedback, Message
+from aichat import audit
+from aichat.admin import Admin, LongListAdmin, ReadOnlyInline, acting, by_email, link, link_to
+from aichat.chat import sharing
+from aichat.chat.models import Conversation, ConversationShare, Feedback, Message
+from aichat.chat.sharing import Access
 from aichat.flags import flags
 from aichat.flags.switches import MESSAGE_CONTENT
 
@@ -91,3 +96,102 @@ class FeedbackAdmin(LongListAdmin):
     @display(description="Conversation")
     def conversation(self, feedback: Feedback) -> str:
         return link_to(feedback.message.conversation)
+
+
+@admin.register(ConversationShare)
+class ConversationShareAdmin(Admin):
+    """Who shares what with whom. Owners share; here a share is looked up, narrowed, widened or taken back."""
+
+    list_display = ["shared", "owner", "organization", "reader", "access"]
+    list_display_links = ["shared"]
+    search_fields = ["user__email"]
+    search_help_text = "Beginning of the reader's e-mail, or a conversation's ID"
+    ordering = ["-pk"]
+    list_select_related = ["user"]
+    fields = readonly_fields = ["shared", "owner", "organization", "reader", "access"]
+    actions = ["let_read", "let_write", "take_back"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[ConversationShare]:
+        return sharing.all_shares()
+
+    def get_changelist_instance(self, request: HttpRequest) -> Any:
+        page = super().get_changelist_instance(request)
+        page.result_list = with_conversations(list(page.result_list))
+        return page
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        share = super().get_object(request, object_id, from_field)
+        return with_conversations([share])[0] if share else None
+
+    def get_search_results(
+        self, request: HttpRequest, rows: QuerySet[ConversationShare], term: str
+    ) -> tuple[QuerySet[ConversationShare], bool]:
+        term = term.strip()
+        if "@" in term:
+            return by_email(rows, User.objects.all(), term), False
+        return (rows.filter(object_pk=term) if term else rows), False
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Taken back by the action, which says whose it was in the audit log."""
+        return False
+
+    @display(description="Conversation")
+    def shared(self, share: Any) -> str:
+        return f"Conversation {share.object_pk}"
+
+    @display(description="Owner")
+    def owner(self, share: Any) -> str:
+        return link_to(share.conversation and share.conversation.user)
+
+    @display(description="Organization")
+    def organization(self, share: Any) -> str:
+        return link_to(share.conversation and share.conversation.organization)
+
+    @display(description="Shared with")
+    def reader(self, share: Any) -> str:
+        return link_to(share.user)
+
+    @display(description="May", label={"read": "info", "write": "warning"})
+    def access(self, share: Any) -> str:
+        return str(share.access)
+
+    @admin.action(description="Let them read only")
+    def let_read(self, request: HttpRequest, rows: QuerySet[ConversationShare]) -> None:
+        self.set_access(request, rows, Access.READ)
+
+    @admin.action(description="Let them write too")
+    def let_write(self, request: HttpRequest, rows: QuerySet[ConversationShare]) -> None:
+        self.set_access(request, rows, Access.WRITE)
+
+    def set_access(self, request: HttpRequest, rows: QuerySet[ConversationShare], access: Access) -> None:
+        changed = [share for share in with_conversations(list(rows)) if share.access != access]
+        for share in changed:
+            sharing.set_access(share, access)
+            self.record(request, share, access)
+        self.message_user(request, f"{len(changed)} of {len(rows)} shares are changed.")
+
+    @admin.action(description="Take back")
+    def take_back(self, request: HttpRequest, rows: QuerySet[ConversationShare]) -> None:
+        shares = with_conversations(list(rows))
+        for share in shares:
+            self.record(request, share, None)
+            share.delete()
+        self.message_user(request, f"{len(shares)} shares are taken back: the next request finds nothing.")
+
+    def record(self, request: HttpRequest, share: Any, access: Access | None) -> None:
+        """On the conversation's own history: the share may be gone."""
+        row = share.conversation or share
+        audit.record(acting(request), row, audit.CHANGED, {f"shared with {share.user}": (share.access, access)})
+
+
+def with_conversations(shares: list[Any]) -> list[Any]:
+    """Each with its `conversation` (None: deleted since) and `access`, in two queries however many there are."""
+    ids = [share.object_pk for share in shares]
+    found = {str(row.pk): row for row in Conversation.objects.select_related("user", "organization").filter(pk__in=ids)}
+    known = sharing.meanings()
+    for share in shares:
+        share.conversation, share.access = found.get(share.object_pk), known[share.permission_id]
+    return shares

@@ -3,6 +3,7 @@
 from django.conf import settings
 from django.db import models
 from django.utils import timezone
+from guardian.models import UserObjectPermission
 
 from aichat.db import Row
 
@@ -71,3 +72,14 @@ class Feedback(Row):
 
     def __str__(self) -> str:
         return f"{self.get_rating_display()} on {self.created_at:%Y-%m-%d}"  # the comment is not for everybody
+
+
+class ConversationShare(UserObjectPermission):
+    """A conversation given to a person, to read or to go on: `sharing.py` has the rules. The row is guardian's."""
+
+    class Meta:
+        proxy = True
+        verbose_name = "shared conversation"
+
+    def __str__(self) -> str:
+        return f"with {self.user}"

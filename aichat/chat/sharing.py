@@ -18,7 +18,7 @@ from accounts.authentication import Caller
 from accounts.models import Membership, User
 from accounts.tenancy import as_id
 from aichat import db
-from aichat.chat.models import Conversation
+from aichat.chat.models import Conversation, ConversationShare
 from aichat.errors import InvalidRequest, NotFound, PermissionDenied
 
 
@@ -90,6 +90,22 @@ def share(conversation: Conversation, *, email: str, access: Access) -> dict[str
     return {"id": user.pk, "email": user.email, "access": access}
 
 
+def all_shares() -> QuerySet[ConversationShare]:
+    """Every share of everybody, for the operator."""
+    return ConversationShare.objects.filter(permission_id__in=list(meanings()))
+
+
+def meanings() -> dict[Any, Access]:
+    """What a row's `permission_id` means."""
+    return {permission.pk: CODENAMES[permission.codename] for permission in _permissions()}
+
+
+def set_access(share: ConversationShare, access: Access) -> None:
+    """Give the person this access, instead of what they have."""
+    share.permission_id = next(key for key, meaning in meanings().items() if meaning == access)
+    share.save(update_fields=["permission"])
+
+
 def _share(conversation: Conversation, user: User, access: Access) -> None:
     unshare(conversation, user.pk)
     codename = next(name for name, meaning in CODENAMES.items() if meaning == access)
@@ -103,9 +119,9 @@ def unshare(conversation: Conversation, user_id: UUID) -> bool:
 
 def _given(**which: Any) -> dict[UUID, Access]:
     """The access of each person."""
-    meanings = {permission.pk: CODENAMES[permission.codename] for permission in _permissions()}
-    rows = UserObjectPermission.objects.filter(permission_id__in=list(meanings), **which)
-    return {user_id: meanings[permission] for user_id, permission in rows.values_list("user_id", "permission_id")}
+    known = meanings()
+    rows = UserObjectPermission.objects.filter(permission_id__in=list(known), **which)
+    return {user_id: known[permission] for user_id, permission in rows.values_list("user_id", "permission_id")}
 
 
 def _rows(**which: Any) -> QuerySet[UserObjectPermission]:
