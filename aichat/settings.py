@@ -49,6 +49,7 @@ INSTALLED_APPS = [
     "aichat.flags",
     "aichat.idempotency",
     "aichat.periodic",
+    "aichat.promptcache",
     "aichat.usage",
     "aichat.chat",
     "aichat.images",
@@ -162,6 +163,7 @@ CORS_ALLOW_HEADERS = [
     "x-stainless-timeout",
 ]
 CORS_EXPOSE_HEADERS = [
+    "age",
     "ratelimit-limit",
     "ratelimit-remaining",
     "ratelimit-reset",
@@ -270,6 +272,19 @@ IMAGE_TOTAL_TIMEOUT = env.seconds("IMAGE_TOTAL_TIMEOUT", 240)
 # A model that failed so many times in a row is left alone for so many seconds: `aichat/generation/breaker.py`.
 BREAKER_FAILURES = env.whole("BREAKER_FAILURES", 5, minimum=1)
 BREAKER_COOLDOWN = env.seconds("BREAKER_COOLDOWN", 30)
+
+# --- Prompt cache -----------------------------------------------------------------------------------------------------
+# Seconds an answer is kept for the same question; 0: none is.
+PROMPT_CACHE_TTL = env.whole("PROMPT_CACHE_TTL", 86_400, maximum=366 * 86_400)
+# Who may be given an answer: the organization it was made for, the one person, or everybody.
+PROMPT_CACHE_SCOPE = env.choice("PROMPT_CACHE_SCOPE", "organization", ("organization", "user", "global"))
+# Whether requests with tools or images take part.
+PROMPT_CACHE_TOOLS = env.boolean("PROMPT_CACHE_TOOLS", False)
+PROMPT_CACHE_IMAGES = env.boolean("PROMPT_CACHE_IMAGES", False)
+PROMPT_CACHE_LARGEST_ANSWER = env.whole("PROMPT_CACHE_LARGEST_ANSWER", 256 * 1024)  # bytes
+PROMPT_CACHE_MEMORY = env.whole("PROMPT_CACHE_MEMORY", 32 * 2**20)  # bytes in each process, without Redis
+# Of the price of the answer when it was made.
+CACHE_HIT_PRICE = env.decimal("CACHE_HIT_PRICE", "0", places=6)
 
 # --- Images -----------------------------------------------------------------------------------------------------------
 IMAGE_LEASE_SECONDS = env.seconds("IMAGE_LEASE_SECONDS", 30)  # how soon a dead worker's job is taken up by another

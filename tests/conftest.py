@@ -28,6 +28,7 @@ from aichat.catalog import snapshot
 from aichat.catalog.sync import sync_models
 from aichat.flags import flags
 from aichat.money import CREDIT
+from aichat.promptcache import store, versions
 from aichat.usage import verify as usage
 from aichat.usage.models import UsageRecord
 from credits import verify as ledger
@@ -48,6 +49,8 @@ def _nothing_left_over() -> Iterator[None]:
     known.forget()
     cache.health.reset()
     caches["default"].clear()
+    store.memory.clear()
+    versions.forget()
     yield
     snapshot.forget()
     flags.forget()

@@ -40,3 +40,5 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     }
 # The server of the tests would work on the queue behind their backs.
 IMAGE_WORKER_CONCURRENCY = 0
+# Each test asks its provider itself, except where it is about the prompt cache.
+PROMPT_CACHE_TTL = 0

@@ -154,7 +154,8 @@ def answer_headers(result: Result) -> dict[str, str]:
 
 def model_headers(result: Result) -> dict[str, str]:
     capped = {"X-Max-Tokens-Capped": str(result.max_tokens_capped)} if result.max_tokens_capped else {}
-    return {"X-Provider": result.provider, "X-Model": result.model, **capped}
+    age = {"Age": str(result.age)} if result.cached else {}
+    return {"X-Cache": result.cache, **age, "X-Provider": result.provider, "X-Model": result.model, **capped}
 
 
 def stream_headers(event: Event) -> dict[str, str]:

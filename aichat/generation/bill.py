@@ -27,7 +27,7 @@ OK, PARTIAL, CANCELLED = "ok", "partial", "cancelled"
 class Bill:
     """Opened with the hold; one of `whole`, `part`, `abandoned` and `nothing` closes it, the first one alone."""
 
-    hold: HoldRef
+    hold: HoldRef | None = None  # of a cached answer that costs nothing
 
     def __init__(self, call: Call) -> None:
         self.call = call
@@ -47,6 +47,10 @@ class Bill:
         except Unaffordable as error:
             news.refused(self.call.caller, self.call.model, error)
             raise
+
+    async def reserve_exactly(self, amount: int) -> None:
+        """The first commit when the price is known beforehand, in microcredits. Raises `Unaffordable`."""
+        self.hold = await self._reserve(amount)
 
     async def _reserve(self, amount: int) -> HoldRef:
         hold, unit = reservation(self.call, amount)
@@ -124,7 +128,7 @@ class Bill:
     async def charge(self) -> None:
         attempt = self.attempts[-1]
         assert attempt.usage is not None and attempt.model.rates is not None
-        self.result.usage = attempt.usage
+        self.result.usage, self.result.usage_source = attempt.usage, attempt.source
         await self.commit(charge=attempt.model.rates.charge(attempt.usage), delivered=not self.result.is_empty)
 
     def estimate(self, attempt: Attempt) -> None:
@@ -157,7 +161,8 @@ class Bill:
         except IdempotencyInProgress:
             raise
         except Exception:
-            logger.error("a chat was not settled; its hold will expire", extra={"hold": str(self.hold.id)})
+            hold = str(self.hold.id) if self.hold else None
+            logger.error("a chat was not settled; its hold will expire", extra={"hold": hold})
             raise
 
 

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from enum import Enum
+from typing import Any, Literal, Protocol
 from uuid import UUID
 
 from django.conf import settings
@@ -22,6 +23,14 @@ def remember_nothing(result: "Result") -> Sequence[Model]:
 
 def seal_nothing(result: "Result", error: ApiError | None) -> None:
     pass
+
+
+class Freshness(Enum):
+    """What a request's Cache-Control says of answers made before: fine, `no-cache` (none), `no-store` (nor keep this)."""
+
+    ANY = ""
+    NEW = "no-cache"
+    UNSTORED = "no-store"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +53,7 @@ class Call:
     remember: Callable[["Result"], Sequence[Model]] = remember_nothing
     treatment: Treatment = NOTHING
     seal: Callable[["Result", ApiError | None], None] = seal_nothing
+    freshness: Freshness = Freshness.ANY
     id: UUID = field(default_factory=uuid7)
     request_id: str = field(default_factory=tracing.request_id)
 
@@ -72,11 +82,14 @@ class Result:
     tool_calls: list[dict[str, Any]] = field(default_factory=list)
     finish_reason: FinishReason | None = None
     usage: Usage = field(default_factory=Usage)
+    usage_source: str = ""  # whether the provider reported it: UsageRecord.Source
     charged: int = 0
     available: int = 0
     credits_low: bool = False
     max_tokens_capped: int | None = None  # shorter than asked for, because the credits did not cover more
     cached: bool = False
+    age: int = 0  # seconds since a cached answer was made
+    cache: Literal["hit", "miss", "bypass"] = "bypass"  # what the prompt cache had to do with it
     fallback: bool = False
 
     @property

@@ -7,16 +7,19 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from time import monotonic
+
+from django.conf import settings
 
 from aichat import db
 from aichat.catalog import snapshot
 from aichat.catalog.snapshot import Catalog, ModelInfo
-from aichat.generation import breaker
+from aichat.generation import breaker, caching
 from aichat.generation.bill import Bill
 from aichat.generation.breaker import Breaker
+from aichat.generation.caching import Hit
 from aichat.generation.call import Call, Completed, Event, Failed, Piece, Result, Started
 from aichat.generation.candidates import choose
 from aichat.generation.deadlines import bounded, chat_limits
@@ -44,16 +47,34 @@ async def complete(call: Call) -> Result:
 
 async def generate(call: Call) -> AsyncGenerator[Event, None]:
     """The events of one chat. Raises `ApiError` before the first event when there will be no answer."""
+    deadline = monotonic() + settings.CHAT_TOTAL_TIMEOUT
     await require_features(call)
-    candidates = choose(call, await catalog())
+    models = await catalog()
+    candidates = choose(call, models)
+    found = await caching.look(call, candidates, models, deadline)
+    if isinstance(found, Hit):
+        async with aclosing(found.events(call)) as stream:
+            async for event in stream:
+                yield event
+        return
+    with found as keeping:
+        run = await begin(call, candidates, deadline)
+        run.result.cache = keeping.word
+        async with aclosing(run.events()) as stream:
+            async for event in stream:
+                keeping.note(event)
+                yield event
+                keeping.taken()
+
+
+async def begin(call: Call, candidates: Sequence[ModelInfo], deadline: float) -> "Run":
+    """Reserve what the answer can cost, unless every candidate is left alone. Raises `ApiError`."""
     breakers = await breaker.look(candidates)
     if all(item.state == breaker.OPEN for item in breakers):
         raise AllLeftAlone(min(item.wait for item in breakers))
     bill = Bill(call)
     await bill.reserve(candidates)
-    async with aclosing(Run(bill, list(zip(candidates, breakers, strict=True))).events()) as stream:
-        async for event in stream:
-            yield event
+    return Run(bill, list(zip(candidates, breakers, strict=True)), deadline)
 
 
 async def catalog() -> Catalog:
@@ -63,11 +84,11 @@ async def catalog() -> Catalog:
 class Run:
     """One chat on its way through the candidates."""
 
-    def __init__(self, bill: Bill, candidates: list[tuple[ModelInfo, Breaker]]) -> None:
+    def __init__(self, bill: Bill, candidates: list[tuple[ModelInfo, Breaker]], deadline: float) -> None:
         self.call, self.bill, self.result = bill.call, bill, bill.result
         self.candidates = candidates
         self.limits = chat_limits()
-        self.deadline = monotonic() + self.limits.total
+        self.deadline = deadline
 
     async def events(self) -> AsyncGenerator[Event, None]:
         try:

@@ -5,6 +5,7 @@ DRF has no async views: these skip its request cycle, and use the same authentic
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
+from dataclasses import replace
 from itertools import takewhile
 from typing import Any, TypeVar
 
@@ -22,7 +23,7 @@ from aichat.errors import InvalidRequest, MethodNotAllowed, PermissionDenied
 from aichat.flags import flags
 from aichat.generation import chat as generation
 from aichat.generation import replay
-from aichat.generation.call import Call, Completed, Event, Failed, Form, Result
+from aichat.generation.call import Call, Completed, Event, Failed, Form, Freshness, Result
 from aichat.idempotency.claims import Answer
 
 KEEP_ALIVE_SECONDS = 15.0
@@ -141,13 +142,23 @@ async def respond(
     if isinstance(recording, Answer):
         return recording.response()
     if recording is None:
-        return await _respond(*await prepare(), generation.complete, generation.generate)
+        return await _respond(*await prepared(request, prepare), generation.complete, generation.generate)
     try:
-        call, form = recording.of(*await prepare())
+        call, form = recording.of(*await prepared(request, prepare))
         return await _respond(call, form, recording.complete, recording.generate)
     except Exception:
         await recording.free()
         raise
+
+
+async def prepared(request: HttpRequest, prepare: Callable[[], Awaitable[tuple[Call, Form]]]) -> tuple[Call, Form]:
+    """The call and its form, with what the request's Cache-Control says of answers made before."""
+    call, form = await prepare()
+    directives = request.headers.get("Cache-Control", "").lower()
+    for freshness in (Freshness.UNSTORED, Freshness.NEW):
+        if freshness.value in directives:
+            return replace(call, freshness=freshness), form
+    return call, form
 
 
 async def _respond(

@@ -30,6 +30,7 @@ def chat_settled(call: Call, attempts: Sequence[Attempt], charged: int) -> None:
                 input_tokens=usage.input_tokens,
                 output_tokens=usage.output_tokens,
                 charged=charged if is_final else 0,
+                cached=attempt.cached,
                 fallback=attempt.number > 1,
             )
         )
@@ -57,6 +58,7 @@ def chat_event(call: Call, last: Attempt, charged: int, ended: float) -> events.
         provider=provider,
         streamed=call.stream,
         fallback=last.number > 1,
+        cached=last.cached,
         input_tokens=usage.input_tokens,
         output_tokens=usage.output_tokens,
         charged=charged,

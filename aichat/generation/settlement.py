@@ -16,7 +16,7 @@ from aichat.providers.base import Usage
 from aichat.usage.models import UsageRecord
 from credits.limits import limits_of
 from credits.models import HoldRef
-from credits.services import Outcome, Release, Reserve, Settle, hold_expiry, is_low, notice_if_low
+from credits.services import Outcome, Release, Reserve, Settle, hold_expiry, is_low, notice_if_low, wallet_of
 
 # Seconds a settlement is tried again while the database is away. After that the hold expires: nothing was charged.
 SETTLE_PATIENCE = 15.0
@@ -34,6 +34,7 @@ class Attempt:
     status: str = ""
     usage: Usage | None = None
     source: str = UsageRecord.Source.EXACT
+    cached: bool = False  # the answer was there already: no provider bills us for it
     error: ApiError | None = None
 
 
@@ -50,15 +51,17 @@ def reservation(call: Call, amount: int) -> tuple[HoldRef, Unit]:
     return operation.hold, Unit(operation=operation)
 
 
-def settlement(call: Call, hold: HoldRef, attempts: Sequence[Attempt], result: Result | None, charge: int) -> Unit:
+def settlement(
+    call: Call, hold: HoldRef | None, attempts: Sequence[Attempt], result: Result | None, charge: int
+) -> Unit:
     """The second commit: the charge (0: the hold is released), a usage record per attempt, and what the caller keeps.
 
-    `result` is None when nothing was delivered. Settling twice changes nothing. It may fail with
-    `IdempotencyInProgress`: then this attempt was taken for dead, and a later one has its key.
+    `result` is None when nothing was delivered, `hold` when nothing is charged for what is. Settling twice changes
+    nothing. It may fail with `IdempotencyInProgress`: then this attempt was taken for dead, and a later one has its key.
     """
     now, ended = timezone.now(), monotonic()
     return Unit(
-        operation=Settle(hold=hold, charge=charge, request_id=call.request_id) if charge else Release(hold=hold),
+        operation=_operation(call, hold, charge),
         write=lambda outcome: _rows(call, hold, attempts, result, outcome, now, ended),
         committed=lambda outcome: notice_if_low(outcome, call.caller.user.pk),
         patience=SETTLE_PATIENCE,
@@ -67,14 +70,16 @@ def settlement(call: Call, hold: HoldRef, attempts: Sequence[Attempt], result: R
 
 def _rows(
     call: Call,
-    hold: HoldRef,
+    hold: HoldRef | None,
     attempts: Sequence[Attempt],
     result: Result | None,
     outcome: Outcome,
     now: datetime,
     ended: float,
 ) -> list[models.Model]:
-    if outcome.repeated and (earlier := UsageRecord.objects.filter(hold_id=hold.id).first()):
+    if hold is None:
+        outcome.available = wallet_of(call.caller.organization).available
+    elif outcome.repeated and (earlier := UsageRecord.objects.filter(hold_id=hold.id).first()):
         # An earlier try had committed, and only its answer was lost.
         if result is not None:
             result.charged, result.available = earlier.charged, outcome.available
@@ -85,8 +90,11 @@ def _rows(
     if records:
         last = records[-1]
         last.final, last.charged, last.shortfall = True, outcome.charged, outcome.shortfall
-        last.hold_id = hold.id
-        last.reference = hold.reference if outcome.charged else ""
+        if hold:
+            last.hold_id = hold.id
+            last.reference = hold.reference if outcome.charged else ""
+        if last.cached:
+            last.saved -= outcome.charged
         last.finish_reason = (result.finish_reason or "") if result else ""
     if result is not None:
         result.charged, result.available = outcome.charged, outcome.available
@@ -95,6 +103,12 @@ def _rows(
     if result is not None or outcome.charged:
         call.seal(result or Result(call.id, call.request_id), attempts[-1].error if attempts else None)
     return rows
+
+
+def _operation(call: Call, hold: HoldRef | None, charge: int) -> Settle | Release | None:
+    if hold is None:
+        return None
+    return Settle(hold=hold, charge=charge, request_id=call.request_id) if charge else Release(hold=hold)
 
 
 def _record(call: Call, attempt: Attempt, now: datetime, ended: float) -> UsageRecord:
@@ -113,6 +127,7 @@ def _record(call: Call, attempt: Attempt, now: datetime, ended: float) -> UsageR
         attempt=attempt.number,
         final=False,
         streamed=call.stream,
+        cached=attempt.cached,
         fallback=attempt.number > 1,
         experiment=call.treatment.experiment,
         variant=call.treatment.variant,
@@ -122,7 +137,9 @@ def _record(call: Call, attempt: Attempt, now: datetime, ended: float) -> UsageR
         output_tokens=usage.output_tokens,
         reasoning_tokens=usage.reasoning_tokens,
         source=attempt.source,
-        cost_nanousd=rates.cost_nanousd(usage),
+        cost_nanousd=0 if attempt.cached else rates.cost_nanousd(usage),
+        saved=rates.charge(usage) if attempt.cached else 0,
+        saved_nanousd=rates.cost_nanousd(usage) if attempt.cached else 0,
         prices=rates.snapshot(),
         latency_ms=round((ended - attempt.started) * 1000),
         first_token_ms=round((attempt.first_token_at - attempt.started) * 1000) if attempt.first_token_at else None,

@@ -42,6 +42,8 @@ class Figures:
     charged: int = 0
     shortfall: int = 0
     cost_nanousd: int = 0
+    saved: int = 0
+    saved_nanousd: int = 0
 
     def add(self, row: "Figures") -> None:
         for name in NAMES:

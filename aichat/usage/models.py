@@ -50,6 +50,8 @@ class UsageRecord(Row):
     charged = models.BigIntegerField(default=0, help_text="Microcredits the user paid.")
     shortfall = models.BigIntegerField(default=0, help_text="Microcredits that could not be taken.")
     cost_nanousd = models.BigIntegerField(default=0, help_text="Billionths of a US dollar the provider bills us.")
+    saved = models.BigIntegerField(default=0, help_text="Microcredits the prompt cache spared the user.")
+    saved_nanousd = models.BigIntegerField(default=0, help_text="Billionths of a US dollar it spared us.")
     prices = models.JSONField(default=dict, help_text="The prices in force at the time.")
     hold_id = models.UUIDField(null=True, blank=True, db_index=True)
     reference = models.CharField(max_length=100, blank=True, help_text="Of the charge in the ledger.")
@@ -105,6 +107,8 @@ class DailyUsage(Row):
     charged = models.BigIntegerField(default=0, help_text="Microcredits.")
     shortfall = models.BigIntegerField(default=0, help_text="Microcredits.")
     cost_nanousd = models.BigIntegerField(default=0)
+    saved = models.BigIntegerField(default=0, help_text="Microcredits.")
+    saved_nanousd = models.BigIntegerField(default=0)
 
     class Meta:
         verbose_name_plural = "daily usage"

@@ -1,0 +1,40 @@
+"""What was declared out of date, by whom and when. The rows are the truth; every process keeps the latest in memory."""
+
+from django.conf import settings
+from django.db import models
+from django.utils import timezone
+
+from aichat.db import Row
+
+
+class Invalidation(Row):
+    """From its moment on, no answer made before it is served to (or was made by) its target.
+
+    Only added, never changed: the ID of a target's latest row is its version, and versions are part of a cache key.
+    """
+
+    class Scope(models.TextChoices):
+        ALL = "all", "all answers"
+        ORGANIZATION = "organization"
+        USER = "user"
+        MODEL = "model"
+        PROMPT = "prompt", "system prompt"
+
+    scope = models.CharField(max_length=20, choices=Scope.choices)
+    target = models.CharField(
+        "ID",
+        max_length=100,
+        blank=True,
+        help_text="Of the organization or user; the model's slug; the system prompt's version. Empty: all.",
+    )
+    actor = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
+    )
+    request_id = models.CharField(max_length=64, blank=True)
+    created_at = models.DateTimeField(default=timezone.now, db_index=True, editable=False)
+
+    class Meta:
+        ordering = ["-created_at"]
+
+    def __str__(self) -> str:
+        return f"{self.scope} {self.target}".strip()

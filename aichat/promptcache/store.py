@@ -1,0 +1,204 @@
+"""Where answers are kept: Redis, shared by all processes, else this process's memory. Bytes by digest, and who is asking.
+
+A look that finds nothing takes the question's lock in the same step, so exactly one process asks a provider. The lock is
+a lease: its holder renews it, and a holder that died has lost it within `LEASE`. Its token is a fence: what a holder that
+was taken for dead writes late changes nothing. Redis failing is never an error here: it is a miss without a lock.
+"""
+
+import asyncio
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache as once
+from typing import Any
+
+import redis
+from django.conf import settings
+
+from aichat import cache
+
+logger = logging.getLogger(__name__)
+
+LEASE = 1.5  # seconds a lock outlives its holder
+SHARED_FOR = 10.0  # seconds an answer that only those who wait for it may have is kept for them
+PREFIX = "aichat:prompt"
+WARN_EVERY = 60.0  # seconds
+
+# Answers [the answer, or the token of who is asking a provider ("" once it is we), whether we hold the lock, the latest
+# invalidation]. With maxmemory reached, SET fails: then we ask without a lock, and what is stored is still found.
+LOOK = """
+local latest = redis.call('get', KEYS[3]) or ''
+local found = redis.call('get', KEYS[1]) or (ARGV[3] ~= '' and redis.call('get', KEYS[1] .. ':' .. ARGV[3]))
+if found then return {found, '', 0, latest} end
+local set = redis.pcall('set', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2])
+if set then return {false, '', set['ok'] and 1 or 0, latest} end
+return {false, redis.call('get', KEYS[2]) or '', 0, latest}
+"""
+# Renew, give up, or store and give up, as long as the lock is ours.
+RENEW = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('pexpire', KEYS[1], ARGV[2]) end return 0"
+RELEASE = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0"
+STORE = """
+if redis.call('get', KEYS[1]) ~= ARGV[1] then return 0 end
+local set = redis.pcall('set', KEYS[2], ARGV[2], 'PX', ARGV[3])
+redis.call('del', KEYS[1])
+if set['err'] then return redis.error_reply(set['err']) end
+return 1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """`raw` is what is stored; without it `leader` is the token of whoever is asking, or empty: we are to ask.
+
+    `latest` is the newest invalidation that Redis knows of.
+    """
+
+    raw: bytes | None = None
+    leader: str = ""
+    is_locked: bool = False
+    latest: str = ""
+
+
+def announce(version: str) -> None:
+    """Tell the other processes of the latest invalidation at once; they find it by themselves within half a second."""
+    if settings.REDIS_URL:
+        _attempt(lambda client: client.set(f"{PREFIX}:latest", version))
+
+
+async def look(digest: str, token: str, leader: str = "") -> Look:
+    """What is stored, or else the lock. `leader` is who was seen to hold it, and may have left an answer for us."""
+    if not settings.REDIS_URL:
+        return Look(memory.get(digest))
+    keys = [_answer(digest), _lock(digest), f"{PREFIX}:latest"]
+    found = await _run(LOOK, keys, [token, int(LEASE * 1000), leader])
+    if found is None:
+        return Look()
+    raw, holder, is_locked, latest = found
+    return Look(raw, holder.decode(), bool(is_locked), latest.decode())
+
+
+async def keep(digest: str, raw: bytes, ttl: float, token: str = "") -> bool:
+    """Store an answer for `ttl` seconds, and give the lock up that `token` holds.
+
+    False when it could not be stored, or when the lock is somebody else's by now.
+    """
+    if not settings.REDIS_URL:
+        return memory.set(digest, raw, ttl)
+    if token:
+        return bool(await _run(STORE, [_lock(digest), _answer(digest)], [token, raw, int(ttl * 1000)]))
+    return bool(await _in_thread(lambda client: client.set(_answer(digest), raw, px=int(ttl * 1000))))
+
+
+async def hand_over(digest: str, raw: bytes, token: str) -> None:
+    """Leave an answer for those who saw `token` hold the lock, and for nobody else; then give the lock up."""
+    if settings.REDIS_URL:
+        keys = [_lock(digest), f"{_answer(digest)}:{token}"]
+        await _run(STORE, keys, [token, raw, int(SHARED_FOR * 1000)])
+
+
+async def release(digest: str, token: str) -> None:
+    """Give the lock up, so that another asks."""
+    await _run(RELEASE, [_lock(digest)], [token])
+
+
+async def renew(held: Sequence[tuple[str, str]]) -> None:
+    """Hold the locks of these digests and tokens for another `LEASE`."""
+    await asyncio.gather(*(_run(RENEW, [_lock(digest)], [token, int(LEASE * 1000)]) for digest, token in held))
+
+
+async def drop(digest: str) -> None:
+    """Forget an answer nobody may be given again."""
+    if settings.REDIS_URL:
+        await _in_thread(lambda client: client.delete(_answer(digest)))
+    else:
+        memory.drop(digest)
+
+
+def _answer(digest: str) -> str:
+    return f"{PREFIX}:{{{digest}}}:answer"  # the braces keep a question's keys on one node of a cluster
+
+
+def _lock(digest: str) -> str:
+    return f"{PREFIX}:{{{digest}}}:lock"
+
+
+# --- Redis ------------------------------------------------------------------------------------------------------------
+
+
+async def _run(script: str, keys: Sequence[str], args: Sequence[Any]) -> Any:
+    return await _in_thread(lambda client: _prepared(script)(keys=keys, args=args, client=client))
+
+
+@once
+def _prepared(script: str) -> Any:
+    """Sends the script's digest, and its text to a server that does not know it yet."""
+    return redis.Redis().register_script(script)
+
+
+async def _in_thread(work: Any) -> Any:
+    return await asyncio.to_thread(_attempt, work)
+
+
+def _attempt(work: Any) -> Any:
+    """What `work` has Redis answer; None when it fails or refuses."""
+    global _next_warning
+    try:
+        with cache.guarded():
+            return work(redis.Redis(connection_pool=cache.pool()))
+    except cache.CacheUnavailable:  # who said so in the log
+        return None
+    except redis.RedisError as error:
+        now = time.monotonic()
+        if now >= _next_warning:
+            _next_warning = now + WARN_EVERY
+            logger.warning("Redis does not store answers: %s", error)
+        return None
+
+
+_next_warning = 0.0
+
+
+# --- Without Redis ----------------------------------------------------------------------------------------------------
+
+
+class Memory:
+    """Answers of this process, the least recently used of which go when they take more than PROMPT_CACHE_MEMORY bytes.
+
+    Used by one event loop alone.
+    """
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[str, tuple[bytes, float]] = OrderedDict()
+        self._size = 0
+
+    def get(self, digest: str) -> bytes | None:
+        found = self._kept.get(digest)
+        if found is None:
+            return None
+        raw, until = found
+        if until <= time.monotonic():
+            self.drop(digest)
+            return None
+        self._kept.move_to_end(digest)
+        return raw
+
+    def set(self, digest: str, raw: bytes, ttl: float) -> bool:
+        self.drop(digest)
+        self._kept[digest] = raw, time.monotonic() + ttl
+        self._size += len(raw)
+        while self._size > settings.PROMPT_CACHE_MEMORY:
+            self.drop(next(iter(self._kept)))
+        return digest in self._kept
+
+    def drop(self, digest: str) -> None:
+        if (found := self._kept.pop(digest, None)) is not None:
+            self._size -= len(found[0])
+
+    def clear(self) -> None:
+        self._kept.clear()
+        self._size = 0
+
+
+memory = Memory()
