@@ -11,7 +11,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache as once
+from hashlib import sha1
 from typing import Any
 
 import redis
@@ -24,28 +24,8 @@ logger = logging.getLogger(__name__)
 LEASE = 1.5  # seconds a lock outlives its holder
 SHARED_FOR = 10.0  # seconds an answer that only those who wait for it may have is kept for them
 PREFIX = "aichat:prompt"
+LATEST = f"{PREFIX}:latest"
 WARN_EVERY = 60.0  # seconds
-
-# Answers [the answer, or the token of who is asking a provider ("" once it is we), whether we hold the lock, the latest
-# invalidation]. With maxmemory reached, SET fails: then we ask without a lock, and what is stored is still found.
-LOOK = """
-local latest = redis.call('get', KEYS[3]) or ''
-local found = redis.call('get', KEYS[1]) or (ARGV[3] ~= '' and redis.call('get', KEYS[1] .. ':' .. ARGV[3]))
-if found then return {found, '', 0, latest} end
-local set = redis.pcall('set', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2])
-if set then return {false, '', set['ok'] and 1 or 0, latest} end
-return {false, redis.call('get', KEYS[2]) or '', 0, latest}
-"""
-# Renew, give up, or store and give up, as long as the lock is ours.
-RENEW = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('pexpire', KEYS[1], ARGV[2]) end return 0"
-RELEASE = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0"
-STORE = """
-if redis.call('get', KEYS[1]) ~= ARGV[1] then return 0 end
-local set = redis.pcall('set', KEYS[2], ARGV[2], 'PX', ARGV[3])
-redis.call('del', KEYS[1])
-if set['err'] then return redis.error_reply(set['err']) end
-return 1
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +44,19 @@ class Look:
 def announce(version: str) -> None:
     """Tell the other processes of the latest invalidation at once; they find it by themselves within half a second."""
     if settings.REDIS_URL:
-        _attempt(lambda client: client.set(f"{PREFIX}:latest", version))
+        try:
+            with cache.guarded():
+                redis.Redis(connection_pool=cache.pool()).set(LATEST, version)
+        except redis.RedisError as error:
+            _none(error)
 
 
 async def look(digest: str, token: str, leader: str = "") -> Look:
     """What is stored, or else the lock. `leader` is who was seen to hold it, and may have left an answer for us."""
     if not settings.REDIS_URL:
         return Look(memory.get(digest))
-    keys = [_answer(digest), _lock(digest), f"{PREFIX}:latest"]
-    found = await _run(LOOK, keys, [token, int(LEASE * 1000), leader])
+    keys = [_answer(digest), _lock(digest), LATEST]
+    found = await LOOK.run(keys, [token, int(LEASE * 1000), leader])
     if found is None:
         return Look()
     raw, holder, is_locked, latest = found
@@ -87,31 +71,31 @@ async def keep(digest: str, raw: bytes, ttl: float, token: str = "") -> bool:
     if not settings.REDIS_URL:
         return memory.set(digest, raw, ttl)
     if token:
-        return bool(await _run(STORE, [_lock(digest), _answer(digest)], [token, raw, int(ttl * 1000)]))
-    return bool(await _in_thread(lambda client: client.set(_answer(digest), raw, px=int(ttl * 1000))))
+        return bool(await STORE.run([_lock(digest), _answer(digest)], [token, raw, int(ttl * 1000)]))
+    return bool(await _answer_to("SET", _answer(digest), raw, "PX", int(ttl * 1000)))
 
 
 async def hand_over(digest: str, raw: bytes, token: str) -> None:
     """Leave an answer for those who saw `token` hold the lock, and for nobody else; then give the lock up."""
     if settings.REDIS_URL:
         keys = [_lock(digest), f"{_answer(digest)}:{token}"]
-        await _run(STORE, keys, [token, raw, int(SHARED_FOR * 1000)])
+        await STORE.run(keys, [token, raw, int(SHARED_FOR * 1000)])
 
 
 async def release(digest: str, token: str) -> None:
     """Give the lock up, so that another asks."""
-    await _run(RELEASE, [_lock(digest)], [token])
+    await RELEASE.run([_lock(digest)], [token])
 
 
 async def renew(held: Sequence[tuple[str, str]]) -> None:
     """Hold the locks of these digests and tokens for another `LEASE`."""
-    await asyncio.gather(*(_run(RENEW, [_lock(digest)], [token, int(LEASE * 1000)]) for digest, token in held))
+    await asyncio.gather(*(RENEW.run([_lock(digest)], [token, int(LEASE * 1000)]) for digest, token in held))
 
 
 async def drop(digest: str) -> None:
     """Forget an answer nobody may be given again."""
     if settings.REDIS_URL:
-        await _in_thread(lambda client: client.delete(_answer(digest)))
+        await _answer_to("DEL", _answer(digest))
     else:
         memory.drop(digest)
 
@@ -127,37 +111,68 @@ def _lock(digest: str) -> str:
 # --- Redis ------------------------------------------------------------------------------------------------------------
 
 
-async def _run(script: str, keys: Sequence[str], args: Sequence[Any]) -> Any:
-    return await _in_thread(lambda client: _prepared(script)(keys=keys, args=args, client=client))
+@dataclass(frozen=True, slots=True)
+class Script:
+    """Runs in Redis as one step."""
+
+    text: str
+    digest: str
+
+    @classmethod
+    def of(cls, text: str) -> "Script":
+        return cls(text, sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+    async def run(self, keys: Sequence[str], args: Sequence[str | bytes | int]) -> Any:
+        """Its answer; None when Redis fails or refuses."""
+        words = (len(keys), *keys, *args)
+        try:
+            return await cache.ask("EVALSHA", self.digest, *words)
+        except redis.exceptions.NoScriptError:
+            return await _answer_to("EVAL", self.text, *words)
+        except redis.RedisError as error:
+            return _none(error)
 
 
-@once
-def _prepared(script: str) -> Any:
-    """Sends the script's digest, and its text to a server that does not know it yet."""
-    return redis.Redis().register_script(script)
-
-
-async def _in_thread(work: Any) -> Any:
-    return await asyncio.to_thread(_attempt, work)
-
-
-def _attempt(work: Any) -> Any:
-    """What `work` has Redis answer; None when it fails or refuses."""
-    global _next_warning
+async def _answer_to(*command: str | bytes | int) -> Any:
     try:
-        with cache.guarded():
-            return work(redis.Redis(connection_pool=cache.pool()))
-    except cache.CacheUnavailable:  # who said so in the log
-        return None
+        return await cache.ask(*command)
     except redis.RedisError as error:
-        now = time.monotonic()
-        if now >= _next_warning:
-            _next_warning = now + WARN_EVERY
-            logger.warning("Redis does not store answers: %s", error)
-        return None
+        return _none(error)
+
+
+def _none(error: redis.RedisError) -> None:
+    """A Redis that does not answer has been logged where that was found; one that refuses, now and then here."""
+    global _next_warning
+    if not isinstance(error, cache.CacheUnavailable) and time.monotonic() >= _next_warning:
+        _next_warning = time.monotonic() + WARN_EVERY
+        logger.warning("Redis does not keep answers: %s", error)
 
 
 _next_warning = 0.0
+
+
+# Answers [the answer, or the token of who is asking a provider ("" once it is we), whether we hold the lock, the latest
+# invalidation]. With maxmemory reached, SET fails: then we ask without a lock, and what is stored is still found.
+LOOK = Script.of("""
+local latest = redis.call('get', KEYS[3]) or ''
+local found = redis.call('get', KEYS[1]) or (ARGV[3] ~= '' and redis.call('get', KEYS[1] .. ':' .. ARGV[3]))
+if found then return {found, '', 0, latest} end
+local set = redis.pcall('set', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2])
+if set then return {false, '', set['ok'] and 1 or 0, latest} end
+return {false, redis.call('get', KEYS[2]) or '', 0, latest}
+""")
+# Renew, give up, or store and give up, as long as the lock is ours.
+RENEW = Script.of(
+    "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('pexpire', KEYS[1], ARGV[2]) end return 0"
+)
+RELEASE = Script.of("if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0")
+STORE = Script.of("""
+if redis.call('get', KEYS[1]) ~= ARGV[1] then return 0 end
+local set = redis.pcall('set', KEYS[2], ARGV[2], 'PX', ARGV[3])
+redis.call('del', KEYS[1])
+if set['err'] then return redis.error_reply(set['err']) end
+return 1
+""")
 
 
 # --- Without Redis ----------------------------------------------------------------------------------------------------
