@@ -371,6 +371,7 @@ LOGGING = {
         "httpx2": {"level": "WARNING"},
         "psycopg.pool": {"level": "ERROR"},  # each refused connection, which the request that wanted it says already
         "openai": {"level": "WARNING"},
+        "datadog.dogstatsd": {"level": "ERROR"},  # a line for each packet to an agent that is gone
         "django.db.backends": {"level": "INFO"},
     },
 }

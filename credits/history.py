@@ -44,7 +44,8 @@ def write_history(wallet_id: UUID, movements: Sequence[Movement]) -> Wallet:
             reference=str(move.hold_id) if move.hold_id else f"history:{sequence}",
             request_id=move.request_id,
             reason=move.reason,
-            created_at=move.at,
+            # Whole milliseconds, as the ledger's own: MongoDB keeps no more, and the digest is over them.
+            created_at=move.at.replace(microsecond=move.at.microsecond // 1000 * 1000),
         )
         entry.digest = digest = entry.digest_after(digest)
         entries.append(entry)

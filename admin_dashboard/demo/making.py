@@ -186,7 +186,7 @@ class Life:
             return
         self.tell(
             events.ChatCompleted.name, at, record.request_id, model=model.slug, provider=model.provider, charged=charge,
-            streamed=record.streamed, fallback=record.fallback, cached=False, input_tokens=record.input_tokens,
+            streamed=record.streamed, fallback=record.fallback, cached=record.cached, input_tokens=record.input_tokens,
             output_tokens=record.output_tokens, latency_ms=record.latency_ms,
         )  # fmt: skip
         self.converse(record)
@@ -213,7 +213,7 @@ class Life:
 
     def rate(self, said: Message, record: UsageRecord) -> None:
         rating = 1 if self.dice.random() < (0.86 if self.variant == "short" else 0.78) else -1
-        at = record.created_at + timedelta(seconds=40)
+        at = min(record.created_at + timedelta(seconds=40), self.demo.now)
         self.rows.feedback.append(
             Feedback(
                 message=said, organization=self.organization, user=self.user, rating=rating, model=record.model,
@@ -249,7 +249,8 @@ def usage_record(
     delivered = status in ("ok", "partial", "cancelled")
     input_tokens = int(dice.lognormvariate(6.3, 0.8))
     output_tokens = int(dice.lognormvariate(5.8, 0.7)) if delivered else 0
-    latency = int(model.pace * dice.lognormvariate(0, 0.45)) + output_tokens
+    cached = status == "ok" and dice.random() < 0.07  # an answer that was asked for before, free for everybody
+    latency = dice.randint(2, 6) if cached else int(model.pace * dice.lognormvariate(0, 0.45)) + output_tokens
     streamed = dice.random() < 0.6
     return UsageRecord(
         request_id=f"demo-{dice.getrandbits(64):016x}",
@@ -260,12 +261,13 @@ def usage_record(
         provider=model.provider,
         status=status,
         streamed=streamed,
-        fallback=dice.random() < 0.04,
+        cached=cached,
+        fallback=not cached and dice.random() < 0.04,
         finish_reason="stop" if status == "ok" else "",
         input_tokens=input_tokens if delivered else 0,
         output_tokens=output_tokens,
         source=UsageRecord.Source.EXACT if status == "ok" else UsageRecord.Source.ESTIMATED,
-        cost_nanousd=model.cost_nanousd(input_tokens, output_tokens) if delivered else 0,
+        cost_nanousd=model.cost_nanousd(input_tokens, output_tokens) if delivered and not cached else 0,
         prices=model.prices(),
         latency_ms=latency,
         first_token_ms=latency // 3 if streamed and delivered else None,
