@@ -21,6 +21,12 @@ from aichat import audit
 from aichat.admin import Admin, ReadOnlyAdmin, acting, by_email, link_to
 from aichat.errors import ApiError
 
+# Of people and organizations; the limits of both apply.
+SPENDING_LIMITS = {
+    "spend_limit_day": "Credits a day (UTC); empty: no limit. 0: nothing that costs credits.",
+    "spend_limit_month": "Credits a month (UTC); empty: no limit. 0: nothing that costs credits.",
+}
+
 admin.site.unregister(Group)  # the role says everything
 
 
@@ -81,9 +87,11 @@ class UserAdmin(DjangoUserAdmin, Admin):  # type: ignore[misc,type-arg]
     fieldsets = [
         (None, {"fields": ["email", "name", "password"]}),
         ("Access", {"fields": ["role", "is_active"]}),
+        ("Spending limits", {"fields": list(SPENDING_LIMITS)}),
         ("Dates", {"fields": ["created_at", "last_login"]}),
     ]
     add_fieldsets = [(None, {"fields": ["email", "name", "role", "usable_password", "password1", "password2"]})]
+    credits_fields = SPENDING_LIMITS
     inlines = [MembershipOfUserInline]
     actions = ["activate", "deactivate"]
     actions_detail = ["open_wallet"]
@@ -129,8 +137,9 @@ class OrganizationAdmin(Admin):
     search_fields = ["name", "personal_to__email"]
     search_help_text = "Name, or e-mail of the person it belongs to"
     ordering = ["-created_at"]
-    fields = ["name", "owner", "created_at"]
+    fields = ["name", "owner", *SPENDING_LIMITS, "created_at"]
     readonly_fields = ["owner", "created_at"]
+    credits_fields = SPENDING_LIMITS
     inlines = [MembershipInline]
     actions_detail = ["open_wallet"]
 
@@ -171,7 +180,10 @@ class InUseFilter(admin.SimpleListFilter):
 
 @admin.register(AccessToken)
 class AccessTokenAdmin(ReadOnlyAdmin):
-    """API keys and login tokens: their beginning only (the rest is stored hashed), and a way to revoke them."""
+    """API keys and login tokens: their beginning only (the rest is stored hashed), and a way to revoke them.
+
+    Of a key in use, what it may spend can be changed.
+    """
 
     list_display = ["shown", "label", "user", "organization", "state", "created", "expiry"]
     list_filter = ["kind", InUseFilter]
@@ -179,11 +191,16 @@ class AccessTokenAdmin(ReadOnlyAdmin):
     search_fields = ["token_key", "name"]
     search_help_text = "Beginning of the key, its name, or the beginning of its user's e-mail"
     ordering = ["-created"]
-    fields = readonly_fields = [
-        "shown", "label", "kind", "user", "organization", "state", "created", "expiry", "revoked_at",
+    fields = [
+        "shown", "label", "kind", "user", "organization", "state", "spend_limit", "created", "expiry", "revoked_at",
     ]  # fmt: skip
+    readonly_fields = [name for name in fields if name != "spend_limit"]
+    credits_fields = {"spend_limit": "Credits the key may ever spend; empty: no limit."}
     actions = ["revoke"]
     actions_detail = ["revoke_one"]
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return obj is not None and obj.kind == AccessToken.Kind.API_KEY and obj.is_usable(timezone.now())
 
     def get_search_results(
         self, request: HttpRequest, tokens: QuerySet[AccessToken], term: str

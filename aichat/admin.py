@@ -5,12 +5,13 @@ for what only the product itself may write.
 """
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from django import forms
 from django.contrib import admin
 from django.contrib.admin.models import LogEntry
+from django.core.exceptions import ValidationError
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from django.urls import NoReverseMatch, reverse
@@ -19,11 +20,55 @@ from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import display
 from unfold.paginator import InfinitePaginator
+from unfold.widgets import UnfoldAdminTextInputWidget
 
 from aichat import audit
-from aichat.money import format_credits
+from aichat.money import LARGEST, format_credits, to_microcredits
 
 FLAGS = {1: "added", 2: "changed", 3: "deleted"}
+
+
+class CreditsFormField(forms.CharField):
+    """Credits as a person writes them, such as 12.5; microcredits to the program. Empty is None when not required.
+
+    `smallest` is in microcredits.
+    """
+
+    widget = UnfoldAdminTextInputWidget(attrs={"inputmode": "decimal", "autocomplete": "off"})
+
+    def __init__(self, *, smallest: int = 0, **options: Any) -> None:
+        self.smallest = smallest
+        super().__init__(**options)
+
+    def prepare_value(self, value: Any) -> Any:
+        return format_credits(value) if isinstance(value, int) else value
+
+    def to_python(self, value: Any) -> Any:
+        text = str(self.prepare_value("" if value is None else value)).strip().replace(",", "")
+        if not text:
+            return None
+        try:
+            amount = to_microcredits(text)
+        except ValueError as error:
+            raise ValidationError(
+                f"{str(error).capitalize()}: write credits with at most six decimal places."
+            ) from None
+        if not self.smallest <= amount <= LARGEST:
+            raise ValidationError(f"Write {format_credits(self.smallest)} credits or more.")
+        return amount
+
+    def validate(self, value: Any) -> None:
+        if value is None and self.required:
+            raise ValidationError(self.error_messages["required"], code="required")
+
+    def run_validators(self, value: Any) -> None:
+        """The amount was judged as an amount; a text's validators do not fit it."""
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        try:
+            return bool(self.to_python(initial) != self.to_python(data))
+        except ValidationError:
+            return True
 
 
 class Admin(ModelAdmin):
@@ -31,6 +76,17 @@ class Admin(ModelAdmin):
 
     list_per_page = 50
     show_full_result_count = False  # a count of a whole table, for one word on the page
+    credits_fields: Mapping[str, str] = {}  # columns of microcredits that are written in credits, and their help
+
+    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        if db_field.name not in self.credits_fields:
+            return super().formfield_for_dbfield(db_field, request, **kwargs)
+        return CreditsFormField(
+            label=db_field.verbose_name.capitalize(),
+            help_text=self.credits_fields[db_field.name],
+            required=not db_field.null,
+            smallest=0 if db_field.null else 1,
+        )
 
     def construct_change_message(
         self, request: HttpRequest, form: "forms.ModelForm[Any]", formsets: Any, add: bool = False
@@ -93,7 +149,10 @@ def changed_values(form: forms.BaseForm) -> dict[str, tuple[Any, Any]]:
         if "password" in name:
             pairs["password"] = ("(hidden)", "(hidden)")
         else:
-            pairs[name] = (form.get_initial_for_field(form.fields[name], name), form.cleaned_data.get(name))
+            before, after = form.get_initial_for_field(form.fields[name], name), form.cleaned_data.get(name)
+            if isinstance(form.fields[name], CreditsFormField):
+                before, after = form.fields[name].prepare_value(before), form.fields[name].prepare_value(after)
+            pairs[name] = (before, after)
     return pairs
 
 

@@ -15,12 +15,12 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 
 from accounts.models import Organization
 from aichat import db
-from aichat.admin import LongListAdmin, ReadOnlyAdmin, acting, credits_column, link_to
+from aichat.admin import Admin, CreditsFormField, LongListAdmin, ReadOnlyAdmin, acting, credits_column, link_to
 from aichat.charts import Chart, Series, compact
 from aichat.errors import ApiError
-from aichat.money import CREDIT, format_credits, to_microcredits
+from aichat.money import CREDIT, LARGEST, format_credits
 from credits.administration import change_balance
-from credits.models import Hold, LedgerEntry, Wallet
+from credits.models import CreditPlan, Hold, LedgerEntry, Wallet
 from credits.services import wallet_of
 
 SHOWN = 50  # entries and holds on a wallet's page
@@ -30,8 +30,8 @@ PICTURED = 300  # entries in its picture
 class CreditsForm(forms.Form):
     """Credits to give (a grant) or to take away (an adjustment, with a minus)."""
 
-    amount = forms.CharField(
-        widget=UnfoldAdminTextInputWidget(attrs={"inputmode": "decimal", "autocomplete": "off"}),
+    amount = CreditsFormField(
+        smallest=-LARGEST,
         help_text="Credits with at most six decimal places, such as 12.5. With a minus they are taken away.",
     )
     reason = forms.CharField(
@@ -43,10 +43,7 @@ class CreditsForm(forms.Form):
     reference = forms.UUIDField(widget=forms.HiddenInput())
 
     def clean_amount(self) -> int:
-        try:
-            amount = to_microcredits(self.cleaned_data["amount"].strip().replace(",", ""))
-        except ValueError as error:
-            raise ValidationError(f"{str(error).capitalize()}.") from None
+        amount: int = self.cleaned_data["amount"]
         if not amount:
             raise ValidationError("Write an amount other than 0.")
         return amount
@@ -232,6 +229,19 @@ class HoldAdmin(LongListAdmin):
 
     def get_search_results(self, request: HttpRequest, holds: QuerySet[Hold], term: str) -> tuple[QuerySet[Hold], bool]:
         return of_wallets_or_request(holds, term), False
+
+
+@admin.register(CreditPlan)
+class CreditPlanAdmin(Admin):
+    """What every active user of a role gets each month. A change counts from the next allowance on."""
+
+    list_display = ["role", "amount_credits"]
+    ordering = ["role"]
+    search_fields = ["role"]
+    fields = ["role", "amount"]
+    credits_fields = {"amount": "Credits a month, given once to each person, into their personal organization."}
+
+    amount_credits = credits_column("amount", "Credits a month", ordering="amount")
 
 
 def of_wallets_or_request(rows: QuerySet[Any], term: str) -> QuerySet[Any]:
