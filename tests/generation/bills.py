@@ -30,6 +30,9 @@ BILLS = [
     Row("client left after that, before the first token (stream)", "its input", "`cancelled`, `ESTIMATED`", f"{HERE}test_leaving_an_accepted_stream_costs_its_input"),
     Row("client left after the first token (stream)", "what was delivered", "`cancelled`, `ESTIMATED`", f"{HERE}test_leaving_a_stream_costs_what_was_delivered"),
     Row("client left (JSON)", "full: the answer is finished and stored", "`ok`", f"{HERE}test_leaving_a_json_request_costs_the_whole_answer"),
+    Row("cache hit", "`CACHE_HIT_PRICE` of the original price, by default 0, also at balance 0", "`ok`, cached, what was saved", "promptcache/test_hits.py::test_a_hit_is_recorded_with_what_it_saved"),
+    Row("cache hit with a price", "its part of the original price, rounded up; 402 when that is not there", "`ok`, cached", "promptcache/test_hits.py::test_a_hit_may_have_a_price"),
+    Row("waited for an identical request's answer", "as a cache hit", "`ok`, cached", "promptcache/test_hits.py::test_identical_requests_at_once_ask_one_provider"),
     Row("database away while settling", "the same, once it is back", "the same", f"{HERE}test_a_settlement_waits_for_the_database"),
     Row("database away for long, or worker killed", "0 once the hold expires", "hold `expired`", f"{HERE}test_what_was_never_settled_is_given_back"),
 ]  # fmt: skip

@@ -1,0 +1,58 @@
+"""The admin's page of invalidations: a list of them, and a form to declare another."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.core.exceptions import ValidationError
+from django.http import HttpRequest
+
+from aichat.admin import Admin, acting
+from aichat.errors import ApiError
+from aichat.promptcache import services, versions
+from aichat.promptcache.models import Invalidation
+
+
+class InvalidationForm(forms.ModelForm):  # type: ignore[type-arg]
+    class Meta:
+        model = Invalidation
+        fields = ("scope", "target")
+        help_texts = {
+            "target": "ID of the organization; ID or e-mail of the user; slug of the model; the system prompt. Empty: all."
+        }
+
+    def clean(self) -> dict[str, Any]:
+        facts = super().clean() or {}
+        if "scope" in facts:
+            try:
+                facts["target"] = services.target_of(facts["scope"], facts.get("target", "").strip())
+            except ApiError as error:
+                raise ValidationError(error.message) from None
+        return facts
+
+
+@admin.register(Invalidation)
+class InvalidationAdmin(Admin):
+    """What is added here takes effect in every process within a second. Nothing is changed or deleted."""
+
+    form = InvalidationForm
+    list_display = ("created_at", "scope", "target", "actor", "request_id")
+    list_filter = ("scope",)
+    list_select_related = ("actor",)
+    readonly_fields = ("actor", "request_id", "created_at")
+    actions: Any = None
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        return ["scope", "target", *(self.readonly_fields if obj else ())]
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def save_model(self, request: HttpRequest, obj: Invalidation, form: Any, change: bool) -> None:
+        obj.pk = versions.invalidate(obj.scope, obj.target, actor=acting(request)).pk
+
+    def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> Any:
+        """It is in the audit log already: `invalidate` writes it."""
