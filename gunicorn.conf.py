@@ -2,12 +2,16 @@
 
 import ctypes
 import os
+import shutil
 import signal
 import socket
 import sys
+import tempfile
 from typing import Any
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "aichat.settings")
+# Each worker counts into files here, and whichever is asked for /metrics adds them up. Before anything of ours is imported.
+metrics_directory = os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", tempfile.mkdtemp(prefix="aichat-metrics-"))
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
@@ -55,3 +59,14 @@ def post_fork(server: Any, worker: Any) -> None:
     if sys.platform == "linux":
         set_parent_death_signal = 1  # PR_SET_PDEATHSIG of prctl(2)
         ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)
+
+
+def child_exit(server: Any, worker: Any) -> None:
+    """What a worker that is gone had open is not open any more; what it counted stays counted."""
+    from prometheus_client.multiprocess import mark_process_dead
+
+    mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
+
+
+def on_exit(server: Any) -> None:
+    shutil.rmtree(metrics_directory, ignore_errors=True)

@@ -5,6 +5,7 @@ class AichatConfig(AppConfig):
     name = "aichat"
 
     def ready(self) -> None:
-        from aichat import checks, statsd  # noqa: F401  (the first registers the system checks)
+        from aichat import checks, metrics, statsd  # noqa: F401  (the first registers the system checks)
 
         statsd.start()
+        metrics.start()

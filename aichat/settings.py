@@ -331,6 +331,7 @@ ANALYTICS_WEBHOOK_URL = env.url("ANALYTICS_WEBHOOK_URL")
 ANALYTICS_WEBHOOK_SECRET = env.text("ANALYTICS_WEBHOOK_SECRET")
 POSTHOG_API_KEY = env.text("POSTHOG_API_KEY")
 POSTHOG_HOST = env.url("POSTHOG_HOST", "https://us.i.posthog.com")
+METRICS_TOKEN = env.text("METRICS_TOKEN")  # bearer of `GET /metrics`; this machine needs none
 STATSD_HOST = env.endpoint("STATSD_HOST", port=8125)
 
 # --- Flags ------------------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from aichat.images.views import GenerationsView
 urlpatterns = [
     path("healthz", views.healthz),
     path("readyz", views.readyz),
+    path("metrics", views.metrics),
     path("admin/", include("admin_dashboard.pages")),
     path("admin/", admin.site.urls),
     path("api/v1/me", views.MeView.as_view()),

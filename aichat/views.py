@@ -2,13 +2,16 @@
 
 import asyncio
 import functools
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from hmac import compare_digest
+from typing import Any, ClassVar
 
+from django.conf import settings
 from django.db import Error as DatabaseFailure
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
 from drf_spectacular.utils import extend_schema
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from rest_framework import serializers
 from rest_framework.decorators import permission_classes
 from rest_framework.request import Request
@@ -20,13 +23,17 @@ from accounts.models import Membership, User
 from accounts.permissions import IsUser, Public
 from accounts.serializers import OwnOrganizationSerializer, UserSerializer
 from aichat import cache, db
+from aichat import metrics as counts
 from aichat.catalog import snapshot
-from aichat.errors import MethodNotAllowed
+from aichat.catalog.snapshot import Catalog
+from aichat.errors import MethodNotAllowed, PermissionDenied
 from aichat.generation import breaker
+from aichat.generation import chat as generation
 from aichat.rest import error_response
 from credits.serializers import WalletSerializer
 from credits.services import wallet_of
 
+LOOPBACK = {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
 PROBE_TIMEOUT = 2.0  # seconds; who probes gives up soon after
 
 
@@ -70,6 +77,40 @@ async def readyz(request: HttpRequest) -> JsonResponse:
     if breakers := await db.run(lambda: breaker.describe(snapshot.current().values())):
         facts["breakers"] = breakers
     return JsonResponse(facts)
+
+
+@permission_classes([Public])  # type: ignore[type-var]  # DRF's stubs don't know coroutines
+@only_get
+async def metrics(request: HttpRequest) -> HttpResponse:
+    """For Prometheus, over all workers. With METRICS_TOKEN as the bearer, or straight from this machine."""
+    if not may_read_metrics(request):
+        return error_response(PermissionDenied("Send METRICS_TOKEN as the bearer token, or ask from this machine."))
+    body = await asyncio.to_thread(counts.exposition, Breakers(await generation.catalog()))
+    return HttpResponse(body, content_type=counts.CONTENT_TYPE)
+
+
+def may_read_metrics(request: HttpRequest) -> bool:
+    """A request that a proxy on this machine passed on is not from this machine."""
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    if settings.METRICS_TOKEN and scheme.lower() == "bearer":
+        return compare_digest(token.strip().encode(), settings.METRICS_TOKEN.encode())
+    is_passed_on = any(name in request.headers for name in ("X-Forwarded-For", "Forwarded", "X-Real-IP"))
+    return request.META.get("REMOTE_ADDR") in LOOPBACK and not is_passed_on
+
+
+class Breakers:
+    """Which models are left alone: 0 none of it, 1 open, 0.5 half open."""
+
+    VALUES: ClassVar[dict[str, float]] = {breaker.CLOSED: 0, breaker.OPEN: 1, breaker.HALF_OPEN: 0.5}
+
+    def __init__(self, catalog: Catalog) -> None:
+        self.catalog = catalog
+
+    def collect(self) -> Iterable[Metric]:
+        gauge = GaugeMetricFamily("aichat_breaker_open", "1 open, 0.5 half open.", labels=["provider", "model"])
+        for item in breaker.states(self.catalog.values()):
+            gauge.add_metric([item.provider, item.model], self.VALUES[item.state])
+        yield gauge
 
 
 async def _answers(probe: Awaitable[bool | None]) -> bool:

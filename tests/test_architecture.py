@@ -30,6 +30,7 @@ LEAVES = {
         "hot",
         "lifecycle",
         "measurements",
+        "metrics",
         "middleware",
         "money",
         "periodic",

@@ -16,7 +16,7 @@ from typing import Literal
 
 from django.conf import settings
 
-from aichat import lifecycle
+from aichat import lifecycle, metrics
 from aichat.catalog import routing
 from aichat.catalog.snapshot import Catalog, ModelInfo
 from aichat.flags import flags
@@ -47,6 +47,7 @@ async def look(call: Call, candidates: Sequence[ModelInfo], catalog: Catalog, de
     Waits until `deadline` (monotonic seconds) for another request's answer; then raises `ProviderTimeout`.
     """
     if not is_cacheable(call):
+        metrics.prompt_cache("bypass")
         return Keeping("bypass")
     question = Question(
         caller=call.caller,
@@ -64,6 +65,7 @@ async def look(call: Call, candidates: Sequence[ModelInfo], catalog: Catalog, de
         except TypeError:  # a number beyond 64 bits
             return Keeping("bypass")
         if call.freshness is Freshness.NEW:
+            metrics.prompt_cache("bypass")
             return Keeping("bypass", Flight(digest), asked)
         try:
             found = await flights.find(digest, asked.reader(digest), asked.notice, deadline)
@@ -72,7 +74,11 @@ async def look(call: Call, candidates: Sequence[ModelInfo], catalog: Catalog, de
             continue
         except TimeoutError:
             raise ProviderTimeout(outcome=Outcome.TIMEOUT_TOTAL.value) from None
-        return Keeping("miss", found, asked) if isinstance(found, Flight) else Hit(found.entry, candidates)
+        if isinstance(found, Flight):
+            metrics.prompt_cache("miss")
+            return Keeping("miss", found, asked)
+        metrics.prompt_cache("coalesced" if found.is_coalesced else "hit")
+        return Hit(found.entry, candidates)
 
 
 def is_cacheable(call: Call) -> bool:
@@ -181,7 +187,9 @@ class Keeping:
         if len(raw) > settings.PROMPT_CACHE_LARGEST_ANSWER:
             await flight.hand_over(entry, raw)
         elif not result.fallback:
-            await flight.land(entry, raw, ttl())
+            if await flight.land(entry, raw, ttl()):
+                metrics.stored.inc()
+                metrics.stored_bytes.inc(len(raw))
         else:
             await flight.hand_over(entry, raw)
             await self.keep_elsewhere(entry)
@@ -216,13 +224,18 @@ class Hit:
         slugs = [model.slug for model in candidates]
         self.place = slugs.index(entry.model)
         self.model = candidates[self.place]
+        assert self.model.rates is not None  # routing leaves out models without a price
+        self.rates = self.model.rates
+
+    @property
+    def original(self) -> int:
+        """Microcredits the answer cost when it was made."""
+        return self.rates.charge(self.entry.usage)
 
     @property
     def price(self) -> int:
         """Microcredits: CACHE_HIT_PRICE of what the answer cost."""
-        assert self.model.rates is not None
-        original = self.model.rates.charge(self.entry.usage)
-        return int((original * settings.CACHE_HIT_PRICE).to_integral_value(ROUND_CEILING))
+        return int((self.original * settings.CACHE_HIT_PRICE).to_integral_value(ROUND_CEILING))
 
     async def events(self, call: Call) -> AsyncGenerator[Event, None]:
         """The events of the first time. Raises `Unaffordable` before them when a hit has a price."""
@@ -240,6 +253,7 @@ class Hit:
         except (CancelledError, GeneratorExit):  # the answer was whole, whether or not its reader was patient
             await bill.commit(charge=charge, delivered=True)
             raise
+        metrics.saved(self.original - result.charged, self.rates.cost_nanousd(self.entry.usage))
         yield Completed(result)
 
     def result(self, bill: Bill) -> Result:

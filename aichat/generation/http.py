@@ -18,7 +18,7 @@ from rest_framework.views import APIView
 from accounts import streams, throttling
 from accounts.authentication import Caller
 from accounts.known import Recognition
-from aichat import lifecycle, rest
+from aichat import lifecycle, metrics, rest
 from aichat.errors import InvalidRequest, MethodNotAllowed, PermissionDenied
 from aichat.flags import flags
 from aichat.generation import chat as generation
@@ -193,6 +193,7 @@ async def stream(caller: Caller, events: AsyncGenerator[Event, None], form: Form
 
 
 async def _body(feed: Feed, event: Event | None, form: Form) -> AsyncGenerator[bytes, None]:
+    metrics.open_streams.inc()
     try:
         while True:
             if event is None:
@@ -207,4 +208,5 @@ async def _body(feed: Feed, event: Event | None, form: Form) -> AsyncGenerator[b
         for part in form.encode_error(rest.as_api_error(error)):
             yield part
     finally:
+        metrics.open_streams.dec()
         await feed.close()

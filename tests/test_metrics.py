@@ -1,0 +1,60 @@
+"""`GET /metrics`: what it says, and who may read it."""
+
+from typing import Any
+
+import httpx
+import pytest
+from django.test import Client
+
+from tests.conftest import Actor
+from tests.service import running_service
+
+
+def value(text: str, series: str) -> float:
+    found = [line for line in text.splitlines() if line.startswith(series)]
+    return sum(float(line.rpartition(" ")[2]) for line in found)
+
+
+def test_this_machine_may_read_and_a_stranger_may_not(client: Client, db: None, settings: Any) -> None:
+    settings.METRICS_TOKEN = "secret"
+    bearer = {"Authorization": "Bearer secret"}
+    assert client.get("/metrics").status_code == 200
+    assert client.get("/metrics", REMOTE_ADDR="192.0.2.1").status_code == 403
+    assert client.get("/metrics", headers={"X-Forwarded-For": "192.0.2.1"}).status_code == 403
+    assert client.get("/metrics", REMOTE_ADDR="192.0.2.1", headers=bearer).status_code == 200
+    assert client.get("/metrics", headers={"Authorization": "Bearer wrong"}).status_code == 403
+
+
+@pytest.mark.parametrize("token", ["", "secret"])
+def test_nobody_is_let_in_by_an_empty_token(client: Client, db: None, settings: Any, token: str) -> None:
+    settings.METRICS_TOKEN = token
+    refused = client.get("/metrics", REMOTE_ADDR="192.0.2.1", headers={"Authorization": "Bearer "})
+    assert refused.status_code == 403
+
+
+def test_requests_generations_and_cache_hits_are_counted(http: httpx.Client, alice: Actor, settings: Any) -> None:
+    settings.PROMPT_CACHE_TTL = 60
+    before = http.get("/metrics").text
+    for _ in range(3):
+        http.post("/api/v1/chat", json={"message": "Hi"}, headers=alice.headers)
+    after = http.get("/metrics").text
+    for series, expected in {
+        'aichat_prompt_cache_requests_total{result="hit"}': 2,
+        'aichat_prompt_cache_requests_total{result="miss"}': 1,
+        "aichat_prompt_cache_saved_credits_total": 2,
+        'aichat_generations_total{kind="chat",model="demo",outcome="ok",provider="demo"}': 1,
+        'aichat_generations_total{kind="chat",model="demo",outcome="cache_hit",provider="demo"}': 2,
+        'aichat_http_requests_total{method="POST",route="api/v1/chat",status="200"}': 3,
+    }.items():
+        assert value(after, series) - value(before, series) == expected, series
+    assert 'aichat_breaker_open{model="demo",provider="demo"} 0.0' in after
+
+
+def test_all_workers_count_together(tmp_path: Any) -> None:
+    with running_service(workers=2, PROMPT_CACHE_TTL="0") as service:
+        for number in range(20):
+            with httpx.Client(headers=service.headers) as connection:  # any worker's
+                assert connection.post(f"{service.address}/api/v1/chat", json={"message": str(number)}).is_success
+        series = 'aichat_http_requests_total{method="POST",route="api/v1/chat",status="200"}'
+        readings = {value(httpx.get(f"{service.address}/metrics").text, series) for _ in range(6)}
+        assert readings == {20.0}
