@@ -61,7 +61,7 @@ class ModelSerializer(serializers.ModelSerializer[AIModel]):
         read_only_fields = ["created_at"]
 
     def get_fields(self) -> dict[str, Any]:
-        amounts = {name: CreditsField(required=False, write_only=True) for name in editing.AMOUNTS}
+        amounts = {name: CreditsField(required=False, allow_null=True) for name in editing.AMOUNTS}
         return {**super().get_fields(), **amounts}
 
     def validate_provider(self, slug: str) -> str:

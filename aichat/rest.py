@@ -228,6 +228,9 @@ def json_response(value: Any, status: int = 200) -> HttpResponse:
 
 # --- OpenAPI ----------------------------------------------------------------------------------------------------------
 
+# OpenAPI 3.1 can't describe a stream's events one by one: what the response says in words is what holds.
+EVENTS_SCHEMA: dict[str, Any] = {"description": "Server-sent events."}
+
 ERROR_SCHEMA = {
     "type": "object",
     "required": ["error"],

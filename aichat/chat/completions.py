@@ -35,7 +35,7 @@ class CompletionsView(AsyncView):
         request=CompletionBody,
         responses={
             (200, "application/json"): OpenApiResponse(OBJECT, "A `chat.completion` object."),
-            (200, "text/event-stream"): OpenApiResponse({"type": "string"}, "`chat.completion.chunk`s, then `[DONE]`."),
+            (200, "text/event-stream"): OpenApiResponse(rest.EVENTS_SCHEMA, "`chat.completion.chunk`s, then `[DONE]`."),
         },
     )
     async def post(self, request: HttpRequest, caller: Caller) -> HttpResponseBase:

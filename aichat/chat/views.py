@@ -49,7 +49,7 @@ class ChatView(AsyncView):
         responses={
             (200, "application/json"): ChatAnswerSerializer,
             (200, "text/event-stream"): OpenApiResponse(
-                {"type": "string"}, "`event: delta` …, then `event: completed` (the object) or `event: error`."
+                rest.EVENTS_SCHEMA, "`event: delta` …, then `event: completed` (the object) or `event: error`."
             ),
         },
     )

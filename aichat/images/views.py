@@ -48,6 +48,7 @@ class ImagePages(rest.CursorPages):
 
 class ImagesView(AsyncView):
     permission_classes = [IsUser]
+    pagination_class = ImagePages  # for the OpenAPI document
 
     serializer_class = ImageJobSerializer
 
@@ -111,7 +112,7 @@ class ImageEventsView(AsyncView):
     @extend_schema(
         summary="Watch a job",
         responses={
-            (200, "text/event-stream"): OpenApiResponse({"type": "string"}, "`event: status` until it is over.")
+            (200, "text/event-stream"): OpenApiResponse(rest.EVENTS_SCHEMA, "`event: status` until it is over.")
         },
     )
     async def get(self, request: HttpRequest, caller: Caller, job_id: UUID) -> HttpResponseBase:

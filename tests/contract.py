@@ -1,0 +1,49 @@
+"""What the OpenAPI document says holds: schemathesis tries every operation with right and wrong input, against a server.
+
+`make contract` runs it, for CONTRACT_SECONDS with each role.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.service import running_service
+
+SECONDS = int(os.environ.get("CONTRACT_SECONDS", "60"))
+CHECKS = [
+    "not_a_server_error",
+    "status_code_conformance",
+    "content_type_conformance",
+    "response_schema_conformance",
+    "allow_header_conformance",
+    "unsupported_method",
+]
+LEFT_OUT = {
+    "/api/v1/auth/logout": "it would end the token of the run",
+    "/api/v1/images/{job_id}/events": "a stream that lasts as long as its job",
+}
+NO_LIMITS = {f"RATE_LIMIT_{name}": "1000000/min" for name in ("AUTH", "USER", "SUBSCRIBER", "ADMIN")}
+
+
+@pytest.mark.parametrize("role", ["USER", "ADMIN"])
+def test_every_operation_keeps_to_the_document(role: str, tmp_path: Path, capsys: Any) -> None:
+    with running_service(workers=1, STARTER_CREDITS="100000", MEDIA_ROOT=str(tmp_path), **NO_LIMITS) as service:
+        token = service.key
+        if role == "USER":
+            account = {"email": "user@example.com", "password": "correct horse battery staple"}
+            token = httpx.post(f"{service.address}/api/v1/auth/register", json=account, timeout=30).json()["token"]
+        words = [f"{service.address}/api/schema/", "--header", f"Authorization: Bearer {token}"]
+        words += ["--checks", ",".join(CHECKS), "--phases", "coverage,fuzzing", "--max-time", str(SECONDS)]
+        words += ["--seed", "1", "--continue-on-failure", "--request-timeout", "20", "--warnings", "off", "--no-color"]
+        words += ["--suppress-health-check", "all", *(each for path in LEFT_OUT for each in ("--exclude-path", path))]
+        run = [str(Path(sys.executable).with_name("schemathesis")), "run", *words]
+        done = subprocess.run(run, capture_output=True, text=True, timeout=SECONDS + 240, check=False)
+        assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
+        with capsys.disabled():
+            print(f"\n{role}: {next(line.strip() for line in done.stdout.splitlines() if 'generated' in line)}")  # noqa: T201
+        service.manage("verify_ledger")
