@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 from aichat.providers.base import Usage
@@ -78,8 +79,9 @@ class Rates:
         highest = max(reached, key=lambda tier: tier.above_input_tokens)
         return highest.price, highest.cost
 
+    @lru_cache(maxsize=256)  # noqa: B019  # equal rates share one, and there are few
     def snapshot(self) -> dict[str, Any]:
-        """For the usage record: what was in force, readable years later."""
+        """For the usage record, which only reads it: what was in force, readable years later."""
         return asdict(self)
 
 

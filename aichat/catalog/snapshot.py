@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from django.conf import settings
 from django.utils import timezone
 
+from aichat import db
 from aichat.catalog import access
 from aichat.catalog.access import Allowed, Who
 from aichat.catalog.models import BAD_TIERS, AIModel, Price, Provider
@@ -79,8 +80,13 @@ def current(max_age: float = FRESH_SECONDS) -> Catalog:
     return _loaded
 
 
+async def ready() -> Catalog:
+    """The same on the event loop, which is never made to read: the age is looked at once."""
+    return _loaded if is_fresh() else await db.run(current)
+
+
 def is_fresh(max_age: float = FRESH_SECONDS) -> bool:
-    """Whether `current(max_age)` will answer from memory (and may be called on the event loop)."""
+    """Whether what is in memory is younger than `max_age` seconds."""
     return time.monotonic() - _loaded_at < max_age
 
 

@@ -13,7 +13,6 @@ from time import monotonic
 
 from django.conf import settings
 
-from aichat import db
 from aichat.catalog import snapshot
 from aichat.catalog.snapshot import Catalog, ModelInfo
 from aichat.generation import breaker, caching
@@ -78,7 +77,7 @@ async def begin(call: Call, candidates: Sequence[ModelInfo], deadline: float) ->
 
 
 async def catalog() -> Catalog:
-    return snapshot.current() if snapshot.is_fresh() else await db.run(snapshot.current)
+    return await snapshot.ready()
 
 
 class Run:
