@@ -13,7 +13,7 @@ ON_EACH_ENGINE = $(wildcard tests/accounts tests/admin_dashboard tests/chat test
 	tests/permissions tests/usage)
 PYTEST = $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
 
-.PHONY: help run test bench bench-ledger bench-http contract soak lint types format build lock clean
+.PHONY: help run test bench bench-ledger bench-http contract screenshots soak lint types format build lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -32,6 +32,9 @@ soak: $(VENV)/.development ## 500 streams against failing providers; 200 picture
 
 contract: $(VENV)/.development ## a minute of requests of every kind to every operation, as USER and as ADMIN
 	@$(BIN)/python -m pytest tests/contract.py -q $(ARGS)
+
+screenshots: $(VENV)/.development ## the pictures of docs/images, from demo data
+	@DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python -m tests.screenshots
 
 bench: bench-ledger bench-http ## how fast credits move and chats are answered, against bare statements and LiteLLM's proxy
 

@@ -13,6 +13,7 @@ from admin_dashboard.pictures import pictures
 from admin_dashboard.statistics import Statistics
 from admin_dashboard.wording import RANGES, amount, charges_url, milliseconds, percent, range_of, usage_url, usd
 from aichat.catalog.models import AIModel
+from aichat.usage.figures import Figures
 from aichat.usage.latency import percentile
 from aichat.usage.models import UsageRecord
 
@@ -65,11 +66,11 @@ def cards(now: Statistics, before: Statistics) -> list[Card]:
              reverse("admin_reconciliation")),
         Card("Margin", usd(new.margin_usd), *change(float(new.margin_usd), float(old.margin_usd)),
              reverse("admin_reconciliation")),
-        Card("Error rate", percent(new.error_rate), *points(new.error_rate, old.error_rate),
+        Card("Error rate", percent(new.error_rate), *points(new, old, "error_rate"),
              usage_url(now.window, failed="yes")),
-        Card("Fallback rate", percent(new.fallback_rate), *points(new.fallback_rate, old.fallback_rate),
+        Card("Fallback rate", percent(new.fallback_rate), *points(new, old, "fallback_rate"),
              usage_url(now.window, fallback__exact=1)),
-        Card("Cache hit rate", percent(new.cache_hit_rate), *points(new.cache_hit_rate, old.cache_hit_rate, good=True),
+        Card("Cache hit rate", percent(new.cache_hit_rate), *points(new, old, "cache_hit_rate", good=True),
              usage_url(now.window, cached__exact=1)),
         Card("p95 latency", milliseconds(p95), *change(p95 or 0, old_p95 or 0, good=False), records),
     ]  # fmt: skip
@@ -84,9 +85,11 @@ def change(new: float, old: float, *, good: bool | None = True) -> tuple[str, bo
     return text, None if good is None or abs(percent) < 0.5 else (percent > 0) == good
 
 
-def points(new: float, old: float, *, good: bool = False) -> tuple[str, bool | None]:
-    """The change of a rate, in percentage points."""
-    difference = (new - old) * 100
+def points(new: Figures, old: Figures, rate: str, *, good: bool = False) -> tuple[str, bool | None]:
+    """The change of a rate, in percentage points; there is none against a time without requests."""
+    if not old.requests:
+        return "–", None
+    difference = (getattr(new, rate) - getattr(old, rate)) * 100
     return f"{difference:+.1f} pts", None if abs(difference) < 0.05 else (difference > 0) == good
 
 

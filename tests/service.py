@@ -39,6 +39,7 @@ class Service:
         self.log = directory / "log"
         keys = self.manage("quickstart")
         self.key = re.findall(r"sk-\w+", keys)[0]
+        self.password = re.findall(r"password +(\S+)", keys)[0]
         self.headers = {"Authorization": f"Bearer {self.key}"}
         with self.log.open("wb") as output:
             self.process = subprocess.Popen(
