@@ -40,7 +40,7 @@ def written(request_id: str, rows: dict[str, list[Any]]) -> dict[str, Any]:
     """As the API answers it."""
     return {
         "request_id": request_id,
-        "usage": [fields(row, *USAGE) | {"credits": format_credits(row.charged)} for row in rows["usage"]],
+        "usage": [fields(row, *USAGE) | credits_of(row) for row in rows["usage"]],
         "holds": [fields(row, *HOLD) | {"amount": format_credits(row.amount)} for row in rows["holds"]],
         "entries": [
             fields(row, *ENTRY)
@@ -59,6 +59,10 @@ def written(request_id: str, rows: dict[str, list[Any]]) -> dict[str, Any]:
             for entry in rows["changes"]
         ],
     }
+
+
+def credits_of(row: UsageRecord) -> dict[str, str]:
+    return {"credits": format_credits(row.charged), "shortfall_credits": format_credits(row.shortfall)}
 
 
 USAGE = (

@@ -17,6 +17,7 @@ from accounts.authentication import calling
 from accounts.permissions import IsAdmin
 from admin_dashboard.experiments.checks import check_models
 from admin_dashboard.experiments.results import Results, as_json, as_rows, results_of
+from admin_dashboard.spreadsheets import safe
 from aichat.errors import NotFound
 from aichat.flags import services
 from aichat.flags.models import Experiment
@@ -116,7 +117,7 @@ class ResultsView(APIView):
 
 def csv_response(found: Results) -> HttpResponse:
     text = StringIO()
-    csv.writer(text).writerows(as_rows(found))
+    csv.writer(text).writerows([safe(value) for value in row] for row in as_rows(found))
     name = f"{found.experiment.key}-results.csv"
     return HttpResponse(
         text.getvalue(),

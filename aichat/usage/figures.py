@@ -235,7 +235,8 @@ def active_users(window: Window, by: Sequence[str] = (), **only: Any) -> dict[Ke
             for row in days.values(*by).annotate(people=Count("user_id", distinct=True)):
                 counts[tuple(row[name] for name in by)] += row["people"]
         else:
-            counts[()] += days.aggregate(people=Count("user_id", distinct=True))["people"]
+            # Not `Count(distinct=True)`, of which MongoDB makes an error when there are no rows.
+            counts[()] += days.values("user_id").distinct().count()
         users = list({user for _, user in fresh})
         for some in chunks(users, 500):
             known = days.filter(user_id__in=some).values_list(*by, "user_id").distinct()

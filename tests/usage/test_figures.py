@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from django.core.management import call_command
+from django.utils import timezone
 
 from aichat.usage import figures, latency
 from aichat.usage.figures import Window
@@ -176,3 +177,11 @@ def test_percentiles_are_within_five_percent(share: float) -> None:
 
 def test_no_request_has_no_percentile() -> None:
     assert latency.percentile({}, 0.5) is None
+
+
+def test_nobody_was_active_in_days_without_records(alice: Actor, usage_record: Make) -> None:
+    now = timezone.now()
+    usage_record(alice, created_at=now - timedelta(days=20))
+    usage_record(alice, created_at=now - timedelta(hours=1))
+    roll_up()
+    assert figures.active_users(Window(now - timedelta(days=9), now - timedelta(days=5))).get((), 0) == 0
