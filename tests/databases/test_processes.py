@@ -27,7 +27,7 @@ async def chats(service: Service, count: int) -> Counter[int]:
     """`count` chats at the same time; how many had which status."""
     limits = httpx.Limits(max_connections=count)
     async with httpx.AsyncClient(
-        base_url=service.address, headers=service.headers, timeout=60, limits=limits
+        base_url=service.address, headers={**service.headers, "Cache-Control": "no-cache"}, timeout=60, limits=limits
     ) as client:
         answers = await asyncio.gather(*(client.post("/api/v1/chat", json=CHAT) for _ in range(count)))
     return Counter(answer.status_code for answer in answers)
@@ -45,7 +45,9 @@ async def begin_stream(client: httpx.AsyncClient) -> None:
 
 
 async def kill_in_the_middle_of_streams(service: Service, streams: int) -> None:
-    async with httpx.AsyncClient(base_url=service.address, headers=service.headers, timeout=30) as client:
+    async with httpx.AsyncClient(
+        base_url=service.address, headers={**service.headers, "Cache-Control": "no-cache"}, timeout=30
+    ) as client:
         running = [asyncio.ensure_future(begin_stream(client)) for _ in range(streams)]
         for _ in range(100):
             if service.credits()["held"] == str(streams):
