@@ -1,6 +1,7 @@
 """`POST /api/v1/chat` and its conversations over HTTP: what is sent upstream, answered, stored and paid."""
 
 import json
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from aichat.catalog import snapshot
 from aichat.catalog.models import AIModel
 from aichat.chat.models import Conversation, Message
 from aichat.money import CREDIT
+from aichat.statements import Statement
 from aichat.usage.models import UsageRecord
 from credits.models import Hold, LedgerEntry
 from tests.conftest import Actor
@@ -299,6 +301,9 @@ def test_a_client_that_leaves_a_json_chat_still_gets_it_stored_and_pays(
 # --- Commits and connections ------------------------------------------------------------------------------------------
 
 
+WRITTEN = re.compile(r'(?:INSERT INTO|(?<!FOR )UPDATE|DELETE FROM) "?(\w+)')
+
+
 @pytest.mark.skipif(connection.vendor == "mongodb", reason="it reads SQL; on MongoDB see tests/databases")
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("again", [False, True])
@@ -309,34 +314,38 @@ def test_a_chat_is_two_commits_and_nothing_is_written_outside_them(
     body = {"conversation_id": first["conversation_id"]} if again else {}
     commits: list[set[str]] = []
     open_writes: dict[int, set[str]] = {}
-    commit, execute = BaseDatabaseWrapper._commit, CursorWrapper.execute  # type: ignore[attr-defined]
-    executemany = CursorWrapper.executemany
+    commit = BaseDatabaseWrapper._commit  # type: ignore[attr-defined]
 
     def counted_commit(self: Any) -> Any:
         commits.append(open_writes.pop(threading.get_ident(), set()))
         return commit(self)
 
-    def watched_execute(self: Any, sql: str, params: Any = None) -> Any:
-        verb, *rest = sql.split()
-        if verb in {"INSERT", "UPDATE", "DELETE"}:
-            assert self.db.in_atomic_block, sql
-            open_writes.setdefault(threading.get_ident(), set()).add(rest[1] if verb != "UPDATE" else rest[0])
-        return execute(self, sql, params)
+    def watch(owner: type, name: str) -> None:
+        send = getattr(owner, name)
+
+        def watched(self: Any, *args: Any) -> Any:
+            sql = self.text if owner is Statement else args[0]
+            if tables := WRITTEN.findall(sql):
+                assert connection.in_atomic_block, sql
+                open_writes.setdefault(threading.get_ident(), set()).update(tables)
+            return send(self, *args)
+
+        monkeypatch.setattr(owner, name, watched)
 
     monkeypatch.setattr(BaseDatabaseWrapper, "_commit", counted_commit)
-
-    def watched_executemany(self: Any, sql: str, params: Any) -> Any:
-        open_writes.setdefault(threading.get_ident(), set()).add(sql.split()[2])
-        return executemany(self, sql, params)
-
-    monkeypatch.setattr(CursorWrapper, "execute", watched_execute)
-    monkeypatch.setattr(CursorWrapper, "executemany", watched_executemany)
+    for owner, name in (
+        (CursorWrapper, "execute"),
+        (CursorWrapper, "executemany"),
+        (Statement, "__call__"),
+        (Statement, "many"),
+    ):
+        watch(owner, name)
     if stream:
         assert list(events(http, alice, "Hello again", **body))[-1][0] == "completed"
     else:
         assert say(http, alice, "Hello again", **body).status_code == 200
     assert len(commits) == 2
-    reserved, settled = ({name.strip('"') for name in tables} for tables in commits)
+    reserved, settled = commits
     assert reserved == {"credits_wallet", "credits_hold"}
     assert settled >= {"credits_wallet", "credits_hold", "credits_ledgerentry", "usage_usagerecord", "chat_message"}
 
