@@ -21,6 +21,7 @@ from accounts.serializers import (
     OrganizationNameSerializer,
     OwnOrganizationSerializer,
 )
+from aichat.openapi import may_answer
 
 
 @extend_schema_view(get=extend_schema(summary="My organizations"))
@@ -58,6 +59,7 @@ class OrganizationView(GenericAPIView[Membership]):
         return Response(self.get_serializer(self.get_object()).data)
 
     @extend_schema(request=OrganizationNameSerializer, summary="Rename an organization")
+    @may_answer(403)
     def patch(self, request: Request, organization_id: UUID) -> Response:
         """By its owners and admins."""
         membership = self.get_object()
@@ -79,6 +81,7 @@ class MembersView(ListAPIView[Membership]):
         return Membership.objects.select_related("user").filter(organization=by.organization)
 
     @extend_schema(request=NewMemberSerializer, responses={201: MemberSerializer}, summary="Add a member")
+    @may_answer(403)
     def post(self, request: Request, organization_id: UUID) -> Response:
         """A person who has an account, by e-mail. By owners and admins; limited as logins are, against guessing."""
         caller = calling(request)
@@ -95,6 +98,7 @@ class MemberView(GenericAPIView[Membership]):
     serializer_class = MemberSerializer
 
     @extend_schema(request=MemberRoleSerializer, summary="Change a member's role")
+    @may_answer(403)
     def patch(self, request: Request, organization_id: UUID, user_id: UUID) -> Response:
         """Owners change everybody's, admins everybody's but owners'. The last owner stays one."""
         by = teams.membership_in(calling(request), organization_id)
@@ -104,6 +108,7 @@ class MemberView(GenericAPIView[Membership]):
         return Response(self.get_serializer(member).data)
 
     @extend_schema(responses={204: None}, summary="Remove a member, or leave")
+    @may_answer(400, 403)
     def delete(self, request: Request, organization_id: UUID, user_id: UUID) -> Response:
         """Their API keys for the organization end at once. One's own ID: to leave; the last owner can't."""
         teams.remove_member(teams.membership_in(calling(request), organization_id), user_id)

@@ -24,6 +24,7 @@ from accounts.serializers import (
     UserSerializer,
 )
 from aichat.errors import NotAuthenticated, NotFound, PermissionDenied
+from aichat.openapi import may_answer
 from aichat.rest import CursorPages
 
 
@@ -37,6 +38,7 @@ class RegisterView(APIView):
     permission_classes = [Public]
 
     @extend_schema(request=RegisterSerializer, responses={201: SessionSerializer}, summary="Sign up")
+    @may_answer(429)
     def post(self, request: Request) -> Response:
         """Makes a user with the role USER and a first login token. 403 while `REGISTRATION_OPEN=false`."""
         if not settings.REGISTRATION_OPEN:
@@ -53,6 +55,7 @@ class LoginView(APIView):
     permission_classes = [Public]
 
     @extend_schema(request=LoginSerializer, responses={200: SessionSerializer}, summary="Log in")
+    @may_answer(401, 429)
     def post(self, request: Request) -> Response:
         """Exchanges e-mail and password for a login token. The same 401 whether the e-mail or the password is wrong."""
         form = LoginSerializer(data=request.data)
@@ -69,6 +72,7 @@ class LogoutView(APIView):
     permission_classes = [IsUser]
 
     @extend_schema(request=None, responses={204: None}, summary="Log out")
+    @may_answer(403)
     def post(self, request: Request) -> Response:
         """Revokes the login token that was sent. An API key is revoked by deleting it."""
         caller = calling(request)
@@ -99,6 +103,7 @@ class ApiKeysView(ListAPIView[AccessToken]):
         )
 
     @extend_schema(request=ApiKeySerializer, responses={201: NewApiKeySerializer}, summary="Make an API key")
+    @may_answer(403)
     def post(self, request: Request) -> Response:
         """The key is in this answer only; it is stored hashed. A key with limits can't make further keys."""
         caller = calling(request)

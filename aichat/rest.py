@@ -224,39 +224,3 @@ KEEP_ALIVE = b": waiting\n\n"
 def json_response(value: Any, status: int = 200) -> HttpResponse:
     body = value if isinstance(value, bytes) else json_bytes(value)
     return HttpResponse(body, status=status, content_type="application/json")
-
-
-# --- OpenAPI ----------------------------------------------------------------------------------------------------------
-
-# OpenAPI 3.1 can't describe a stream's events one by one: what the response says in words is what holds.
-EVENTS_SCHEMA: dict[str, Any] = {"description": "Server-sent events."}
-
-ERROR_SCHEMA = {
-    "type": "object",
-    "required": ["error"],
-    "properties": {
-        "error": {
-            "type": "object",
-            "required": ["type", "code", "message", "param", "request_id"],
-            "properties": {
-                "type": {"type": "string"},
-                "code": {"type": "string"},
-                "message": {"type": "string"},
-                "param": {"type": ["string", "null"]},
-                "request_id": {"type": "string"},
-            },
-        }
-    },
-}
-
-
-def document_errors(result: dict[str, Any], generator: Any, request: Any, public: bool) -> dict[str, Any]:
-    """drf-spectacular hook: every operation can answer with the error shape, so the document says so once for all."""
-    result.setdefault("components", {}).setdefault("schemas", {})["Error"] = ERROR_SCHEMA
-    content = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
-    for path in result["paths"].values():
-        for operation in path.values():
-            operation["responses"].setdefault(
-                "default", {"description": "An error, in the one shape.", "content": content}
-            )
-    return result

@@ -35,6 +35,7 @@ LEAVES = {
         "money",
         "periodic",
         "mongodb",
+        "openapi",
         "rest",
         "statsd",
         "statements",

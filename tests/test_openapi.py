@@ -56,10 +56,35 @@ def test_every_operation_says_what_it_does(document: dict[str, Any]) -> None:
     assert silent == []
 
 
-def test_every_operation_answers_errors_in_the_one_shape(document: dict[str, Any]) -> None:
+def errors(operation: dict[str, Any]) -> set[str]:
+    return {status for status in operation["responses"] if status >= "4"}
+
+
+def test_every_operation_states_its_errors_in_the_one_shape(document: dict[str, Any]) -> None:
     for operation in operations(document).values():
-        content = operation["responses"]["default"]["content"]["application/json"]
-        assert content["schema"] == {"$ref": "#/components/schemas/Error"}
+        assert errors(operation) >= {"500", "503"}
+        assert "default" not in operation["responses"]  # would allow every status there is
+        for status in errors(operation):
+            content = operation["responses"][status]["content"]["application/json"]
+            assert content["schema"] == {"$ref": "#/components/schemas/Error"}
+
+
+@pytest.mark.parametrize(
+    ("route", "stated"),
+    [
+        (("/api/v1/me", "get"), "401 404 406 429"),
+        (("/api/v1/auth/login", "post"), "400 401 406 413 415 429"),
+        (("/api/v1/auth/register", "post"), "400 403 406 413 415 429"),
+        (("/api/v1/chat", "post"), "400 401 402 403 404 409 413 415 429 502 504"),
+        (("/api/v1/images/{job_id}", "delete"), "401 404 406 409 429"),
+        (("/api/v1/admin/stats", "get"), "400 401 403 404 406 429"),
+        (("/api/v1/admin/users/{user_id}/credits", "post"), "400 401 402 403 404 406 409 413 415 429"),
+    ],
+)
+def test_an_operation_states_what_follows_from_its_route_and_its_own(
+    document: dict[str, Any], route: Route, stated: str
+) -> None:
+    assert errors(operations(document)[route]) - {"500", "503"} == set(stated.split())
 
 
 def test_operation_ids_are_unique(document: dict[str, Any]) -> None:

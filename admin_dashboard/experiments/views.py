@@ -23,6 +23,7 @@ from aichat.flags import services
 from aichat.flags.models import Experiment
 from aichat.flags.serializers import ExperimentSerializer
 from aichat.flags.views import HistoryView, save
+from aichat.openapi import may_answer
 
 
 def experiment_named(key: str) -> Experiment:
@@ -78,6 +79,7 @@ class ExperimentView(GenericAPIView[Experiment]):
         return Response(ExperimentSerializer(save(form, row, request)).data)
 
     @extend_schema(summary="Delete an experiment", responses={204: None})
+    @may_answer(400)
     def delete(self, request: Request, key: str) -> Response:
         """Only a draft: what has begun is named by usage records."""
         services.delete(experiment_named(key), actor=calling(request).user)

@@ -21,7 +21,9 @@ from aichat.chat.views import answer_headers, stream_headers
 from aichat.errors import ApiError
 from aichat.generation import experiments
 from aichat.generation.call import Call, Completed, Event, Failed, Piece, Result, Started
+from aichat.generation.failures import STATUSES
 from aichat.generation.http import AsyncView, parse, respond
+from aichat.openapi import EVENTS_SCHEMA, may_answer
 
 OBJECT = {"type": "object", "additionalProperties": True}
 DONE = b"data: [DONE]\n\n"
@@ -35,9 +37,10 @@ class CompletionsView(AsyncView):
         request=CompletionBody,
         responses={
             (200, "application/json"): OpenApiResponse(OBJECT, "A `chat.completion` object."),
-            (200, "text/event-stream"): OpenApiResponse(rest.EVENTS_SCHEMA, "`chat.completion.chunk`s, then `[DONE]`."),
+            (200, "text/event-stream"): OpenApiResponse(EVENTS_SCHEMA, "`chat.completion.chunk`s, then `[DONE]`."),
         },
     )
+    @may_answer(*STATUSES)
     async def post(self, request: HttpRequest, caller: Caller) -> HttpResponseBase:
         """For any OpenAI client, with `/v1` as its base URL. Model `auto` is the default route."""
         body = parse(CompletionBody, request)

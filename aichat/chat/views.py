@@ -36,8 +36,10 @@ from aichat.flags.rules import Treatment
 from aichat.generation import chat as generation
 from aichat.generation import experiments
 from aichat.generation.call import Call, Completed, Event, Failed, Piece, Result, Started
+from aichat.generation.failures import STATUSES
 from aichat.generation.http import AsyncView, parse, respond
 from aichat.money import format_credits
+from aichat.openapi import EVENTS_SCHEMA, may_answer
 
 
 class ChatView(AsyncView):
@@ -49,10 +51,11 @@ class ChatView(AsyncView):
         responses={
             (200, "application/json"): ChatAnswerSerializer,
             (200, "text/event-stream"): OpenApiResponse(
-                rest.EVENTS_SCHEMA, "`event: delta` …, then `event: completed` (the object) or `event: error`."
+                EVENTS_SCHEMA, "`event: delta` …, then `event: completed` (the object) or `event: error`."
             ),
         },
     )
+    @may_answer(*STATUSES)
     async def post(self, request: HttpRequest, caller: Caller) -> HttpResponseBase:
         """One turn of a conversation, paid by what it used. With `stream: true` the answer is an event stream."""
         body = parse(ChatBody, request)

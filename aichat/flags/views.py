@@ -18,6 +18,7 @@ from aichat.flags import flags, services
 from aichat.flags.models import Experiment, Flag
 from aichat.flags.serializers import STATES, ChangeSerializer, FlagSerializer
 from aichat.flags.switches import SWITCHES
+from aichat.openapi import may_answer
 from aichat.rest import CursorPages
 
 Entry = TypeVar("Entry", Flag, Experiment)
@@ -83,6 +84,7 @@ class AdminFlagView(GenericAPIView[Flag]):
         return Response(FlagSerializer(save(form, row, request)).data)
 
     @extend_schema(summary="Delete a flag", responses={204: None})
+    @may_answer(400)
     def delete(self, request: Request, key: str) -> Response:
         """A flag nobody knows is off, so take it out of the code first."""
         services.delete(self.get_object(), actor=calling(request).user)

@@ -3,6 +3,9 @@
 from aichat.errors import ApiError
 from aichat.providers.errors import Outcome, ProviderError
 
+# What a generation can end with, besides what every route can: for the OpenAPI document.
+STATUSES = (402, 403, 409, 502, 504)
+
 
 class ContentBlocked(ApiError):
     status, code = 400, "content_blocked"

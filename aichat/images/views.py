@@ -21,6 +21,7 @@ from accounts.permissions import IsUser, Public
 from accounts.tenancy import as_id, owned
 from aichat import db, rest
 from aichat.errors import NotFound
+from aichat.generation.failures import STATUSES
 from aichat.generation.http import AsyncView, parse
 from aichat.images import services, webhooks
 from aichat.images.asking import ask, run_now
@@ -29,6 +30,7 @@ from aichat.images.files import read, unsign
 from aichat.images.models import ImageJob, Picture, jobs_of
 from aichat.images.serializers import ImageJobSerializer, picture_url
 from aichat.money import format_credits
+from aichat.openapi import EVENTS_SCHEMA, may_answer
 
 POLL_SECONDS = 1.0
 LONGEST_WATCH_SECONDS = 600.0
@@ -57,6 +59,7 @@ class ImagesView(AsyncView):
         request=ImageBody,
         responses={201: ImageJobSerializer, 202: ImageJobSerializer},
     )
+    @may_answer(*STATUSES)
     async def post(self, request: HttpRequest, caller: Caller) -> HttpResponseBase:
         """201 with the finished job, or with `background: true` 202 at once and the job's address in `Location`."""
         body = parse(ImageBody, request)
@@ -100,6 +103,7 @@ class ImageView(GenericAPIView[ImageJob]):
         return Response(self.get_serializer(self.get_object()).data)
 
     @extend_schema(summary="Cancel or delete a job", responses={204: None})
+    @may_answer(409)
     def delete(self, request: Request, job_id: UUID) -> Response:
         """A queued job is cancelled and its credits are free again; a finished one is deleted with its files."""
         services.delete(self.get_object())
@@ -111,9 +115,7 @@ class ImageEventsView(AsyncView):
 
     @extend_schema(
         summary="Watch a job",
-        responses={
-            (200, "text/event-stream"): OpenApiResponse(rest.EVENTS_SCHEMA, "`event: status` until it is over.")
-        },
+        responses={(200, "text/event-stream"): OpenApiResponse(EVENTS_SCHEMA, "`event: status` until it is over.")},
     )
     async def get(self, request: HttpRequest, caller: Caller, job_id: UUID) -> HttpResponseBase:
         """The job at every change, as server-sent events; the last one has its final status."""
@@ -177,6 +179,7 @@ class GenerationsView(AsyncView):
         request=OpenAIImageBody,
         responses={200: OpenApiResponse({"type": "object", "additionalProperties": True}, "An `ImagesResponse`.")},
     )
+    @may_answer(*STATUSES)
     async def post(self, request: HttpRequest, caller: Caller) -> HttpResponseBase:
         """For any OpenAI client, with `/v1` as its base URL."""
         body = parse(OpenAIImageBody, request)
