@@ -23,7 +23,9 @@ async def keep_chatting(client: httpx.AsyncClient, until: float) -> list[httpx.R
 async def test_chats_get_a_clear_error_and_go_on_by_themselves() -> None:
     with running_service(workers=2, STARTER_CREDITS="5000", DATABASE_TIMEOUT="3", **SHORT, **LARGE) as service:
         assert service.database is not None
-        async with httpx.AsyncClient(base_url=service.address, headers=service.headers, timeout=60) as client:
+        async with httpx.AsyncClient(
+            base_url=service.address, headers={**service.headers, "Cache-Control": "no-cache"}, timeout=60
+        ) as client:
             until = time.monotonic() + OUTAGE + 3
             running = [asyncio.ensure_future(keep_chatting(client, until)) for _ in range(20)]
             await asyncio.sleep(1)
