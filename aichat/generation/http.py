@@ -3,7 +3,6 @@
 DRF has no async views: these skip its request cycle, and use the same authentication, errors and OpenAPI document.
 """
 
-import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from dataclasses import replace
 from itertools import takewhile
@@ -23,7 +22,8 @@ from aichat.errors import InvalidRequest, MethodNotAllowed, PermissionDenied
 from aichat.flags import flags
 from aichat.generation import chat as generation
 from aichat.generation import replay
-from aichat.generation.call import Call, Completed, Event, Failed, Form, Freshness, Result
+from aichat.generation.call import Call, Event, Form, Freshness, Result
+from aichat.generation.feed import Feed
 from aichat.idempotency.claims import Answer
 
 KEEP_ALIVE_SECONDS = 15.0
@@ -102,35 +102,6 @@ def is_union_branch(step: int | str) -> bool:
     return isinstance(step, str) and (step in {"str", "int", "float", "bool"} or "[" in step)
 
 
-class Feed:
-    """Reads events with a limit to each wait, without disturbing the generator behind them."""
-
-    def __init__(self, events: AsyncGenerator[Event, None]) -> None:
-        self.events = events
-        self.pending: asyncio.Task[Event] | None = None
-
-    async def next(self, timeout: float) -> Event | None:
-        """The next event, or None when there is none after `timeout` seconds.
-
-        Raises `StopAsyncIteration` at the end.
-        """
-        if self.pending is None:
-            self.pending = asyncio.ensure_future(anext(self.events))
-        done, _ = await asyncio.wait({self.pending}, timeout=timeout)
-        if not done:
-            return None
-        task, self.pending = self.pending, None
-        return task.result()
-
-    async def close(self) -> None:
-        """Tell the generator that nobody listens any more, and wait until it has settled."""
-        if self.pending is not None:
-            self.pending.cancel()
-            await asyncio.wait({self.pending})
-            self.pending = None
-        await self.events.aclose()
-
-
 async def respond(
     request: HttpRequest, caller: Caller, prepare: Callable[[], Awaitable[tuple[Call, Form]]]
 ) -> HttpResponseBase:
@@ -183,27 +154,26 @@ async def stream(caller: Caller, events: AsyncGenerator[Event, None], form: Form
     The first event is awaited before the headers go out, so that refusals and early failures have a real status; after
     `KEEP_ALIVE_SECONDS` headers and comment lines go out to keep proxies alive, and later failures are error events.
     """
-    feed = Feed(streams.counted(caller.user.pk, events))
+    feed = Feed(streams.counted(caller.user.pk, events), form)
     try:
         first = await feed.next(KEEP_ALIVE_SECONDS)
     except BaseException:
         await feed.close()
         raise
-    return rest.EventStream(_body(feed, first, form), **(form.headers(first) if first else {}))
+    return rest.EventStream(_body(feed, first, form), **feed.headers)
 
 
-async def _body(feed: Feed, event: Event | None, form: Form) -> AsyncGenerator[bytes, None]:
+async def _body(feed: Feed, data: bytes | None, form: Form) -> AsyncGenerator[bytes, None]:
     metrics.open_streams.inc()
     try:
         while True:
-            if event is None:
+            if data is None:
                 yield rest.KEEP_ALIVE
-            else:
-                for part in form.encode(event):
-                    yield part
-                if isinstance(event, Completed | Failed):
-                    return
-            event = await feed.next(KEEP_ALIVE_SECONDS)
+            elif data:
+                yield data
+            if feed.ended:
+                return
+            data = await feed.next(KEEP_ALIVE_SECONDS)
     except Exception as error:
         for part in form.encode_error(rest.as_api_error(error)):
             yield part

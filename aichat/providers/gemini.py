@@ -63,15 +63,16 @@ class GeminiChat:
         headers = {"x-goog-api-key": endpoint.api_key, "X-Request-ID": request.request_id}
         async with wire.post(url, body(request), headers, endpoint) as response:
             yield Accepted()
+            reader = Reader()
             if request.stream:
-                async with aclosing(streamed(wire.read_events(response))) as parts:
-                    async for part in parts:
-                        yield part
+                async with aclosing(wire.read_deltas(response, reader.read_event)) as deltas:
+                    async for delta in deltas:
+                        yield delta
+                yield reader.finished()
             else:
-                reader = Reader()
-                deltas = reader.read(await wire.read_json(response))
+                whole = reader.read(await wire.read_json(response))
                 finished = reader.finished()
-                for delta in deltas:
+                for delta in whole:
                     yield delta
                 yield finished
 
@@ -196,18 +197,6 @@ def calling(choice: str | Mapping[str, Any]) -> dict[str, Any]:
 # --- The answer -------------------------------------------------------------------------------------------------------
 
 
-async def streamed(events: AsyncGenerator[bytes, None]) -> AsyncGenerator[Part, None]:
-    reader = Reader()
-    async with aclosing(events):
-        async for event in events:
-            chunk = wire.as_object(event)
-            if "error" in chunk:
-                raise inside_stream(event)
-            for delta in reader.read(chunk):
-                yield delta
-    yield reader.finished()
-
-
 class Reader:
     """Reads the answer's objects: one for a whole answer, many for a stream, all of one shape."""
 
@@ -216,6 +205,12 @@ class Reader:
         self.usage: Usage | None = None
         self.calls = 0
         self.is_blank = True
+
+    def read_event(self, event: bytes) -> list[Delta]:
+        chunk = wire.as_object(event)
+        if "error" in chunk:
+            raise inside_stream(event)
+        return self.read(chunk)
 
     def read(self, answer: dict[str, Any]) -> list[Delta]:
         self.usage = usage(answer.get("usageMetadata")) or self.usage

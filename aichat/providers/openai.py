@@ -42,9 +42,11 @@ class OpenAIChat:
         async with wire.post(endpoint.url("/chat/completions"), self.body(request), headers, endpoint) as response:
             yield Accepted()
             if request.stream:
-                async with aclosing(self.streamed(wire.read_events(response))) as parts:
-                    async for part in parts:
-                        yield part
+                reader = Reader(self)
+                async with aclosing(wire.read_deltas(response, reader.read)) as deltas:
+                    async for delta in deltas:
+                        yield delta
+                yield reader.finished()
             else:
                 for part in self.whole(await wire.read_json(response)):
                     yield part
@@ -81,29 +83,6 @@ class OpenAIChat:
         delta = self.delta(choice.get("message") or {})
         return [delta, finished] if delta else [finished]
 
-    async def streamed(self, events: AsyncGenerator[bytes, None]) -> AsyncGenerator[Part, None]:
-        reason: FinishReason | None = None
-        usage: Usage | None = None
-        is_blank = True
-        async with aclosing(events):
-            async for event in events:
-                if event == b"[DONE]":
-                    break
-                chunk, is_blank = wire.as_object(event), False
-                if chunk.get("error"):
-                    raise inside_stream(event)
-                usage = self.usage(chunk.get("usage")) or usage
-                for choice in chunk.get("choices") or []:
-                    if delta := self.delta(choice.get("delta") or {}):
-                        yield delta
-                    if choice.get("finish_reason"):
-                        reason = self.reason(choice["finish_reason"])
-        if is_blank:
-            raise ProviderError(Outcome.EMPTY, "a stream with nothing in it")
-        if reason is None:
-            raise ProviderError(Outcome.BROKEN_STREAM, "the stream ended without a finish reason")
-        yield Finished(reason, usage)
-
     def delta(self, message: dict[str, Any]) -> Delta | None:
         text = message.get("content") or message.get("refusal") or ""
         calls = tuple(tool_call(call, position) for position, call in enumerate(message.get("tool_calls") or ()))
@@ -134,6 +113,39 @@ class OpenAIChat:
             )
         except (AttributeError, KeyError, TypeError, ValueError):
             return None  # nothing reported that could be billed: it is estimated
+
+
+class Reader:
+    """Reads the chunks of one stream."""
+
+    def __init__(self, form: OpenAIChat) -> None:
+        self.form = form
+        self.reason: FinishReason | None = None
+        self.usage: Usage | None = None
+        self.is_blank = True
+
+    def read(self, event: bytes) -> list[Delta] | None:
+        if event == b"[DONE]":
+            return None
+        chunk, self.is_blank = wire.as_object(event), False
+        if chunk.get("error"):
+            raise inside_stream(event)
+        self.usage = self.form.usage(chunk.get("usage")) or self.usage
+        deltas = []
+        for choice in chunk.get("choices") or []:
+            if delta := self.form.delta(choice.get("delta") or {}):
+                deltas.append(delta)
+            if choice.get("finish_reason"):
+                self.reason = self.form.reason(choice["finish_reason"])
+        return deltas
+
+    def finished(self) -> Finished:
+        """The end. Raises `ProviderError` when none was seen."""
+        if self.is_blank:
+            raise ProviderError(Outcome.EMPTY, "a stream with nothing in it")
+        if self.reason is None:
+            raise ProviderError(Outcome.BROKEN_STREAM, "the stream ended without a finish reason")
+        return Finished(self.reason, self.usage)
 
 
 class CompatibleChat(OpenAIChat):

@@ -5,8 +5,8 @@ Time limits other than connecting are not set here: `aichat/generation/deadlines
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from contextlib import aclosing, asynccontextmanager
 from email.utils import parsedate_to_datetime
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -17,12 +17,12 @@ from django.utils import timezone
 
 from aichat import lifecycle
 from aichat.addresses import public_socket
-from aichat.providers.base import Endpoint
+from aichat.providers.base import Delta, Endpoint
 from aichat.providers.errors import Outcome, ProviderError, from_body
 
 logger = logging.getLogger(__name__)
 
-CONNECTIONS = 2000
+CONNECTIONS = 10_000  # at once from a process; a stream has one of its own
 LARGEST_ERROR = 64 * 1024
 LARGEST_ANSWER = 32 * 2**20  # bytes of a JSON body, or of one event of a stream
 _sessions: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[bool, aiohttp.ClientSession]] = WeakKeyDictionary()
@@ -125,8 +125,53 @@ def as_object(raw: bytes | bytearray) -> dict[str, Any]:
     return value
 
 
-async def read_events(response: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None]:
-    """The data of each server-sent event. An event that the end cut off is dropped, as the specification says."""
+async def read_deltas(
+    response: aiohttp.ClientResponse, read: Callable[[bytes], Iterable[Delta] | None]
+) -> AsyncGenerator[Delta, None]:
+    """A stream's deltas; `read` makes them of one event's data, and answers None for the last event.
+
+    What came in one piece over the network goes on as one: its texts are joined, so that a fast stream costs each layer
+    one step, not one for each token. Raises what `read` raises, after the deltas before it.
+    """
+    async with aclosing(read_events(response)) as batches:
+        async for batch in batches:
+            deltas: list[Delta] = []
+            problem: Exception | None = None
+            is_last = False
+            for event in batch:
+                try:
+                    found = read(event)
+                except Exception as error:
+                    problem = error
+                    break
+                if found is None:
+                    is_last = True
+                    break
+                deltas += found
+            for delta in joined(deltas):
+                yield delta
+            if problem:
+                raise problem
+            if is_last:
+                return
+
+
+def joined(deltas: Iterable[Delta]) -> list[Delta]:
+    """Neighbours that are text alone, as one."""
+    found: list[Delta] = []
+    for delta in deltas:
+        if found and not delta.tool_calls and not found[-1].tool_calls:
+            found[-1] = Delta(found[-1].text + delta.text)
+        else:
+            found.append(delta)
+    return found
+
+
+async def read_events(response: aiohttp.ClientResponse) -> AsyncGenerator[list[bytes], None]:
+    """The data of each server-sent event, in lists of what came together.
+
+    An event that the end cut off is dropped, as the specification says.
+    """
     pieces: list[bytes] = []
     size = 0
     async for chunk in response.content.iter_any():
@@ -138,11 +183,10 @@ async def read_events(response: aiohttp.ClientResponse) -> AsyncGenerator[bytes,
         if rest:
             *lines, last = [b"".join(pieces), *rest]
             pieces, size = [last], len(last)
-            for line in lines:
-                if data := _data(line):
-                    yield data
+            if batch := [data for line in lines if (data := _data(line))]:
+                yield batch
     if (data := _data(b"".join(pieces))) and _is_whole(data):
-        yield data  # a server that forgot the last line's end
+        yield [data]  # a server that forgot the last line's end
 
 
 def _data(line: bytes) -> bytes:
