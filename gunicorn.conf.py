@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -27,14 +28,22 @@ worker_class = "uvicorn_worker.UvicornWorker"
 workers = settings.WEB_CONCURRENCY or 2
 preload_app = True  # one import for all workers
 control_socket_disable = True
-backlog = 2048
+backlog = 4096  # connections that may wait while a burst of streams is being opened
 keepalive = 65
 timeout = 60  # a worker whose event loop is stuck for so long is replaced; waiting for a provider does not count
 graceful_timeout = 60  # how long Ctrl-C waits for running requests; what is cut then is healed by expiring holds
 
 
+MOST_FILES = 65_536  # a stream takes two: its client's connection and its provider's
+UNSENT = 128 * 1024  # bytes the kernel takes for a client beyond what is on its way
+
+
 def on_starting(server: Any) -> None:
-    """One clear line for a port that is taken, before gunicorn tries it five times."""
+    """Room for thousands of streams, and one clear line for a port that is taken, before gunicorn tries it five times."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -52,6 +61,22 @@ def when_ready(server: Any) -> None:
         server.signal(signal.SIGTERM, None)
 
     signal.signal(signal.SIGINT, drain)
+    for listener in server.LISTENERS:
+        limit_slow_readers(listener.sock)
+
+
+def limit_slow_readers(listener: socket.socket) -> None:
+    """Let no client that stops reading hold memory or its provider: what is accepted inherits these options of TCP.
+
+    The kernel takes little that is unsent, so the server waits with the client, and through the feed's bound so does the
+    provider; a client that takes nothing for STALLED_READER_TIMEOUT is disconnected, and pays for what was delivered.
+    """
+    for name, value in (
+        ("TCP_NOTSENT_LOWAT", UNSENT),
+        ("TCP_USER_TIMEOUT", int(1000 * settings.STALLED_READER_TIMEOUT)),  # Linux alone has it
+    ):
+        if option := getattr(socket, name, None):
+            listener.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 def post_fork(server: Any, worker: Any) -> None:

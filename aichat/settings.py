@@ -241,6 +241,8 @@ RATE_LIMIT_SUBSCRIBER = env.rate("RATE_LIMIT_SUBSCRIBER", "6000/min")
 RATE_LIMIT_ADMIN = env.rate("RATE_LIMIT_ADMIN", "12000/min")
 # Event streams a person may have open at once; 0: any number.
 STREAMS_PER_USER = env.whole("STREAMS_PER_USER", 1000)
+# Seconds after which a client that reads nothing of what is sent to it is disconnected; it pays for what was delivered.
+STALLED_READER_TIMEOUT = env.seconds("STALLED_READER_TIMEOUT", 30)
 
 # --- Single sign-on ---------------------------------------------------------------------------------------------------
 # Bearer JWTs of this OpenID Connect issuer for this audience are accepted; their users are made at first sight.

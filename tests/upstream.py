@@ -242,6 +242,16 @@ class Connection:
                 await self.event(self.events(TEXT[:1], None)[0])
                 await asyncio.sleep(0.1)
 
+    async def flood(self) -> None:
+        """More than all buffers between here and a client hold, as fast as it is read."""
+        self.head()
+        body = self.events(["flood " * 3000], None)[0]
+        try:
+            for _ in range(4000):
+                await self.event(body)
+        except ConnectionError:
+            self.upstream.closed_by_client += 1
+
     # --- How they are sent --------------------------------------------------------------------------------------------
 
     async def begin_and(self, then: Callable[[], Any]) -> None:
