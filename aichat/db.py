@@ -51,13 +51,18 @@ def is_mongodb() -> bool:
     return connection.vendor == "mongodb"
 
 
+def in_transaction() -> bool:
+    """Whether a transaction is open. Django's own flag knows nothing of MongoDB's."""
+    return connection.in_atomic_block or getattr(connection, "in_atomic_block_mongo", False)
+
+
 def run_atomic(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Run `work` in one transaction, again when the engine asks for it (deadlock, write conflict).
 
     `work` may therefore run several times: it must not keep state between runs. Inside an outer transaction it joins
     that one, and the outermost `run_atomic` retries, for at most DATABASE_TIMEOUT.
     """
-    if connection.in_atomic_block or getattr(connection, "in_atomic_block_mongo", False):
+    if in_transaction():
         return work(*args, **kwargs)
     deadline = time.monotonic() + settings.DATABASE_TIMEOUT
     pause = SHORTEST_PAUSE

@@ -10,8 +10,8 @@ from datetime import datetime
 from uuid import UUID
 
 from django.conf import settings
-from django.db import DataError, IntegrityError, connection
-from django.db.models import F, QuerySet
+from django.db import DataError, IntegrityError
+from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
 from accounts.models import Organization
@@ -28,6 +28,7 @@ from credits.operations import (
     LedgerBroken,
     Operation,
     Outcome,
+    ReferenceTaken,
     Refund,
     RefundTooLarge,
     Release,
@@ -51,7 +52,7 @@ def apply(operations: Sequence[Operation]) -> list[Outcome]:
     """
     if not operations:
         return []
-    if connection.in_atomic_block:
+    if db.in_transaction():
         return _apply_looking(operations)
     try:
         return db.run_atomic(_apply, operations)
@@ -110,17 +111,7 @@ def _skip_repeated(steps: list[Step], look: bool) -> None:
         _skip_known(credit_steps, _known_entries(credit_steps))
     reserving = [step for step in steps if isinstance(step.operation, Reserve)]
     if reserving and look:
-        ids = [step.operation.hold_id for step in reserving if isinstance(step.operation, Reserve)]
-        _skip_known(reserving, dict.fromkeys(Hold.objects.filter(id__in=ids).values_list("id", flat=True)))
-
-
-def _identity(operation: Operation) -> object:
-    match operation:
-        case Credit() | Refund():
-            return operation.wallet_id, str(operation.kind), operation.reference
-        case Reserve(hold_id=hold_id):
-            return hold_id
-    return None
+        _skip_reserved(reserving)
 
 
 def _known_entries(steps: list[Step]) -> dict[object, LedgerEntry | None]:
@@ -136,10 +127,32 @@ def _known_entries(steps: list[Step]) -> dict[object, LedgerEntry | None]:
 
 def _skip_known(steps: list[Step], known: dict[object, LedgerEntry | None]) -> None:
     for step in steps:
-        identity = _identity(step.operation)
-        if identity in known:
-            step.outcome.repeated, step.outcome.entry = True, known[identity]
-        known.setdefault(identity, None)
+        operation = step.operation
+        if isinstance(operation, Credit | Refund):
+            identity = operation.wallet_id, str(operation.kind), operation.reference
+            if identity in known:
+                step.outcome.repeated, step.outcome.entry = True, known[identity]
+            known.setdefault(identity, None)
+
+
+def _skip_reserved(steps: list[Step]) -> None:
+    """Mark the reservations whose hold there is, and refuse those whose reference another hold of their wallet has."""
+    asked = [(step, step.operation.hold) for step in steps if isinstance(step.operation, Reserve)]
+    rows = Hold.objects.filter(
+        Q(id__in=[hold.id for _, hold in asked])
+        | Q(wallet_id__in={hold.wallet_id for _, hold in asked}, reference__in=[hold.reference for _, hold in asked])
+    )
+    owners = {
+        (wallet_id, reference): pk for pk, wallet_id, reference in rows.values_list("id", "wallet_id", "reference")
+    }
+    made = set(owners.values())
+    for step, hold in asked:
+        if hold.id in made:
+            step.outcome.repeated = True
+        elif owners.setdefault((hold.wallet_id, hold.reference), hold.id) != hold.id:
+            step.outcome.error = ReferenceTaken(f"wallet {hold.wallet_id}: {hold.reference}")
+        else:
+            made.add(hold.id)
 
 
 def _claim_holds(steps: list[Step], now: datetime) -> None:
@@ -243,9 +256,8 @@ def _refuse_reservation(step: Step, operation: Reserve, error: Unaffordable) -> 
     """Undo what was counted for it. Done before, it is no refusal: its own hold may be what now lacks."""
     for limit in step.counted:
         limits.correct(limit.counter_id, limit.starts, -operation.amount)
-    if Hold.objects.filter(id=operation.hold_id).exists():
-        step.outcome.repeated = True
-    else:
+    _skip_reserved([step])
+    if step.is_live:
         step.outcome.error = error
 
 

@@ -46,6 +46,10 @@ class UnknownHold(LookupError):
     """A settlement or release named a hold that was never made."""
 
 
+class ReferenceTaken(LookupError):
+    """A reservation named a reference that another hold of its wallet has: whoever made it reused one."""
+
+
 class UnknownWallet(LookupError):
     """An operation named an organization that does not exist."""
 
@@ -58,7 +62,8 @@ class LedgerBroken(RuntimeError):
 class Reserve:
     """Move `amount` from available to held, until the hold is settled, released or expires.
 
-    `limits` are the spending limits it must also fit in.
+    `limits` are the spending limits it must also fit in. The same hold again is the same reservation; another one with a
+    reference that the wallet has seen is refused as `ReferenceTaken`, for its maker would settle a hold there is not.
     """
 
     wallet_id: UUID

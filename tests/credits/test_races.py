@@ -7,17 +7,31 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
+from time import monotonic
 from typing import Any
 from urllib.parse import quote
 
 import pytest
+from django.conf import settings
 from django.db import connection
 from django.utils import timezone
 
 from accounts.models import Organization
+from aichat import db
 from aichat.money import CREDIT
 from credits.models import Hold, LedgerEntry, SpendCounter, Wallet
-from credits.services import Outcome, RefundTooLarge, Reserve, Settle, apply, expire_holds, grant, hold_expiry, refund
+from credits.services import (
+    Outcome,
+    ReferenceTaken,
+    RefundTooLarge,
+    Reserve,
+    Settle,
+    apply,
+    expire_holds,
+    grant,
+    hold_expiry,
+    refund,
+)
 from credits.services import wallet_of as open_wallet_of
 from credits.verify import problems
 from tests.conftest import Actor
@@ -119,3 +133,39 @@ def test_settlers_of_one_hold_charge_it_once(alice: Actor) -> None:
     outcomes = at_once(lambda number: apply([Settle(hold=operation.hold, charge=2 * CREDIT)])[0])
     assert sorted(outcome.repeated for outcome in outcomes) == [False] + [True] * 5
     assert Hold.objects.get().state == "SETTLED" and alice.wallet.available == 8 * CREDIT
+
+
+def named(actor: Actor, reference: str = "once") -> Reserve:
+    return Reserve(wallet_id=actor.organization.pk, amount=CREDIT, expires_at=hold_expiry(), reference=reference)
+
+
+@pytest.mark.parametrize("joined", [False, True], ids=["alone", "in a caller's transaction"])
+def test_a_second_hold_with_one_reference_is_refused_at_once(alice: Actor, joined: bool, either_way: str) -> None:
+    """Not repeated: its maker would go on to settle a hold that there is not."""
+    alice.set_credits(10)
+    first, second, other = named(alice), named(alice), named(alice, "other")
+    apply([first])[0].or_raise()
+    began = monotonic()
+    again, taken, good = db.run_atomic(apply, [first, second, other]) if joined else apply([first, second, other])
+    assert monotonic() - began < settings.DATABASE_TIMEOUT / 4
+    assert again.repeated and isinstance(taken.error, ReferenceTaken) and good.error is None
+    assert set(Hold.objects.values_list("id", flat=True)) == {first.hold_id, other.hold_id}
+    assert alice.wallet.held == 2 * CREDIT
+    assert list(problems()) == []
+
+
+def test_of_holds_with_one_reference_in_one_list_the_first_is_made(alice: Actor) -> None:
+    alice.set_credits(10)
+    outcomes = apply([named(alice), named(alice)])
+    assert [type(outcome.error) for outcome in outcomes] == [type(None), ReferenceTaken]
+    assert Hold.objects.count() == 1 and alice.wallet.held == CREDIT
+
+
+def test_of_holds_with_one_reference_made_at_once_one_is_made(alice: Actor, bob: Actor) -> None:
+    for person in (alice, bob):
+        person.set_credits(10)
+    apply([named(bob)])[0].or_raise()  # another wallet's: no matter
+    outcomes = at_once(lambda number: apply([named(alice)])[0])
+    assert sorted(isinstance(outcome.error, ReferenceTaken) for outcome in outcomes) == [False] + [True] * 5
+    assert alice.wallet.held == CREDIT
+    assert list(problems()) == []
