@@ -123,8 +123,10 @@ class UserAdmin(DjangoUserAdmin, Admin):  # type: ignore[misc,type-arg]
 
     @action(description="Credits", url_path="wallet", icon="account_balance_wallet")
     def open_wallet(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        organization = tenancy.personal_organization(User.objects.get(pk=object_id))
-        return redirect("admin:credits_wallet_change", organization.pk)
+        user = self.get_object(request, object_id)
+        if user is None:
+            return redirect("admin:accounts_user_changelist")
+        return redirect("admin:credits_wallet_change", tenancy.personal_organization(user).pk)
 
 
 @admin.register(Organization)
@@ -240,7 +242,9 @@ class AccessTokenAdmin(ReadOnlyAdmin):
         },
     )
     def revoke_one(self, request: HttpRequest, form: forms.Form, object_id: str) -> HttpResponse:
-        token = AccessToken.objects.get(pk=object_id)
+        token = self.get_object(request, object_id)
+        if token is None:
+            return HttpResponse(headers={"HX-Redirect": reverse("admin:accounts_accesstoken_changelist")})
         if self.revoke_token(request, token):
             messages.success(request, f"{token} is revoked: the next request with it is refused.")
         return HttpResponse(headers={"HX-Redirect": reverse("admin:accounts_accesstoken_change", args=[object_id])})
