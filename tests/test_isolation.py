@@ -106,7 +106,9 @@ def ex_member(team: Team, bob: Actor) -> Actor:
 
 
 def address(route: Route, names: dict[str, Any]) -> str:
-    steps = [str(names[step[1:-1].partition(":")[2]]) if step[0] == "<" else step for step in route.path.split("/")]
+    steps = [
+        str(names[step[1:-1].partition(":")[2]]) if step.startswith("<") else step for step in route.path.split("/")
+    ]
     return "/" + "/".join(steps)
 
 
