@@ -1,14 +1,18 @@
 """What an operator can change in the admin, the rules that hold, and the record each change leaves."""
 
+import threading
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.core.management import CommandError, call_command
+from django.db import connections
 from django.test import Client
 from django.urls import reverse
 
+from accounts import services
 from accounts.models import AccessToken, Role, User
 from aichat import audit
 from aichat.catalog import snapshot
@@ -59,6 +63,42 @@ def test_the_last_admin_stays(console: Client, ada: Actor, change: dict[str, Any
 def test_one_of_two_admins_may_go(console: Client, ada: Actor, actor: Any) -> None:
     other = actor("root", Role.ADMIN)
     assert save_user(console, other.user, role="USER").status_code == 302
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("form_first", [True, False], ids=["form first", "REST first"])
+def test_of_two_admins_demoted_by_form_and_rest_at_once_one_stays(
+    ada: Actor, actor: Any, console: Client, monkeypatch: pytest.MonkeyPatch, form_first: bool
+) -> None:
+    root = actor("root", Role.ADMIN)
+    checked, ended = threading.Event(), threading.Event()
+    real, first = services.keep_an_admin, (ada if form_first else root).user
+
+    def check_then_linger(user: User, **wanted: Any) -> None:
+        real(user, **wanted)
+        if user == first and not checked.is_set():
+            checked.set()
+            ended.wait(0.3)  # for the second, which must not end before the first has
+
+    def demote(by_form: bool) -> int:
+        try:
+            if by_form:
+                return int(save_user(console, ada.user, role="USER").status_code)
+            return int(ada.patch(f"/api/v1/admin/users/{root.user.pk}", {"role": "USER"}).status_code)
+        finally:
+            ended.set()
+            connections.close_all()
+
+    monkeypatch.setattr(services, "keep_an_admin", check_then_linger)
+    with ThreadPoolExecutor(2) as pool:
+        winner = pool.submit(demote, form_first)
+        assert checked.wait(10)
+        loser = pool.submit(demote, not form_first)
+        statuses = winner.result(), loser.result()
+    assert statuses in (
+        [(302, 400), (302, 403)] if form_first else [(200, 200)]
+    )  # the form answers 200 with its errors
+    assert User.objects.filter(role=Role.ADMIN, is_active=True).count() == 1
 
 
 def test_deactivating_in_bulk_spares_the_last_admin(console: Client, ada: Actor, alice: Actor) -> None:
