@@ -42,7 +42,7 @@ def test_every_operation_keeps_to_the_document(role: str, tmp_path: Path, capsys
         words += ["--seed", "1", "--continue-on-failure", "--request-timeout", "20", "--warnings", "off", "--no-color"]
         words += ["--suppress-health-check", "all", *(each for path in LEFT_OUT for each in ("--exclude-path", path))]
         run = [str(Path(sys.executable).with_name("schemathesis")), "run", *words]
-        done = subprocess.run(run, capture_output=True, text=True, timeout=SECONDS + 240, check=False)
+        done = subprocess.run(run, capture_output=True, text=True, timeout=SECONDS + 240, check=False, cwd=tmp_path)
         assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
         with capsys.disabled():
             print(f"\n{role}: {next(line.strip() for line in done.stdout.splitlines() if 'generated' in line)}")  # noqa: T201
