@@ -212,8 +212,13 @@ def asked(caller: Caller) -> Asked:
 
 
 async def hit_caller_async(caller: Caller, before: Asked | None = None) -> None:
-    """As `hit_caller`, on the event loop; what was asked `before` is taken if it was for this very caller."""
-    hit = before if before and before.caller is caller else asked(caller)
+    """As `hit_caller`, on the event loop.
+
+    What was asked `before` is taken if it was counted in the caller's windows, also when they were looked up anew since:
+    a request is one hit.
+    """
+    same = before and (before.caller is caller or before.windows == windows_of(caller))
+    hit = before if before and same else asked(caller)
     if hit.answer is not None:
         try:
             standings = _standings(hit.windows, await hit.answer)

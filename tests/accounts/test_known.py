@@ -106,6 +106,19 @@ def test_another_process_learns_of_it_by_redis(valkey: Valkey, http: httpx.Clien
     assert chat(http, alice) == 401
 
 
+def test_a_request_whose_caller_is_looked_up_anew_is_one_hit(valkey: Valkey, http: httpx.Client, alice: Actor) -> None:
+    settled()
+    forget_marks(valkey)
+
+    def remaining() -> int:
+        return int(http.post(CHAT, json=HELLO, headers=alice.headers).headers["RateLimit-Remaining"])
+
+    left = remaining()
+    known.changed(alice.user.pk)
+    known._marks.clear()  # they are another process's: this one learns of the change after it asked Redis for the rate
+    assert remaining() == left - 1
+
+
 def test_without_redis_an_entry_lives_a_second_at_most(http: httpx.Client, alice: Actor) -> None:
     settled()
     assert chat(http, alice) == 200
