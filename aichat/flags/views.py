@@ -53,7 +53,7 @@ class AdminFlagsView(ListAPIView[Flag]):
     def post(self, request: Request) -> Response:
         """A switch of the product (`streaming`, `images` …) may be made again: that sets it."""
         key = request.data.get("key") if isinstance(request.data, dict) else None
-        row = services.flag_or_switch(key) if key in SWITCHES else None
+        row = services.flag_or_switch(key) if isinstance(key, str) and key in SWITCHES else None
         form = FlagSerializer(row, data=request.data)
         form.is_valid(raise_exception=True)
         row = save(form, row or Flag(), request)

@@ -213,6 +213,7 @@ def test_a_switch_is_set_whether_or_not_it_has_a_row_and_never_deleted(ada: Acto
     [
         ({"key": "a b"}, "key", "letters"),
         ({}, "key", "required"),
+        ({"key": ["streaming"]}, "key", "string"),
         ({"key": "f", "percentage": 101}, "percentage", "100"),
         ({"key": "f", "percentage": -1}, "percentage", "0"),
         ({"key": "f", "percentage": "many"}, "percentage", "integer"),
