@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import TracebackType
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -28,6 +29,7 @@ logger = logging.getLogger(__name__)
 
 PAUSE = 5.0  # seconds without Redis after a failure, so that a slow one costs one request CACHE_TIMEOUT, not all
 WARN_EVERY = 60.0  # seconds
+SLICES = 10  # of CACHE_TIMEOUT: how often the event loop has gone round at least before Redis is called slow
 
 
 class CacheUnavailable(redis.ConnectionError):
@@ -191,7 +193,7 @@ class _Line:
     async def exchange(self, commands: list[Command]) -> list[Any]:
         """All answers, in order; a refused command's is its error. Raises `redis.ConnectionError`, `redis.TimeoutError`."""
         try:
-            async with asyncio.timeout(settings.CACHE_TIMEOUT):
+            async with _Patience(settings.CACHE_TIMEOUT):
                 if self.connection is not None:
                     try:
                         return await self.send(self.connection, commands)
@@ -220,6 +222,38 @@ class _Line:
         connection, self.connection = self.connection, None
         if connection is not None:
             await connection.disconnect(nowait=True)
+
+
+class _Patience:
+    """`asyncio.timeout`, by a clock that stands while the event loop is busy with other things.
+
+    An answer that lies in the socket while a hundred requests arrive is not one that Redis owes us, and a process that
+    took Redis for dead then would ask without its locks. So the time is waited for in slices, each of which costs no
+    more than its length however late the loop comes back to it.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.slice = seconds / SLICES
+        self.left = SLICES
+
+    async def __aenter__(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.timeout = asyncio.timeout(None)
+        await self.timeout.__aenter__()
+        self.timer = self.loop.call_later(self.slice, self.tick)
+
+    def tick(self) -> None:
+        self.left -= 1
+        if self.left:
+            self.timer = self.loop.call_later(self.slice, self.tick)
+        else:
+            self.timeout.reschedule(self.loop.time())
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        self.timer.cancel()
+        return await self.timeout.__aexit__(kind, error, trace)
 
 
 _lines: WeakKeyDictionary[asyncio.AbstractEventLoop, _Line] = WeakKeyDictionary()

@@ -133,6 +133,16 @@ async def test_asking_a_redis_that_fails_costs_one_timeout_and_the_next_nothing(
     assert cache.health.failing
 
 
+async def test_an_answer_that_came_while_the_event_loop_was_busy_is_in_time(valkey: Valkey, settings: Any) -> None:
+    settings.CACHE_TIMEOUT = 0.02
+    asked = cache.ask("PING")  # not even connected yet
+    for _ in range(8):
+        asyncio.get_running_loop().call_soon(time.sleep, 0.03)
+        await asyncio.sleep(0)
+    assert await asked == b"PONG"
+    assert not cache.health.failing
+
+
 async def test_a_redis_that_was_restarted_is_asked_again_without_a_failure(valkey: Valkey) -> None:
     assert await cache.ask("PING") == b"PONG"
     valkey.stop()

@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 FOLLOWED_AT_MOST = 2
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.02, 0.15  # seconds between two looks at what another process is doing
-BEAT = store.LEASE / 3  # seconds
+BEAT = store.LEASE / 6  # seconds: a busy event loop may be late by five of them
 # A reader that takes nothing for so many seconds keeps nobody else waiting.
 READER_PATIENCE = 1.0
 
