@@ -251,9 +251,9 @@ class _Patience:
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool | None:
+    ) -> None:
         self.timer.cancel()
-        return await self.timeout.__aexit__(kind, error, trace)
+        await self.timeout.__aexit__(kind, error, trace)
 
 
 _lines: WeakKeyDictionary[asyncio.AbstractEventLoop, _Line] = WeakKeyDictionary()

@@ -52,6 +52,7 @@ __all__ = [
     "UnknownHold",
     "adjust",
     "apply",
+    "available_to",
     "expire_holds",
     "grant",
     "hold_expiry",
@@ -69,6 +70,17 @@ def wallet_of(organization: Organization) -> Wallet:
         return Wallet.objects.filter(pk=organization.pk).first() or db.run_atomic(open_wallet, organization.pk)
     except IntegrityError:  # a concurrent first touch opened it
         return Wallet.objects.get(pk=organization.pk)
+
+
+def available_to(organizations: Iterable[Organization]) -> dict[UUID, int]:
+    """Microcredits each organization has free, by its ID; wallets are opened at first touch."""
+    wanted = {organization.pk: organization for organization in organizations}
+    if not wanted:
+        return {}
+    found = dict(Wallet.objects.filter(pk__in=wanted).values_list("pk", "available"))
+    for pk in wanted.keys() - found.keys():
+        found[pk] = wallet_of(wanted[pk]).available
+    return found
 
 
 def grant(

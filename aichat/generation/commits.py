@@ -8,18 +8,20 @@ unit that fails takes no other with it: the batch is then applied one by one. No
 import asyncio
 import logging
 from collections import defaultdict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import Context, copy_context
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import monotonic
+from uuid import UUID
 from weakref import WeakKeyDictionary
 
 from django.conf import settings
 from django.db import models
 
+from accounts.models import Organization
 from aichat import db, lifecycle
 from aichat.errors import Overloaded
-from credits.services import Operation, Outcome, apply
+from credits.services import Operation, Outcome, apply, available_to
 
 logger = logging.getLogger(__name__)
 
@@ -37,9 +39,11 @@ class Unit:
 
     `write` runs inside the transaction once the operation is done (not when it was refused), perhaps more than once: it
     answers the rows to insert, and may run statements of its own. `committed` runs after the commit, on the event loop.
+    `wallet_of` is whose free credits the outcome is to say when there is no operation to say them.
     """
 
     operation: Operation | None = None
+    wallet_of: Organization | None = None
     write: Callable[[Outcome], Sequence[models.Model]] = nothing
     committed: Callable[[Outcome], None] | None = None
     patience: float = 0.0  # seconds it is tried again while the database is away
@@ -76,7 +80,8 @@ def commit_each(units: Sequence[Unit]) -> list[Outcome | Exception]:
 
 def _write(units: Sequence[Unit]) -> list[Outcome]:
     done = iter(apply([unit.operation for unit in units if unit.operation is not None]))
-    outcomes = [Outcome() if unit.operation is None else next(done) for unit in units]
+    free = available_to(unit.wallet_of for unit in units if unit.wallet_of)  # one look for all
+    outcomes = [_unmoved(unit, free) if unit.operation is None else next(done) for unit in units]
     rows: dict[type[models.Model], list[models.Model]] = defaultdict(list)
     for unit, outcome in zip(units, outcomes, strict=True):
         if outcome.error is None:
@@ -85,6 +90,10 @@ def _write(units: Sequence[Unit]) -> list[Outcome]:
     for same in rows.values():
         db.insert(same)
     return outcomes
+
+
+def _unmoved(unit: Unit, free: Mapping[UUID, int]) -> Outcome:
+    return Outcome(available=free[unit.wallet_of.pk]) if unit.wallet_of else Outcome()
 
 
 @dataclass(slots=True)
@@ -160,7 +169,7 @@ def _in_context(item: _Waiting) -> Unit:
     unit = item.unit
     if unit.write is nothing:
         return unit
-    return Unit(operation=unit.operation, write=lambda outcome: item.context.run(unit.write, outcome))
+    return replace(unit, write=lambda outcome: item.context.run(unit.write, outcome))
 
 
 _queues: WeakKeyDictionary[asyncio.AbstractEventLoop, _Queue] = WeakKeyDictionary()

@@ -16,7 +16,7 @@ from aichat.providers.base import Usage
 from aichat.usage.models import UsageRecord
 from credits.limits import limits_of
 from credits.models import HoldRef
-from credits.services import Outcome, Release, Reserve, Settle, hold_expiry, is_low, notice_if_low, wallet_of
+from credits.services import Outcome, Release, Reserve, Settle, hold_expiry, is_low, notice_if_low
 
 # Seconds a settlement is tried again while the database is away. After that the hold expires: nothing was charged.
 SETTLE_PATIENCE = 15.0
@@ -59,50 +59,66 @@ def settlement(
     `result` is None when nothing was delivered, `hold` when nothing is charged for what is. Settling twice changes
     nothing. It may fail with `IdempotencyInProgress`: then this attempt was taken for dead, and a later one has its key.
     """
-    now, ended = timezone.now(), monotonic()
     return Unit(
         operation=_operation(call, hold, charge),
-        write=lambda outcome: _rows(call, hold, attempts, result, outcome, now, ended),
+        wallet_of=None if hold else call.caller.organization,
+        write=_Writing(call, hold, attempts, result, timezone.now(), monotonic()),
         committed=lambda outcome: notice_if_low(outcome, call.caller.user.pk),
         patience=SETTLE_PATIENCE,
     )
 
 
-def _rows(
-    call: Call,
-    hold: HoldRef | None,
-    attempts: Sequence[Attempt],
-    result: Result | None,
-    outcome: Outcome,
-    now: datetime,
-    ended: float,
-) -> list[models.Model]:
-    if hold is None:
-        outcome.available = wallet_of(call.caller.organization).available
-    elif outcome.repeated and (earlier := UsageRecord.objects.filter(hold_id=hold.id).first()):
-        # An earlier try had committed, and only its answer was lost.
-        if result is not None:
-            result.charged, result.available = earlier.charged, outcome.available
-            result.credits_low = is_low(outcome.available)
-        return []
-    records = [_record(call, attempt, now, ended) for attempt in attempts]
-    rows: list[models.Model] = [*records]
-    if records:
-        last = records[-1]
-        last.final, last.charged, last.shortfall = True, outcome.charged, outcome.shortfall
-        if hold:
-            last.hold_id = hold.id
-            last.reference = hold.reference if outcome.charged else ""
-        if last.cached:
-            last.saved -= outcome.charged
-        last.finish_reason = (result.finish_reason or "") if result else ""
-    if result is not None:
-        result.charged, result.available = outcome.charged, outcome.available
-        result.credits_low = is_low(outcome.available)
-        rows += call.remember(result)
-    if result is not None or outcome.charged:
-        call.seal(result or Result(call.id, call.request_id), attempts[-1].error if attempts else None)
-    return rows
+@dataclass(slots=True)
+class _Writing:
+    """The rows of a settlement. Called again, it looks whether an earlier try had committed and only its answer was lost."""
+
+    call: Call
+    hold: HoldRef | None
+    attempts: Sequence[Attempt]
+    result: Result | None
+    now: datetime
+    ended: float
+    tried: bool = False
+
+    def __call__(self, outcome: Outcome) -> list[models.Model]:
+        if earlier := self.earlier(outcome):
+            self.answer(earlier.charged, outcome)
+            return []
+        rows: list[models.Model] = [*self.records(outcome)]
+        if self.result is not None:
+            self.answer(outcome.charged, outcome)
+            rows += self.call.remember(self.result)
+        if self.result is not None or outcome.charged:
+            error = self.attempts[-1].error if self.attempts else None
+            self.call.seal(self.result or Result(self.call.id, self.call.request_id), error)
+        return rows
+
+    def earlier(self, outcome: Outcome) -> UsageRecord | None:
+        """What a try before this one has recorded: the ledger says that there was one, or else we know."""
+        tried, self.tried = self.tried, True
+        if self.hold:
+            return UsageRecord.objects.filter(hold_id=self.hold.id).first() if outcome.repeated else None
+        return UsageRecord.objects.filter(pk=self.call.id).first() if tried else None
+
+    def answer(self, charged: int, outcome: Outcome) -> None:
+        if self.result is not None:
+            self.result.charged, self.result.available = charged, outcome.available
+            self.result.credits_low = is_low(outcome.available)
+
+    def records(self, outcome: Outcome) -> list[UsageRecord]:
+        records = [_record(self.call, attempt, self.now, self.ended) for attempt in self.attempts]
+        if records:
+            last = records[-1]
+            last.final, last.charged, last.shortfall = True, outcome.charged, outcome.shortfall
+            if self.hold:
+                last.hold_id = self.hold.id
+                last.reference = self.hold.reference if outcome.charged else ""
+            else:
+                last.id = self.call.id  # by which another try finds it
+            if last.cached:
+                last.saved -= outcome.charged
+            last.finish_reason = (self.result.finish_reason or "") if self.result else ""
+        return records
 
 
 def _operation(call: Call, hold: HoldRef | None, charge: int) -> Settle | Release | None:

@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 import redis
+from django.db import OperationalError
 
 from aichat import cache
 from aichat.catalog.editing import set_price
@@ -16,6 +17,8 @@ from aichat.catalog.models import AIModel
 from aichat.chat.models import Message
 from aichat.flags import flags
 from aichat.flags.models import Flag
+from aichat.generation import commits
+from aichat.money import CREDIT
 from aichat.promptcache import store, versions
 from aichat.promptcache.models import Invalidation
 from aichat.usage.models import UsageRecord
@@ -102,6 +105,29 @@ def test_a_hit_may_have_a_price(
     assert spent(alice) == paid.charged + hit.charged
     alice.set_credits(0)
     assert chat(http, alice, stream=stream).status_code == 402
+
+
+def test_a_free_hit_whose_commit_was_not_confirmed_is_not_recorded_twice(
+    http: httpx.Client, upstream: Upstream, alice: Actor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chat(http, alice)
+    commit, tries = commits.commit_together, []
+
+    def committed_but_unanswered(units: Any) -> Any:
+        outcomes = commit(units)
+        tries.append(len(units))
+        if len(tries) == 1:
+            raise OperationalError("the connection broke off after COMMIT")
+        return outcomes
+
+    monkeypatch.setattr(commits, "commit_together", committed_but_unanswered)
+    again = chat(http, alice)
+    assert word(again) == "hit"
+    assert again.json()["credits"]["charged"] == "0"
+    assert Decimal(again.json()["credits"]["available"]) * CREDIT == alice.wallet.available
+    assert tries == [1, 1]
+    assert UsageRecord.objects.filter(cached=True).count() == 1
+    assert Message.objects.count() == 4
 
 
 def test_a_stream_is_replayed_as_the_same_events(
