@@ -63,7 +63,7 @@ class ImageJobAdmin(Admin):
     def thumbnails(self, job: ImageJob, height: int) -> str:
         return format_html_join(
             " ",
-            '<img src="/api/v1/images/files/{}" height="{}" style="display:inline;border-radius:4px" alt="">',
+            '<img src="/api/v1/images/files/{}" class="thumbnail" style="height:{}px" alt="">',
             ((sign(picture.pk, "thumbnail"), height) for picture in job.pictures.all()),
         )
 
