@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.service import running_service
+from tests.service import Service, running_service
 
 SECONDS = int(os.environ.get("CONTRACT_SECONDS", "60"))
 CHECKS = [
@@ -30,6 +30,24 @@ LEFT_OUT = {
 NO_LIMITS = {f"RATE_LIMIT_{name}": "1000000/min" for name in ("AUTH", "USER", "SUBSCRIBER", "ADMIN")}
 
 
+def keep_to_the_document(service: Service, token: str, directory: Path, *how: str, longest: float) -> str:
+    """Have schemathesis try every operation with a token; the line that counts its cases. Fails with its report."""
+    words = [f"{service.address}/api/schema/", "--header", f"Authorization: Bearer {token}"]
+    words += ["--checks", ",".join(CHECKS), "--continue-on-failure", "--request-timeout", "20", "--warnings", "off"]
+    words += ["--no-color", "--suppress-health-check", "all"]
+    words += [each for path in LEFT_OUT for each in ("--exclude-path", path)]
+    done = subprocess.run(
+        [str(Path(sys.executable).with_name("schemathesis")), "run", *words, *how],
+        capture_output=True,
+        text=True,
+        timeout=longest,
+        check=False,
+        cwd=directory,
+    )
+    assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
+    return next(line.strip() for line in done.stdout.splitlines() if "generated" in line)
+
+
 @pytest.mark.parametrize("role", ["USER", "ADMIN"])
 def test_every_operation_keeps_to_the_document(role: str, tmp_path: Path, capsys: Any) -> None:
     with running_service(workers=1, STARTER_CREDITS="100000", MEDIA_ROOT=str(tmp_path), **NO_LIMITS) as service:
@@ -37,13 +55,8 @@ def test_every_operation_keeps_to_the_document(role: str, tmp_path: Path, capsys
         if role == "USER":
             account = {"email": "user@example.com", "password": "correct horse battery staple"}
             token = httpx.post(f"{service.address}/api/v1/auth/register", json=account, timeout=30).json()["token"]
-        words = [f"{service.address}/api/schema/", "--header", f"Authorization: Bearer {token}"]
-        words += ["--checks", ",".join(CHECKS), "--phases", "coverage,fuzzing", "--max-time", str(SECONDS)]
-        words += ["--seed", "1", "--continue-on-failure", "--request-timeout", "20", "--warnings", "off", "--no-color"]
-        words += ["--suppress-health-check", "all", *(each for path in LEFT_OUT for each in ("--exclude-path", path))]
-        run = [str(Path(sys.executable).with_name("schemathesis")), "run", *words]
-        done = subprocess.run(run, capture_output=True, text=True, timeout=SECONDS + 240, check=False, cwd=tmp_path)
-        assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
+        how = ["--phases", "coverage,fuzzing", "--max-time", str(SECONDS), "--seed", "1"]
+        counted = keep_to_the_document(service, token, tmp_path, *how, longest=SECONDS + 240)
         with capsys.disabled():
-            print(f"\n{role}: {next(line.strip() for line in done.stdout.splitlines() if 'generated' in line)}")  # noqa: T201
+            print(f"\n{role}: {counted}")  # noqa: T201
         service.manage("verify_ledger")
