@@ -38,6 +38,7 @@ class InvalidationAdmin(Admin):
     form = InvalidationForm
     list_display = ("created_at", "scope", "target", "actor", "request_id")
     list_filter = ("scope",)
+    search_fields = ("target", "request_id", "actor__email")
     list_select_related = ("actor",)
     readonly_fields = ("actor", "request_id", "created_at")
     actions: Any = None

@@ -35,6 +35,7 @@ class Invalidation(Row):
 
     class Meta:
         ordering = ["-created_at"]
+        indexes = [models.Index(fields=["scope", "-created_at"], name="invalidations_by_scope")]
 
     def __str__(self) -> str:
         return f"{self.scope} {self.target}".strip()
