@@ -72,6 +72,12 @@ def cards(now: Statistics, before: Statistics) -> list[Card]:
              usage_url(now.window, fallback__exact=1)),
         Card("Cache hit rate", percent(new.cache_hit_rate), *points(new, old, "cache_hit_rate", good=True),
              usage_url(now.window, cached__exact=1)),
+        Card("Cache hits", f"{new.cache_hits:,}", *change(new.cache_hits, old.cache_hits),
+             usage_url(now.window, cached__exact=1)),
+        Card("Credits saved by the cache", amount(new.saved), *change(new.saved, old.saved),
+             usage_url(now.window, cached__exact=1)),
+        Card("Provider cost saved", usd(new.saved_usd), *change(new.saved_nanousd, old.saved_nanousd),
+             usage_url(now.window, cached__exact=1)),
         Card("p95 latency", milliseconds(p95), *change(p95 or 0, old_p95 or 0, good=False), records),
     ]  # fmt: skip
 

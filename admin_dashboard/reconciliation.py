@@ -2,6 +2,7 @@
 
 To lay beside a provider's invoice. Cost is what we recorded at the prices in force; where usage was counted by us
 (`estimated_rate`) or a price is doubtful (`aichat/catalog/drift.py`), the invoice may differ, and says so here first.
+Tokens are those that a provider bills: answers from the prompt cache are requests, and no tokens.
 """
 
 from collections.abc import Iterator, Mapping
@@ -84,9 +85,9 @@ def amounts_of(row: Figures) -> dict[str, Any]:
     return {
         "requests": row.requests,
         "attempts": row.attempts,
-        "input_tokens": row.input_tokens,
-        "cached_input_tokens": row.cached_input_tokens,
-        "output_tokens": row.output_tokens,
+        "input_tokens": row.input_tokens - row.hit_input_tokens,
+        "cached_input_tokens": row.cached_input_tokens - row.hit_cached_input_tokens,
+        "output_tokens": row.output_tokens - row.hit_output_tokens,
         "images": row.images,
         "cost_usd": dollars(row.cost_usd),
         "credits_charged": format_credits(row.charged),

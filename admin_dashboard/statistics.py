@@ -122,7 +122,7 @@ def written(row: Figures, latency: Histogram | None = None) -> dict[str, Any]:
         "cache_hit_rate": row.cache_hit_rate,
         "cache_hits": row.cache_hits,
         "saved_credits": format_credits(row.saved),
-        "saved_usd": dollars(Decimal(row.saved_nanousd) / 10**9),
+        "saved_usd": dollars(row.saved_usd),
         "fallback_rate": row.fallback_rate,
         "error_rate": row.error_rate,
         "estimated_rate": row.estimated_rate,

@@ -44,6 +44,10 @@ class Figures:
     cost_nanousd: int = 0
     saved: int = 0
     saved_nanousd: int = 0
+    # Of cached answers: parts of the tokens above.
+    hit_input_tokens: int = 0
+    hit_cached_input_tokens: int = 0
+    hit_output_tokens: int = 0
 
     def add(self, row: "Figures") -> None:
         for name in NAMES:
@@ -52,6 +56,10 @@ class Figures:
     @property
     def cost_usd(self) -> Decimal:
         return Decimal(self.cost_nanousd) / NANO
+
+    @property
+    def saved_usd(self) -> Decimal:
+        return Decimal(self.saved_nanousd) / NANO
 
     @property
     def charged_usd(self) -> Decimal:
@@ -94,6 +102,9 @@ COUNTED = {
     "fallbacks": Count("id", filter=FINAL & Q(fallback=True)),
     "cache_hits": Count("id", filter=FINAL & Q(cached=True)),
     "estimated": Count("id", filter=FINAL & Q(source=UsageRecord.Source.ESTIMATED)),
+    "hit_input_tokens": Sum("input_tokens", filter=Q(cached=True), default=0),
+    "hit_cached_input_tokens": Sum("cached_input_tokens", filter=Q(cached=True), default=0),
+    "hit_output_tokens": Sum("output_tokens", filter=Q(cached=True), default=0),
 }
 # Prefixed, because an annotation may not be called as a column.
 OF_RECORDS = {f"sum_{name}": COUNTED.get(name) or Sum(name) for name in NAMES}

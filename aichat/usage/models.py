@@ -109,6 +109,9 @@ class DailyUsage(Row):
     cost_nanousd = models.BigIntegerField(default=0)
     saved = models.BigIntegerField(default=0, help_text="Microcredits.")
     saved_nanousd = models.BigIntegerField(default=0)
+    hit_input_tokens = models.BigIntegerField(default=0, help_text="Of cached answers: no provider bills them.")
+    hit_cached_input_tokens = models.BigIntegerField(default=0)
+    hit_output_tokens = models.BigIntegerField(default=0)
 
     class Meta:
         verbose_name_plural = "daily usage"

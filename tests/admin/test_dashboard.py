@@ -52,6 +52,14 @@ def test_figures_are_of_the_range_and_compared_with_the_one_before(
     assert (requests.change, requests.is_good) == ("+100 %", True)
 
 
+def test_the_cards_say_what_the_prompt_cache_saved(console: Client, alice: Actor, usage_record: Make) -> None:
+    usage_record(alice, charged=2 * CREDIT)
+    usage_record(alice, charged=0, cost_nanousd=0, cached=True, saved=2 * CREDIT, saved_nanousd=1_500_000_000)
+    shown = cards(console, "range=24h")
+    assert (shown["Cache hits"], shown["Cache hit rate"]) == ("1", "50.0 %")
+    assert (shown["Credits saved by the cache"], shown["Provider cost saved"]) == ("2", "$1.50")
+
+
 def test_a_wrong_range_says_so_and_shows_the_week(console: Client, alice: Actor, usage_record: Make) -> None:
     usage_record(alice)
     page = console.get("/admin/?range=custom&from=nonsense&to=")

@@ -49,6 +49,19 @@ def test_each_day_and_model_has_its_row(ada: Actor, alice: Actor, usage_record: 
     assert (body["totals"]["cost_usd"], body["totals"]["requests"]) == ("0.014", 3)
 
 
+@pytest.mark.parametrize("rolled", [False, True])
+def test_tokens_of_cached_answers_are_on_no_invoice(ada: Actor, alice: Actor, usage_record: Make, rolled: bool) -> None:
+    monday = datetime(2026, 11, 23, 9, tzinfo=UTC)
+    usage_record(alice, created_at=monday, input_tokens=100, cached_input_tokens=10, output_tokens=20)
+    used = {"input_tokens": 100, "cached_input_tokens": 10, "output_tokens": 20, "charged": 0, "cost_nanousd": 0}
+    usage_record(alice, created_at=monday, cached=True, **used)
+    if rolled:
+        roll_up()
+    row = ada.get(f"{PATH}?from=2026-11-23&to=2026-11-24").json()["totals"]
+    assert row["requests"] == 2
+    assert (row["input_tokens"], row["cached_input_tokens"], row["output_tokens"]) == (100, 10, 20)
+
+
 def test_csv_says_the_same_and_runs_no_formula(ada: Actor, alice: Actor, usage_record: Make) -> None:
     usage_record(alice, model="=cmd()", charged=CREDIT, cost_nanousd=10**9)
     response = ada.get(f"{PATH}?format=csv")

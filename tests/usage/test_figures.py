@@ -62,6 +62,11 @@ def counted(window: Window, **only: Any) -> figures.Figures:
                 charged=row.charged,
                 shortfall=row.shortfall,
                 cost_nanousd=row.cost_nanousd,
+                saved=row.saved,
+                saved_nanousd=row.saved_nanousd,
+                hit_input_tokens=row.cached * row.input_tokens,
+                hit_cached_input_tokens=row.cached * row.cached_input_tokens,
+                hit_output_tokens=row.cached * row.output_tokens,
             )
         )
     return result
