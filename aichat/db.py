@@ -12,7 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Generic, ParamSpec, TypeVar
 
 from django.conf import settings
 from django.db import (
@@ -140,6 +140,25 @@ async def run(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """
     call = partial(copy_context().run, _with_connection, partial(work, *args, **kwargs))
     return await asyncio.get_running_loop().run_in_executor(_executor(), call)
+
+
+class Shared(Generic[T]):
+    """`run(work)`, once for all who wait for it on an event loop: what is read again each second is not read by each.
+
+    Who comes while it runs gets its result, or its error, too.
+    """
+
+    def __init__(self, work: Callable[[], T]) -> None:
+        self.work = work
+        self._running: dict[asyncio.AbstractEventLoop, asyncio.Task[T]] = {}
+
+    async def __call__(self) -> T:
+        loop = asyncio.get_running_loop()
+        task = self._running.get(loop)
+        if task is None:
+            task = self._running[loop] = loop.create_task(run(self.work))
+            task.add_done_callback(lambda _: self._running.pop(loop))
+        return await asyncio.shield(task)  # one who leaves does not stop it for the others
 
 
 def _with_connection(work: Callable[[], T]) -> T:

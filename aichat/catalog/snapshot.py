@@ -80,9 +80,12 @@ def current(max_age: float = FRESH_SECONDS) -> Catalog:
     return _loaded
 
 
+_reload = db.Shared(current)
+
+
 async def ready() -> Catalog:
     """The same on the event loop, which is never made to read: the age is looked at once."""
-    return _loaded if is_fresh() else await db.run(current)
+    return _loaded if is_fresh() else await _reload()
 
 
 def is_fresh(max_age: float = FRESH_SECONDS) -> bool:

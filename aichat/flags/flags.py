@@ -153,10 +153,13 @@ def _age() -> float:
     return time.monotonic() - _loaded_at
 
 
+_reload = db.Shared(lambda: current(FRESH_SECONDS))
+
+
 async def ready() -> None:
     """Makes sure that the questions above can be asked on the event loop, for a second from now."""
     if _age() >= FRESH_SECONDS:
-        await db.run(current, FRESH_SECONDS)
+        await _reload()
 
 
 def forget() -> None:

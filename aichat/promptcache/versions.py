@@ -44,9 +44,9 @@ _loaded_at = float("-inf")
 
 async def ready(announced: str = "") -> Versions:
     """The versions, fresh; `announced` is the latest that another process was seen to have."""
-    if time.monotonic() - _loaded_at > FRESH_SECONDS or announced > _loaded.latest:
+    if announced > _loaded.latest:
         return await db.run(_current, announced)
-    return _loaded
+    return _loaded if time.monotonic() - _loaded_at <= FRESH_SECONDS else await _reload()
 
 
 def _current(announced: str) -> Versions:
@@ -56,6 +56,9 @@ def _current(announced: str) -> Versions:
         ):  # nobody else read them meanwhile
             _read(announced)
         return _loaded
+
+
+_reload = db.Shared(lambda: _current(""))
 
 
 def _read(announced: str) -> None:
