@@ -5,6 +5,7 @@ import logging
 import os
 import random
 import secrets
+import select
 import threading
 import time
 import uuid
@@ -121,16 +122,16 @@ def ping() -> None:
 
 # --- Off the event loop -----------------------------------------------------------------------------------------------
 
-_pool: ThreadPoolExecutor | None = None
-_pool_lock = threading.Lock()
+_threads: dict[str, ThreadPoolExecutor] = {}
+_threads_lock = threading.Lock()
 
 
-def _executor() -> ThreadPoolExecutor:
-    global _pool
-    if _pool is None:
-        with _pool_lock:
-            _pool = _pool or ThreadPoolExecutor(settings.DATABASE_THREADS, thread_name_prefix="database")
-    return _pool
+def _executor(name: str, size: int) -> ThreadPoolExecutor:
+    found = _threads.get(name)
+    if found is None:
+        with _threads_lock:
+            found = _threads.get(name) or _threads.setdefault(name, ThreadPoolExecutor(size, thread_name_prefix=name))
+    return found
 
 
 async def run(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -139,7 +140,16 @@ async def run(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     The connection is free again when `work` returns: nothing is held while a provider is being waited for.
     """
     call = partial(copy_context().run, _with_connection, partial(work, *args, **kwargs))
-    return await asyncio.get_running_loop().run_in_executor(_executor(), call)
+    return await asyncio.get_running_loop().run_in_executor(_executor("database", settings.DATABASE_THREADS), call)
+
+
+async def run_in_line(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """The same one after another, on one thread with a connection of its own, and without any context.
+
+    For what comes all the time: a connection from the pool is asked first whether it still lives.
+    """
+    call = partial(_with_kept_connection, partial(work, *args, **kwargs))
+    return await asyncio.get_running_loop().run_in_executor(_executor("commits", 1), call)
 
 
 class Shared(Generic[T]):
@@ -170,12 +180,29 @@ def _with_connection(work: Callable[[], T]) -> T:
             connection.close()  # back to the pool, for the other threads
 
 
+def _with_kept_connection(work: Callable[[], T]) -> T:
+    if is_mongodb():
+        return _with_connection(work)  # its client keeps the connections
+    if connection.connection is not None and (connection.errors_occurred or _was_told_something()):
+        connection.close()
+    return work()
+
+
+def _was_told_something() -> bool:
+    """Whether the server spoke without being asked: it says goodbye when it stops. Costs no round trip."""
+    if connection.vendor != "postgresql":
+        return False
+    poll = select.poll()  # `select` itself knows no more than 1,024 descriptors
+    poll.register(connection.connection.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
+
+
 def close() -> None:
     """End the threads and their connections (at shutdown)."""
-    global _pool
-    with _pool_lock:
-        pool, _pool = _pool, None
-    if pool is not None:
+    with _threads_lock:
+        threads = list(_threads.values())
+        _threads.clear()
+    for pool in threads:
         for _ in range(settings.DATABASE_THREADS):
             pool.submit(connections.close_all)
         pool.shutdown(wait=True)
@@ -212,8 +239,4 @@ class Row(models.Model):
 
 if hasattr(os, "register_at_fork"):
     # A thread pool does not survive a fork; the child makes its own.
-    def _forget_pool() -> None:
-        global _pool
-        _pool = None
-
-    os.register_at_fork(after_in_child=_forget_pool)
+    os.register_at_fork(after_in_child=_threads.clear)

@@ -270,7 +270,7 @@ def _postgresql(address: str, timeout: float, threads: int) -> dict[str, object]
             "options": f"-c statement_timeout={milliseconds} -c lock_timeout={milliseconds}",
             "pool": {
                 "min_size": 1,
-                "max_size": threads + SYNC_CONNECTIONS,
+                "max_size": threads + 1 + SYNC_CONNECTIONS,  # one for the commits
                 "timeout": timeout,
                 "reconnect_timeout": 0,
                 "reconnect_failed": _refuse_waiting,

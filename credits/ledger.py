@@ -66,6 +66,14 @@ def apply(operations: Sequence[Operation]) -> list[Outcome]:
         return [apply([operation])[0] for operation in operations]
 
 
+def apply_new(operations: Sequence[Operation]) -> list[Outcome]:
+    """`apply` for a transaction of the caller's, without a look whether a reservation had been made before.
+
+    Raises `IntegrityError` if one had: the caller then runs its transaction again, with `apply`.
+    """
+    return _apply(operations) if operations else []
+
+
 def _apply_looking(operations: Sequence[Operation]) -> list[Outcome]:
     """As `_apply`, with a look first at what had been done before.
 

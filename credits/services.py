@@ -16,7 +16,7 @@ from django.utils import timezone
 from accounts.models import Organization, User
 from aichat import db, events
 from aichat.money import to_microcredits
-from credits.ledger import Kind, State, apply, open_wallet
+from credits.ledger import Kind, State, apply, apply_new, open_wallet
 from credits.models import Hold, HoldRef, LedgerEntry, Wallet
 from credits.operations import (
     Credit,
@@ -52,6 +52,7 @@ __all__ = [
     "UnknownHold",
     "adjust",
     "apply",
+    "apply_new",
     "available_to",
     "expire_holds",
     "grant",

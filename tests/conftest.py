@@ -56,6 +56,13 @@ def _nothing_left_over() -> Iterator[None]:
     flags.forget()
 
 
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None) -> Iterator[None]:
+    """A database in which a connection is left can't be dropped."""
+    yield
+    db.close()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _keep_permissions() -> Iterator[None]:
     """Tables are emptied between tests; content types and permissions, which never change, are kept, not made again.
@@ -178,7 +185,8 @@ def inline_database(monkeypatch: pytest.MonkeyPatch) -> None:
     async def run(work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         return await sync_to_async(work, thread_sensitive=True)(*args, **kwargs)
 
-    monkeypatch.setattr(db, "run", run)
+    for name in ("run", "run_in_line"):
+        monkeypatch.setattr(db, name, run)
 
 
 @pytest.fixture

@@ -16,12 +16,12 @@ from uuid import UUID
 from weakref import WeakKeyDictionary
 
 from django.conf import settings
-from django.db import models
+from django.db import IntegrityError, models
 
 from accounts.models import Organization
 from aichat import db, lifecycle
 from aichat.errors import Overloaded
-from credits.services import Operation, Outcome, apply, available_to
+from credits.services import Operation, Outcome, apply, apply_new, available_to
 
 logger = logging.getLogger(__name__)
 
@@ -63,8 +63,15 @@ def submit(unit: Unit, *, refusable: bool = False) -> "asyncio.Future[Outcome]":
 
 
 def commit_together(units: Sequence[Unit]) -> list[Outcome]:
-    """Commit all units in one transaction. Raises what any of them raises, and then nothing of any was done."""
-    return db.run_atomic(_write, units)
+    """Commit all units in one transaction. Raises what any of them raises, and then nothing of any was done.
+
+    Reservations are new, so they are not looked up; when one collides all the same, an earlier try had been committed.
+    """
+    try:
+        return db.run_atomic(_write, units, apply_new)
+    except IntegrityError as error:
+        logger.debug("something was committed before, or collides: %r", error)
+    return db.run_atomic(_write, units, apply)
 
 
 def commit_each(units: Sequence[Unit]) -> list[Outcome | Exception]:
@@ -78,7 +85,7 @@ def commit_each(units: Sequence[Unit]) -> list[Outcome | Exception]:
     return [commit_each([unit])[0] for unit in units]
 
 
-def _write(units: Sequence[Unit]) -> list[Outcome]:
+def _write(units: Sequence[Unit], apply: Callable[[Sequence[Operation]], list[Outcome]]) -> list[Outcome]:
     done = iter(apply([unit.operation for unit in units if unit.operation is not None]))
     free = available_to(unit.wallet_of for unit in units if unit.wallet_of)  # one look for all
     outcomes = [_unmoved(unit, free) if unit.operation is None else next(done) for unit in units]
@@ -141,7 +148,7 @@ class _Queue:
             while self.waiting:
                 batch = [self.waiting.popleft() for _ in range(min(len(self.waiting), LARGEST_BATCH))]
                 try:
-                    outcomes = await db.run(commit_each, [_in_context(item) for item in batch])
+                    outcomes = await db.run_in_line(commit_each, [_in_context(item) for item in batch])
                 except Exception as error:  # not even a connection
                     outcomes = [error for _ in batch]
                 for item, outcome in zip(batch, outcomes, strict=True):

@@ -49,7 +49,8 @@ def stepwise(monkeypatch: pytest.MonkeyPatch) -> None:
         await asyncio.sleep(0)
         return result
 
-    monkeypatch.setattr(db, "run", run)
+    for name in ("run", "run_in_line"):
+        monkeypatch.setattr(db, name, run)
     monkeypatch.setattr(chat, "chat_adapter", lambda kind: Scripted())
 
 
