@@ -15,7 +15,8 @@ from aichat.catalog import drift
 from aichat.catalog.drift import Finding
 from aichat.money import format_credits
 from aichat.usage import figures
-from aichat.usage.figures import Figures, Window
+from aichat.usage.figures import Figures
+from aichat.usage.sources import Window
 from aichat.usage.windows import as_day
 
 Row = tuple[date, str, str, Figures]  # day, model, provider

@@ -22,7 +22,8 @@ from admin_dashboard.wording import (
 )
 from aichat.catalog import drift
 from aichat.charts import Chart, Series
-from aichat.usage.figures import Figures, Window, whole_day
+from aichat.usage.figures import Figures
+from aichat.usage.sources import Window, whole_day
 
 MOST_ROWS = 400  # of the page; CSV has them all
 HEADINGS = ["Requests", "Cost", "Credits", "Worth", "Margin", "Estimated", "Shortfall"]

@@ -12,8 +12,9 @@ from django.db.models.functions import TruncDate
 from accounts.models import User
 from aichat.money import format_credits
 from aichat.usage import figures
-from aichat.usage.figures import Figures, Key, Window
+from aichat.usage.figures import Figures, Key
 from aichat.usage.latency import Histogram, percentile
+from aichat.usage.sources import Window
 from credits.models import LedgerEntry
 
 Kind = LedgerEntry.Kind

@@ -10,7 +10,7 @@ from django.urls import reverse
 
 from aichat.errors import InvalidRequest
 from aichat.money import CREDIT, format_credits
-from aichat.usage.figures import Window
+from aichat.usage.sources import Window
 from aichat.usage.windows import window_of
 
 RANGES = {"24h": "24 hours", "7d": "7 days", "30d": "30 days"}

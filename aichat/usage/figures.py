@@ -1,24 +1,23 @@
-"""Questions about usage: sums by any dimension over any time, read from the daily roll-ups and the records since.
+"""Questions about usage: sums by any dimension over any time, read from the roll-ups and the records since.
 
-A whole day comes from the roll-ups. Read from the records themselves are only what the roll-ups do not hold yet (the
-last minutes) and the parts of days at the ends of a window, so no question scans the table.
+Which of a window is read from where, `aichat/usage/sources.py` says.
 """
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from django.conf import settings
 from django.db.models import Count, Q, QuerySet, Sum
 from django.db.models.functions import TruncHour
-from django.utils import timezone
 
 from aichat.money import CREDIT
 from aichat.usage.latency import bucket
-from aichat.usage.models import DailyLatency, DailyUsage, RollupState, UsageRecord
+from aichat.usage.models import DailyLatency, DailyUsage, HourlyLatency, HourlyUsage, UsageRecord
+from aichat.usage.sources import Sources, Window
 
 NANO = 10**9
 FINE = ("ok", "cancelled")  # how a request may end without being a failure
@@ -108,82 +107,7 @@ COUNTED = {
 }
 # Prefixed, because an annotation may not be called as a column.
 OF_RECORDS = {f"sum_{name}": COUNTED.get(name) or Sum(name) for name in NAMES}
-OF_DAYS = {f"sum_{name}": Sum(name) for name in NAMES}
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """From a moment (included) to a moment (not included)."""
-
-    start: datetime
-    end: datetime
-
-    @classmethod
-    def last(cls, length: timedelta, now: datetime | None = None) -> "Window":
-        end = now or timezone.now()
-        return cls(end - length, end)
-
-    @classmethod
-    def last_days(cls, days: int, now: datetime | None = None) -> "Window":
-        """Today and the whole days before it."""
-        end = now or timezone.now()
-        return cls(midnight(end) - timedelta(days=days - 1), end)
-
-    @property
-    def length(self) -> timedelta:
-        return self.end - self.start
-
-    def before(self) -> "Window":
-        """The window of the same length that ends where this one begins."""
-        return Window(self.start - self.length, self.start)
-
-    @property
-    def is_hourly(self) -> bool:
-        """Whether days would be too coarse for its pictures."""
-        return self.length <= timedelta(hours=48)
-
-
-def midnight(moment: datetime) -> datetime:
-    return datetime.combine(moment.astimezone(UTC).date(), time(), UTC)
-
-
-def whole_day(day: date) -> Window:
-    """A UTC day from its first moment to the next day's."""
-    start = datetime.combine(day, time(), UTC)
-    return Window(start, start + timedelta(days=1))
-
-
-def through() -> datetime:
-    """Records made before this moment are in the roll-ups."""
-    found = RollupState.objects.values_list("through", flat=True).first()
-    return found or datetime(1970, 1, 1, tzinfo=UTC)
-
-
-@dataclass(frozen=True, slots=True)
-class Sources:
-    """Where the figures of a window are: whole days in the roll-ups, the rest in the records."""
-
-    days: Q | None
-    records: Q
-
-    @classmethod
-    def of(cls, window: Window) -> "Sources":
-        first = midnight(window.start)
-        if first < window.start:
-            first += timedelta(days=1)
-        rolled = through()
-        # The last day to take from the roll-ups: the one they are at, or the last whole one of the window.
-        last_end = midnight(window.end) if window.end < rolled else midnight(rolled) + timedelta(days=1)
-        if first >= min(last_end, rolled, window.end):
-            return cls(None, between(window.start, window.end))
-        records = between(min(rolled, last_end), window.end)
-        if window.start < first:
-            records |= between(window.start, first)
-        return cls(Q(day__gte=first.date(), day__lt=last_end.date()), records)
-
-
-def between(start: datetime, end: datetime) -> Q:
-    return Q(created_at__gte=start, created_at__lt=end)
+OF_SUMS = {f"sum_{name}": Sum(name) for name in NAMES}
 
 
 def sums(window: Window, by: Sequence[str] = (), **only: Any) -> dict[Key, Figures]:
@@ -191,18 +115,23 @@ def sums(window: Window, by: Sequence[str] = (), **only: Any) -> dict[Key, Figur
     source = Sources.of(window)
     found: dict[Key, Figures] = defaultdict(Figures)
     if source.days is not None:
-        collect(DailyUsage.objects.filter(source.days, **only), by, OF_DAYS, found)
-    collect(UsageRecord.objects.filter(source.records, **only), by, OF_RECORDS, found)
+        collect(DailyUsage.objects.filter(source.days, **only), by, OF_SUMS, found)
+    if source.hours is not None:
+        collect(HourlyUsage.objects.filter(source.hours, **only), by, OF_SUMS, found)
+    if source.records is not None:
+        collect(UsageRecord.objects.filter(source.records, **only), by, OF_RECORDS, found)
     return dict(found)
 
 
 def hourly(window: Window, by: Sequence[str] = (), **only: Any) -> dict[Key, Figures]:
-    """As `sums`, by hour first; for windows of a day or two, since it reads the records."""
+    """As `sums`, by hour first; for windows of a day or two of the last days, since it reads the records of others."""
+    source = Sources.of(window, by_hour=True)
     found: dict[Key, Figures] = defaultdict(Figures)
-    records = UsageRecord.objects.filter(between(window.start, window.end), **only).annotate(
-        hour=TruncHour("created_at")
-    )
-    collect(records, ["hour", *by], OF_RECORDS, found)
+    if source.hours is not None:
+        collect(HourlyUsage.objects.filter(source.hours, **only), ["hour", *by], OF_SUMS, found)
+    if source.records is not None:
+        records = UsageRecord.objects.filter(source.records, **only).annotate(hour=TruncHour("created_at"))
+        collect(records, ["hour", *by], OF_RECORDS, found)
     return dict(found)
 
 
@@ -236,10 +165,13 @@ def active_users(window: Window, by: Sequence[str] = (), **only: Any) -> dict[Ke
     """How many different people made a request, by the named columns; `()` is the key without any."""
     source = Sources.of(window)
     counts: dict[Key, int] = defaultdict(int)
-    records = UsageRecord.objects.filter(source.records, **only).order_by()
-    # With the day, though nobody asks for it: without, SQLite takes the index by user for the distinct values of the whole
-    # table, instead of the one by time for the little that is wanted.
-    fresh = {(row[:-2], row[-2]) for row in records.values_list(*by, "user_id", "day").distinct()}
+    fresh: set[tuple[Key, Any]] = set()
+    for table, condition in ((HourlyUsage, source.hours), (UsageRecord, source.records)):
+        if condition is not None:
+            rows = table.objects.filter(condition, **only).order_by()
+            # With the day, though nobody asks for it: without, SQLite takes the index by user for the distinct values of
+            # the whole table, instead of the one by time for the little that is wanted.
+            fresh |= {(row[:-2], row[-2]) for row in rows.values_list(*by, "user_id", "day").distinct()}
     if source.days is not None:
         days = DailyUsage.objects.filter(source.days, **only).order_by()
         if by:
@@ -265,24 +197,30 @@ def endings(window: Window, by: Sequence[str] = (), **only: Any) -> dict[Key, di
     source = Sources.of(window)
     found: dict[Key, dict[int, int]] = defaultdict(lambda: defaultdict(int))
     columns = [*by, "status"]
-    if source.days is not None:
-        days = DailyLatency.objects.filter(source.days, **only).order_by()
-        for row in days.values_list(*columns, "bucket").annotate(n=Sum("requests")):
-            found[row[:-2]][row[-2]] += row[-1]
-    records = UsageRecord.objects.filter(source.records, FINAL, **only).order_by()
-    for row in records.values_list(*columns, "latency_ms").annotate(n=Count("id")):
-        found[row[:-2]][bucket(row[-2])] += row[-1]
+    for table, condition in ((DailyLatency, source.days), (HourlyLatency, source.hours)):
+        if condition is not None:
+            rows = table.objects.filter(condition, **only).order_by()
+            for row in rows.values_list(*columns, "bucket").annotate(n=Sum("requests")):
+                found[row[:-2]][row[-2]] += row[-1]
+    if source.records is not None:
+        records = UsageRecord.objects.filter(source.records, FINAL, **only).order_by()
+        for row in records.values_list(*columns, "latency_ms").annotate(n=Count("id")):
+            found[row[:-2]][bucket(row[-2])] += row[-1]
     return {key: dict(histogram) for key, histogram in found.items()}
 
 
 def hourly_latency(window: Window) -> dict[datetime, dict[int, int]]:
-    """The latency histograms of the requests that were answered whole, by hour; reads the records, as `hourly` does."""
-    records = UsageRecord.objects.filter(between(window.start, window.end), FINAL, status="ok").annotate(
-        hour=TruncHour("created_at")
-    )
+    """The latency histograms of the requests that were answered whole, by hour; from where `hourly` reads."""
+    source = Sources.of(window, by_hour=True)
     found: dict[datetime, dict[int, int]] = defaultdict(lambda: defaultdict(int))
-    for hour, latency, count in records.order_by().values_list("hour", "latency_ms").annotate(n=Count("id")):
-        found[hour][bucket(latency)] += count
+    if source.hours is not None:
+        hours = HourlyLatency.objects.filter(source.hours, status="ok").order_by()
+        for hour, number, count in hours.values_list("hour", "bucket").annotate(n=Sum("requests")):
+            found[hour][number] += count
+    if source.records is not None:
+        records = UsageRecord.objects.filter(source.records, FINAL, status="ok").annotate(hour=TruncHour("created_at"))
+        for hour, latency, count in records.order_by().values_list("hour", "latency_ms").annotate(n=Count("id")):
+            found[hour][bucket(latency)] += count
     return found
 
 

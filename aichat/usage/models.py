@@ -75,19 +75,17 @@ class UsageRecord(Row):
         return f"{self.model} {self.status}"
 
 
-class DailyUsage(Row):
-    """The sums of a UTC day for one organization, user, key, model and variant: what figures are read from.
+class Sums(Row):
+    """The sums of a time for one organization, user, key, model and variant.
 
     Made by `aichat/usage/rollup.py` from the records, and can always be made again.
     """
 
     day = models.DateField()
     organization = models.ForeignKey(
-        "accounts.Organization", on_delete=models.PROTECT, related_name="daily_usage", db_index=False
+        "accounts.Organization", on_delete=models.PROTECT, related_name="+", db_index=False
     )
-    user = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="daily_usage", db_index=False
-    )
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+", db_index=False)
     api_key_id = models.UUIDField(null=True, blank=True)
     model = models.CharField(max_length=100)
     provider = models.CharField(max_length=50)
@@ -114,6 +112,13 @@ class DailyUsage(Row):
     hit_output_tokens = models.BigIntegerField(default=0)
 
     class Meta:
+        abstract = True
+
+
+class DailyUsage(Sums):
+    """The sums of a UTC day: what figures are read from."""
+
+    class Meta:
         verbose_name_plural = "daily usage"
         indexes = [
             models.Index(fields=["day", "model"], name="daily_by_day"),
@@ -125,8 +130,25 @@ class DailyUsage(Row):
         return f"{self.day} {self.model}"
 
 
-class DailyLatency(Row):
-    """How many requests of a day took how long and how they ended: a histogram, from which percentiles are read."""
+class HourlyUsage(Sums):
+    """The sums of an hour of the last days (`rollup.KEPT`), for windows that begin or end within a day."""
+
+    hour = models.DateTimeField(help_text="Its beginning.")
+
+    class Meta:
+        verbose_name_plural = "hourly usage"
+        indexes = [
+            models.Index(fields=["hour"], name="hourly_by_hour"),
+            models.Index(fields=["user", "hour"], name="hourly_of_user"),
+            models.Index(fields=["organization", "hour"], name="hourly_of_organization"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.hour} {self.model}"
+
+
+class Latencies(Row):
+    """How many requests of a time took how long and how they ended: a histogram, from which percentiles are read."""
 
     day = models.DateField()
     model = models.CharField(max_length=100)
@@ -138,16 +160,40 @@ class DailyLatency(Row):
     requests = models.BigIntegerField(default=0)
 
     class Meta:
+        abstract = True
+
+
+class DailyLatency(Latencies):
+    """The histograms of a UTC day."""
+
+    class Meta:
         indexes = [models.Index(fields=["day", "model"], name="latency_by_day")]
 
     def __str__(self) -> str:
         return f"{self.day} {self.model} {self.status}"
 
 
+class HourlyLatency(Latencies):
+    """The histograms of an hour of the last days, as `HourlyUsage`."""
+
+    hour = models.DateTimeField(help_text="Its beginning.")
+
+    class Meta:
+        indexes = [models.Index(fields=["hour"], name="latency_by_hour")]
+
+    def __str__(self) -> str:
+        return f"{self.hour} {self.model} {self.status}"
+
+
 class RollupState(Row):
-    """One row: records made before `through` are in the roll-ups, later ones are not."""
+    """One row: records made before `through` are in the roll-ups, later ones are not.
+
+    The hourly ones hold only those since `hours_from`, the beginning of an hour; None is an installation from before
+    there were any, until its next roll-up.
+    """
 
     through = models.DateTimeField()
+    hours_from = models.DateTimeField(null=True, blank=True)
 
     def __str__(self) -> str:
         return f"through {self.through}"

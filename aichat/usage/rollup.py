@@ -1,11 +1,12 @@
-"""Makes the daily roll-ups from the usage records: step by step, each record once, by any number of processes.
+"""Makes the roll-ups from the usage records: step by step, each record once, by any number of processes.
 
-A step takes the records between where the roll-ups are (`RollupState.through`) and a little later, adds their sums to
-the days' rows and moves `through`, all in one transaction. The move is conditional, so of two processes one does it.
+A step takes the records between where the roll-ups are (`RollupState.through`) and the end of that hour at most, adds
+their sums to the rows of the day and of the hour and moves `through`, all in one transaction. The move is conditional,
+so of two processes one does it. Rows of hours are kept for the last days only.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 from uuid import UUID
@@ -14,16 +15,20 @@ from django.db.models import Count
 from django.utils import timezone
 
 from aichat import db
-from aichat.usage.figures import FINAL, NAMES, OF_RECORDS, Figures, between, chunks, midnight
+from aichat.usage.figures import FINAL, NAMES, OF_RECORDS, Figures, chunks
 from aichat.usage.latency import bucket
-from aichat.usage.models import DailyLatency, DailyUsage, RollupState, UsageRecord
+from aichat.usage.models import DailyLatency, DailyUsage, HourlyLatency, HourlyUsage, RollupState, UsageRecord
+from aichat.usage.sources import HOUR, between, hour_of, midnight
 
 # A record's time is taken before its transaction commits; by now every transaction of that time is over.
 SETTLED = timedelta(minutes=5)
-STEP = timedelta(hours=1)
+# How long hours are kept: for the longest window that is shown by hour (48 hours) and the one before it.
+KEPT = timedelta(hours=96)
 ONLY_ROW = UUID(int=1)
 DIMENSIONS = ["day", "organization_id", "user_id", "api_key_id", "model", "provider", "experiment", "variant"]
 LATENCY = ["day", "model", "provider", "experiment", "variant", "status"]
+Usage = dict[tuple[Any, ...], Figures]  # by DIMENSIONS
+Latency = dict[tuple[Any, ...], int]  # by LATENCY and bucket
 
 
 def roll_up(until: datetime | None = None) -> int:
@@ -32,11 +37,13 @@ def roll_up(until: datetime | None = None) -> int:
     # MongoDB keeps milliseconds: a limit between two of them would never be reached.
     limit = limit.replace(microsecond=limit.microsecond // 1000 * 1000)
     added = 0
+    while db.run_atomic(_fill_hour):
+        pass
     while True:
         start = _begin(limit)
         if start >= limit:
             return added
-        end = min(start + STEP, limit)
+        end = min(hour_of(start) + HOUR, limit)
         done = db.run_atomic(_step, start, end)
         if done is None:  # another process took this step
             return added
@@ -62,7 +69,10 @@ def _begin(limit: datetime) -> datetime:
     records = UsageRecord.objects.order_by("created_at")
     if state is None:
         first = records.values_list("created_at", flat=True).first()
-        state, _ = RollupState.objects.get_or_create(pk=ONLY_ROW, defaults={"through": midnight(first or limit)})
+        begin = midnight(first or limit)
+        state, _ = RollupState.objects.get_or_create(
+            pk=ONLY_ROW, defaults={"through": begin, "hours_from": begin - KEPT}
+        )
     following = records.filter(created_at__gte=state.through).values_list("created_at", flat=True).first()
     begin = min(midnight(following) if following else limit, limit)
     if begin > state.through:
@@ -72,9 +82,37 @@ def _begin(limit: datetime) -> datetime:
 
 
 def _step(start: datetime, end: datetime) -> int | None:
+    """The records of an hour or a part of it; None when another process took them."""
     if not RollupState.objects.filter(pk=ONLY_ROW, through=start).update(through=end):
         return None
-    return _add(start, end)
+    usage, latency = _usage(start, end), _latency(start, end)
+    _add_to_days(usage, latency)
+    _add_to_hour(hour_of(start), usage, latency)
+    _forget_hours(hour_of(end) - KEPT)
+    return sum(figures.attempts for figures in usage.values())
+
+
+def _fill_hour() -> bool:
+    """Take the hour before those there are, until there are KEPT: the past of an installation from before roll-ups by hour.
+
+    Answers whether there was one to take.
+    """
+    state = RollupState.objects.filter(pk=ONLY_ROW).first()
+    if state is None or (state.hours_from and state.hours_from <= hour_of(state.through) - KEPT):
+        return False
+    hour = state.hours_from - HOUR if state.hours_from else hour_of(state.through)
+    same = RollupState.objects.filter(pk=ONLY_ROW, through=state.through, hours_from=state.hours_from)
+    if not same.update(hours_from=hour):
+        return True  # another process took it
+    end = min(hour + HOUR, state.through)
+    _add_to_hour(hour, _usage(hour, end), _latency(hour, end))
+    return True
+
+
+def _forget_hours(before: datetime) -> None:
+    if RollupState.objects.filter(pk=ONLY_ROW, hours_from__lt=before).update(hours_from=before):
+        HourlyUsage.objects.filter(hour__lt=before).delete()
+        HourlyLatency.objects.filter(hour__lt=before).delete()
 
 
 def _rebuild_day(day: date) -> None:
@@ -82,65 +120,87 @@ def _rebuild_day(day: date) -> None:
     state = RollupState.objects.get(pk=ONLY_ROW)
     if not RollupState.objects.filter(pk=ONLY_ROW, through=state.through).update(through=state.through):
         return
-    DailyUsage.objects.filter(day=day).delete()
-    DailyLatency.objects.filter(day=day).delete()
+    for table in (DailyUsage, DailyLatency, HourlyUsage, HourlyLatency):
+        table.objects.filter(day=day).delete()
     start = datetime.combine(day, time(), UTC)
-    _add(start, min(start + timedelta(days=1), state.through))
+    end = min(start + timedelta(days=1), state.through)
+    _add_to_days(_usage(start, end), _latency(start, end))
+    hour = max(start, state.hours_from) if state.hours_from else end
+    while hour < end:
+        until = min(hour + HOUR, end)
+        _add_to_hour(hour, _usage(hour, until), _latency(hour, until))
+        hour += HOUR
 
 
-def _add(start: datetime, end: datetime) -> int:
+# --- Sums of records --------------------------------------------------------------------------------------------------
+
+
+def _usage(start: datetime, end: datetime) -> Usage:
     records = UsageRecord.objects.filter(between(start, end)).order_by()
-    fresh = {
+    return {
         tuple(row[name] for name in DIMENSIONS): Figures(**{name: row[f"sum_{name}"] or 0 for name in NAMES})
         for row in records.values(*DIMENSIONS).annotate(**OF_RECORDS)
     }
-    latencies: dict[tuple[Any, ...], int] = defaultdict(int)
-    for row in records.filter(FINAL).values_list(*LATENCY, "latency_ms").annotate(n=Count("id")):
-        latencies[(*row[:-2], bucket(row[-2]))] += row[-1]
-    added = sum(figures.attempts for figures in fresh.values())
-    replaced = []
-    for row in _stored_usage(fresh):
-        fresh[tuple(getattr(row, name) for name in DIMENSIONS)].add(
-            Figures(**{name: getattr(row, name) for name in NAMES})
-        )
-        replaced.append(row.pk)
-    # Rows are written anew instead of updated: one statement for hundreds, on every engine.
-    for some in chunks(replaced, 500):
-        DailyUsage.objects.filter(pk__in=some).delete()
-    DailyUsage.objects.bulk_create(
-        [
-            DailyUsage(**dict(zip(DIMENSIONS, key, strict=True)), **{name: getattr(figures, name) for name in NAMES})
-            for key, figures in fresh.items()
-        ],
-        batch_size=500,
-    )
-    _add_latencies(latencies)
-    return added
 
 
-def _stored_usage(fresh: dict[tuple[Any, ...], Figures]) -> Iterator[DailyUsage]:
-    """The rows that hold sums of the same keys already."""
+def _latency(start: datetime, end: datetime) -> Latency:
+    found: Latency = defaultdict(int)
+    records = UsageRecord.objects.filter(between(start, end), FINAL).order_by()
+    for row in records.values_list(*LATENCY, "latency_ms").annotate(n=Count("id")):
+        found[(*row[:-2], bucket(row[-2]))] += row[-1]
+    return found
+
+
+# --- Rows of sums -----------------------------------------------------------------------------------------------------
+
+
+def _add_to_days(usage: Usage, latency: Latency) -> None:
     by_day: dict[date, set[UUID]] = defaultdict(set)
-    for key in fresh:
+    for key in usage:
         by_day[key[0]].add(key[2])
-    for day, users in by_day.items():
-        for some in chunks(sorted(users), 500):
-            for row in DailyUsage.objects.filter(day=day, user_id__in=some):
-                if tuple(getattr(row, name) for name in DIMENSIONS) in fresh:
-                    yield row
-
-
-def _add_latencies(fresh: dict[tuple[Any, ...], int]) -> None:
-    columns = [*LATENCY, "bucket"]
-    stored = []
-    for row in DailyLatency.objects.filter(day__in={key[0] for key in fresh}):
-        key = tuple(getattr(row, name) for name in columns)
-        if key in fresh:
-            fresh[key] += row.requests
-            stored.append(row.pk)
-    for some in chunks(stored, 500):
-        DailyLatency.objects.filter(pk__in=some).delete()
-    DailyLatency.objects.bulk_create(
-        [DailyLatency(**dict(zip(columns, key, strict=True)), requests=count) for key, count in fresh.items()],
-        batch_size=500,
+    stored = (
+        row
+        for day, users in by_day.items()
+        for some in chunks(sorted(users), 500)
+        for row in DailyUsage.objects.filter(day=day, user_id__in=some)
     )
+    _add_usage(DailyUsage, stored, usage)
+    _add_latency(DailyLatency, DailyLatency.objects.filter(day__in={key[0] for key in latency}), latency)
+
+
+def _add_to_hour(hour: datetime, usage: Usage, latency: Latency) -> None:
+    _add_usage(HourlyUsage, HourlyUsage.objects.filter(hour=hour), usage, hour=hour)
+    _add_latency(HourlyLatency, HourlyLatency.objects.filter(hour=hour), latency, hour=hour)
+
+
+def _add_usage(table: Any, stored: Iterable[Any], fresh: Usage, **when: datetime) -> None:
+    """Add to the rows with sums of the same keys, which are written anew: one statement for hundreds, on every engine."""
+    sums, replaced = dict(fresh), []
+    for row in stored:
+        key = tuple(getattr(row, name) for name in DIMENSIONS)
+        if key in sums:
+            sums[key] = Figures(**{name: getattr(row, name) + getattr(sums[key], name) for name in NAMES})
+            replaced.append(row.pk)
+    rows = [
+        table(**when, **dict(zip(DIMENSIONS, key, strict=True)), **{name: getattr(figures, name) for name in NAMES})
+        for key, figures in sums.items()
+    ]
+    _replace(table, replaced, rows)
+
+
+def _add_latency(table: Any, stored: Iterable[Any], fresh: Latency, **when: datetime) -> None:
+    columns = [*LATENCY, "bucket"]
+    counts, replaced = dict(fresh), []
+    for row in stored:
+        key = tuple(getattr(row, name) for name in columns)
+        if key in counts:
+            counts[key] += row.requests
+            replaced.append(row.pk)
+    rows = [table(**when, **dict(zip(columns, key, strict=True)), requests=count) for key, count in counts.items()]
+    _replace(table, replaced, rows)
+
+
+def _replace(table: Any, old: list[UUID], rows: list[Any]) -> None:
+    for some in chunks(old, 500):
+        table.objects.filter(pk__in=some).delete()
+    table.objects.bulk_create(rows, batch_size=500)

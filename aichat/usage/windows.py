@@ -10,7 +10,8 @@ from django.utils.dateparse import parse_date, parse_datetime
 from accounts.models import AccessToken, Organization, User
 from aichat.errors import InvalidRequest
 from aichat.money import format_credits
-from aichat.usage.figures import Figures, Key, Window, chunks
+from aichat.usage.figures import Figures, Key, chunks
+from aichat.usage.sources import Window
 
 DAYS = 30
 LONGEST = timedelta(days=3 * 366)

@@ -15,9 +15,9 @@ from admin_dashboard.statistics import Statistics
 from aichat.analytics.models import Event
 from aichat.chat.models import Feedback, Message
 from aichat.usage import verify as usage
-from aichat.usage.figures import Window
 from aichat.usage.models import UsageRecord
 from aichat.usage.rollup import roll_up
+from aichat.usage.sources import Window
 from credits import verify as ledger
 from credits.history import Kind, Movement, write_history
 from credits.models import LedgerEntry

@@ -11,9 +11,9 @@ from django.core.management import call_command
 from django.utils import timezone
 
 from aichat.usage import figures, latency
-from aichat.usage.figures import Window
-from aichat.usage.models import DailyUsage, RollupState, UsageRecord
-from aichat.usage.rollup import rebuild, roll_up
+from aichat.usage.models import DailyUsage, HourlyLatency, HourlyUsage, RollupState, UsageRecord
+from aichat.usage.rollup import KEPT, rebuild, roll_up
+from aichat.usage.sources import Window, hour_of
 from tests.conftest import Actor
 
 NOW = datetime(2026, 11, 23, 15, 30, tzinfo=UTC)
@@ -22,13 +22,15 @@ Make = Callable[..., UsageRecord]
 
 @pytest.fixture
 def history(alice: Actor, bob: Actor, usage_record: Make) -> None:
-    """300 records of the last five days, of two people and two models."""
+    """300 records of the last five days, of two people and two models; some at the first and last moments of hours."""
     dice = random.Random(5)
-    for _ in range(300):
+    borders = [NOW.replace(minute=0) - timedelta(hours=hours) for hours in range(0, 120, 5)]
+    edges = [border - timedelta(milliseconds=early) for border in borders for early in (0, 1)]
+    for number in range(300):
         status = dice.choice(["ok"] * 8 + ["timeout", "cancelled"])
         usage_record(
             dice.choice([alice, bob]),
-            created_at=NOW - timedelta(seconds=dice.randrange(5 * 86_400)),
+            created_at=edges[number] if number < len(edges) else NOW - timedelta(seconds=dice.randrange(5 * 86_400)),
             model=dice.choice(["gpt-6-luna", "demo"]),
             status=status,
             final=dice.random() > 0.1,
@@ -81,12 +83,17 @@ WINDOWS = {
     ),
     "across midnight": Window(datetime(2026, 11, 20, 22, tzinfo=UTC), datetime(2026, 11, 21, 2, tzinfo=UTC)),
     "odd ends": Window(datetime(2026, 11, 19, 22, tzinfo=UTC), datetime(2026, 11, 22, 2, tzinfo=UTC)),
+    "24 hours before": Window(NOW - timedelta(days=2), NOW - timedelta(days=1)),
+    "parts of hours": Window(datetime(2026, 11, 22, 9, 10, tzinfo=UTC), datetime(2026, 11, 22, 17, 50, tzinfo=UTC)),
+    "within an hour": Window(datetime(2026, 11, 22, 9, 10, tzinfo=UTC), datetime(2026, 11, 22, 9, 50, tzinfo=UTC)),
+    "whole hours": Window(datetime(2026, 11, 22, 9, tzinfo=UTC), datetime(2026, 11, 22, 19, tzinfo=UTC)),
     "today": Window(datetime(2026, 11, 23, tzinfo=UTC), NOW),
     "into the future": Window(datetime(2026, 11, 21, tzinfo=UTC), NOW + timedelta(days=2)),
 }
 ROLLED = {
     "never": None,
     "an hour ago": NOW - timedelta(hours=1),
+    "at an hour": NOW - timedelta(hours=2, minutes=30),
     "at midnight": datetime(2026, 11, 23, tzinfo=UTC),
     "two days ago": NOW - timedelta(days=2),
     "just now": NOW,
@@ -116,6 +123,55 @@ def test_figures_equal_a_count_record_by_record(rolled: str, history: None, alic
             )
         )
         assert {key[0]: sum(histogram.values()) for key, histogram in ended.items()} == statuses, name
+        hours = figures.hourly(window, ["model"])
+        assert figures.total(hours) == counted(window), name
+        attempts = {key[0]: row.attempts for key, row in figures.regroup(hours, 0).items()}
+        assert attempts == attempts_by_hour(window), name
+        by_hour = {hour: sum(histogram.values()) for hour, histogram in figures.hourly_latency(window).items()}
+        assert by_hour == attempts_by_hour(window, final=True, status="ok"), name
+
+
+def attempts_by_hour(window: Window, **only: Any) -> Counter[datetime]:
+    rows = UsageRecord.objects.filter(created_at__gte=window.start, created_at__lt=window.end, **only)
+    return Counter(hour_of(moment) for moment in rows.values_list("created_at", flat=True))
+
+
+def test_whole_hours_are_not_read_from_the_records(history: None) -> None:
+    roll_up(NOW)
+    window = WINDOWS["24 hours"]
+    total, people = figures.sums(window, ["model"]), figures.active_users(window)
+    by_hour, latency, ended = figures.hourly(window), figures.hourly_latency(window), figures.endings(window)
+    UsageRecord.objects.filter(created_at__gte=hour_of(window.start) + timedelta(hours=1)).delete()
+    assert figures.sums(window, ["model"]) == total and figures.active_users(window) == people
+    assert figures.hourly(window) == by_hour and figures.hourly_latency(window) == latency
+    assert figures.endings(window) == ended
+
+
+def test_hours_are_kept_for_some_days(history: None) -> None:
+    roll_up(NOW)
+    oldest = hour_of(NOW) - KEPT
+    assert min(HourlyUsage.objects.values_list("hour", flat=True)) >= oldest
+    assert min(HourlyLatency.objects.values_list("hour", flat=True)) >= oldest
+    assert RollupState.objects.get().hours_from == oldest
+    keys = HourlyUsage.objects.values_list("hour", "user", "model", "provider", "api_key_id", "experiment", "variant")
+    assert len(keys) == len(set(keys))
+
+
+def test_an_installation_without_hours_gets_those_of_the_last_days(history: None) -> None:
+    roll_up(NOW - timedelta(minutes=10))
+    kept = hour_sums()
+    HourlyUsage.objects.all().delete()
+    HourlyLatency.objects.all().delete()
+    RollupState.objects.update(hours_from=None)
+    assert figures.total(figures.hourly(WINDOWS["24 hours"])) == counted(WINDOWS["24 hours"])
+    roll_up(NOW - timedelta(minutes=10))
+    assert hour_sums() == kept
+
+
+def hour_sums() -> tuple[Any, ...]:
+    usage = HourlyUsage.objects.values_list("hour", "day", "user", "model", "requests", "charged")
+    latency = HourlyLatency.objects.values_list("hour", "day", "model", "status", "bucket", "requests")
+    return sorted(usage), sorted(latency), RollupState.objects.get().hours_from
 
 
 def test_people_are_counted_once_per_group(history: None) -> None:
@@ -141,12 +197,15 @@ def test_rolling_up_in_steps_or_twice_changes_nothing(history: None) -> None:
 def test_a_lost_or_wrong_day_is_made_again(history: None) -> None:
     roll_up(NOW)
     window = WINDOWS["all of it"]
-    right = figures.sums(window, ["day"])
+    right, hours = figures.sums(window, ["day"]), hour_sums()
+    HourlyUsage.objects.filter(day=date(2026, 11, 20)).delete()
+    HourlyLatency.objects.filter(day=date(2026, 11, 23)).update(requests=7)
     DailyUsage.objects.filter(day=date(2026, 11, 20)).delete()
     DailyUsage.objects.filter(day=date(2026, 11, 21)).update(requests=1)
     assert figures.sums(window, ["day"]) != right
     assert rebuild(date(2026, 11, 20)) == 4
     assert figures.sums(window, ["day"]) == right
+    assert hour_sums() == hours
 
 
 def test_a_step_somebody_else_took_is_not_taken_again(history: None) -> None:
