@@ -71,9 +71,10 @@ async def begin(call: Call, candidates: Sequence[ModelInfo], deadline: float) ->
     breakers = await breaker.look(candidates)
     if all(item.state == breaker.OPEN for item in breakers):
         raise AllLeftAlone(min(item.wait for item in breakers))
-    bill = Bill(call)
+    bill, asked = Bill(call), monotonic()
     await bill.reserve(candidates)
-    return Run(bill, list(zip(candidates, breakers, strict=True)), deadline)
+    waited = monotonic() - asked  # for our own database, of which no provider is to be blamed
+    return Run(bill, list(zip(candidates, breakers, strict=True)), deadline + waited)
 
 
 async def catalog() -> Catalog:
