@@ -2,10 +2,16 @@
 
 import asyncio
 import threading
+from typing import Any
 
 import pytest
+from django.utils import timezone
 
 from aichat import db
+from aichat.catalog import snapshot
+from aichat.flags import flags
+from aichat.flags.rules import Rules
+from aichat.promptcache import versions
 
 
 class Reading:
@@ -64,3 +70,51 @@ async def test_an_error_is_everybodys_and_is_not_kept(reading: Reading) -> None:
     assert [str(result) for result in results] == ["no connection"] * 3
     reading.error = None
     assert await shared() == 2
+
+
+# --- What is kept in memory and may change while it is read -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["catalog", "flags"])
+def test_a_change_during_a_read_is_read_at_the_next_question(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    module: Any = {"catalog": snapshot, "flags": flags}[name]
+    before, after = object(), object()
+    reads = iter([before, after, object()])
+
+    def read() -> object:
+        found = next(reads)
+        if found is before:
+            module.forget()  # somebody changed it after this read had begun
+        return found
+
+    monkeypatch.setattr(module, "_read", read)
+    monkeypatch.setattr(module, "_loaded", None)  # put back afterwards
+    module.forget()
+    assert module.current() is before
+    assert module.current() is module.current() is after
+    module.forget()
+
+
+@pytest.mark.django_db
+def test_an_invalidation_during_a_read_is_read_at_the_next_question(monkeypatch: pytest.MonkeyPatch) -> None:
+    reads: list[int] = []
+    now = timezone.now
+
+    def interrupted() -> Any:
+        reads.append(len(reads))
+        if len(reads) == 1:
+            versions.forget()
+        return now()
+
+    monkeypatch.setattr(timezone, "now", interrupted)
+    versions.forget()
+    for _ in range(3):
+        versions._current("")
+    assert len(reads) == 2
+
+
+async def test_a_flag_that_changes_just_now_is_not_read_on_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flags, "_read", lambda: pytest.fail("it would stop all other requests"))
+    monkeypatch.setattr(flags, "_loaded", Rules(flags={}, experiments={}))
+    flags.forget()
+    assert flags.is_enabled("streaming")

@@ -66,17 +66,18 @@ Catalog = Mapping[str, ModelInfo]
 _lock = threading.Lock()
 _loaded: Catalog = {}
 _loaded_at = float("-inf")
+_changes = _loaded_changes = 0  # of this process: how many there were, and how many what is in memory knows of
 
 
 def current(max_age: float = FRESH_SECONDS) -> Catalog:
     """The enabled models by slug, at most `max_age` seconds old. Reads the database when older."""
-    global _loaded, _loaded_at
+    global _loaded, _loaded_at, _loaded_changes
     if not is_fresh(max_age):
         with _lock:
             if not is_fresh(max_age):
-                started = time.monotonic()
+                started, changes = time.monotonic(), _changes
                 _loaded = _read()
-                _loaded_at = started
+                _loaded_at, _loaded_changes = started, changes
     return _loaded
 
 
@@ -89,14 +90,14 @@ async def ready() -> Catalog:
 
 
 def is_fresh(max_age: float = FRESH_SECONDS) -> bool:
-    """Whether what is in memory is younger than `max_age` seconds."""
-    return time.monotonic() - _loaded_at < max_age
+    """Whether what is in memory is younger than `max_age` seconds, and than the latest change of this process."""
+    return _loaded_changes == _changes and time.monotonic() - _loaded_at < max_age
 
 
 def forget() -> None:
     """Read the database at the next call: whoever changes the catalog calls this for their own process."""
-    global _loaded_at
-    _loaded_at = float("-inf")
+    global _changes
+    _changes += 1
 
 
 def _read() -> Catalog:

@@ -10,6 +10,7 @@ reads the rules again when they are older than a second or so, and thus sees a c
 decided in this order: a test's override, the environment (`FLAG_<KEY>`), the row, the default.
 """
 
+import asyncio
 import logging
 import threading
 import time
@@ -135,22 +136,30 @@ def _unknown(key: str) -> bool:
 _lock = threading.Lock()
 _loaded = Rules(flags={}, experiments={})
 _loaded_at = float("-inf")
+_changes = _loaded_changes = 0  # of this process: how many there were, and how many the rules in memory know of
 
 
 def current(max_age: float = STALE_SECONDS) -> Rules:
-    """The rules, at most `max_age` seconds old. Reads the database when older."""
-    global _loaded, _loaded_at
-    if _age() >= max_age:
+    """The rules, at most `max_age` seconds old. Reads the database when older, except on an event loop.
+
+    There `ready` has read them a moment ago, and what somebody changes in between holds from the next `ready` on.
+    """
+    global _loaded, _loaded_at, _loaded_changes
+    if not _are_fresh(max_age) and not _on_event_loop():
         with _lock:
-            if _age() >= max_age:
-                started = time.monotonic()
+            if not _are_fresh(max_age):
+                started, changes = time.monotonic(), _changes
                 _loaded = _read()
-                _loaded_at = started
+                _loaded_at, _loaded_changes = started, changes
     return _loaded
 
 
-def _age() -> float:
-    return time.monotonic() - _loaded_at
+def _are_fresh(max_age: float) -> bool:
+    return _loaded_changes == _changes and time.monotonic() - _loaded_at < max_age
+
+
+def _on_event_loop() -> bool:
+    return asyncio._get_running_loop() is not None
 
 
 _reload = db.Shared(lambda: current(FRESH_SECONDS))
@@ -158,14 +167,14 @@ _reload = db.Shared(lambda: current(FRESH_SECONDS))
 
 async def ready() -> None:
     """Makes sure that the questions above can be asked on the event loop, for a second from now."""
-    if _age() >= FRESH_SECONDS:
+    if not _are_fresh(FRESH_SECONDS):
         await _reload()
 
 
 def forget() -> None:
     """Read the database at the next question: whoever changes a flag calls this for their own process."""
-    global _loaded_at
-    _loaded_at = float("-inf")
+    global _changes
+    _changes += 1
 
 
 def _read() -> Rules:

@@ -40,20 +40,23 @@ class Versions:
 _lock = threading.Lock()
 _loaded = Versions({})
 _loaded_at = float("-inf")
+_changes = _loaded_changes = 0  # of this process: how many there were, and how many what is in memory knows of
 
 
 async def ready(announced: str = "") -> Versions:
     """The versions, fresh; `announced` is the latest that another process was seen to have."""
     if announced > _loaded.latest:
         return await db.run(_current, announced)
-    return _loaded if time.monotonic() - _loaded_at <= FRESH_SECONDS else await _reload()
+    return _loaded if _are_fresh() else await _reload()
+
+
+def _are_fresh() -> bool:
+    return _loaded_changes == _changes and time.monotonic() - _loaded_at <= FRESH_SECONDS
 
 
 def _current(announced: str) -> Versions:
     with _lock:
-        if (
-            time.monotonic() - _loaded_at > FRESH_SECONDS or announced > _loaded.latest
-        ):  # nobody else read them meanwhile
+        if not _are_fresh() or announced > _loaded.latest:  # nobody else read them meanwhile
             _read(announced)
         return _loaded
 
@@ -63,8 +66,8 @@ _reload = db.Shared(lambda: _current(""))
 
 def _read(announced: str) -> None:
     """From the database. Rows older than PROMPT_CACHE_TTL no longer matter: no answer as old is served."""
-    global _loaded, _loaded_at
-    started = time.monotonic()
+    global _loaded, _loaded_at, _loaded_changes
+    started, changes = time.monotonic(), _changes
     since = timezone.now() - timedelta(seconds=settings.PROMPT_CACHE_TTL) - CLOCKS_APART
     known: dict[tuple[str, str], str] = {}
     counts: Counter[tuple[str, str]] = Counter()
@@ -75,13 +78,14 @@ def _read(announced: str) -> None:
         # With their number, because the clocks of two hosts may give the later row the lower ID.
         known[scope, target] = f"{counts[scope, target]}:{row_id}"
         latest = max(latest, str(row_id))
-    _loaded, _loaded_at = Versions(known, latest), started
+    _loaded = Versions(known, latest)
+    _loaded_at, _loaded_changes = started, changes
 
 
 def forget() -> None:
     """Read the database at the next question."""
-    global _loaded_at
-    _loaded_at = float("-inf")
+    global _changes
+    _changes += 1
 
 
 def invalidate(scope: str, target: str = "", *, actor: Any = None) -> Invalidation:
