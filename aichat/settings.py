@@ -348,7 +348,7 @@ LOGGING = {
     "filters": {"trace": {"()": "aichat.tracing.TraceFilter"}},
     "formatters": {
         "json": {
-            "()": "pythonjsonlogger.json.JsonFormatter",
+            "()": "aichat.logs.JsonFormatter",
             "fmt": "{asctime}{levelname}{name}{message}{request_id}{traceparent}{user}{organization}",
             "style": "{",
             "rename_fields": {"asctime": "time", "levelname": "level", "name": "logger"},

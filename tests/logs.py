@@ -8,8 +8,7 @@ from contextlib import contextmanager
 from io import StringIO
 from typing import Any
 
-from pythonjsonlogger.json import JsonFormatter
-
+from aichat.logs import JsonFormatter
 from aichat.settings import LOGGING
 from aichat.tracing import TraceFilter
 

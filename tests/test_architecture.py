@@ -29,6 +29,7 @@ LEAVES = {
         "lanes",
         "hot",
         "lifecycle",
+        "logs",
         "measurements",
         "metrics",
         "middleware",

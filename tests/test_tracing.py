@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import re
 import socket
 import time
@@ -12,6 +13,7 @@ import httpx
 import pytest
 from django.test import Client
 
+from aichat.logs import JsonFormatter
 from credits.models import Hold
 from tests.conftest import PASSWORD, Actor
 from tests.logs import Logs, wait_for
@@ -224,8 +226,6 @@ def test_a_client_that_leaves_while_sending_has_its_line(server: str, logs: Logs
 def test_no_secret_and_no_message_reaches_any_log_line(
     http: httpx.Client, openai_upstream: Any, alice: Actor, logs: Logs, settings: Any
 ) -> None:
-    import logging
-
     logging.getLogger().setLevel(logging.DEBUG)
     prompt, system, reply = "mauve-hippopotamus", "teal-armadillo", "beige-octopus"
     openai_upstream.reply(reply)
@@ -250,3 +250,9 @@ def test_no_secret_and_no_message_reaches_any_log_line(
 @pytest.mark.django_db
 def test_the_test_client_gets_an_id_too(anonymous: Client) -> None:
     assert re.fullmatch(r"[0-9a-f]{32}", anonymous.get("/healthz")["X-Request-ID"])
+
+
+def test_a_line_is_written_also_of_what_is_no_unicode_and_of_huge_numbers() -> None:
+    record = logging.makeLogRecord({"msg": "half \ud800 a pair", "number": 2**70, "thing": object()})
+    line = json.loads(JsonFormatter("{message}", style="{").format(record))
+    assert (line["message"], line["number"]) == ("half \ud800 a pair", 2**70)
