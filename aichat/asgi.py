@@ -2,8 +2,7 @@
 
 import logging
 import os
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from typing import Any
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "aichat.settings")
@@ -15,7 +14,6 @@ from django.core.handlers.asgi import ASGIHandler
 django.setup(set_prefix=False)
 
 from aichat import checks, lifecycle, rest, tracing
-from aichat.errors import InvalidRequest
 from aichat.hot import HotHandler, Receive, Scope, Send, is_hot
 from aichat.middleware import BODY_TOO_LARGE
 
@@ -28,15 +26,18 @@ class Application(ASGIHandler):
 
     def __init__(self) -> None:
         super().__init__()
-        self.hot = HotHandler(self)
+        self.hot = HotHandler()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self.lifespan(receive, send)
         elif scope["type"] == "http":
             handler = self.hot if is_hot(scope) else super().__call__
-            async with traced(scope, send) as traced_send:
-                await handler(scope, bounded(scope, receive), traced_send)
+            traced = Traced(scope, send)
+            try:
+                await handler(scope, bounded(scope, receive), traced.send)
+            finally:
+                traced.end()
         else:
             await send({"type": "websocket.close", "code": 1000})
 
@@ -60,36 +61,40 @@ class Application(ASGIHandler):
         """As Django's, except that a request it can't read (its query is no UTF-8) gets our error shape."""
         request, refusal = super().create_request(scope, body_file)
         if refusal is not None:
-            refusal = rest.error_response(InvalidRequest("The address is not UTF-8: percent-encode it."))
+            refusal = rest.unreadable_address()
         return request, refusal
 
 
-@asynccontextmanager
-async def traced(scope: Scope, send: Send) -> AsyncIterator[Send]:
-    """Begins the request's trace, answers its ID with every response, and writes its one access line at its end.
+class Traced:
+    """One request at the edge: its trace begins here, its ID is answered with every response, and at its end it has its
+    one access line.
 
     Here and not in a middleware, because here every response passes: also what Django refuses before its middleware
     runs, what a stream still sends, and what is missing because the client left.
     """
-    headers = dict(scope["headers"])
-    given = [headers.get(name, b"").decode("latin-1") for name in (b"x-request-id", b"traceparent")]
-    trace = tracing.begin(*given)
-    scope["aichat.trace"] = trace
-    status, finished = CLIENT_LEFT, False
 
-    async def traced_send(message: Mapping[str, Any]) -> None:
-        nonlocal status, finished
+    def __init__(self, scope: Scope, send: Send) -> None:
+        self.scope, self.pass_on = scope, send
+        headers = dict(scope["headers"])
+        request_id, traceparent = headers.get(b"x-request-id", b""), headers.get(b"traceparent", b"")
+        self.trace = scope["aichat.trace"] = tracing.begin(request_id.decode("latin-1"), traceparent.decode("latin-1"))
+        self.status, self.finished = CLIENT_LEFT, False
+
+    async def send(self, message: Mapping[str, Any]) -> None:
         if message["type"] == "http.response.start":
-            status = message["status"]
-            others = [header for header in message["headers"] if header[0].lower() != b"x-request-id"]
-            message = {**message, "headers": [*others, (b"X-Request-ID", trace.request_id.encode())]}
-        await send(message)
-        finished = finished or (message["type"] == "http.response.body" and not message.get("more_body", False))
+            self.status = message["status"]
+            message = {**message, "headers": [*message["headers"], *tracing.encoded_headers(self.trace)]}
+            await self.pass_on(message)
+        else:
+            await self.pass_on(message)
+            if not message.get("more_body", False):
+                self.finished = True
 
-    try:
-        yield traced_send
-    finally:
-        tracing.log_access(trace, method=scope["method"], path=scope["path"], status=status, finished=finished)
+    def end(self) -> None:
+        path = self.scope["path"]
+        tracing.log_access(
+            self.trace, method=self.scope["method"], path=path, status=self.status, finished=self.finished
+        )
 
 
 def bounded(scope: Scope, receive: Receive) -> Receive:

@@ -51,22 +51,30 @@ class Middleware:
 
 
 class TraceMiddleware(Middleware):
-    """Names the route and the user of an admin page in the trace. Where no ASGI server began one (tests) it does."""
+    """Names the route and the user of an admin page in the trace. Where no ASGI server began one (tests), it does, and
+    answers what `asgi.Traced` would."""
 
     def before(self, request: HttpRequest) -> None:
-        if "aichat.trace" not in getattr(request, "scope", {}):
+        if not is_traced(request):
             tracing.begin(request.headers.get("X-Request-ID", ""), request.headers.get("traceparent", ""))
 
     def after(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
-        response["X-Request-ID"] = tracing.request_id()
-        for name, value in tracing.answer_headers().items():
-            response[name] = value
-        if (trace := tracing.current()) and request.resolver_match:
+        trace = tracing.current()
+        if trace is None:
+            return response
+        if not is_traced(request):
+            for name, value in tracing.answer_headers(trace).items():
+                response[name] = value
+        if request.resolver_match:
             trace.route = request.resolver_match.route
         user = getattr(request, "_cached_user", None)  # set when somebody looked at request.user
         if user is not None and user.is_authenticated:
             tracing.bind(user=user.pk)
         return response
+
+
+def is_traced(request: HttpRequest) -> bool:
+    return "aichat.trace" in getattr(request, "scope", {})
 
 
 def policy(**sources: str) -> str:
@@ -111,7 +119,7 @@ class BodyLimitMiddleware(Middleware):
 
     def before(self, request: HttpRequest) -> HttpResponseBase | None:
         limit = settings.MAX_REQUEST_BYTES
-        announced = request.META.get("CONTENT_LENGTH") or "0"
+        announced = request.headers.get("Content-Length") or "0"
         if BODY_TOO_LARGE not in getattr(request, "scope", {}) and not (announced.isdigit() and int(announced) > limit):
             return None
         response = error_response(PayloadTooLarge(f"The request is larger than {limit} bytes (MAX_REQUEST_BYTES)."))

@@ -127,6 +127,11 @@ def error_response(error: BaseException) -> JsonResponse:
     return response
 
 
+def unreadable_address() -> JsonResponse:
+    """What Django refuses before there is a request: the query is no UTF-8."""
+    return error_response(InvalidRequest("The address is not UTF-8: percent-encode it."))
+
+
 def error_headers(problem: ApiError) -> dict[str, str]:
     headers = {}
     if problem.status == 401:

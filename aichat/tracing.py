@@ -5,8 +5,8 @@ deep inside (the user, after authentication) is seen by the access line at the e
 """
 
 import logging
+import random
 import re
-import uuid
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from time import perf_counter
@@ -15,6 +15,7 @@ from urllib.parse import quote
 from aichat import measurements
 
 access = logging.getLogger("aichat.access")
+ACCESS_LINE = "%(method)s %(path)s %(status)s"
 ACCEPTED = re.compile(r"[A-Za-z0-9._-]{1,64}")
 # https://www.w3.org/TR/trace-context/#traceparent-header: version, trace id, parent id, flags
 TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
@@ -39,11 +40,16 @@ _current: ContextVar[Trace | None] = ContextVar("trace", default=None)
 def begin(request_id: str = "", traceparent: str = "") -> Trace:
     """Start a trace for the work that follows; an ID that can't be taken over is replaced by a new one."""
     trace = Trace(
-        request_id=request_id if ACCEPTED.fullmatch(request_id) else uuid.uuid4().hex,
+        request_id=request_id if ACCEPTED.fullmatch(request_id) else new_id(),
         traceparent=traceparent if TRACEPARENT.fullmatch(traceparent) else "",
     )
     _current.set(trace)
     return trace
+
+
+def new_id() -> str:
+    """Like that of a UUID 4. Not a secret: the operating system need not be asked for it."""
+    return f"{random.getrandbits(128):032x}"
 
 
 def current() -> Trace | None:
@@ -68,9 +74,13 @@ def answer_with(headers: dict[str, str]) -> None:
         trace.headers.update(headers)
 
 
-def answer_headers() -> dict[str, str]:
-    trace = _current.get()
-    return trace.headers if trace else {}
+def answer_headers(trace: Trace) -> dict[str, str]:
+    """What every answer says of its request."""
+    return {"X-Request-ID": trace.request_id, **trace.headers}
+
+
+def encoded_headers(trace: Trace) -> list[tuple[bytes, bytes]]:
+    return [(name.encode(), value.encode("latin-1")) for name, value in answer_headers(trace).items()]
 
 
 def log_access(trace: Trace, *, method: str, path: str, status: int, finished: bool) -> None:
@@ -85,7 +95,8 @@ def log_access(trace: Trace, *, method: str, path: str, status: int, finished: b
         "duration_ms": round(seconds * 1000, 2),
         "finished": finished,  # false: the client left before the answer's end
     }
-    access.info("%(method)s %(path)s %(status)s", facts, extra=facts)
+    if access.isEnabledFor(logging.INFO):  # made here, because nobody asks which line of the code logs it
+        access.handle(access.makeRecord(access.name, logging.INFO, "", 0, ACCESS_LINE, (facts,), None, extra=facts))
 
 
 class TraceFilter(logging.Filter):

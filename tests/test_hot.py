@@ -2,15 +2,21 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Callable
+from io import BytesIO
 from typing import Any
 
 import pytest
 from django.conf import settings as django_settings
+from django.core.handlers.asgi import ASGIRequest
+from django.http import HttpResponse
 
 from aichat import hot
 from aichat.asgi import Application
-from aichat.hot import HOT, WITHOUT_EFFECT
+from aichat.hot import HOT
+from aichat.hot.layers import WITHOUT_EFFECT, Layers
+from aichat.hot.request import HotRequest
 from tests.conftest import Actor
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -158,7 +164,7 @@ def test_a_defect_is_a_500_the_same(both: Callable[..., Any], monkeypatch: pytes
 
 def test_every_middleware_runs_or_is_known_to_have_no_effect() -> None:
     assert set(django_settings.MIDDLEWARE) >= WITHOUT_EFFECT
-    assert len(Application().hot.layers) == len(django_settings.MIDDLEWARE) - len(WITHOUT_EFFECT)
+    assert len(Application().hot.layers.all) == len(django_settings.MIDDLEWARE) - len(WITHOUT_EFFECT)
 
 
 def test_only_posts_to_hot_urls_are_hot() -> None:
@@ -166,3 +172,83 @@ def test_only_posts_to_hot_urls_are_hot() -> None:
     others = [("OPTIONS", CHAT), ("GET", CHAT), ("POST", f"{CHAT}/"), ("POST", "/api/v1/credits")]
     assert not any(hot.is_hot({"method": method, "path": path}) for method, path in others)
     assert not hot.is_hot({"method": "POST", "path": CHAT, "root_path": "/prefix"})
+
+
+class Watched(dict[str, Any]):
+    """Notes which names are looked up."""
+
+    def __init__(self, facts: Any) -> None:
+        super().__init__(facts)
+        self.seen: set[str] = set()
+
+    def get(self, name: str, default: Any = None) -> Any:
+        self.seen.add(name)
+        return super().get(name, default)
+
+    def __getitem__(self, name: str) -> Any:
+        self.seen.add(name)
+        return super().__getitem__(name)
+
+    def __contains__(self, name: object) -> bool:
+        self.seen.add(str(name))
+        return super().__contains__(name)
+
+
+@pytest.mark.parametrize("given", [{}, {"origin": APP}, {"x-forwarded-proto": "https", "user-agent": "curl"}])
+def test_layers_asked_once_look_at_nothing_but_what_is_compared(settings: Any, given: dict[str, str]) -> None:
+    settings.CORS_ALLOWED_ORIGINS, settings.CORS_ALLOW_PRIVATE_NETWORK = [APP], True
+    settings.USE_X_FORWARDED_HOST = settings.USE_X_FORWARDED_PORT = True
+    settings.SECURE_PROXY_SSL_HEADER, settings.SECURE_HSTS_SECONDS = ("HTTP_X_FORWARDED_PROTO", "https"), 1
+    settings.DISALLOWED_USER_AGENTS = [re.compile("^evil")]
+    layers = Layers()
+    pairs = [(name.encode(), value.encode()) for name, value in {"host": "localhost", **given}.items()]
+    request = HotRequest({"method": "POST", "path": CHAT, "headers": pairs, "scheme": "https"}, b"{}")
+    meta, headers = Watched(request.META), Watched(request.headers)
+    request.META, request.headers = meta, headers  # type: ignore[assignment]
+    assert layers.usual_of(request)
+    compared = {name.decode() for name in layers.looked_at}
+    assert headers.seen <= compared
+    names = {name.removeprefix("HTTP_").replace("_", "-").lower() for name in meta.seen}
+    assert names - compared <= {"server-name", "server-port"}  # the scope's own, which are compared too
+
+
+async def test_what_a_layer_refuses_is_not_remembered_and_what_is_remembered_has_a_bound(
+    monkeypatch: pytest.MonkeyPatch, catalog: None
+) -> None:
+    monkeypatch.setattr("aichat.hot.layers.MOST", 3)
+    application = Application()
+    usual = application.hot.layers.usual
+    for _ in range(2):
+        assert (await asked(application, CHAT, {"Host": "evil.example.com"}, b"{}"))[0] == 400
+    assert not usual
+    for number in range(5):
+        await asked(application, CHAT, {"Origin": f"https://{number}.example.com"}, b"{}")
+    assert len(usual) == 2
+
+
+async def test_a_view_has_the_last_word_on_what_layers_only_add(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def view(*args: Any, **kwargs: Any) -> HttpResponse:
+        return HttpResponse(b"x", headers={"Content-Security-Policy": "mine", "Vary": "accept"})
+
+    monkeypatch.setattr("aichat.generation.http.AsyncView.dispatch", view)
+    _, headers, _ = await asked(Application(), CHAT, {}, b"{}")
+    assert [value for name, value in headers if name == "content-security-policy"] == ["mine"]
+    assert [value for name, value in headers if name == "vary"] == ["accept, origin"]
+
+
+def test_a_request_has_what_djangos_has() -> None:
+    pairs = [
+        (b"host", b"localhost"),
+        (b"content-type", b"application/json; charset=utf-8"),
+        (b"accept", b"a"),
+        (b"accept", b"b"),
+        (b"x_spoofed", b"1"),
+    ]
+    scope = {"method": "POST", "path": CHAT, "query_string": b"a=1", "headers": pairs}
+    ours, django = HotRequest(scope, b"{}"), ASGIRequest(scope, BytesIO(b"{}"))
+    for name in ("method", "path", "path_info", "content_type", "content_params", "META", "GET", "body", "COOKIES"):
+        assert getattr(ours, name) == getattr(django, name)
+    assert ours.get_full_path() == django.get_full_path()
+    for header in ("Content-Type", "ACCEPT", "X-Spoofed", "x_spoofed", "Host"):
+        assert ours.headers.get(header) == django.headers.get(header)
+        assert (header in ours.headers) == (header in django.headers)
