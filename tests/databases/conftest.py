@@ -4,5 +4,3 @@ from django.conf import settings
 
 ENGINE = str(settings.DATABASES["default"]["ENGINE"]).rpartition(".")[2]
 collect_ignore = [] if ENGINE == "mongodb" else ["test_mongodb.py"]
-if ENGINE == "sqlite3":
-    collect_ignore.append("test_outage.py")  # nothing there that could be stopped
