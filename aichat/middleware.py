@@ -6,6 +6,7 @@ from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_asy
 from django.conf import settings
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
+from django.middleware.common import CommonMiddleware
 from whitenoise.middleware import WhiteNoiseMiddleware
 
 from aichat import tracing
@@ -13,6 +14,7 @@ from aichat.errors import PayloadTooLarge
 from aichat.rest import error_response
 
 BODY_TOO_LARGE = "aichat.body_too_large"  # in the ASGI scope
+PROBES = {"/healthz", "/readyz", "/metrics"}
 GetResponse = Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]]
 
 
@@ -112,6 +114,13 @@ class ContentPolicyMiddleware(Middleware):
             found = API_POLICY
         response.headers.setdefault("Content-Security-Policy", found)
         return response
+
+
+class HostMiddleware(CommonMiddleware):
+    """Django's, without a look at the Host that a probe names: it asks an address, which nobody put into ALLOWED_HOSTS."""
+
+    def process_request(self, request: HttpRequest) -> HttpResponseBase | None:
+        return None if request.path in PROBES else super().process_request(request)
 
 
 class BodyLimitMiddleware(Middleware):

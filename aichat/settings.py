@@ -22,7 +22,6 @@ SECRET_KEY = env.secret_key(keep_in=DATA_DIR / "secret_key")
 ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
 CSRF_TRUSTED_ORIGINS = env.origins("CSRF_TRUSTED_ORIGINS")
 ROOT_URLCONF = "aichat.urls"
-LOGIN_REDIRECT_URL = "/admin/"
 ASGI_APPLICATION = "aichat.asgi.application"
 AUTH_USER_MODEL = "accounts.User"
 LOGIN_REDIRECT_URL = "/admin/"
@@ -65,7 +64,7 @@ MIDDLEWARE = [
     "corsheaders.middleware.CorsMiddleware",
     "aichat.middleware.BodyLimitMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
-    "django.middleware.common.CommonMiddleware",
+    "aichat.middleware.HostMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
@@ -209,6 +208,7 @@ REST_FRAMEWORK = {
     "DEFAULT_THROTTLE_CLASSES": ["accounts.throttling.CallerThrottle"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["aichat.rest.JSONParser"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "aichat.rest.Negotiation",
     "DEFAULT_PAGINATION_CLASS": "aichat.rest.CursorPages",
     "DEFAULT_SCHEMA_CLASS": "aichat.openapi.Schema",
     "EXCEPTION_HANDLER": "aichat.rest.exception_handler",

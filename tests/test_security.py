@@ -27,6 +27,12 @@ def test_pages_run_no_script_written_into_them(client: Client, db: None, path: s
     assert b"<script>" not in response.content
 
 
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])
+def test_a_probe_may_ask_an_address_that_is_no_allowed_host(anonymous: Client, db: None, path: str) -> None:
+    assert anonymous.get(path, headers={"Host": "10.0.0.7:8000"}).status_code == 200
+    assert anonymous.get("/api/v1/me", headers={"Host": "10.0.0.7:8000"}).status_code == 400
+
+
 @pytest.mark.parametrize("email", ["alice@example.com", "nobody@example.com"])
 def test_a_failed_login_does_not_say_whether_the_account_exists(anonymous: Client, alice: Actor, email: str) -> None:
     tried = {"email": email, "password": "wrong"}
