@@ -84,13 +84,19 @@ class Statistics:
             "from": self.window.start,
             "to": self.window.end,
             "totals": totals,
-            "by_day": [
-                {**row, "credits_granted": format_credits(self.granted.get(day, 0))}
-                for day, row in sorted((row["day"], row) for row in self.rows("day"))
-            ],
+            "by_day": self.days(),
             "by_provider": self.rows("provider"),
             "by_model": self.rows("model"),
         }
+
+    def days(self) -> list[dict[str, Any]]:
+        """Each day on which somebody used something or was given credits, in their order."""
+        used = {row["day"]: row for row in self.rows("day")}
+        unused = {"active_users": 0, **written(Figures(), {})}
+        return [
+            {**used.get(day, {"day": day, **unused}), "credits_granted": format_credits(self.granted.get(day, 0))}
+            for day in sorted({*used, *self.granted})
+        ]
 
     def rows(self, column: str) -> list[dict[str, Any]]:
         people = figures.active_users(self.window, [column])

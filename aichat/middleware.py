@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
 from django.conf import settings
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponsePermanentRedirect
 from django.http.response import HttpResponseBase
 from django.middleware.common import CommonMiddleware
 from whitenoise.middleware import WhiteNoiseMiddleware
@@ -119,7 +119,7 @@ class ContentPolicyMiddleware(Middleware):
 class HostMiddleware(CommonMiddleware):
     """Django's, without a look at the Host that a probe names: it asks an address, which nobody put into ALLOWED_HOSTS."""
 
-    def process_request(self, request: HttpRequest) -> HttpResponseBase | None:
+    def process_request(self, request: HttpRequest) -> HttpResponsePermanentRedirect | None:
         return None if request.path in PROBES else super().process_request(request)
 
 

@@ -14,6 +14,7 @@ from django.http.response import HttpResponseBase
 from django.views import defaults
 from django.views.csrf import csrf_failure as django_csrf_failure
 from rest_framework import exceptions
+from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.pagination import CursorPagination
 from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
@@ -48,6 +49,15 @@ class CursorPages(CursorPagination):
             return super().decode_cursor(request)
         except exceptions.NotFound:
             raise InvalidRequest("Take the cursor from `next` or `previous`.", param="cursor") from None
+
+
+class Negotiation(DefaultContentNegotiation):
+    """DRF's, except that a `?format=` there is no renderer for is a wrong parameter and no 404."""
+
+    def filter_renderers(self, renderers: Any, format: str) -> Any:
+        if format not in (known := [renderer.format for renderer in renderers]):
+            raise InvalidRequest(f"Write {' or '.join(known)}.", param="format")
+        return super().filter_renderers(renderers, format)
 
 
 class JSONParser(BaseParser):

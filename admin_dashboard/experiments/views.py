@@ -8,7 +8,7 @@ from django.http import HttpResponse
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema, extend_schema_view
 from rest_framework import status
 from rest_framework.generics import GenericAPIView, ListAPIView
-from rest_framework.renderers import BaseRenderer
+from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -17,7 +17,7 @@ from accounts.authentication import calling
 from accounts.permissions import IsAdmin
 from admin_dashboard.experiments.checks import check_models
 from admin_dashboard.experiments.results import Results, as_json, as_rows, results_of
-from admin_dashboard.spreadsheets import safe
+from admin_dashboard.spreadsheets import CSVRenderer, safe
 from aichat.errors import NotFound
 from aichat.flags import services
 from aichat.flags.models import Experiment
@@ -92,6 +92,7 @@ class ExperimentHistoryView(HistoryView):
 
 class ResultsView(APIView):
     permission_classes = [IsAdmin]
+    renderer_classes = [JSONRenderer, CSVRenderer]
 
     @extend_schema(
         summary="Results of an experiment",
@@ -107,14 +108,9 @@ class ResultsView(APIView):
     def get(self, request: Request, key: str) -> Response | HttpResponse:
         """Differences are null until every variant has its `sample_size` of users (or conversations)."""
         found = results_of(experiment_named(key))
-        if request.query_params.get("format") == "csv":
+        if request.accepted_renderer.format == "csv":
             return csv_response(found)
         return Response(as_json(found))
-
-    def perform_content_negotiation(self, request: Request, force: bool = False) -> tuple[BaseRenderer, str]:
-        """`format` is ours here, not DRF's."""
-        renderer = self.get_renderers()[0]
-        return renderer, renderer.media_type
 
 
 def csv_response(found: Results) -> HttpResponse:

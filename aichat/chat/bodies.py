@@ -210,7 +210,14 @@ class CompletionBody(BaseModel):
     functions: None = Field(None, description="Not supported: use `tools`.")
     function_call: None = Field(None, description="Not supported: use `tool_choice`.")
     web_search_options: None = Field(None, description="Not supported.")
-    modalities: list[Literal["text"]] | None = None
+    modalities: list[str] | None = None
+
+    @field_validator("modalities")
+    @classmethod
+    def is_text(cls, modalities: list[str] | None) -> list[str] | None:
+        if modalities not in (None, ["text"]):
+            raise ValueError("only text is answered here")
+        return modalities
 
     @field_validator("tool_choice")
     @classmethod

@@ -1,13 +1,36 @@
 """The bodies of the image endpoints."""
 
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from django.conf import settings
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+
+from aichat.addresses import is_public
 
 LONGEST_PROMPT = 4000  # characters; what the strictest of the providers takes
 MOST_IMAGES = 4
 
-WebhookUrl = Annotated[str, StringConstraints(max_length=500, pattern=r"^(https?://[^\s/]+\S*)?$")]
+
+def reachable(url: str) -> str:
+    """Refuses an address that is private as it is written; what a name resolves to is seen when connecting."""
+    if url and not settings.ALLOW_PRIVATE_WEBHOOKS and is_private(urlsplit(url).hostname or ""):
+        raise ValueError("private addresses are not called")
+    return url
+
+
+def is_private(host: str) -> bool:
+    try:
+        return not is_public(host)
+    except ValueError:  # a name
+        return host == "localhost" or host.endswith(".localhost")
+
+
+WebhookUrl = Annotated[
+    str,
+    StringConstraints(max_length=500, pattern=r"^(https?://[^\s/]+\S*)?$"),
+    AfterValidator(reachable),
+]
 Prompt = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_PROMPT, pattern=r"\S")]
 
 

@@ -82,6 +82,13 @@ def test_an_empty_installation_has_figures_too(ada: Actor) -> None:
     assert (totals["requests"], totals["error_rate"], totals["latency_ms"]["p95"]) == (0, 0, None)
 
 
+def test_a_day_on_which_credits_were_only_granted_has_its_row(ada: Actor, alice: Actor, usage_record: Make) -> None:
+    usage_record(alice, created_at=timezone.now() - timedelta(days=1))
+    alice.set_credits(10)
+    body = ada.get("/api/v1/admin/stats").json()
+    assert [(row["requests"], row["credits_granted"]) for row in body["by_day"]] == [(1, "0"), (0, "100")]
+
+
 def test_statistics_take_a_fixed_number_of_queries(ada: Actor, alice: Actor, usage_record: Make) -> None:
     def asked() -> int:
         with CaptureQueriesContext(connection) as queries:
@@ -226,7 +233,8 @@ def test_csv_is_streamed_by_the_server(server: str, http: Any, ada: Actor, alice
 
 def test_an_unknown_grouping_or_format_is_refused(ada: Actor) -> None:
     assert ada.get("/api/v1/admin/usage?group_by=shoe_size").json()["error"]["param"] == "group_by"
-    assert ada.get("/api/v1/admin/usage?format=xml").status_code == 404
+    refused = ada.get("/api/v1/admin/usage?format=xml")
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "format")
 
 
 # --- One request ------------------------------------------------------------------------------------------------------

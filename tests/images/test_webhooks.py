@@ -104,13 +104,24 @@ def test_after_enough_attempts_it_is_given_up(alice: Actor, receiver: Receiver) 
     assert send().state == "GIVEN_UP"
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "169.254.169.254", "10.0.0.1"])
+PRIVATE = ["127.0.0.1", "localhost", "[::1]", "169.254.169.254", "10.0.0.1"]
+
+
+@pytest.mark.parametrize("host", PRIVATE)
 def test_private_addresses_are_refused(alice: Actor, receiver: Receiver, settings: Any, host: str) -> None:
     settings.ALLOW_PRIVATE_WEBHOOKS = False
     end_a_job(alice, receiver.url.replace("127.0.0.1", host))
     delivery = send()
     assert (delivery.state, delivery.status_code) == ("WAITING", None)
     assert receiver.got == []
+
+
+@pytest.mark.parametrize("host", [*PRIVATE, "[::ffff:10.0.0.1]", "api.localhost"])
+def test_an_address_written_as_a_private_one_is_refused_at_once(alice: Actor, settings: Any, host: str) -> None:
+    settings.ALLOW_PRIVATE_WEBHOOKS = False
+    wanted = {"prompt": "a cat", "background": True, "webhook_url": f"https://{host}/"}
+    error = alice.post("/api/v1/images", wanted).json()["error"]
+    assert (error["code"], error["param"]) == ("invalid_request", "webhook_url")
 
 
 @pytest.mark.parametrize("url", ["ftp://x.org/", "javascript:alert(1)", "http://", "x.org", "https://a b"])
