@@ -182,6 +182,8 @@ CATALOG: dict[str, type[Event]] = {
 }
 
 
+AMOUNTS = {"charged", "balance", "affordable"}  # facts in microcredits, whatever the event
+
 # --- Telling ----------------------------------------------------------------------------------------------------------
 
 Sink = Callable[[Event], None]

@@ -12,6 +12,7 @@ from unfold.decorators import display
 from accounts.models import User
 from aichat.admin import LongListAdmin, by_email, link, pretty
 from aichat.analytics.models import Event
+from aichat.events import AMOUNTS
 
 
 @admin.register(Event)
@@ -33,11 +34,13 @@ class EventAdmin(LongListAdmin):
 
     @display(description="Facts")
     def summary(self, event: Event) -> str:
-        return ", ".join(f"{name} {value}" for name, value in event.facts.items())
+        return ", ".join(
+            f"{name} {value} credits" if name in AMOUNTS else f"{name} {value}" for name, value in event.told.items()
+        )
 
     @display(description="Facts")
     def facts_shown(self, event: Event) -> str:
-        return pretty(event.facts)
+        return pretty(event.told)
 
     @display(description="Request ID")
     def request_link(self, event: Event) -> str:

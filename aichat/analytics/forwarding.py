@@ -16,6 +16,7 @@ from django.utils import timezone
 from accounts.models import User
 from aichat import lifecycle, webhooks
 from aichat.analytics.models import Event
+from aichat.events import AMOUNTS
 from aichat.lanes import Lane
 from aichat.rest import json_bytes
 
@@ -88,10 +89,12 @@ def posthog_client(key: str, host: str) -> Any:
 
 
 def capture(client: Any, row: Event) -> None:
+    """Amounts go as numbers of credits, so that PostHog can add them up."""
+    facts = {name: float(value) if name in AMOUNTS else value for name, value in row.told.items()}
     sent = client.capture(
         row.name,
         distinct_id=str(row.user_id),
-        properties={**row.facts, "organization": str(row.organization_id or ""), "request_id": row.request_id},
+        properties={**facts, "organization": str(row.organization_id or ""), "request_id": row.request_id},
         timestamp=row.created_at,
         uuid=str(row.pk),
     )

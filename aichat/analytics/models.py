@@ -7,6 +7,7 @@ from django.db import models
 
 from aichat import events
 from aichat.db import Row
+from aichat.money import format_credits
 
 NAMES = [(name, name.replace("_", " ")) for name in events.CATALOG]
 
@@ -32,6 +33,11 @@ class Event(Row):
     def __str__(self) -> str:
         return str(self.name)
 
+    @property
+    def told(self) -> dict[str, Any]:
+        """The facts as they are told: amounts, which are stored in microcredits, as credits."""
+        return {name: format_credits(value) if name in events.AMOUNTS else value for name, value in self.facts.items()}
+
     def body(self) -> dict[str, Any]:
         """As it is told outside of the house."""
         return {
@@ -40,7 +46,7 @@ class Event(Row):
             "user": str(self.user_id),
             "organization": str(self.organization_id) if self.organization_id else None,
             "request_id": self.request_id,
-            "facts": self.facts,
+            "facts": self.told,
             "created_at": self.created_at.isoformat(),
         }
 

@@ -17,6 +17,8 @@ class EventSerializer(serializers.ModelSerializer[Event]):
     user = serializers.UUIDField(source="user_id", allow_null=True)
     organization = serializers.UUIDField(source="organization_id", allow_null=True)
 
+    facts = serializers.JSONField(source="told", help_text="Identifiers and numbers; amounts in credits.")
+
     class Meta:
         model = Event
         fields = ["id", "name", "user", "organization", "request_id", "facts", "created_at"]

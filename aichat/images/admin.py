@@ -7,12 +7,11 @@ from django.utils.html import format_html_join
 from unfold.decorators import display
 
 from aichat import audit
-from aichat.admin import Admin, ReadOnlyAdmin, acting
+from aichat.admin import ReadOnlyAdmin, acting, credits_column, link
 from aichat.errors import ApiError
 from aichat.images import services
 from aichat.images.files import sign
 from aichat.images.models import ImageJob, WebhookDelivery
-from aichat.money import format_credits
 
 LABELS = {
     ImageJob.Status.QUEUED: "info",
@@ -31,26 +30,29 @@ class WebhookDeliveryAdmin(ReadOnlyAdmin):
 
 
 @admin.register(ImageJob)
-class ImageJobAdmin(Admin):
+class ImageJobAdmin(ReadOnlyAdmin):
+    """The row is the job: it is acted upon, never edited."""
+
     list_display = ["pictures", "prompt_start", "state", "user", "model", "credits", "created_at"]
     list_display_links = ["pictures", "prompt_start"]
     list_filter = ["status"]
     search_fields = ["=request_id", "user__email", "prompt"]
     actions = ["retry", "cancel"]
     ordering = ["-id"]
+    readonly_fields = ["large_pictures", "request_link", "credits", "held"]
+    fieldsets = [
+        (None, {"fields": ["large_pictures", "prompt", "requested_model", "size", "n", "user", "organization"]}),
+        ("Outcome", {"fields": [
+            "status", "model", "provider", "credits", "error_code", "error_message", "finished_at",
+        ]}),
+        ("Work", {"fields": [
+            "request_link", "background", "webhook_url", "attempts", "run_after", "held", "hold_reference", "created_at",
+        ]}),
+    ]  # fmt: skip
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ImageJob]:
         rows: QuerySet[ImageJob] = super().get_queryset(request)
         return rows.select_related("user").prefetch_related("pictures")
-
-    def get_readonly_fields(self, request: HttpRequest, obj: ImageJob | None = None) -> list[str]:
-        return ["large_pictures", *(field.name for field in ImageJob._meta.fields)]
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: ImageJob | None = None) -> bool:
-        return False
 
     @display(description="Pictures")
     def pictures(self, job: ImageJob) -> str:
@@ -75,9 +77,12 @@ class ImageJobAdmin(Admin):
     def state(self, job: ImageJob) -> tuple[str, str]:
         return job.status, job.get_status_display()
 
-    @display(description="Credits", ordering="charged")
-    def credits(self, job: ImageJob) -> str:
-        return format_credits(job.charged)
+    credits = credits_column("charged", "Credits", ordering="charged")
+    held = credits_column("hold_amount", "Credits it could cost")
+
+    @display(description="Request ID")
+    def request_link(self, job: ImageJob) -> str:
+        return link(f"/admin/requests/{job.request_id}/", job.request_id) if job.request_id else "-"
 
     @admin.action(description="Try failed jobs again")
     def retry(self, request: HttpRequest, rows: QuerySet[ImageJob]) -> None:

@@ -158,6 +158,9 @@ def test_an_admin_cancels_a_queued_job(console: Client, alice: Actor, catalog: N
 def test_a_job_page_shows_and_changes_nothing(console: Client, alice: Actor, catalog: None) -> None:
     job = enqueue(alice)
     url = reverse("admin:images_imagejob_change", args=[job.pk])
-    assert console.get(url).status_code == 200
-    console.post(url, {"prompt": "another"})
+    ImageJob.objects.update(charged=2_500_000)
+    page = console.get(url).content.decode()
+    assert "2.5" in page and "2500000" not in page, "amounts are in credits"
+    assert 'name="_save"' not in page
+    assert console.post(url, {"prompt": "another"}).status_code == 403
     assert ImageJob.objects.get().prompt == "a cat"
