@@ -29,6 +29,7 @@ from admin_dashboard.demo.content import (
 )
 from aichat import db, events, statements
 from aichat.analytics.models import Event, FirstTime, first_time_key
+from aichat.catalog import sync
 from aichat.chat.models import Conversation, Feedback, Message
 from aichat.flags.models import Experiment
 from aichat.money import CREDIT
@@ -78,6 +79,7 @@ class Demo:
 
     def make(self) -> int:
         """Answers how many chats there were."""
+        sync.add_known([model.slug for model in MODELS])
         people = [self.person(number) for number in range(self.users)]
         self.teams(people)
         Experiment.objects.get_or_create(

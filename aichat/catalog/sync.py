@@ -4,7 +4,7 @@ What an operator set is left alone: a model that was disabled stays so, a model 
 keeps it. Prices the library announces for a later day are stored with that day.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -47,6 +47,13 @@ def _sync() -> list[str]:
     for model in AIModel.objects.select_related("provider").filter(provider__kind__in=LIBRARY_NAMES):
         update_prices(model)
     return new
+
+
+def add_known(slugs: Collection[str]) -> None:
+    """Default models with their prices, whatever keys there are: without its provider's key a model is not offered."""
+    for default in MODELS:
+        if default.slug in slugs and _add(default):
+            update_prices(AIModel.objects.select_related("provider").get(slug=default.slug))
 
 
 def _add(default: DefaultModel) -> bool:

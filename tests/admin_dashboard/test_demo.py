@@ -11,8 +11,10 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from admin_dashboard.demo import making
+from admin_dashboard.demo.content import MODELS
 from admin_dashboard.statistics import Statistics
 from aichat.analytics.models import Event
+from aichat.catalog import drift
 from aichat.chat.models import Feedback, Message
 from aichat.usage import verify as usage
 from aichat.usage.models import UsageRecord
@@ -40,6 +42,12 @@ def test_the_demo_has_everything_and_its_ledger_is_right(db: None) -> None:
     assert {"signed_up", "first_chat", "chat_completed"} <= set(Event.objects.values_list("name", flat=True))
     assert not Feedback.objects.exclude(comment="").exists()
     assert not any(user.has_usable_password() for user in making.demo_users())
+
+
+def test_its_models_are_in_the_catalog_and_offered_to_nobody_without_a_key(catalog: None, ada: Actor) -> None:
+    seed(force=True)
+    assert drift.findings([model.slug for model in MODELS]) == []
+    assert [model["id"] for model in ada.get("/v1/models").json()["data"]] == ["auto", "demo", "demo-image"]
 
 
 def test_a_second_run_adds_nobody_and_can_add_usage(db: None) -> None:
