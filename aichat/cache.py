@@ -9,16 +9,18 @@ import asyncio
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import TracebackType
+from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import redis
 from django.conf import settings
 from django_redis import get_redis_connection
-from redis.asyncio.connection import AbstractConnection, Connection, parse_url
+from hiredis import PushNotification, Reader, pack_command
+from redis.asyncio.connection import AbstractConnection, Connection, DefaultParser, parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.client import Pipeline
@@ -126,6 +128,7 @@ def ping() -> bool:
 # --- On the event loop ------------------------------------------------------------------------------------------------
 
 Command = tuple[str | bytes | int | float, ...]
+NOTHING = object()  # as yet to read
 
 
 def ask(*command: str | bytes | int | float) -> "asyncio.Future[Any]":
@@ -151,109 +154,144 @@ def cache_key(key: str) -> str:
     return f"aichat:1:{key}"
 
 
-class _Line:
-    """The connection of one event loop. What is asked while an exchange is under way goes together in the next one."""
+@dataclass(slots=True)
+class _Asked:
+    """A command, and who waits for its answer since which tick of the line's clock."""
+
+    packed: bytes
+    answer: "asyncio.Future[Any]"
+    since: int
+
+
+class _Line(asyncio.Protocol):
+    """The connection of one event loop. Answers come in the order of the commands, so nothing waits for its turn.
+
+    Whatever is asked is answered within CACHE_TIMEOUT, or all of it fails and the connection is given up: an answer may
+    still come, which would be taken for another command's. The clock for that stands while the event loop is busy with
+    other things: an answer that lies in the socket while a hundred requests arrive is not one that Redis owes us, and a
+    process that took Redis for dead then would ask without its locks.
+    """
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self.connection: AbstractConnection | None = None
-        self.waiting: list[tuple[Command, asyncio.Future[Any]]] = []
-        self.is_busy = False
+        self.loop = asyncio.get_running_loop()
+        self.writer: asyncio.StreamWriter | None = None
+        self.connecting: asyncio.Task[None] | None = None
+        self.to_send: list[_Asked] = []
+        self.sent: deque[_Asked] = deque()
+        self.will_flush = False
+        self.ticks = 0
+        self.timer: asyncio.TimerHandle | None = None
 
     def ask(self, command: Command) -> "asyncio.Future[Any]":
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self.waiting.append((command, future))
-        if not self.is_busy:
-            self.is_busy = True
-            lifecycle.spawn(self.work())
-        return future
+        answer: asyncio.Future[Any] = self.loop.create_future()
+        self.to_send.append(_Asked(pack_command(command), answer, self.ticks))  # type: ignore[arg-type]
+        if not self.will_flush:
+            self.will_flush = True
+            self.loop.call_soon(self.flush)
+        return answer
 
-    async def work(self) -> None:
+    def flush(self) -> None:
+        """What was asked since the event loop went round."""
+        self.will_flush = False
+        if self.connecting is not None:
+            return  # it goes along when that is done
+        if not health.may_try():
+            self.refuse("Redis failed a moment ago")
+            return
+        if self.timer is None:
+            self.timer = self.loop.call_later(settings.CACHE_TIMEOUT / SLICES, self.tick)
+        if self.writer is not None:
+            self.send()
+        else:
+            self.connecting = lifecycle.spawn(self.connect())
+
+    def send(self) -> None:
+        assert self.writer is not None
+        self.writer.transport.write(b"".join([one.packed for one in self.to_send]))
+        self.sent.extend(self.to_send)
+        self.to_send = []
+
+    async def connect(self) -> None:
+        connection = _connection(self.url)
         try:
-            while self.waiting:
-                batch, self.waiting = self.waiting, []
-                await self.answer(batch)
+            await connection.connect()  # type: ignore[no-untyped-call]
+            # redis-py has logged in; from here on the socket is ours, and its answers come to us.
+            self.writer, connection._writer = connection._writer, None
+            assert self.writer is not None
+        except Exception as error:
+            self.connecting = None
+            self.fail(error)
+            return
         finally:
-            self.is_busy = False
+            await connection.disconnect(nowait=True)  # nothing that we have taken
+        self.reader, self.is_proven = Reader(replyError=DefaultParser.parse_error, notEnoughData=NOTHING), False
+        self.connecting = None
+        self.writer.transport.set_protocol(self)
+        self.send()
 
-    async def answer(self, batch: list[tuple[Command, "asyncio.Future[Any]"]]) -> None:
-        try:
-            with guarded():
-                answers = await self.exchange([command for command, _ in batch])
-        except CacheUnavailable as error:
-            answers = [CacheUnavailable(str(error)) for _ in batch]
-        for (_, future), answer in zip(batch, answers, strict=True):
-            if future.done():
+    def data_received(self, data: bytes) -> None:
+        self.is_proven = True
+        self.reader.feed(data)
+        while (answer := self.reader.gets()) is not NOTHING:
+            if isinstance(answer, PushNotification):
+                continue
+            if isinstance(answer, redis.ConnectionError):
+                self.fail(answer)
+                return
+            asked = self.sent.popleft().answer
+            if asked.done():
                 continue  # who asked was cancelled
             if isinstance(answer, Exception):
-                future.set_exception(answer)
+                asked.set_exception(answer)
             else:
-                future.set_result(answer)
+                asked.set_result(answer)
+        health.worked()
 
-    async def exchange(self, commands: list[Command]) -> list[Any]:
-        """All answers, in order; a refused command's is its error. Raises `redis.ConnectionError`, `redis.TimeoutError`."""
-        try:
-            async with _Patience(settings.CACHE_TIMEOUT):
-                if self.connection is not None:
-                    try:
-                        return await self.send(self.connection, commands)
-                    except redis.ConnectionError:
-                        await self.close()  # Redis had closed it since: that is no failure before a new one fails
-                self.connection = _connection(self.url)
-                await self.connection.connect()  # type: ignore[no-untyped-call]
-                return await self.send(self.connection, commands)
-        except BaseException as error:
-            await self.close()  # an answer may still come, which would be taken for the next command's
-            if isinstance(error, TimeoutError):
-                raise redis.TimeoutError("no answer in time") from error
-            raise
-
-    async def send(self, connection: AbstractConnection, commands: list[Command]) -> list[Any]:
-        await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
-        answers: list[Any] = []
-        for _ in commands:
-            try:
-                answers.append(await connection.read_response())
-            except redis.ResponseError as error:
-                answers.append(error)
-        return answers
-
-    async def close(self) -> None:
-        connection, self.connection = self.connection, None
-        if connection is not None:
-            await connection.disconnect(nowait=True)
-
-
-class _Patience:
-    """`asyncio.timeout`, by a clock that stands while the event loop is busy with other things.
-
-    An answer that lies in the socket while a hundred requests arrive is not one that Redis owes us, and a process that
-    took Redis for dead then would ask without its locks. So the time is waited for in slices, each of which costs no
-    more than its length however late the loop comes back to it.
-    """
-
-    def __init__(self, seconds: float) -> None:
-        self.slice = seconds / SLICES
-        self.left = SLICES
-
-    async def __aenter__(self) -> None:
-        self.loop = asyncio.get_running_loop()
-        self.timeout = asyncio.timeout(None)
-        await self.timeout.__aenter__()
-        self.timer = self.loop.call_later(self.slice, self.tick)
+    def connection_lost(self, error: Exception | None) -> None:
+        if self.writer is None:
+            return  # we hung up ourselves
+        self.hang_up()
+        if not self.is_proven:
+            self.fail(error or redis.ConnectionError("Redis closed the connection"))
+        elif self.sent or self.to_send:
+            # Redis had closed it, perhaps long since: that is no failure before a new connection fails.
+            self.to_send[:0] = self.sent
+            self.sent.clear()
+            self.connecting = lifecycle.spawn(self.connect())
 
     def tick(self) -> None:
-        self.left -= 1
-        if self.left:
-            self.timer = self.loop.call_later(self.slice, self.tick)
+        self.ticks += 1
+        oldest = self.sent[0] if self.sent else self.to_send[0] if self.to_send else None
+        if oldest is None:
+            self.timer = None
+        elif self.ticks - oldest.since > SLICES:
+            self.timer = None
+            self.fail(redis.TimeoutError("no answer in time"))
         else:
-            self.timeout.reschedule(self.loop.time())
+            self.timer = self.loop.call_later(settings.CACHE_TIMEOUT / SLICES, self.tick)
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.timer.cancel()
-        await self.timeout.__aexit__(kind, error, trace)
+    def fail(self, error: Exception) -> None:
+        health.failed(error)
+        self.hang_up()
+        self.to_send[:0] = self.sent
+        self.sent.clear()
+        self.refuse(str(error))
+
+    def refuse(self, why: str) -> None:
+        refused, self.to_send = self.to_send, []
+        for one in refused:
+            if not one.answer.done():
+                one.answer.set_exception(CacheUnavailable(why))
+                one.answer.exception()  # nobody has to hear of it
+
+    def hang_up(self) -> None:
+        if self.connecting is not None:
+            self.connecting.cancel()
+            self.connecting = None
+        writer, self.writer = self.writer, None
+        if writer is not None:
+            writer.transport.abort()
 
 
 _lines: WeakKeyDictionary[asyncio.AbstractEventLoop, _Line] = WeakKeyDictionary()
@@ -269,4 +307,4 @@ def _connection(url: str) -> AbstractConnection:
 @lifecycle.on_shutdown
 async def _hang_up() -> None:
     if line := _lines.pop(asyncio.get_running_loop(), None):
-        await line.close()
+        line.hang_up()

@@ -150,6 +150,23 @@ async def test_a_redis_that_was_restarted_is_asked_again_without_a_failure(valke
     assert await cache.ask("PING") == b"PONG"
 
 
+async def test_what_was_asked_over_a_connection_that_redis_closed_is_asked_again(valkey: Valkey) -> None:
+    assert await cache.ask("SET", "k", 1) == b"OK"
+    other = redis.Redis(connection_pool=cache.pool())
+    asked = [cache.ask("BLPOP", "list", 5), cache.ask("GET", "k")]
+    await asyncio.sleep(0.05)  # Redis has them, and answers neither
+    await sync_to_async(other.client_kill_filter)(_type="normal", skipme=True)
+    await sync_to_async(other.rpush)("list", "x")
+    assert await asyncio.gather(*asked) == [[b"list", b"x"], b"1"]
+    assert not cache.health.failing
+
+
+async def test_who_leaves_takes_nobodys_answer_with_them(valkey: Valkey) -> None:
+    first, second, third = (cache.ask("ECHO", word) for word in ("a", "b", "c"))
+    second.cancel()
+    assert (await first, await third) == (b"a", b"c")
+
+
 async def test_an_answer_that_came_too_late_is_not_taken_for_the_next(valkey: Valkey, quick_retry: None) -> None:
     await cache.ask("SET", "k", "old")
     valkey.pause()
