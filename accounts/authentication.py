@@ -54,9 +54,11 @@ def authenticate(authorization: str, organization: str = "") -> Caller:
 
 def stored_token(secret: str) -> AccessToken:
     """Our own token or key, found by its digest (so that no comparison of secrets can be timed)."""
-    token: AccessToken | None
-    token = AccessToken.objects.select_related("user", "organization").filter(digest=hash_token(secret)).first()
-    if token is None or not token.is_usable(timezone.now()) or not token.user.is_active:
+    try:
+        token: AccessToken = AccessToken.objects.select_related("user", "organization").get(digest=hash_token(secret))
+    except AccessToken.DoesNotExist:
+        raise InvalidApiKey() from None
+    if not token.is_usable(timezone.now()) or not token.user.is_active:
         raise InvalidApiKey()
     return token
 
