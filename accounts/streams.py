@@ -8,9 +8,8 @@ process for itself.
 import threading
 import time
 from collections import defaultdict
-from collections.abc import AsyncGenerator
-from contextlib import aclosing, suppress
-from typing import TypeVar
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from uuid import UUID, uuid4
 
 import redis
@@ -19,8 +18,6 @@ from django.conf import settings
 from aichat import cache, lifecycle
 from aichat import events as product_events
 from aichat.errors import RateLimited
-
-T = TypeVar("T")
 
 # A sorted set per person: the places by the time (Redis's clock) they become free at the latest. One script, so that
 # looking and taking are one step for everybody.
@@ -89,13 +86,12 @@ def _key(user_id: UUID) -> str:
     return f"streams:{user_id}"
 
 
-async def counted(user_id: UUID, events: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
-    """`events` while they hold one of the user's places; raises `RateLimited` before the first when none is free."""
+@asynccontextmanager
+async def counted(user_id: UUID) -> AsyncIterator[None]:
+    """Around a stream, which holds one of the user's places; raises `RateLimited` when none is free."""
     limit, place = settings.STREAMS_PER_USER, uuid4()
     if not limit:
-        async with aclosing(events):
-            async for event in events:
-                yield event
+        yield
         return
     try:
         if not await take(user_id, place, limit, 2 * settings.CHAT_TOTAL_TIMEOUT):
@@ -104,8 +100,6 @@ async def counted(user_id: UUID, events: AsyncGenerator[T, None]) -> AsyncGenera
                 f"You have {limit} streams open, the most allowed at once (STREAMS_PER_USER): end one first.",
                 retry_after=1,
             )
-        async with aclosing(events):
-            async for event in events:
-                yield event
+        yield
     finally:
         give_back(user_id, place)

@@ -3,7 +3,6 @@
 import logging
 import math
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
 from typing import Any
 
 import orjson
@@ -216,10 +215,8 @@ class EventStream(StreamingHttpResponse):
         for name, value in headers.items():
             self[name] = value
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        async with aclosing(self.events) as events:
-            async for event in events:
-                yield event
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self.events
 
 
 def json_bytes(value: Any) -> bytes:

@@ -1,6 +1,5 @@
 """The OpenAI-compatible endpoint: https://platform.openai.com/docs/api-reference/chat/object"""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,22 +100,25 @@ class CompletionForm:
     def headers(self, event: Event) -> dict[str, str]:
         return stream_headers(event)
 
-    def encode(self, event: Event) -> Iterable[bytes]:
+    def encode(self, event: Event) -> bytes:
         match event:
-            case Started(result):
-                self.started = result
-                yield self.chunk({"role": "assistant", "content": ""})
             case Piece(text, tool_calls):
                 delta: dict[str, Any] = {"content": text} if text else {}
-                yield self.chunk({**delta, "tool_calls": list(tool_calls)} if tool_calls else delta)
+                return self.chunk({**delta, "tool_calls": list(tool_calls)} if tool_calls else delta)
+            case Started(result):
+                self.started = result
+                return self.chunk({"role": "assistant", "content": ""})
             case Completed(result):
-                yield self.chunk({}, result.finish_reason)
-                if self.include_usage:
-                    body = {**envelope(result, "chat.completion.chunk"), "choices": [], "usage": usage(result)}
-                    yield rest.server_sent_event(body)
-                yield DONE
+                return self.chunk({}, result.finish_reason) + self.usage_chunk(result) + DONE
             case Failed(error):
-                yield from self.encode_error(error)
+                return self.encode_error(error)
+
+    def usage_chunk(self, result: Result) -> bytes:
+        if not self.include_usage:
+            return b""
+        return rest.server_sent_event(
+            {**envelope(result, "chat.completion.chunk"), "choices": [], "usage": usage(result)}
+        )
 
     def chunk(self, delta: dict[str, Any], finish_reason: str | None = None) -> bytes:
         assert self.started
@@ -124,9 +126,9 @@ class CompletionForm:
         body = {**envelope(self.started, "chat.completion.chunk"), "choices": [choice]}
         return rest.server_sent_event({**body, "usage": None} if self.include_usage else body)
 
-    def encode_error(self, error: ApiError) -> Iterable[bytes]:
+    def encode_error(self, error: ApiError) -> bytes:
         """The official SDKs raise `APIError` for a chunk with an `error` member."""
-        yield rest.server_sent_event(error.body(tracing.request_id()))
+        return rest.server_sent_event(error.body(tracing.request_id()))
 
 
 class ModelsView(APIView):

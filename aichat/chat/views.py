@@ -1,6 +1,5 @@
 """`POST /api/v1/chat` and the conversations behind it."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
@@ -131,17 +130,18 @@ class ChatForm:
     def headers(self, event: Event) -> dict[str, str]:
         return stream_headers(event)
 
-    def encode(self, event: Event) -> Iterable[bytes]:
+    def encode(self, event: Event) -> bytes:
         match event:
             case Piece(text) if text:
-                yield rest.server_sent_event({"content": text}, "delta")
+                return rest.server_sent_event({"content": text}, "delta")
             case Completed(result):
-                yield rest.server_sent_event(self.answer(result), "completed")
+                return rest.server_sent_event(self.answer(result), "completed")
             case Failed(error):
-                yield from self.encode_error(error)
+                return self.encode_error(error)
+        return b""
 
-    def encode_error(self, error: ApiError) -> Iterable[bytes]:
-        yield rest.server_sent_event(error.body(tracing.request_id()), "error")
+    def encode_error(self, error: ApiError) -> bytes:
+        return rest.server_sent_event(error.body(tracing.request_id()), "error")
 
 
 def experiment(treatment: Treatment) -> dict[str, str] | None:

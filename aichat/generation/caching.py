@@ -8,7 +8,7 @@ import logging
 import random
 import time
 from asyncio import CancelledError
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from decimal import ROUND_CEILING
 from types import TracebackType
@@ -22,7 +22,7 @@ from aichat.catalog.snapshot import Catalog, ModelInfo
 from aichat.flags import flags
 from aichat.flags.switches import PROMPT_CACHE
 from aichat.generation.bill import OK, Bill
-from aichat.generation.call import Call, Completed, Event, Freshness, Piece, Result, Started
+from aichat.generation.call import Call, Completed, Ending, Event, Freshness, Hear, Piece, Result, Started
 from aichat.generation.failures import ProviderTimeout
 from aichat.generation.settlement import Attempt
 from aichat.promptcache import flights, store, versions
@@ -158,23 +158,27 @@ class Keeping:
         if self.flight is not None:
             self.flight.give_up()
 
-    def note(self, event: Event) -> None:
-        """Before an event goes out to the client."""
+    def noting(self, hear: Hear) -> Hear:
+        """`hear`, with a note of what it heard."""
         if self.flight is None:
-            return
-        match event:
-            case Piece(text, tool_calls):
-                self.pieces.append((text, tool_calls))
-            case Completed(result) if is_whole(result):
-                flight, self.flight = self.flight, None
-                lifecycle.spawn(self.keep(flight, result))
-                return
-        self.flight.reader_since = time.monotonic()
+            return hear
+        flight = self.flight
 
-    def taken(self) -> None:
-        """The client took the event."""
-        if self.flight is not None:
-            self.flight.reader_since = None
+        async def note(event: Event) -> None:
+            if isinstance(event, Piece):
+                self.pieces.append((event.text, event.tool_calls))
+            flight.reader_since = time.monotonic()
+            await hear(event)
+            flight.reader_since = None
+
+        return note
+
+    def ended(self, end: Ending) -> Ending:
+        """Before the last event goes out to the client."""
+        if self.flight is not None and isinstance(end, Completed) and is_whole(end.result):
+            flight, self.flight = self.flight, None
+            lifecycle.spawn(self.keep(flight, end.result))
+        return end
 
     async def keep(self, flight: Flight, result: Result) -> None:
         assert self.asked is not None
@@ -237,24 +241,24 @@ class Hit:
         """Microcredits: CACHE_HIT_PRICE of what the answer cost."""
         return int((self.original * settings.CACHE_HIT_PRICE).to_integral_value(ROUND_CEILING))
 
-    async def events(self, call: Call) -> AsyncGenerator[Event, None]:
-        """The events of the first time. Raises `Unaffordable` before them when a hit has a price."""
+    async def serve(self, call: Call, hear: Hear) -> Ending:
+        """As the first time. Raises `Unaffordable` before anything is heard when a hit has a price."""
         bill = Bill(call)
         charge = self.price
         if charge:
             await bill.reserve_exactly(charge)
         result = self.result(bill)
         try:
-            yield Started(result)
             if call.stream:
+                await hear(Started(result))
                 for text, tool_calls in self.entry.pieces:
-                    yield Piece(text, tool_calls)
-            await bill.commit(charge=charge, delivered=True)
-        except (CancelledError, GeneratorExit):  # the answer was whole, whether or not its reader was patient
+                    await hear(Piece(text, tool_calls))
+        except CancelledError:  # the answer was whole, whether or not its reader was patient
             await bill.commit(charge=charge, delivered=True)
             raise
+        await bill.commit(charge=charge, delivered=True)
         metrics.saved(self.original - result.charged, self.rates.cost_nanousd(self.entry.usage))
-        yield Completed(result)
+        return Completed(result)
 
     def result(self, bill: Bill) -> Result:
         entry, result = self.entry, bill.result

@@ -1,6 +1,6 @@
 """What goes into a generation and what comes out of it."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Literal, Protocol
@@ -141,7 +141,10 @@ class Failed:
     result: Result
 
 
-Event = Started | Piece | Completed | Failed
+Ending = Completed | Failed
+Event = Started | Piece | Ending
+Hear = Callable[[Event], Awaitable[None]]  # it may take its time
+Generate = Callable[["Call", Hear], Coroutine[Any, Any, Ending]]
 
 
 class Form(Protocol):
@@ -151,6 +154,6 @@ class Form(Protocol):
 
     def headers(self, event: Event) -> dict[str, str]: ...
 
-    def encode(self, event: Event) -> Iterable[bytes]: ...
+    def encode(self, event: Event) -> bytes: ...
 
-    def encode_error(self, error: ApiError) -> Iterable[bytes]: ...
+    def encode_error(self, error: ApiError) -> bytes: ...

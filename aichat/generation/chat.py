@@ -1,14 +1,13 @@
 """THE way a chat is made: candidates, reserve, one provider after another, settle. Everything else only listens.
 
-`generate` is an async generator of events. What raises before the first event has charged nothing; a stream ends with
-`Completed` or `Failed`, never just so; closing the generator early (the client left) settles what was delivered.
-`docs/FAULTS.md` has the table of outcomes and their price.
+`generate` tells a listener the events as they come, and answers the last: `Completed` or `Failed`, so that no stream ever
+just ends. What it raises has charged nothing; cancelled (the client left), it settles what was delivered. A listener may
+take its time: nothing more is read from the provider meanwhile. `docs/FAULTS.md` has the table of outcomes and their price.
 """
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from collections.abc import Sequence
 from time import monotonic
 
 from django.conf import settings
@@ -19,13 +18,13 @@ from aichat.generation import breaker, caching
 from aichat.generation.bill import Bill
 from aichat.generation.breaker import Breaker
 from aichat.generation.caching import Hit
-from aichat.generation.call import Call, Completed, Event, Failed, Piece, Result, Started
+from aichat.generation.call import Call, Completed, Ending, Event, Failed, Hear, Piece, Result, Started
 from aichat.generation.candidates import choose
-from aichat.generation.deadlines import bounded, chat_limits
+from aichat.generation.deadlines import Watch, chat_limits
 from aichat.generation.failures import AllLeftAlone, as_api_error
 from aichat.generation.features import require_features
 from aichat.generation.settlement import Attempt
-from aichat.providers.base import Accepted, ChatRequest, Delta, Finished, Part
+from aichat.providers.base import Accepted, ChatRequest, Delta, Part
 from aichat.providers.errors import Outcome, ProviderError
 from aichat.providers.registry import chat_adapter
 
@@ -34,36 +33,38 @@ logger = logging.getLogger(__name__)
 
 async def complete(call: Call) -> Result:
     """The whole answer. Raises `ApiError`."""
-    async with aclosing(generate(call)) as stream:
-        async for event in stream:
-            match event:
-                case Completed(result):
-                    return result
-                case Failed(error):
-                    raise error
-    raise AssertionError("a generation ends with Completed or Failed")
+    return whole(await generate(call, unheard))
 
 
-async def generate(call: Call) -> AsyncGenerator[Event, None]:
-    """The events of one chat. Raises `ApiError` before the first event when there will be no answer."""
+def whole(end: Ending) -> Result:
+    """The answer that came to its end. Raises the `ApiError` it broke off with."""
+    match end:
+        case Completed(result):
+            return result
+        case Failed(error):
+            raise error
+
+
+async def unheard(event: Event) -> None:
+    """For whoever waits for the end alone."""
+
+
+async def generate(call: Call, hear: Hear) -> Ending:
+    """Make the answer to a chat: `hear` is told its events, and the last of them is answered.
+
+    Raises `ApiError` when there is no answer; nothing was heard then.
+    """
     deadline = monotonic() + settings.CHAT_TOTAL_TIMEOUT
     await require_features(call)
     models = await catalog()
     candidates = choose(call, models)
     found = await caching.look(call, candidates, models, deadline)
     if isinstance(found, Hit):
-        async with aclosing(found.events(call)) as stream:
-            async for event in stream:
-                yield event
-        return
+        return await found.serve(call, hear)
     with found as keeping:
         run = await begin(call, candidates, deadline)
         run.result.cache = keeping.word
-        async with aclosing(run.events()) as stream:
-            async for event in stream:
-                keeping.note(event)
-                yield event
-                keeping.taken()
+        return keeping.ended(await run.work(keeping.noting(hear)))
 
 
 async def begin(call: Call, candidates: Sequence[ModelInfo], deadline: float) -> "Run":
@@ -90,31 +91,29 @@ class Run:
         self.limits = chat_limits()
         self.deadline = deadline
 
-    async def events(self) -> AsyncGenerator[Event, None]:
+    async def work(self, hear: Hear) -> Ending:
+        self.hear = hear
         try:
-            async with aclosing(self.pieces()) as pieces:
-                async for piece in pieces:
-                    yield piece
+            await self.answer()
             await self.bill.whole()
         except ProviderError as error:
+            problem = as_api_error(error)
             if self.result.is_empty:
                 await self.bill.nothing()
-                raise as_api_error(error) from error
-            problem = as_api_error(error)
+                raise problem from error
             await self.bill.part(problem)
-            yield Failed(problem, self.result)
-            return
-        except (asyncio.CancelledError, GeneratorExit):
+            return Failed(problem, self.result)
+        except asyncio.CancelledError:
             await self.bill.abandoned()
             raise
         except BaseException:
             # A defect of ours must not keep the user's credits until the hold expires.
             await self.bill.nothing()
             raise
-        yield Completed(self.result)
+        return Completed(self.result)
 
-    async def pieces(self) -> AsyncGenerator[Event, None]:
-        """The answer of the first candidate that gives one. Raises the `ProviderError` of the last that was tried."""
+    async def answer(self) -> None:
+        """That of the first candidate that gives one. Raises the `ProviderError` of the last that was tried."""
         last: ProviderError | None = None
         for number, (model, circuit) in enumerate(self.candidates, start=1):
             if monotonic() >= self.deadline:
@@ -124,9 +123,7 @@ class Run:
             attempt = Attempt(model, number, started=monotonic())
             self.bill.attempts.append(attempt)
             try:
-                async with aclosing(self.answer(attempt)) as pieces:
-                    async for piece in pieces:
-                        yield piece
+                await self.ask(attempt)
                 circuit.succeeded()
                 return
             except ProviderError as error:
@@ -155,33 +152,9 @@ class Run:
         else:
             circuit.succeeded()  # it refused, so it is there
 
-    async def answer(self, attempt: Attempt) -> AsyncGenerator[Event, None]:
-        """The events of one candidate's answer. Raises `ProviderError` unless it came to its end."""
+    async def ask(self, attempt: Attempt) -> None:
+        """One candidate. Raises `ProviderError` unless its answer came to its end."""
         model, result = attempt.model, self.result
-        parts = bounded(self.upstream(model), stream=self.call.stream, limits=self.limits, deadline=self.deadline)
-        async with aclosing(parts):
-            async for part in parts:
-                match part:
-                    case Accepted():
-                        attempt.accepted = True
-                    case Delta(text, tool_calls) if text or tool_calls:
-                        if result.is_empty:
-                            attempt.first_token_at = monotonic()
-                            result.model, result.provider = model.slug, model.provider.slug
-                            result.fallback = attempt.number > 1
-                            yield Started(result)
-                        result.text += text
-                        result.add_tool_calls(tool_calls)
-                        yield Piece(text, tool_calls)
-                    case Finished(reason, usage):
-                        result.finish_reason, attempt.usage = reason, usage
-        if result.finish_reason is None:
-            raise ProviderError(Outcome.BROKEN_STREAM)
-        if result.is_empty:
-            reason, result.finish_reason = result.finish_reason, None
-            raise no_answer(reason)
-
-    def upstream(self, model: ModelInfo) -> AsyncGenerator[Part, None]:
         request = ChatRequest(
             model=model.upstream_name,
             messages=self.call.messages,
@@ -190,7 +163,33 @@ class Run:
             parameters=self.call.sampling,
             request_id=self.call.request_id,
         )
-        return chat_adapter(model.provider.kind).chat(request, model.provider.endpoint)
+
+        async def take(part: Part) -> None:
+            if isinstance(part, Accepted):
+                attempt.accepted = True
+                return
+            if part.text or part.tool_calls:
+                watch.rest()
+                await self.deliver(attempt, part)
+            watch.go_on()
+
+        async with Watch(stream=self.call.stream, limits=self.limits, deadline=self.deadline) as watch:
+            finished = await chat_adapter(model.provider.kind).chat(request, model.provider.endpoint, take)
+        result.finish_reason, attempt.usage = finished.reason, finished.usage
+        if result.is_empty:
+            result.finish_reason = None
+            raise no_answer(finished.reason)
+
+    async def deliver(self, attempt: Attempt, delta: Delta) -> None:
+        result = self.result
+        if result.is_empty:
+            attempt.first_token_at = monotonic()
+            result.model, result.provider = attempt.model.slug, attempt.model.provider.slug
+            result.fallback = attempt.number > 1
+            await self.hear(Started(result))
+        result.text += delta.text
+        result.add_tool_calls(delta.tool_calls)
+        await self.hear(Piece(delta.text, delta.tool_calls))
 
 
 def no_answer(reason: str) -> ProviderError:

@@ -8,14 +8,12 @@ everything            CHAT_TOTAL_TIMEOUT        one deadline shared by all attem
 """
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
 from dataclasses import dataclass
 from time import monotonic
+from types import TracebackType
 
 from django.conf import settings
 
-from aichat.providers.base import Accepted, Part
 from aichat.providers.errors import Outcome, ProviderError
 
 
@@ -38,28 +36,57 @@ def chat_limits() -> Limits:
     )
 
 
-async def bounded(
-    parts: AsyncGenerator[Part, None], *, stream: bool, limits: Limits, deadline: float
-) -> AsyncGenerator[Part, None]:
-    """The parts of one attempt, or the `ProviderError` of the limit that ran out.
+class Watch:
+    """`async with Watch(…)` around one attempt: ends it with the `ProviderError` of the limit that ran out.
 
-    `deadline` is the monotonic time at which the request as a whole is over. No limit spans a `yield`: a slow reader is
-    not a slow provider.
+    `deadline` is the monotonic time at which the request as a whole is over. One timer looks whether a limit is over
+    when one may be; what comes from the provider only moves the limit on. `rest` and `go_on` stand around what is not
+    the provider's time: a slow reader is not a slow provider.
     """
-    if stream:
-        wait, expired = limits.first_token, Outcome.TIMEOUT_FIRST_TOKEN
-    else:
-        wait, expired = limits.attempt, Outcome.TIMEOUT_ATTEMPT
-    async with aclosing(parts):
-        until = monotonic() + wait
-        while True:
-            try:
-                async with asyncio.timeout(min(until, deadline) - monotonic()):
-                    part = await anext(parts)
-            except StopAsyncIteration:
-                return
-            except TimeoutError:
-                raise ProviderError(Outcome.TIMEOUT_TOTAL if until > deadline else expired) from None
-            yield part
-            if stream and not isinstance(part, Accepted):
-                until, expired = monotonic() + limits.idle, Outcome.TIMEOUT_IDLE
+
+    def __init__(self, *, stream: bool, limits: Limits, deadline: float) -> None:
+        self.deadline = deadline
+        self.wait, self.outcome = limits.attempt, Outcome.TIMEOUT_ATTEMPT
+        self.later = self.wait, self.outcome
+        if stream:
+            self.wait, self.outcome = limits.first_token, Outcome.TIMEOUT_FIRST_TOKEN
+            self.later = limits.idle, Outcome.TIMEOUT_IDLE
+        self.is_resting = False
+
+    async def __aenter__(self) -> "Watch":
+        self.loop = asyncio.get_running_loop()
+        self.timeout = asyncio.timeout(None)
+        await self.timeout.__aenter__()
+        self.until = monotonic() + self.wait
+        self.timer: asyncio.TimerHandle | None = None
+        self.look()
+        return self
+
+    def rest(self) -> None:
+        self.is_resting = True
+
+    def go_on(self) -> None:
+        """From here on the provider is waited for again: for the next piece of the answer."""
+        self.is_resting = False
+        self.wait, self.outcome = self.later
+        self.until = monotonic() + self.wait
+        if self.timer is None:
+            self.look()
+
+    def look(self) -> None:
+        self.timer = None
+        left = min(self.until, self.deadline) - monotonic()
+        if left > 0:
+            self.timer = self.loop.call_later(left, self.look)
+        elif not self.is_resting:
+            self.timeout.reschedule(self.loop.time())  # which is now
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
+        try:
+            await self.timeout.__aexit__(kind, error, trace)
+        except TimeoutError:
+            raise ProviderError(Outcome.TIMEOUT_TOTAL if self.until > self.deadline else self.outcome) from None

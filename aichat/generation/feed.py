@@ -1,11 +1,10 @@
 """The encoded events of one stream, made by one task of their own and read with a limit to each wait."""
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable
 
 from aichat import lifecycle
-from aichat.generation.call import Event, Form
+from aichat.generation.call import Ending, Event, Form, Hear
 
 READ_AHEAD = 16 * 1024  # bytes that may be encoded before the reader has taken them
 
@@ -13,59 +12,75 @@ READ_AHEAD = 16 * 1024  # bytes that may be encoded before the reader has taken 
 class Feed:
     """What came since the reader last asked goes out as one piece: many events cost a fast stream one turn, not each.
 
-    A reader that does not ask stops the generator, and with it the provider, after `READ_AHEAD`. Events are encoded
-    here, before the next one is made, because the settlement of a repeatable request stores what was encoded until then.
+    `work` tells its events to the listener it is given, and answers the last. A reader that does not ask stops it, and
+    with it the provider, after `READ_AHEAD`. Events are encoded as they are told, because the settlement of a repeatable
+    request stores what was encoded until then.
     """
 
-    def __init__(self, events: AsyncGenerator[Event, None], form: Form) -> None:
-        self.events, self.form = events, form
-        self.headers: dict[str, str] = {}  # what the first event says of the answer
+    def __init__(self, work: Callable[[Hear], Awaitable[Ending]], form: Form, patience: float) -> None:
+        self.form, self.patience = form, patience
+        self.headers: dict[str, str] | None = None  # what the first event says of the answer
         self.over = False
         self.error: Exception | None = None
         self.pieces: list[bytes] = []
         self.size = 0
-        self.news, self.taken = asyncio.Event(), asyncio.Event()
-        self.task = lifecycle.spawn(self.fill())
+        self.loop = asyncio.get_running_loop()
+        self.reader: asyncio.Future[None] | None = None  # who waits for the next piece, since when
+        self.since = self.loop.time()
+        self.taken: asyncio.Future[None] | None = None  # the listener, who waits for the reader
+        self.timer = self.loop.call_later(patience, self.look)
+        self.task = lifecycle.spawn(self.fill(work))
 
-    async def fill(self) -> None:
-        is_first = True
+    async def fill(self, work: Callable[[Hear], Awaitable[Ending]]) -> None:
         try:
-            async with aclosing(self.events):
-                async for event in self.events:
-                    if is_first:
-                        self.headers, is_first = self.form.headers(event), False
-                    await self.offer(b"".join(self.form.encode(event)))
+            await self.hear(await work(self.hear))
         except Exception as error:
             self.error = error
         finally:
             self.over = True
-            self.news.set()
+            self.wake()
 
-    async def offer(self, data: bytes) -> None:
+    async def hear(self, event: Event) -> None:
+        if self.headers is None:
+            self.headers = self.form.headers(event)
+        data = self.form.encode(event)
         self.pieces.append(data)
         self.size += len(data)
-        self.news.set()
+        self.wake()
         while self.size > READ_AHEAD:
-            self.taken.clear()
-            await self.taken.wait()
+            self.taken = self.loop.create_future()
+            await self.taken
 
-    async def next(self, timeout: float) -> bytes | None:
-        """What is there, or None when nothing came in `timeout` seconds; empty once the stream is `over`.
+    def wake(self) -> None:
+        if self.reader is not None and not self.reader.done():
+            self.reader.set_result(None)
 
-        Raises what the generator raised, after everything before it was taken.
+    def look(self) -> None:
+        """One timer for all waits of a reader: it wakes one that has waited for `patience` seconds."""
+        waited = self.loop.time() - self.since if self.reader is not None else 0.0
+        if waited >= self.patience:
+            self.wake()
+            waited = 0.0
+        self.timer = self.loop.call_later(self.patience - waited, self.look)
+
+    async def next(self) -> bytes | None:
+        """What is there, or None when nothing came in `patience` seconds; empty once the stream is `over`.
+
+        Raises what the work raised, after everything before it was taken.
         """
-        if not self.news.is_set():
+        if not self.pieces and not self.over:
+            self.reader, self.since = self.loop.create_future(), self.loop.time()
             try:
-                async with asyncio.timeout(timeout):
-                    await self.news.wait()
-            except TimeoutError:
+                await self.reader
+            finally:
+                self.reader = None
+            if not self.pieces and not self.over:
                 return None
         if not self.pieces and self.error:
             raise self.error
         data, self.pieces, self.size = b"".join(self.pieces), [], 0
-        self.taken.set()
-        if not self.over:
-            self.news.clear()
+        if self.taken is not None and not self.taken.done():
+            self.taken.set_result(None)
         return data
 
     @property
@@ -74,6 +89,8 @@ class Feed:
         return self.over and not self.pieces and self.error is None
 
     async def close(self) -> None:
-        """Tell the generator that nobody listens any more, and wait until it has settled."""
-        self.task.cancel()
-        await asyncio.wait({self.task})
+        """Tell the work that nobody listens any more, and wait until it has settled."""
+        self.timer.cancel()
+        if not self.task.done():
+            self.task.cancel()
+            await asyncio.wait({self.task})

@@ -3,7 +3,7 @@
 DRF has no async views: these skip its request cycle, and use the same authentication, errors and OpenAPI document.
 """
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import replace
 from itertools import takewhile
 from typing import Any, TypeVar
@@ -22,7 +22,7 @@ from aichat.errors import InvalidRequest, MethodNotAllowed, PermissionDenied
 from aichat.flags import flags
 from aichat.generation import chat as generation
 from aichat.generation import replay
-from aichat.generation.call import Call, Event, Form, Freshness, Result
+from aichat.generation.call import Call, Ending, Form, Freshness, Generate, Hear
 from aichat.generation.feed import Feed
 from aichat.idempotency.claims import Answer
 
@@ -113,10 +113,10 @@ async def respond(
     if isinstance(recording, Answer):
         return recording.response()
     if recording is None:
-        return await _respond(*await prepared(request, prepare), generation.complete, generation.generate)
+        return await _respond(*await prepared(request, prepare), generation.generate)
     try:
         call, form = recording.of(*await prepared(request, prepare))
-        return await _respond(call, form, recording.complete, recording.generate)
+        return await _respond(call, form, recording.generate)
     except Exception:
         await recording.free()
         raise
@@ -132,35 +132,36 @@ async def prepared(request: HttpRequest, prepare: Callable[[], Awaitable[tuple[C
     return call, form
 
 
-async def _respond(
-    call: Call,
-    form: Form,
-    complete: Callable[[Call], Coroutine[Any, Any, Result]],
-    generate: Callable[[Call], AsyncGenerator[Event, None]],
-) -> HttpResponseBase:
+async def _respond(call: Call, form: Form, generate: Generate) -> HttpResponseBase:
     if call.stream:
-        return await stream(call.caller, generate(call), form)
+        return await stream(call, form, generate)
     # In a task of its own: when the client leaves, the answer is still finished, stored and billed.
-    body, headers = form.whole(await lifecycle.finish(complete(call)))
+    result = generation.whole(await lifecycle.finish(generate(call, generation.unheard)))
+    body, headers = form.whole(result)
     response = rest.json_response(body)
     for name, value in headers.items():
         response[name] = value
     return response
 
 
-async def stream(caller: Caller, events: AsyncGenerator[Event, None], form: Form) -> rest.EventStream:
+async def stream(call: Call, form: Form, generate: Generate) -> rest.EventStream:
     """Answer with an event stream, one of those the caller may have open at once.
 
     The first event is awaited before the headers go out, so that refusals and early failures have a real status; after
     `KEEP_ALIVE_SECONDS` headers and comment lines go out to keep proxies alive, and later failures are error events.
     """
-    feed = Feed(streams.counted(caller.user.pk, events), form)
+
+    async def work(hear: Hear) -> Ending:
+        async with streams.counted(call.caller.user.pk):
+            return await generate(call, hear)
+
+    feed = Feed(work, form, KEEP_ALIVE_SECONDS)
     try:
-        first = await feed.next(KEEP_ALIVE_SECONDS)
+        first = await feed.next()
     except BaseException:
         await feed.close()
         raise
-    return rest.EventStream(_body(feed, first, form), **feed.headers)
+    return rest.EventStream(_body(feed, first, form), **(feed.headers or {}))
 
 
 async def _body(feed: Feed, data: bytes | None, form: Form) -> AsyncGenerator[bytes, None]:
@@ -173,10 +174,9 @@ async def _body(feed: Feed, data: bytes | None, form: Form) -> AsyncGenerator[by
                 yield data
             if feed.ended:
                 return
-            data = await feed.next(KEEP_ALIVE_SECONDS)
+            data = await feed.next()
     except Exception as error:
-        for part in form.encode_error(rest.as_api_error(error)):
-            yield part
+        yield form.encode_error(rest.as_api_error(error))
     finally:
         metrics.open_streams.dec()
         await feed.close()

@@ -1,7 +1,5 @@
 """A generation under an Idempotency-Key: its answer is recorded as it goes out, and stored by the commit that charges."""
 
-from collections.abc import AsyncGenerator, Iterable
-from contextlib import aclosing
 from dataclasses import replace
 
 from django.http import HttpRequest
@@ -10,7 +8,7 @@ from accounts.authentication import Caller
 from aichat import db, lifecycle, rest, tracing
 from aichat.errors import ApiError
 from aichat.generation import chat as generation
-from aichat.generation.call import Call, Completed, Event, Failed, Form, Result
+from aichat.generation.call import Call, Completed, Ending, Event, Failed, Form, Hear, Result
 from aichat.idempotency import leases
 from aichat.idempotency.claims import Answer, Claim, claim, key_of
 
@@ -40,20 +38,9 @@ class Recording:
         """The same call and form, recorded."""
         return replace(call, seal=Seal(self, call, form)), RecordedForm(self, form)
 
-    async def complete(self, call: Call) -> Result:
+    async def generate(self, call: Call, hear: Hear) -> Ending:
         try:
-            return await generation.complete(call)
-        except BaseException:
-            await self.free()
-            raise
-        finally:
-            leases.held.discard(self.claim)
-
-    async def generate(self, call: Call) -> AsyncGenerator[Event, None]:
-        try:
-            async with aclosing(generation.generate(call)) as events:
-                async for event in events:
-                    yield event
+            return await generation.generate(call, hear)
         except BaseException:
             await self.free()
             raise
@@ -77,10 +64,10 @@ class RecordedForm:
         self.recording.headers = self.form.headers(event)
         return self.recording.headers
 
-    def encode(self, event: Event) -> Iterable[bytes]:
-        parts = list(self.form.encode(event))
-        self.recording.parts += parts
-        return parts
+    def encode(self, event: Event) -> bytes:
+        part = self.form.encode(event)
+        self.recording.parts.append(part)
+        return part
 
 
 class Seal:
@@ -94,7 +81,7 @@ class Seal:
 
     def stream(self, result: Result, error: ApiError | None) -> Answer:
         last = self.form.encode(Failed(error, result) if error else Completed(result))
-        return Answer(200, b"".join([*self.recording.parts, *last]), rest.EVENT_STREAM, self.recording.headers)
+        return Answer(200, b"".join([*self.recording.parts, last]), rest.EVENT_STREAM, self.recording.headers)
 
     def whole(self, result: Result, error: ApiError | None) -> Answer:
         if error:

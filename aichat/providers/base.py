@@ -3,7 +3,7 @@
 Policy (deadlines, fallback, circuit breaking, billing) is written once, around it, in `aichat/generation/`.
 """
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 from urllib.parse import urlsplit
@@ -87,16 +87,17 @@ class Finished:
     usage: Usage | None = None
 
 
-Part = Accepted | Delta | Finished
+Part = Accepted | Delta
+Hear = Callable[[Part], Awaitable[None]]
 
 
 class ChatAdapter(Protocol):
     """A provider's format. One object serves all requests: it keeps no state."""
 
-    def chat(self, request: ChatRequest, endpoint: Endpoint) -> AsyncGenerator[Part, None]:
-        """Yields `Accepted`, then `Delta`s, then `Finished`; raises `ProviderError` for everything else.
+    async def chat(self, request: ChatRequest, endpoint: Endpoint, hear: Hear) -> Finished:
+        """Tells `hear` of `Accepted`, then of each `Delta`; raises `ProviderError` for everything but a whole answer.
 
-        Closing the generator early ends the call upstream.
+        `hear` may take its time: nothing more is read from the provider meanwhile. Cancelling ends the call upstream.
         """
         ...
 

@@ -2,10 +2,10 @@
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from aichat.providers.base import Accepted, ChatRequest, Delta, Endpoint, Finished, Part, Usage
+from aichat.providers.base import Accepted, ChatRequest, Delta, Endpoint, Finished, Hear, Usage
 
 SECONDS_PER_WORD = 0.01
 
@@ -13,20 +13,20 @@ SECONDS_PER_WORD = 0.01
 class DemoChat:
     """Deterministic: a token is a word, and the same prompt has the same answer and usage every time."""
 
-    async def chat(self, request: ChatRequest, endpoint: Endpoint) -> AsyncGenerator[Part, None]:
+    async def chat(self, request: ChatRequest, endpoint: Endpoint, hear: Hear) -> Finished:
         prompt = " ".join(text_of(message) for message in request.messages)
         last = text_of(request.messages[-1]) if request.messages else ""
         answer = f"This is the demo model: no AI provider is configured. You wrote: {last}"
         words = re.findall(r"\S+\s*", answer)
         said = words[: request.max_tokens]
-        yield Accepted()
+        await hear(Accepted())
         if request.stream:
             for word in said:
                 await asyncio.sleep(SECONDS_PER_WORD)
-                yield Delta(word)
+                await hear(Delta(word))
         else:
-            yield Delta("".join(said))
-        yield Finished(
+            await hear(Delta("".join(said)))
+        return Finished(
             "stop" if len(said) == len(words) else "length",
             Usage(input_tokens=len(prompt.split()), output_tokens=len(said)),
         )

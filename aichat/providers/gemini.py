@@ -4,11 +4,11 @@ A chat comes in OpenAI's vocabulary. Google's own OpenAI-compatible endpoint is 
 tokens nor the reason of a block.
 """
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import uuid4
 
+import aiohttp
 import orjson
 
 from aichat.providers import wire
@@ -19,7 +19,7 @@ from aichat.providers.base import (
     Endpoint,
     Finished,
     FinishReason,
-    Part,
+    Hear,
     Usage,
     image_urls,
 )
@@ -57,24 +57,23 @@ CALLING_MODES = {"none": "NONE", "auto": "AUTO", "required": "ANY"}
 
 
 class GeminiChat:
-    async def chat(self, request: ChatRequest, endpoint: Endpoint) -> AsyncGenerator[Part, None]:
+    async def chat(self, request: ChatRequest, endpoint: Endpoint, hear: Hear) -> Finished:
+        async def read(response: aiohttp.ClientResponse) -> Finished:
+            await hear(Accepted())
+            reader = Reader()
+            if request.stream:
+                await wire.read_deltas(response, reader.read_event, hear)
+                return reader.finished()
+            deltas = await wire.read_json(response, reader.read)
+            finished = reader.finished()
+            for delta in deltas:
+                await hear(delta)
+            return finished
+
         verb = "streamGenerateContent?alt=sse" if request.stream else "generateContent"
         url = f"{endpoint.base_url}/{API_VERSION}/models/{request.model}:{verb}"
         headers = {"x-goog-api-key": endpoint.api_key, "X-Request-ID": request.request_id}
-        async with wire.post(url, body(request), headers, endpoint) as response:
-            yield Accepted()
-            reader = Reader()
-            if request.stream:
-                async with aclosing(wire.read_deltas(response, reader.read_event)) as deltas:
-                    async for delta in deltas:
-                        yield delta
-                yield reader.finished()
-            else:
-                whole = reader.read(await wire.read_json(response))
-                finished = reader.finished()
-                for delta in whole:
-                    yield delta
-                yield finished
+        return await wire.post(url, body(request), headers, endpoint, read)
 
     def unsupported(self, messages: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any]) -> str | None:
         """Images must be in the request: Gemini does not fetch an address, and neither do we, into the operator's network."""

@@ -1,13 +1,13 @@
 """OpenAI's chat completions, spoken directly: https://platform.openai.com/docs/api-reference/chat"""
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import aiohttp
 import orjson
 
 from aichat.providers import wire
-from aichat.providers.base import Accepted, ChatRequest, Delta, Endpoint, Finished, FinishReason, Part, Usage
+from aichat.providers.base import Accepted, ChatRequest, Delta, Endpoint, Finished, FinishReason, Hear, Usage
 from aichat.providers.errors import Outcome, ProviderError, inside_stream
 
 FINISH_REASONS: dict[str, FinishReason] = {
@@ -35,21 +35,22 @@ class OpenAIChat:
     parameters = PARAMETERS
     system_role = "developer"
 
-    async def chat(self, request: ChatRequest, endpoint: Endpoint) -> AsyncGenerator[Part, None]:
+    async def chat(self, request: ChatRequest, endpoint: Endpoint, hear: Hear) -> Finished:
+        async def read(response: aiohttp.ClientResponse) -> Finished:
+            await hear(Accepted())
+            if request.stream:
+                reader = Reader(self)
+                await wire.read_deltas(response, reader.read, hear)
+                return reader.finished()
+            delta, finished = await wire.read_json(response, self.whole)
+            if delta:
+                await hear(delta)
+            return finished
+
         headers = {"X-Request-ID": request.request_id, "X-Client-Request-Id": request.request_id}
         if endpoint.bearer and endpoint.api_key:
             headers["Authorization"] = f"Bearer {endpoint.api_key}"
-        async with wire.post(endpoint.url("/chat/completions"), self.body(request), headers, endpoint) as response:
-            yield Accepted()
-            if request.stream:
-                reader = Reader(self)
-                async with aclosing(wire.read_deltas(response, reader.read)) as deltas:
-                    async for delta in deltas:
-                        yield delta
-                yield reader.finished()
-            else:
-                for part in self.whole(await wire.read_json(response)):
-                    yield part
+        return await wire.post(endpoint.url("/chat/completions"), self.body(request), headers, endpoint, read)
 
     def unsupported(self, messages: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any]) -> str | None:
         return None
@@ -72,16 +73,15 @@ class OpenAIChat:
             return {**message, "tool_calls": calls}
         return message
 
-    def whole(self, answer: dict[str, Any]) -> list[Part]:
+    def whole(self, answer: dict[str, Any]) -> tuple[Delta | None, Finished]:
         if answer.get("error"):
             raise inside_stream(orjson.dumps(answer))
         usage = self.usage(answer.get("usage"))
         if not answer.get("choices"):
-            return [Finished("stop", usage)]
+            return None, Finished("stop", usage)
         choice = answer["choices"][0]
         finished = Finished(self.reason(choice.get("finish_reason")), usage)
-        delta = self.delta(choice.get("message") or {})
-        return [delta, finished] if delta else [finished]
+        return self.delta(choice.get("message") or {}), finished
 
     def delta(self, message: dict[str, Any]) -> Delta | None:
         text = message.get("content") or message.get("refusal") or ""

@@ -5,10 +5,10 @@ Time limits other than connecting are not set here: `aichat/generation/deadlines
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import Awaitable, Callable, Iterable
 from email.utils import parsedate_to_datetime
-from typing import Any
+from functools import lru_cache
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import aiohttp
@@ -17,10 +17,12 @@ from django.utils import timezone
 
 from aichat import lifecycle
 from aichat.addresses import public_socket
-from aichat.providers.base import Delta, Endpoint
+from aichat.providers.base import Delta, Endpoint, Hear
 from aichat.providers.errors import Outcome, ProviderError, from_body
 
 logger = logging.getLogger(__name__)
+T = TypeVar("T")
+V = TypeVar("V")
 
 CONNECTIONS = 10_000  # at once from a process; a stream has one of its own
 LARGEST_ERROR = 64 * 1024
@@ -53,27 +55,22 @@ async def close() -> None:
         await found.close()
 
 
-@asynccontextmanager
 async def post(
-    url: str, body: dict[str, Any], headers: dict[str, str], endpoint: Endpoint
-) -> AsyncIterator[aiohttp.ClientResponse]:
-    """A successful response whose body is still to be read; leaving early drops the connection.
+    url: str,
+    body: dict[str, Any],
+    headers: dict[str, str],
+    endpoint: Endpoint,
+    read: Callable[[aiohttp.ClientResponse], Awaitable[T]],
+) -> T:
+    """What `read` makes of a successful response, whose body is still to be read; leaving early drops the connection.
 
-    Raises `ProviderError` for every failure to connect, failing status, transport fault while reading, and answer that
-    the code inside can't make sense of.
+    Raises `ProviderError` for every failure to connect, failing status and transport fault while reading.
     """
     try:
-        async with session(public_only=endpoint.public_only).post(
-            url,
-            data=orjson.dumps(body),
-            headers={"Content-Type": "application/json", **headers, **endpoint.headers},
-            # `connect` covers the look-up of the name and the wait for a free connection as well.
-            timeout=aiohttp.ClientTimeout(total=None, connect=endpoint.connect_timeout),
-            allow_redirects=False,
-        ) as response:
+        async with await _sent(url, body, headers, endpoint) as response:
             if response.status != 200:
                 raise await _failure(response)
-            yield response
+            return await read(response)
     except (aiohttp.ConnectionTimeoutError, aiohttp.ServerTimeoutError) as error:
         raise ProviderError(Outcome.TIMEOUT_CONNECT, "no connection in time") from error
     except (aiohttp.ClientConnectorError, aiohttp.InvalidURL) as error:
@@ -82,9 +79,33 @@ async def post(
         raise ProviderError(Outcome.BROKEN_STREAM, "the connection broke off") from error
     except aiohttp.ClientError as error:
         raise ProviderError(Outcome.MALFORMED, f"not understood as HTTP: {type(error).__name__}") from error
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-        logger.warning("an answer of an unknown shape", exc_info=error)
-        raise ProviderError(Outcome.MALFORMED, f"an answer of an unknown shape: {error}") from error
+
+
+async def _sent(url: str, body: dict[str, Any], headers: dict[str, str], endpoint: Endpoint) -> aiohttp.ClientResponse:
+    payload = orjson.dumps(body)
+    try:
+        return await session(public_only=endpoint.public_only).post(
+            url,
+            data=payload,
+            headers={"Content-Type": "application/json", **headers, **endpoint.headers},
+            timeout=_patience(endpoint.connect_timeout),
+            allow_redirects=False,
+        )
+    except aiohttp.ClientError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise _strange(error) from error
+
+
+@lru_cache
+def _patience(connect: float) -> aiohttp.ClientTimeout:
+    """`connect` covers the look-up of the name and the wait for a free connection as well."""
+    return aiohttp.ClientTimeout(total=None, connect=connect)
+
+
+def _strange(error: Exception) -> ProviderError:
+    logger.warning("an answer of an unknown shape", exc_info=error)
+    return ProviderError(Outcome.MALFORMED, f"an answer of an unknown shape: {error}")
 
 
 async def _failure(response: aiohttp.ClientResponse) -> ProviderError:
@@ -105,14 +126,22 @@ def retry_after(value: str) -> float | None:
         return None
 
 
-async def read_json(response: aiohttp.ClientResponse) -> dict[str, Any]:
-    """The whole body as a JSON object. A body that breaks off is a `ProviderError`, never half an answer."""
+async def read_json(response: aiohttp.ClientResponse, read: Callable[[dict[str, Any]], T]) -> T:
+    """What `read` makes of the whole body, a JSON object. One that breaks off is a `ProviderError`, never half an answer."""
     raw = bytearray()
-    async for chunk in response.content.iter_any():
+    while chunk := await response.content.readany():
         raw += chunk
         if len(raw) > LARGEST_ANSWER:
             raise ProviderError(Outcome.MALFORMED, "an answer without end")
-    return as_object(raw)
+    return understood(read, as_object(raw))
+
+
+def understood(read: Callable[[V], T], value: V) -> T:
+    """What `read` makes of it; what it can't make sense of is the provider's fault."""
+    try:
+        return read(value)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise _strange(error) from error
 
 
 def as_object(raw: bytes | bytearray) -> dict[str, Any]:
@@ -126,34 +155,35 @@ def as_object(raw: bytes | bytearray) -> dict[str, Any]:
 
 
 async def read_deltas(
-    response: aiohttp.ClientResponse, read: Callable[[bytes], Iterable[Delta] | None]
-) -> AsyncGenerator[Delta, None]:
-    """A stream's deltas; `read` makes them of one event's data, and answers None for the last event.
+    response: aiohttp.ClientResponse, read: Callable[[bytes], Iterable[Delta] | None], hear: Hear
+) -> None:
+    """Tells `hear` of a stream's deltas; `read` makes them of one event's data, and answers None for the last event.
 
     What came in one piece over the network goes on as one: its texts are joined, so that a fast stream costs each layer
     one step, not one for each token. Raises what `read` raises, after the deltas before it.
     """
-    async with aclosing(read_events(response)) as batches:
-        async for batch in batches:
-            deltas: list[Delta] = []
-            problem: Exception | None = None
-            is_last = False
-            for event in batch:
-                try:
-                    found = read(event)
-                except Exception as error:
-                    problem = error
-                    break
-                if found is None:
-                    is_last = True
-                    break
-                deltas += found
-            for delta in joined(deltas):
-                yield delta
-            if problem:
-                raise problem
-            if is_last:
-                return
+    events = Events()
+    is_over = False
+    while not is_over:
+        chunk = await response.content.readany()
+        batch = events.feed(chunk) if chunk else events.rest()
+        is_over = not chunk
+        deltas: list[Delta] = []
+        problem: Exception | None = None
+        for event in batch:
+            try:
+                found = understood(read, event)
+            except Exception as error:
+                problem = error
+                break
+            if found is None:
+                is_over = True
+                break
+            deltas += found
+        for delta in joined(deltas) if len(deltas) > 1 else deltas:
+            await hear(delta)
+        if problem:
+            raise problem
 
 
 def joined(deltas: Iterable[Delta]) -> list[Delta]:
@@ -167,26 +197,31 @@ def joined(deltas: Iterable[Delta]) -> list[Delta]:
     return found
 
 
-async def read_events(response: aiohttp.ClientResponse) -> AsyncGenerator[list[bytes], None]:
-    """The data of each server-sent event, in lists of what came together.
+class Events:
+    """Cuts what comes over the network into the data of server-sent events."""
 
-    An event that the end cut off is dropped, as the specification says.
-    """
-    pieces: list[bytes] = []
-    size = 0
-    async for chunk in response.content.iter_any():
-        first, *rest = chunk.split(b"\n")
-        pieces.append(first)
-        size += len(first)
-        if size > LARGEST_ANSWER:
+    def __init__(self) -> None:
+        self.pieces: list[bytes] = []  # of the line that has not ended
+        self.size = 0
+
+    def feed(self, chunk: bytes) -> list[bytes]:
+        """The events that `chunk` completes."""
+        first, *others = chunk.split(b"\n")
+        self.size += len(first)
+        if self.size > LARGEST_ANSWER:
             raise ProviderError(Outcome.MALFORMED, "an event without end")
-        if rest:
-            *lines, last = [b"".join(pieces), *rest]
-            pieces, size = [last], len(last)
-            if batch := [data for line in lines if (data := _data(line))]:
-                yield batch
-    if (data := _data(b"".join(pieces))) and _is_whole(data):
-        yield [data]  # a server that forgot the last line's end
+        if not others:
+            self.pieces.append(first)
+            return []
+        lines = [b"".join([*self.pieces, first]), *others]
+        last = lines.pop()
+        self.pieces, self.size = [last], len(last)
+        return [data for line in lines if (data := _data(line))]
+
+    def rest(self) -> list[bytes]:
+        """Of a server that forgot the last line's end. One that the end cut off is dropped, as the specification says."""
+        data = _data(b"".join(self.pieces))
+        return [data] if data and _is_whole(data) else []
 
 
 def _data(line: bytes) -> bytes:

@@ -1,5 +1,4 @@
 import asyncio
-from collections.abc import AsyncGenerator
 from typing import Any
 from uuid import uuid4
 
@@ -9,29 +8,30 @@ from accounts import streams
 from aichat.errors import RateLimited
 
 
-async def forever() -> AsyncGenerator[int, None]:
-    while True:
-        yield 1
-
-
 async def test_of_many_streams_at_once_exactly_the_limit_begins(settings: Any) -> None:
     settings.STREAMS_PER_USER = 5
-    alice = uuid4()
-    opened = [streams.counted(alice, forever()) for _ in range(20)]
-    begun = await asyncio.gather(*(anext(stream) for stream in opened), return_exceptions=True)
-    assert begun.count(1) == 5
-    assert sum(isinstance(result, RateLimited) for result in begun) == 15
-    for stream in opened:
-        await stream.aclose()
+    alice, over = uuid4(), asyncio.Event()
+    begun: list[int] = []
+
+    async def stream(number: int) -> None:
+        async with streams.counted(alice):
+            begun.append(number)
+            await over.wait()
+
+    all_streams = asyncio.gather(*(stream(number) for number in range(20)), return_exceptions=True)
+    await asyncio.sleep(0.05)
+    assert len(begun) == 5
+    over.set()
+    assert sum(isinstance(result, RateLimited) for result in await all_streams) == 15
 
 
 async def test_a_stream_that_ends_gives_its_place_back(settings: Any) -> None:
     settings.STREAMS_PER_USER = 1
     alice = uuid4()
     for _ in range(3):
-        stream = streams.counted(alice, forever())
-        assert await anext(stream) == 1
-        await stream.aclose()
+        with pytest.raises(ZeroDivisionError):
+            async with streams.counted(alice):
+                raise ZeroDivisionError
 
 
 async def test_a_place_nobody_gave_back_is_free_after_its_time() -> None:
@@ -43,9 +43,8 @@ async def test_a_place_nobody_gave_back_is_free_after_its_time() -> None:
 
 async def test_each_person_has_places_of_their_own(settings: Any) -> None:
     settings.STREAMS_PER_USER = 1
-    first, second = streams.counted(uuid4(), forever()), streams.counted(uuid4(), forever())
-    assert [await anext(first), await anext(second)] == [1, 1]
-    with pytest.raises(StopAsyncIteration):
-        await first.aclose()
-        await anext(first)
-    await second.aclose()
+    alice, bob = uuid4(), uuid4()
+    async with streams.counted(alice), streams.counted(bob):
+        with pytest.raises(RateLimited):
+            async with streams.counted(alice):
+                raise AssertionError("alice has one stream open")

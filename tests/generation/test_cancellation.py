@@ -1,8 +1,8 @@
 """A generation cancelled at any moment leaves no open hold, no half record and no work behind."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -10,9 +10,9 @@ import pytest
 from accounts.authentication import authenticate
 from aichat import db, lifecycle
 from aichat.generation import chat
-from aichat.generation.call import Call, Completed, Failed
+from aichat.generation.call import Call, Event
 from aichat.money import CREDIT
-from aichat.providers.base import Accepted, ChatRequest, Delta, Endpoint, Finished, Part, Usage
+from aichat.providers.base import Accepted, ChatRequest, Delta, Endpoint, Finished, Hear, Usage
 from aichat.usage.models import UsageRecord
 from credits.models import Hold
 from credits.verify import problems
@@ -24,14 +24,14 @@ MOST_STEPS = 300
 class Scripted:
     """A provider that gives the event loop a turn around everything it does."""
 
-    async def chat(self, request: ChatRequest, endpoint: Endpoint) -> AsyncGenerator[Part, None]:
+    async def chat(self, request: ChatRequest, endpoint: Endpoint, hear: Hear) -> Finished:
         await asyncio.sleep(0)
-        yield Accepted()
+        await hear(Accepted())
         for word in ("one ", "two ", "three"):
             await asyncio.sleep(0)
-            yield Delta(word)
+            await hear(Delta(word))
         await asyncio.sleep(0)
-        yield Finished("stop", Usage(3, 3))
+        return Finished("stop", Usage(3, 3))
 
 
 @pytest.fixture(autouse=True)
@@ -62,9 +62,10 @@ def new_call(alice: Actor, *, stream: bool) -> Call:
 
 
 async def listen(call: Call) -> None:
-    async with aclosing(chat.generate(call)) as events:
-        async for _ in events:
-            await asyncio.sleep(0)
+    async def hear(event: Event) -> None:
+        await asyncio.sleep(0)
+
+    await chat.generate(call, hear)
 
 
 async def cancelled_after(work: Any, steps: int, *, times: int) -> bool:
@@ -110,41 +111,37 @@ def test_a_cancellation_at_every_step_settles_exactly_once(
     assert alice.wallet.available == 100 * CREDIT - charged
 
 
-@pytest.mark.parametrize("count", range(6))
-def test_closing_a_stream_after_any_event_settles_what_was_delivered(catalog: None, alice: Actor, count: int) -> None:
-    call = new_call(alice, stream=True)
+@pytest.mark.parametrize("count", range(1, 6))
+def test_leaving_at_any_event_settles_what_was_delivered(catalog: None, alice: Actor, count: int) -> None:
+    call, heard = new_call(alice, stream=True), list[Event]()
 
-    async def close_after() -> Any:
-        events = chat.generate(call)
-        got = [await anext(events) for _ in range(count)]
-        await events.aclose()
-        return got
+    async def hear(event: Event) -> None:
+        heard.append(event)
+        if len(heard) == count:
+            await asyncio.Event().wait()  # a reader who takes no more, and then leaves
 
-    got = asyncio.run(close_after())
+    async def leave() -> None:
+        task = asyncio.ensure_future(chat.generate(call, hear))
+        for _ in range(MOST_STEPS):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait({task})
+
+    asyncio.run(leave())
     assert not Hold.objects.filter(state=Hold.State.OPEN).exists()
-    assert [record.status for record in UsageRecord.objects.all()] == (
-        [] if not count else ["ok"] if isinstance(got[-1], Completed) else ["cancelled"]
-    )
+    (record,) = UsageRecord.objects.all()
+    assert record.status == ("cancelled" if len(heard) == count else "ok")
 
 
 def test_a_defect_in_an_adapter_gives_the_credits_back(
     catalog: None, alice: Actor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Defective:
-        async def chat(self, request: ChatRequest, endpoint: Endpoint) -> AsyncGenerator[Part, None]:
-            yield Accepted()
+        async def chat(self, request: ChatRequest, endpoint: Endpoint, hear: Hear) -> Finished:
+            await hear(Accepted())
             raise ZeroDivisionError
 
     monkeypatch.setattr(chat, "chat_adapter", lambda kind: Defective())
     with pytest.raises(ZeroDivisionError):
         asyncio.run(chat.complete(new_call(alice, stream=False)))
     assert (alice.wallet.available, alice.wallet.held) == (100 * CREDIT, 0)
-
-
-def test_a_stream_always_ends_with_completed_or_failed(catalog: None, alice: Actor) -> None:
-    call = new_call(alice, stream=True)
-
-    async def last() -> Any:
-        return [event async for event in chat.generate(call)][-1]
-
-    assert isinstance(asyncio.run(last()), Completed | Failed)

@@ -11,7 +11,7 @@ from aichat.providers.registry import chat_adapter
 from tests.upstream import Upstream
 
 HELLO: list[dict[str, Any]] = [{"role": "user", "content": "Hi"}]
-Ask = Callable[..., Awaitable[list[Part]]]
+Ask = Callable[..., Awaitable[list[Part | Finished]]]
 
 
 @pytest.fixture
@@ -31,24 +31,29 @@ async def ask(fake: Upstream) -> AsyncIterator[Ask]:
         stream: bool = False,
         endpoint: Endpoint | None = None,
         **parameters: Any,
-    ) -> list[Part]:
+    ) -> list[Part | Finished]:
         address = fake.address if kind == "gemini" else f"{fake.address}/v1"
         request = ChatRequest("a-model", messages, 100, stream, parameters, request_id="request-1")
-        parts = chat_adapter(kind).chat(request, endpoint or Endpoint(address, "a-key"))
-        return [part async for part in parts]
+        parts: list[Part | Finished] = []
+
+        async def hear(part: Part) -> None:
+            parts.append(part)
+
+        parts.append(await chat_adapter(kind).chat(request, endpoint or Endpoint(address, "a-key"), hear))
+        return parts
 
     yield call
     await wire.close()
 
 
-def text_of(parts: list[Part]) -> str:
+def text_of(parts: list[Part | Finished]) -> str:
     return "".join(part.text for part in parts if isinstance(part, Delta))
 
 
-def calls_of(parts: list[Part]) -> list[dict[str, Any]]:
+def calls_of(parts: list[Part | Finished]) -> list[dict[str, Any]]:
     return [call for part in parts if isinstance(part, Delta) for call in part.tool_calls]
 
 
-def end_of(parts: list[Part]) -> Finished:
+def end_of(parts: list[Part | Finished]) -> Finished:
     assert isinstance(parts[-1], Finished)
     return parts[-1]
