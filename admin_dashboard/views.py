@@ -27,7 +27,7 @@ from aichat.catalog import editing
 from aichat.catalog.models import AIModel
 from aichat.errors import InvalidRequest, NotFound
 from aichat.idempotency.once import once
-from aichat.openapi import may_answer
+from aichat.openapi import charges, may_answer
 from aichat.rest import CursorPages
 from aichat.usage import figures
 from aichat.usage.windows import GROUPS, group_of, named, ordered, window_of
@@ -147,6 +147,7 @@ class UserCreditsView(APIView):
         responses={201: LedgerEntrySerializer},
     )
     @may_answer(402, 409)
+    @charges()
     def post(self, request: Request, user_id: UUID) -> HttpResponseBase:
         """To the user's own organization; a negative amount is an adjustment. Answers the ledger's entry.
 

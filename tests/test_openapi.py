@@ -87,6 +87,38 @@ def test_an_operation_states_what_follows_from_its_route_and_its_own(
     assert errors(operations(document)[route]) - {"500", "503"} == set(stated.split())
 
 
+def headers(operation: dict[str, Any], status: str) -> set[str]:
+    return set(operation["responses"][status]["headers"])
+
+
+def sent(operation: dict[str, Any]) -> set[str]:
+    return {each["name"] for each in operation.get("parameters", ()) if each["in"] == "header"}
+
+
+def test_what_charges_takes_a_key_and_says_that_an_answer_is_a_replay(document: dict[str, Any]) -> None:
+    takes = {route for route, operation in operations(document).items() if "Idempotency-Key" in sent(operation)}
+    assert takes == {
+        ("/api/v1/chat", "post"),
+        ("/v1/chat/completions", "post"),
+        ("/api/v1/images", "post"),
+        ("/v1/images/generations", "post"),
+        ("/api/v1/admin/users/{user_id}/credits", "post"),
+    }
+    for route in takes:
+        status = next(each for each in operations(document)[route]["responses"] if each < "3")
+        assert "Idempotent-Replayed" in headers(operations(document)[route], status)
+
+
+def test_an_operation_states_the_headers_of_its_route_and_its_own(document: dict[str, Any]) -> None:
+    chat, login = operations(document)["/api/v1/chat", "post"], operations(document)["/api/v1/auth/login", "post"]
+    assert sent(chat) == {"X-Organization", "Idempotency-Key", "Cache-Control"}
+    assert sent(login) == set()
+    assert headers(chat, "200") >= {"X-Request-ID", "X-Cache", "Age", "X-Max-Tokens-Capped", "RateLimit-Remaining"}
+    assert headers(chat, "429") >= {"X-Request-ID", "Retry-After", "RateLimit-Reset"}
+    assert headers(login, "200") == {"X-Request-ID", "RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset"}
+    assert headers(operations(document)["/api/v1/images/files/{signed}", "get"], "200") == {"X-Request-ID"}
+
+
 def test_operation_ids_are_unique(document: dict[str, Any]) -> None:
     ids = [operation["operationId"] for operation in operations(document).values()]
     assert len(ids) == len(set(ids))

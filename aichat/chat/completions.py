@@ -22,7 +22,7 @@ from aichat.generation import experiments
 from aichat.generation.call import Call, Completed, Event, Failed, Piece, Result, Started
 from aichat.generation.failures import STATUSES
 from aichat.generation.http import AsyncView, parse, respond
-from aichat.openapi import EVENTS_SCHEMA, may_answer
+from aichat.openapi import CHAT_HEADERS, EVENTS_SCHEMA, charges, may_answer
 
 OBJECT = {"type": "object", "additionalProperties": True}
 DONE = b"data: [DONE]\n\n"
@@ -40,6 +40,7 @@ class CompletionsView(AsyncView):
         },
     )
     @may_answer(*STATUSES)
+    @charges(*CHAT_HEADERS)
     async def post(self, request: HttpRequest, caller: Caller) -> HttpResponseBase:
         """For any OpenAI client, with `/v1` as its base URL. Model `auto` is the default route."""
         body = parse(CompletionBody, request)

@@ -38,7 +38,7 @@ from aichat.generation.call import Call, Completed, Event, Failed, Piece, Result
 from aichat.generation.failures import STATUSES
 from aichat.generation.http import AsyncView, parse, respond
 from aichat.money import format_credits
-from aichat.openapi import EVENTS_SCHEMA, may_answer
+from aichat.openapi import CHAT_HEADERS, EVENTS_SCHEMA, charges, may_answer
 
 
 class ChatView(AsyncView):
@@ -55,6 +55,7 @@ class ChatView(AsyncView):
         },
     )
     @may_answer(*STATUSES)
+    @charges(*CHAT_HEADERS)
     async def post(self, request: HttpRequest, caller: Caller) -> HttpResponseBase:
         """One turn of a conversation, paid by what it used. With `stream: true` the answer is an event stream."""
         body = parse(ChatBody, request)

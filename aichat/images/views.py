@@ -30,7 +30,7 @@ from aichat.images.files import read, unsign
 from aichat.images.models import ImageJob, Picture, jobs_of
 from aichat.images.serializers import ImageJobSerializer, picture_url
 from aichat.money import format_credits
-from aichat.openapi import EVENTS_SCHEMA, may_answer
+from aichat.openapi import EVENTS_SCHEMA, PICTURE_HEADERS, charges, may_answer
 
 POLL_SECONDS = 1.0
 LONGEST_WATCH_SECONDS = 600.0
@@ -60,6 +60,7 @@ class ImagesView(AsyncView):
         responses={201: ImageJobSerializer, 202: ImageJobSerializer},
     )
     @may_answer(*STATUSES)
+    @charges(*PICTURE_HEADERS)
     async def post(self, request: HttpRequest, caller: Caller) -> HttpResponseBase:
         """201 with the finished job, or with `background: true` 202 at once and the job's address in `Location`."""
         body = parse(ImageBody, request)
@@ -180,6 +181,7 @@ class GenerationsView(AsyncView):
         responses={200: OpenApiResponse({"type": "object", "additionalProperties": True}, "An `ImagesResponse`.")},
     )
     @may_answer(*STATUSES)
+    @charges(*PICTURE_HEADERS)
     async def post(self, request: HttpRequest, caller: Caller) -> HttpResponseBase:
         """For any OpenAI client, with `/v1` as its base URL."""
         body = parse(OpenAIImageBody, request)
