@@ -87,10 +87,9 @@ def post_fork(server: Any, worker: Any) -> None:
 
 
 def child_exit(server: Any, worker: Any) -> None:
-    """What a worker that is gone had open is not open any more; what it counted stays counted."""
-    from prometheus_client.multiprocess import mark_process_dead
+    from aichat import metrics
 
-    mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
+    metrics.bury(worker.pid)
 
 
 def on_exit(server: Any) -> None:

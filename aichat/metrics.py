@@ -5,13 +5,16 @@ it), which whichever worker is asked adds up. A count is a few microseconds.
 """
 
 import os
+import shutil
 from collections.abc import Iterable
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, Protocol
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.metrics_core import Metric
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.mmap_dict import MmapedDict
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from aichat import measurements
 from aichat.measurements import AttemptEnded, Measurement, RequestEnded
@@ -85,4 +88,29 @@ def exposition(*momentary: Collector) -> bytes:
     if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
         return generate_latest(REGISTRY) + generate_latest(others)
     MultiProcessCollector(others)  # type: ignore[no-untyped-call]
-    return generate_latest(others)
+    try:
+        return generate_latest(others)
+    except FileNotFoundError:  # a worker was buried between the look into the directory and the reading
+        return generate_latest(others)
+
+
+def bury(pid: int) -> None:
+    """What a worker that is gone had open is not open any more; what it counted goes to what all of those have counted.
+
+    Two files for all of them, instead of some for each: workers that keep being killed must not make each reading slower.
+    Called by the one process that sees them go.
+    """
+    mark_process_dead(pid)  # type: ignore[no-untyped-call]
+    directory = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
+    for kind in ("counter", "histogram"):
+        counted, gone, new = (directory / name for name in (f"{kind}_{pid}.db", f"{kind}_gone.db", f"{kind}_gone.new"))
+        if not counted.exists():
+            continue
+        if gone.exists():
+            shutil.copyfile(gone, new)
+        sums = MmapedDict(str(new))  # type: ignore[no-untyped-call]
+        for key, value, timestamp, _ in MmapedDict.read_all_values_from_file(str(counted)):  # type: ignore[no-untyped-call]
+            sums.write_value(key, sums.read_value(key)[0] + value, timestamp)  # type: ignore[no-untyped-call]
+        sums.close()  # type: ignore[no-untyped-call]
+        counted.unlink()
+        new.replace(gone)

@@ -1,5 +1,8 @@
 """`GET /metrics`: what it says, and who may read it."""
 
+import os
+import signal
+import time
 from typing import Any
 
 import httpx
@@ -50,11 +53,20 @@ def test_requests_generations_and_cache_hits_are_counted(http: httpx.Client, ali
     assert 'aichat_breaker_open{model="demo",provider="demo"} 0.0' in after
 
 
-def test_all_workers_count_together(tmp_path: Any) -> None:
-    with running_service(workers=2, PROMPT_CACHE_TTL="0") as service:
+def test_all_workers_count_together_also_those_that_died(tmp_path: Any) -> None:
+    with running_service(workers=2, PROMPT_CACHE_TTL="0", PROMETHEUS_MULTIPROC_DIR=str(tmp_path)) as service:
         for number in range(20):
             with httpx.Client(headers=service.headers) as connection:  # any worker's
                 assert connection.post(f"{service.address}/api/v1/chat", json={"message": str(number)}).is_success
         series = 'aichat_http_requests_total{method="POST",route="api/v1/chat",status="200"}'
         readings = {value(httpx.get(f"{service.address}/metrics").text, series) for _ in range(6)}
         assert readings == {20.0}
+        first = service.workers()
+        for worker in first:
+            os.kill(worker, signal.SIGKILL)
+        deadline = time.monotonic() + 20
+        while any(file.stem.endswith(f"_{pid}") for file in tmp_path.iterdir() for pid in first):
+            assert time.monotonic() < deadline, "their files are still there"
+            time.sleep(0.1)
+        service.wait_until_ready()
+        assert value(httpx.get(f"{service.address}/metrics").text, series) == 20.0
