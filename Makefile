@@ -30,7 +30,7 @@ soak: $(VENV)/.development ## 500 streams against failing providers; 200 picture
 	@SOAK_STREAMS=500 $(BIN)/python -m pytest tests/soak -q $(ARGS)
 	@$(BIN)/python -m pytest tests/soak/images.py -q $(ARGS)
 
-contract: $(VENV)/.development ## a minute of requests of every kind to every operation, as USER and as ADMIN
+contract: $(VENV)/.development ## five minutes of requests of every kind to every operation, as USER and as ADMIN
 	@$(BIN)/python -m pytest tests/contract.py -q $(ARGS)
 
 screenshots: $(VENV)/.development ## the pictures of docs/images, from demo data
