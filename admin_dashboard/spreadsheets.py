@@ -2,12 +2,14 @@
 
 import csv
 import io
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, StreamingHttpResponse
 from rest_framework.renderers import BaseRenderer, JSONRenderer
+
+from aichat.rest import in_turn
 
 
 class CSVRenderer(BaseRenderer):
@@ -31,11 +33,6 @@ def csv_response(
     response = StreamingHttpResponse(content, content_type="text/csv; charset=utf-8")
     response["Content-Disposition"] = f'attachment; filename="{name}"'
     return response
-
-
-async def in_turn(parts: Iterator[bytes]) -> AsyncIterator[bytes]:
-    for part in parts:
-        yield part
 
 
 def csv_parts(rows: Iterable[Mapping[str, Any]], columns: Iterable[str] = (), size: int = 500) -> Iterator[bytes]:

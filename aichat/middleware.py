@@ -4,14 +4,14 @@ from collections.abc import Awaitable, Callable
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
 from django.conf import settings
-from django.http import HttpRequest, HttpResponsePermanentRedirect
+from django.http import HttpRequest, HttpResponsePermanentRedirect, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.middleware.common import CommonMiddleware
 from whitenoise.middleware import WhiteNoiseMiddleware
 
 from aichat import tracing
 from aichat.errors import PayloadTooLarge
-from aichat.rest import error_response
+from aichat.rest import error_response, in_turn
 
 BODY_TOO_LARGE = "aichat.body_too_large"  # in the ASGI scope
 PROBES = {"/healthz", "/readyz", "/metrics"}
@@ -157,6 +157,8 @@ class StaticFilesMiddleware(WhiteNoiseMiddleware):  # type: ignore[misc]
         file = await sync_to_async(self.find_file)(path) if self.autorefresh else self.files.get(path)
         if file is not None:
             response: HttpResponseBase = await sync_to_async(self.serve)(file, request)
+            if isinstance(response, StreamingHttpResponse):
+                response.streaming_content = in_turn(response.streaming_content)  # type: ignore[arg-type]
         else:
             response = await self.get_response(request)
         return response

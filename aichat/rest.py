@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from typing import Any
 
 import orjson
@@ -217,6 +217,12 @@ class EventStream(StreamingHttpResponse):
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self.events
+
+
+async def in_turn(parts: Iterable[bytes]) -> AsyncIterator[bytes]:
+    """For ASGI, where Django would collect a plain iterator first, with a warning."""
+    for part in parts:
+        yield part
 
 
 def json_bytes(value: Any) -> bytes:
