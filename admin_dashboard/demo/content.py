@@ -45,11 +45,11 @@ class Sold:
 
 
 MODELS = (
-    Sold("gemini-3.8-flash", "gemini", 46, 0.5, 3.0, 900),
-    Sold("gpt-6-luna", "openai", 26, 0.6, 4.0, 1200),
-    Sold("gpt-5.4-mini", "openai", 14, 0.3, 2.0, 800),
+    Sold("gemini-3.8-flash", "gemini", 46, 0.75, 3.75, 900),
+    Sold("gpt-6-luna", "openai", 26, 0.1, 0.5, 1200),
+    Sold("gpt-5.4-mini", "openai", 14, 0.75, 4.5, 800),
     Sold("gemini-3.1-pro-preview", "gemini", 9, 2.0, 12.0, 2600),
-    Sold("gpt-6.1-sol", "openai", 5, 5.0, 30.0, 3800),
+    Sold("gpt-6.1-sol", "openai", 5, 2.0, 10.0, 3800),
 )
 STATUSES = {"ok": 938, "partial": 8, "cancelled": 20, "timeout_first_token": 12, "overloaded": 14, "blocked": 8}
 EXPERIMENT, VARIANTS = "demo-tone", ("control", "short")

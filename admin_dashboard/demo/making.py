@@ -30,6 +30,7 @@ from admin_dashboard.demo.content import (
 from aichat import db, events, statements
 from aichat.analytics.models import Event, FirstTime, first_time_key
 from aichat.catalog import sync
+from aichat.catalog.defaults import DEMO
 from aichat.chat.models import Conversation, Feedback, Message
 from aichat.flags.models import Experiment
 from aichat.money import CREDIT
@@ -47,9 +48,10 @@ def demo_users() -> Any:
 
 
 def has_real_data() -> bool:
-    """Whether anybody but the first administrators and the demonstration's own people is here."""
+    """Whether anybody but administrators who tried the demo models, and the demonstration's own people, is here."""
     others = User.objects.exclude(email__endswith=f"@{DOMAIN}")
-    return others.exclude(role=Role.ADMIN).exists() or UsageRecord.objects.filter(user__in=others).exists()
+    used = UsageRecord.objects.filter(user__in=others).exclude(provider=DEMO)
+    return others.exclude(role=Role.ADMIN).exists() or used.exists()
 
 
 @dataclass(slots=True)
@@ -168,6 +170,7 @@ class Life:
         record = usage_record(self.dice, self.user, self.organization.pk, model, at)
         record.experiment, record.variant, record.unit = EXPERIMENT, self.variant, self.user.pk
         cost = record.cost_nanousd * float(settings.CREDITS_PER_USD) / 1000
+        record.saved = round(record.saved_nanousd * float(settings.CREDITS_PER_USD) / 1000 * MARGIN)
         charge = 0 if record.status not in ("ok", "partial") else round(cost * MARGIN)
         if charge > self.balance:
             self.tell(events.RefusedForCredits.name, at, record.request_id, model=model.slug, affordable=self.balance)
@@ -254,6 +257,7 @@ def usage_record(
     cached = status == "ok" and dice.random() < 0.07  # an answer that was asked for before, free for everybody
     latency = dice.randint(2, 6) if cached else int(model.pace * dice.lognormvariate(0, 0.45)) + output_tokens
     streamed = dice.random() < 0.6
+    cost = model.cost_nanousd(input_tokens, output_tokens) if delivered else 0
     return UsageRecord(
         request_id=f"demo-{dice.getrandbits(64):016x}",
         organization_id=organization_id,
@@ -269,7 +273,8 @@ def usage_record(
         input_tokens=input_tokens if delivered else 0,
         output_tokens=output_tokens,
         source=UsageRecord.Source.EXACT if status == "ok" else UsageRecord.Source.ESTIMATED,
-        cost_nanousd=model.cost_nanousd(input_tokens, output_tokens) if delivered and not cached else 0,
+        cost_nanousd=0 if cached else cost,
+        saved_nanousd=cost if cached else 0,
         prices=model.prices(),
         latency_ms=latency,
         first_token_ms=latency // 3 if streamed and delivered else None,

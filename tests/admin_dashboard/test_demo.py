@@ -60,6 +60,11 @@ def test_a_second_run_adds_nobody_and_can_add_usage(db: None) -> None:
     assert [*ledger.problems(), *usage.problems()] == []
 
 
+def test_an_administrator_may_have_tried_the_demo_model(catalog: None, inline_database: None, ada: Actor) -> None:
+    assert ada.post("/api/v1/chat", {"message": "Hello"}).status_code == 200
+    assert "4 people had" in seed()
+
+
 def test_real_users_are_left_alone(alice: Actor) -> None:
     with pytest.raises(CommandError, match="real users"):
         seed()
