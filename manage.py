@@ -7,7 +7,12 @@ import sys
 
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "aichat.settings")
-    import django
+    try:
+        import django
+    except ModuleNotFoundError:
+        sys.exit(
+            "Django is not installed for this Python: `make run` makes .venv, then it is .venv/bin/python manage.py …"
+        )
     from django.core.exceptions import ImproperlyConfigured
     from django.core.management import execute_from_command_line
     from django.db import Error as DatabaseError

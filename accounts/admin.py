@@ -20,6 +20,7 @@ from accounts.models import AccessToken, Membership, Organization, User
 from aichat import audit, db
 from aichat.admin import Admin, ReadOnlyAdmin, acting, by_email, link_to
 from aichat.errors import ApiError
+from aichat.money import format_credits
 
 # Of people and organizations; the limits of both apply.
 SPENDING_LIMITS = {
@@ -209,13 +210,22 @@ class AccessTokenAdmin(ReadOnlyAdmin):
     fields = [
         "shown", "label", "kind", "user", "organization", "state", "spend_limit", "created", "expiry", "revoked_at",
     ]  # fmt: skip
-    readonly_fields = [name for name in fields if name != "spend_limit"]
+    readonly_fields = ["spending_limit", *(name for name in fields if name != "spend_limit")]
     credits_fields = {"spend_limit": "Credits the key may ever spend; empty: no limit."}
     actions = ["revoke"]
     actions_detail = ["revoke_one"]
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return obj is not None and obj.kind == AccessToken.Kind.API_KEY and obj.is_usable(timezone.now())
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
+        if self.has_change_permission(request, obj):
+            return self.fields
+        return ["spending_limit" if name == "spend_limit" else name for name in self.fields]
+
+    @display(description="Spend limit")
+    def spending_limit(self, token: AccessToken) -> str:
+        return "-" if token.spend_limit is None else f"{format_credits(token.spend_limit)} credits"
 
     def get_search_results(
         self, request: HttpRequest, tokens: QuerySet[AccessToken], term: str

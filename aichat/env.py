@@ -57,7 +57,7 @@ def whole(name: str, default: int, *, minimum: int = 0, maximum: float = float("
             raise ValueError
         return int(raw)
 
-    bounds = f"from {minimum}" if maximum == float("inf") else f"from {minimum} to {maximum:g}"
+    bounds = f"from {minimum}" if maximum == float("inf") else f"from {minimum} to {maximum:.0f}"
     return _read(name, default, parse, f"a whole number {bounds}, such as {default}")
 
 

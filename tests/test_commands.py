@@ -61,6 +61,13 @@ def test_create_api_key_prints_a_key_that_works(alice: Actor, anonymous: Any) ->
     assert AccessToken.objects.get(name="shell").user == alice.user
 
 
+def test_create_api_key_may_bound_what_the_key_spends(alice: Actor) -> None:
+    run("create_api_key", "alice@example.com", "--name", "bounded", "--spend-limit", "2.5")
+    assert AccessToken.objects.get(name="bounded").spend_limit == 2_500_000
+    assert "--spend-limit" in refusal("create_api_key", "alice@example.com", "--spend-limit", "much")
+    assert "--spend-limit" in refusal("create_api_key", "alice@example.com", "--spend-limit=-1")
+
+
 def test_create_api_key_refuses_what_would_not_work(alice: Actor) -> None:
     assert "nobody@example.com" in refusal("create_api_key", "nobody@example.com")
     assert "100 characters" in refusal("create_api_key", "alice@example.com", "--name", "n" * 101)

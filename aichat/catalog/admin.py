@@ -47,6 +47,12 @@ class ProviderAdmin(Admin):
     search_fields = ["slug", "kind"]
     ordering = ["slug"]
 
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        return {
+            "kind": "openai_compatible",
+            **super().get_changeform_initial_data(request),
+        }  # the kind there can be many of
+
     def get_queryset(self, request: HttpRequest) -> QuerySet[Provider]:
         rows: QuerySet[Provider] = super().get_queryset(request)
         return rows.prefetch_related("models")

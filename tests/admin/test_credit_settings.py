@@ -76,3 +76,5 @@ def test_a_login_tokens_page_has_nothing_to_change(console: Client, alice: Actor
     token = AccessToken.objects.get(user=alice.user, kind="LOGIN")
     url = reverse("admin:accounts_accesstoken_change", args=[token.pk])
     assert console.post(url, {"spend_limit": "7"}).status_code == 403
+    AccessToken.objects.filter(pk=token.pk).update(spend_limit=7 * CREDIT)
+    assert "7 credits" in console.get(url).content.decode()
