@@ -26,7 +26,7 @@ from tests.conftest import Actor
 from tests.engines import Valkey
 from tests.generation.test_bills import spent, with_fallback
 from tests.generation.test_faults import MODELS, charge_of
-from tests.logs import Logs
+from tests.logs import Logs, wait_for
 from tests.upstream import ANSWER, Reply, Upstream
 
 MODEL = MODELS["openai"]
@@ -312,6 +312,7 @@ def test_a_full_redis_keeps_nothing_new_and_serves_what_it_has(
 ) -> None:
     chat(http, alice)
     client = redis.Redis(connection_pool=cache.pool())
+    wait_for(lambda: client.keys("*:answer"))  # it is kept after it is given
     client.config_set("maxmemory", 1)
     try:
         assert word(chat(http, alice)) == "hit"
