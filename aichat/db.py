@@ -27,7 +27,9 @@ from django.db import (
     transaction,
 )
 
+from aichat.statements import NewRow as NewRow
 from aichat.statements import insert as insert
+from aichat.statements import insert_rows as insert_rows
 from aichat.statements import insert_values as insert_values
 
 logger = logging.getLogger(__name__)
@@ -35,8 +37,9 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.005, 0.2  # seconds, before a transaction is tried again
-# https://www.postgresql.org/docs/current/errcodes-appendix.html: serialization failure, deadlock detected
-TRANSIENT_SQLSTATES = {"40001", "40P01"}
+# https://www.postgresql.org/docs/current/errcodes-appendix.html: serialization failure, deadlock detected, prepared
+# statement forgotten by its session
+TRANSIENT_SQLSTATES = {"40001", "40P01", "26000"}
 
 
 def atomic() -> Any:

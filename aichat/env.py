@@ -267,7 +267,9 @@ def _postgresql(address: str, timeout: float, threads: int) -> dict[str, object]
             **_postgresql_options(parts.query),
             "connect_timeout": max(1, min(5, int(timeout))),
             "tcp_user_timeout": milliseconds,  # a server whose machine is gone says nothing, not even no
-            "options": f"-c statement_timeout={milliseconds} -c lock_timeout={milliseconds}",
+            # What is prepared is meant to be planned once: the server would plan some of it anew for each list.
+            "options": f"-c statement_timeout={milliseconds} -c lock_timeout={milliseconds} "
+            "-c plan_cache_mode=force_generic_plan",
             "pool": {
                 "min_size": 1,
                 "max_size": threads + 1 + SYNC_CONNECTIONS,  # one for the commits

@@ -11,6 +11,7 @@ from django.db.models import Model, QuerySet
 
 from aichat import db
 from aichat.chat.models import Conversation, Message
+from aichat.statements import Statement
 from aichat.usage.models import UsageRecord
 from credits.models import Hold, LedgerEntry
 from tests.conftest import Actor
@@ -110,3 +111,34 @@ def test_a_day_is_a_day_and_no_rows_are_no_statement(alice: Actor, django_assert
         db.insert([row])
         db.insert([])
     assert UsageRecord.objects.get().day == date(2026, 2, 28)
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="only PostgreSQL keeps plans for a session")
+@pytest.mark.django_db(transaction=True)
+def test_a_session_that_forgot_its_plans_is_told_them_again(alice: Actor) -> None:
+    db.run_atomic(db.insert, messages(alice))
+    with connection.cursor() as cursor:
+        cursor.execute("DEALLOCATE ALL")
+    db.run_atomic(db.insert, messages(alice))
+    assert Message.objects.count() == 10
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="the others send no two statements at once")
+@pytest.mark.django_db(transaction=True)
+def test_more_than_a_socket_takes_goes_both_ways(alice: Actor) -> None:
+    echo = Statement("SELECT %s::text")
+    large = ["x" * 5_000_000, "y" * 5_000_000]
+    assert Statement.together([(echo, [text]) for text in large]) == [[(text,)] for text in large]
+
+
+@pytest.mark.skipif(connection.vendor == "mongodb", reason="it has no statements")
+@pytest.mark.django_db(transaction=True)
+def test_nothing_of_what_is_sent_with_a_statement_that_fails_is_done(alice: Actor) -> None:
+    [hold, other] = holds(alice)
+    db.insert([hold])
+    twice = [(Hold, vars(other)), (Hold, vars(hold))]
+    with pytest.raises(IntegrityError):
+        db.run_atomic(db.insert_rows, [*twice, (UsageRecord, vars(usage(alice)))], last=True)
+    assert Hold.objects.count() == 1 and not UsageRecord.objects.exists()
+    db.run_atomic(db.insert_rows, [(Hold, vars(other))], last=True)
+    assert Hold.objects.count() == 2 and connection.get_autocommit()

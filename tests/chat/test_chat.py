@@ -4,7 +4,7 @@ import json
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -320,26 +320,23 @@ def test_a_chat_is_two_commits_and_nothing_is_written_outside_them(
         commits.append(open_writes.pop(threading.get_ident(), set()))
         return commit(self)
 
-    def watch(owner: type, name: str) -> None:
+    def watch(owner: type, name: str, text_of: Callable[..., str]) -> None:
         send = getattr(owner, name)
 
-        def watched(self: Any, *args: Any) -> Any:
-            sql = self.text if owner is Statement else args[0]
+        def watched(*args: Any, **options: Any) -> Any:
+            sql = text_of(*args)
             if tables := WRITTEN.findall(sql):
                 assert connection.in_atomic_block, sql
                 open_writes.setdefault(threading.get_ident(), set()).update(tables)
-            return send(self, *args)
+            return send(*args, **options)
 
         monkeypatch.setattr(owner, name, watched)
 
     monkeypatch.setattr(BaseDatabaseWrapper, "_commit", counted_commit)
-    for owner, name in (
-        (CursorWrapper, "execute"),
-        (CursorWrapper, "executemany"),
-        (Statement, "__call__"),
-        (Statement, "many"),
-    ):
-        watch(owner, name)
+    watch(CursorWrapper, "execute", lambda cursor, sql, *_: sql)
+    watch(CursorWrapper, "executemany", lambda cursor, sql, *_: sql)
+    watch(Statement, "many", lambda statement, rows: statement.text)
+    watch(Statement, "together", lambda pairs: "; ".join(statement.text for statement, _ in pairs))
     if stream:
         assert list(events(http, alice, "Hello again", **body))[-1][0] == "completed"
     else:

@@ -1,13 +1,7 @@
-"""Statements sent without the ORM, for the few places where it would cost more than the database's own work.
-
-`insert` writes what `bulk_create` writes, at a tenth of its time: how each column is converted is decided once for each
-model, and the whole list is one parameter (PostgreSQL), one prepared statement (SQLite) or one call (MongoDB).
-"""
+"""New rows: how a model's values become the driver's, and how they are written on each engine."""
 
 import json
-import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from functools import cache
 from operator import itemgetter
@@ -16,10 +10,13 @@ from typing import Any, TypeAlias
 from uuid import UUID
 
 import orjson
-from django.db import DEFAULT_DB_ALIAS, DataError, IntegrityError, connection, connections, models
+from django.db import DEFAULT_DB_ALIAS, IntegrityError, connection, models
+
+from aichat.statements.statement import Statement, recordset
 
 Convert = Callable[[Any], Any]
 Field: TypeAlias = "models.Field[Any, Any]"
+NewRow: TypeAlias = tuple[type[models.Model], Mapping[str, Any]]  # every column's value, by its attribute's name
 
 
 def insert(rows: Sequence[models.Model]) -> None:
@@ -36,81 +33,32 @@ def insert(rows: Sequence[models.Model]) -> None:
 
 def insert_values(model: type[models.Model], rows: Sequence[Mapping[str, Any]]) -> None:
     """The same without instances, which cost as much again: every column's value, by its attribute's name."""
-    if not rows:
-        return
-    vendor = connection.vendor
-    table = _table(model, vendor)
-    WRITERS[vendor](table, [table.values(row) for row in rows])
+    insert_rows([(model, row) for row in rows])
 
 
-class Statement:
-    """A text that is sent often, written with `%s`, and prepared once: by SQLite's driver, or by PostgreSQL.
+def insert_rows(rows: Iterable[NewRow], *, last: bool = False) -> None:
+    """The same for rows of several models, in the order in which these come first; on PostgreSQL in one round trip.
 
-    It goes to the driver without Django's cursor, which on PostgreSQL writes each value into the text, in Python, and on
-    SQLite looks for the places of the values each time; unless somebody reads along (`DEBUG`, a test, an execute wrapper).
+    `last` as with `Statement.together`.
     """
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-        self._with_question_marks = text.replace("%s", "?")
-
-    def __call__(self, values: Sequence[Any]) -> list[tuple[Any, ...]]:
-        """Send it; answers the rows that come back."""
-        database = connections[DEFAULT_DB_ALIAS]
-        if database.queries_logged or database.execute_wrappers:
-            with _readable_cursor(database) as cursor:
-                cursor.execute(self.text, values)
-                return cursor.fetchall() if cursor.description else []
-        with _driver(database) as (cursor, is_sqlite):
-            cursor.execute(self._with_question_marks if is_sqlite else self.text, values)
-            return cursor.fetchall() if cursor.description else []
-
-    def many(self, rows: Sequence[Sequence[Any]]) -> None:
-        """Send it once for each row, which only SQLite does without a round trip each."""
-        database = connections[DEFAULT_DB_ALIAS]
-        if database.queries_logged or database.execute_wrappers:
-            with database.cursor() as cursor:
-                cursor.executemany(self.text, rows)
-            return
-        with _driver(database) as (cursor, _):
-            cursor.executemany(self._with_question_marks, rows)
+    by_model: dict[type[models.Model], list[list[Any]]] = {}
+    vendor = connection.vendor
+    for model, values in rows:
+        found = by_model.get(model)
+        if found is None:
+            found = by_model[model] = []
+        found.append(_table(model, vendor).values(values))
+    if by_model:
+        WRITERS[vendor]([(_table(model, vendor), found) for model, found in by_model.items()], last)
 
 
-@contextmanager
-def _driver(database: Any) -> Iterator[tuple[Any, bool]]:
-    """The driver's own cursor, with Django's errors and its refusal to go on in a broken transaction."""
-    database.ensure_connection()
-    database.validate_no_broken_transaction()
-    with database.wrap_database_errors:
-        if database.vendor == "sqlite":
-            cursor = database.connection.cursor(sqlite3.Cursor)
-            try:
-                yield cursor, True
-            finally:
-                cursor.close()
-        else:
-            yield _postgresql_cursor(database.connection), False
+class Encoded:
+    """A value for a JSON column that is written often: encoded once."""
 
+    __slots__ = ("text", "value")
 
-def _postgresql_cursor(connection: Any) -> Any:
-    """One that lets the server bind the values; kept with its connection, because making one costs 10 µs."""
-    cursor = getattr(connection, "statements_cursor", None)
-    if cursor is None:
-        cursor = connection.statements_cursor = _new_postgresql_cursor(connection)
-    return cursor
-
-
-def _new_postgresql_cursor(connection: Any) -> Any:
-    from psycopg import Cursor
-
-    return Cursor(connection)
-
-
-def _readable_cursor(database: Any) -> Any:
-    if database.vendor != "postgresql":
-        return database.cursor()
-    database.ensure_connection()
-    return database._prepare_cursor(_new_postgresql_cursor(database.connection))
+    def __init__(self, value: Any) -> None:
+        self.value, self.text = value, json.dumps(value)
 
 
 # --- Columns ----------------------------------------------------------------------------------------------------------
@@ -125,15 +73,28 @@ class Table:
         self.names: list[str] = [field.column for field in fields]
         self.insert = Statement("" if vendor == "mongodb" else _insert_text(self.name, fields))
         self._read = itemgetter(*(field.attname for field in fields))
-        self._steps = [_step(field, vendor) for field in fields]
+        self._columns = [_column(field, vendor) for field in fields]
+        self._steps: dict[tuple[type, ...], list[tuple[int, Convert]]] = {}
         computed = [field.name for field in fields if _is_computed(field)]
         if computed:
             raise TypeError(f"{model.__name__} needs bulk_create: saving it computes {', '.join(computed)}.")
 
     def values(self, row: Mapping[str, Any]) -> list[Any]:
+        values = list(self._read(row))
+        kinds = tuple(map(type, values))
+        steps = self._steps.get(kinds)
+        if steps is None:
+            steps = self._steps[kinds] = self._plan(kinds)
+        for place, convert in steps:
+            values[place] = convert(values[place])
+        return values
+
+    def _plan(self, kinds: Sequence[type]) -> list[tuple[int, Convert]]:
+        """What is to be converted in a row with values of these types: rows of a table are much alike."""
         return [
-            value if type(value) in plain else convert(value)
-            for value, (plain, convert) in zip(self._read(row), self._steps, strict=True)
+            (place, convert)
+            for place, (kind, (plain, convert)) in enumerate(zip(kinds, self._columns, strict=True))
+            if kind not in plain
         ]
 
 
@@ -163,7 +124,7 @@ PLAIN: dict[str, frozenset[type]] = {
 NONE = frozenset({NoneType})
 
 
-def _step(field: Field, vendor: str) -> tuple[frozenset[type], Convert]:
+def _column(field: Field, vendor: str) -> tuple[frozenset[type], Convert]:
     """Values of the first types go to the driver as they are, others are converted."""
     target: Any = field
     while isinstance(target, models.ForeignKey):
@@ -177,8 +138,9 @@ def _step(field: Field, vendor: str) -> tuple[frozenset[type], Convert]:
     convert = FAST.get((vendor, kind), _unchanged)(as_django_does)
     if kind == "CharField":
         convert = _choice(convert)
-    if kind == "JSONField" and vendor != "mongodb":
-        convert = _json_text(target.encoder, orjson.Fragment if vendor == "postgresql" else str)
+    if kind == "JSONField":
+        wrap = orjson.Fragment if vendor == "postgresql" else str
+        convert = _json_value(convert) if vendor == "mongodb" else _json_text(target.encoder, wrap)
     if vendor == "postgresql" and kind in {"UUIDField", "DateField", "DateTimeField"}:
         plain |= {UUID, date, datetime}
     if vendor == "mongodb":
@@ -198,7 +160,11 @@ def _choice(otherwise: Convert) -> Convert:
 
 
 def _json_text(encoder: Any, wrap: Convert) -> Convert:
-    return lambda value: wrap(json.dumps(value, cls=encoder))
+    return lambda value: wrap(value.text if type(value) is Encoded else json.dumps(value, cls=encoder))
+
+
+def _json_value(otherwise: Convert) -> Convert:
+    return lambda value: otherwise(value.value if type(value) is Encoded else value)
 
 
 def _not_null(field: Field, convert: Convert) -> Convert:
@@ -263,31 +229,28 @@ def _insert_text(table: str, fields: Sequence[Field]) -> str:
     return f"{beginning} SELECT {names} FROM json_to_recordset(%s::json) AS new ({typed})"
 
 
-def _write_sqlite(table: Table, rows: list[list[Any]]) -> None:
-    table.insert.many(rows)
+Rows: TypeAlias = "list[tuple[Table, list[list[Any]]]]"
 
 
-def _write_postgresql(table: Table, rows: list[list[Any]]) -> None:
-    table.insert([recordset(table.names, rows)])
+def _write_sqlite(new: Rows, last: bool) -> None:
+    for table, rows in new:
+        table.insert.many(rows)
 
 
-def recordset(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """Rows as PostgreSQL's `json_to_recordset` reads them."""
-    try:
-        return orjson.dumps([dict(zip(names, row, strict=True)) for row in rows], default=str).decode()
-    except orjson.JSONEncodeError as error:  # an integer beyond 64 bits, half a surrogate pair
-        raise DataError(str(error)) from error
+def _write_postgresql(new: Rows, last: bool) -> None:
+    Statement.together([(table.insert, [recordset(table.names, rows)]) for table, rows in new], last=last)
 
 
-def _write_mongodb(table: Table, rows: list[list[Any]]) -> None:
+def _write_mongodb(new: Rows, last: bool) -> None:
     from django_mongodb_backend.query import wrap_database_errors
 
-    collection = connection.get_collection(table.name)  # type: ignore[attr-defined]
-    documents = [dict(zip(table.names, row, strict=True)) for row in rows]
-    wrap_database_errors(collection.insert_many)(documents, session=connection.session)  # type: ignore[attr-defined]
+    for table, rows in new:
+        collection = connection.get_collection(table.name)  # type: ignore[attr-defined]
+        documents = [dict(zip(table.names, row, strict=True)) for row in rows]
+        wrap_database_errors(collection.insert_many)(documents, session=connection.session)  # type: ignore[attr-defined]
 
 
-WRITERS: dict[str, Callable[[Table, list[list[Any]]], None]] = {
+WRITERS: dict[str, Callable[[Rows, bool], None]] = {
     "sqlite": _write_sqlite,
     "postgresql": _write_postgresql,
     "mongodb": _write_mongodb,
