@@ -30,6 +30,17 @@ class Step:
     def is_live(self) -> bool:
         return not self.outcome.repeated and self.outcome.error is None
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is done without a look at what there is beside its hold and its wallet."""
+        match self.operation:
+            case Reserve(limits=limits):
+                return not limits
+            case Settle(hold=hold) | Release(hold=hold, if_expired_at=None):
+                return not hold.counted
+            case _:
+                return False
+
     def plan(self, now: datetime) -> None:
         """What the operation does to the wallet, when nothing stands in its way."""
         match self.operation:

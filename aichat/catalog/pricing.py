@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import Any
 
 from aichat.providers.base import Usage
+from aichat.statements import Encoded
 
 PER_MILLION = 1_000_000
 
@@ -80,9 +81,9 @@ class Rates:
         return highest.price, highest.cost
 
     @lru_cache(maxsize=256)  # noqa: B019  # equal rates share one, and there are few
-    def snapshot(self) -> dict[str, Any]:
-        """For the usage record, which only reads it: what was in force, readable years later."""
-        return asdict(self)
+    def snapshot(self) -> Encoded:
+        """For the usage record: what was in force, readable years later. `db.insert` writes it."""
+        return Encoded(asdict(self))
 
 
 def tier_from(row: Mapping[str, Any]) -> Tier:

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Model
 from django.utils import timezone
 
 from accounts.authentication import Caller
@@ -13,6 +12,7 @@ from aichat.catalog.snapshot import ModelInfo
 from aichat.chat import sharing
 from aichat.chat.models import Conversation, Feedback, Message
 from aichat.chat.sharing import Access
+from aichat.db import NewRow
 from aichat.errors import InvalidRequest, NotFound
 from aichat.generation import tokens
 from aichat.generation.call import Result
@@ -56,10 +56,10 @@ def prompt(
 
 def rememberer(
     conversation: Conversation, *, is_new: bool, message: str, question_id: UUID, answer_id: UUID
-) -> Callable[[Result], list[Model]]:
+) -> Callable[[Result], list[NewRow]]:
     """What the settling transaction runs to keep the turn: it answers the rows to add. The IDs say the order of the turn."""
 
-    def remember(result: Result) -> list[Model]:
+    def remember(result: Result) -> list[NewRow]:
         now = timezone.now()
         conversation.updated_at = now
         if not is_new and not Conversation.objects.filter(pk=conversation.pk).update(
@@ -67,17 +67,24 @@ def rememberer(
         ):
             return []  # deleted while the answer was being written
         turn = {"conversation_id": conversation.pk, "request_id": result.request_id, "created_at": now}
-        question = Message(id=question_id, role=Message.Role.USER, content=message, **turn)
-        answer = Message(
-            id=answer_id,
-            role=Message.Role.ASSISTANT,
-            content=result.text.replace("\0", ""),  # which PostgreSQL can't store
-            model=result.model,
-            provider=result.provider,
-            finish_reason=result.finish_reason or "",
-            **turn,
-        )
-        return [conversation, question, answer] if is_new else [question, answer]
+        question = {
+            "id": question_id,
+            "role": "user",
+            "content": message,
+            "model": "",
+            "provider": "",
+            "finish_reason": "",
+        }
+        answer = {
+            "id": answer_id,
+            "role": "assistant",
+            "content": result.text.replace("\0", ""),  # which PostgreSQL can't store
+            "model": result.model,
+            "provider": result.provider,
+            "finish_reason": result.finish_reason or "",
+        }
+        messages: list[NewRow] = [(Message, question | turn), (Message, answer | turn)]
+        return [(Conversation, vars(conversation)), *messages] if is_new else messages
 
     return remember
 

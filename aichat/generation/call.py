@@ -7,17 +7,16 @@ from typing import Any, Literal, Protocol
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import Model
 
 from accounts.authentication import Caller
 from aichat import tracing
-from aichat.db import uuid7
+from aichat.db import NewRow, uuid7
 from aichat.errors import ApiError
 from aichat.flags.rules import NOTHING, Treatment
 from aichat.providers.base import FinishReason, Usage
 
 
-def remember_nothing(result: "Result") -> Sequence[Model]:
+def remember_nothing(result: "Result") -> Sequence[NewRow]:
     return ()
 
 
@@ -50,7 +49,7 @@ class Call:
     max_tokens: int | None = None
     input_param: str = "messages"  # the client's name for what it wrote, named when that is too long
     parameters: Mapping[str, Any] = field(default_factory=dict)
-    remember: Callable[["Result"], Sequence[Model]] = remember_nothing
+    remember: Callable[["Result"], Sequence[NewRow]] = remember_nothing
     treatment: Treatment = NOTHING
     seal: Callable[["Result", ApiError | None], None] = seal_nothing
     freshness: Freshness = Freshness.ANY

@@ -7,19 +7,20 @@ unit that fails takes no other with it: the batch is then applied one by one. No
 
 import asyncio
 import logging
-from collections import defaultdict, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextvars import Context, copy_context
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import partial
 from time import monotonic
-from uuid import UUID
 from weakref import WeakKeyDictionary
 
 from django.conf import settings
-from django.db import IntegrityError, models
+from django.db import IntegrityError
 
 from accounts.models import Organization
 from aichat import db, lifecycle
+from aichat.db import NewRow
 from aichat.errors import Overloaded
 from credits.services import Operation, Outcome, apply, apply_new, available_to
 
@@ -29,7 +30,7 @@ LARGEST_BATCH = 256  # units: bounds how long a wallet's row is locked, and how 
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.1, 2.0  # seconds between two tries while the database is away
 
 
-def nothing(outcome: Outcome) -> Sequence[models.Model]:
+def nothing(outcome: Outcome) -> Sequence[NewRow]:
     return ()
 
 
@@ -37,16 +38,18 @@ def nothing(outcome: Outcome) -> Sequence[models.Model]:
 class Unit:
     """What one request commits.
 
-    `write` runs inside the transaction once the operation is done (not when it was refused), perhaps more than once: it
-    answers the rows to insert, and may run statements of its own. `committed` runs after the commit, on the event loop.
-    `wallet_of` is whose free credits the outcome is to say when there is no operation to say them.
+    `write` runs inside the transaction once the operation is done (not when it was refused), perhaps more than once, and
+    with the request's context variables: it answers the rows to insert, and may run statements of its own. `committed`
+    runs after the commit, on the event loop. `wallet_of` is whose free credits the outcome is to say when there is no
+    operation to say them.
     """
 
     operation: Operation | None = None
     wallet_of: Organization | None = None
-    write: Callable[[Outcome], Sequence[models.Model]] = nothing
+    write: Callable[[Outcome], Sequence[NewRow]] = nothing
     committed: Callable[[Outcome], None] | None = None
     patience: float = 0.0  # seconds it is tried again while the database is away
+    context: Context = field(default_factory=copy_context)  # of the request: the commit runs in nobody's own
 
 
 def submit(unit: Unit, *, refusable: bool = False) -> "asyncio.Future[Outcome]":
@@ -65,13 +68,14 @@ def submit(unit: Unit, *, refusable: bool = False) -> "asyncio.Future[Outcome]":
 def commit_together(units: Sequence[Unit]) -> list[Outcome]:
     """Commit all units in one transaction. Raises what any of them raises, and then nothing of any was done.
 
-    Reservations are new, so they are not looked up; when one collides all the same, an earlier try had been committed.
+    Reservations are new and holds are open, so neither is looked up; when it turns out that they are not, an earlier
+    try had been committed.
     """
     try:
-        return db.run_atomic(_write, units, apply_new)
+        return db.run_atomic(_write, units, partial(apply_new, last=not db.in_transaction()))
     except IntegrityError as error:
         logger.debug("something was committed before, or collides: %r", error)
-    return db.run_atomic(_write, units, apply)
+    return db.run_atomic(_write, units, _apply_and_insert)
 
 
 def commit_each(units: Sequence[Unit]) -> list[Outcome | Exception]:
@@ -85,36 +89,50 @@ def commit_each(units: Sequence[Unit]) -> list[Outcome | Exception]:
     return [commit_each([unit])[0] for unit in units]
 
 
-def _write(units: Sequence[Unit], apply: Callable[[Sequence[Operation]], list[Outcome]]) -> list[Outcome]:
-    done = iter(apply([unit.operation for unit in units if unit.operation is not None]))
-    free = available_to(unit.wallet_of for unit in units if unit.wallet_of)  # one look for all
-    outcomes = [_unmoved(unit, free) if unit.operation is None else next(done) for unit in units]
-    rows: dict[type[models.Model], list[models.Model]] = defaultdict(list)
-    for unit, outcome in zip(units, outcomes, strict=True):
-        if outcome.error is None:
-            for row in unit.write(outcome):
-                rows[type(row)].append(row)
-    for same in rows.values():
-        db.insert(same)
+Also = Callable[[list[Outcome]], Iterable[NewRow]]  # the rows to be written with operations, by what became of these
+
+
+def _apply_and_insert(operations: Sequence[Operation], also: Also) -> list[Outcome]:
+    outcomes = apply(operations)
+    db.insert_rows(also(outcomes))
     return outcomes
 
 
-def _unmoved(unit: Unit, free: Mapping[UUID, int]) -> Outcome:
-    return Outcome(available=free[unit.wallet_of.pk]) if unit.wallet_of else Outcome()
+def _write(units: Sequence[Unit], apply: Callable[[Sequence[Operation], Also], list[Outcome]]) -> list[Outcome]:
+    outcomes: list[Outcome] = []
+
+    def rows(done: Sequence[Outcome]) -> Iterator[NewRow]:
+        outcomes.extend(_outcomes(units, done))
+        for unit, outcome in zip(units, outcomes, strict=True):
+            if outcome.error is None and unit.write is not nothing:
+                yield from unit.context.run(unit.write, outcome)
+
+    apply([unit.operation for unit in units if unit.operation is not None], rows)
+    return outcomes
+
+
+def _outcomes(units: Sequence[Unit], done: Sequence[Outcome]) -> Iterator[Outcome]:
+    """One for each unit; of those without an operation, what there is to spend."""
+    moved = iter(done)
+    free = available_to(unit.wallet_of for unit in units if unit.wallet_of)  # one look for all
+    for unit in units:
+        if unit.operation is not None:
+            yield next(moved)
+        else:
+            yield Outcome(available=free[unit.wallet_of.pk]) if unit.wallet_of else Outcome()
 
 
 @dataclass(slots=True)
 class _Waiting:
     unit: Unit
     future: "asyncio.Future[Outcome]"
-    context: Context = field(default_factory=copy_context)  # for logs: the batch runs in nobody's own
     patient_until: float = 0.0
     pause: float = SHORTEST_PAUSE
 
     def settle(self, outcome: Outcome | Exception) -> None:
         error = outcome if isinstance(outcome, Exception) else outcome.error
         if not isinstance(outcome, Exception) and error is None and self.unit.committed:
-            self.context.run(self.unit.committed, outcome)
+            self.unit.context.run(self.unit.committed, outcome)
         if self.future.done():
             return  # who asked was cancelled
         if error is not None:
@@ -148,7 +166,7 @@ class _Queue:
             while self.waiting:
                 batch = [self.waiting.popleft() for _ in range(min(len(self.waiting), LARGEST_BATCH))]
                 try:
-                    outcomes = await db.run_in_line(commit_each, [_in_context(item) for item in batch])
+                    outcomes = await db.run_in_line(commit_each, [item.unit for item in batch])
                 except Exception as error:  # not even a connection
                     outcomes = [error for _ in batch]
                 for item, outcome in zip(batch, outcomes, strict=True):
@@ -160,7 +178,7 @@ class _Queue:
         """Hand the outcome over, or try again later when the database is away and the unit is patient."""
         is_away = isinstance(outcome, Exception) and db.is_unavailable(outcome)
         if is_away and monotonic() + item.pause <= item.patient_until:
-            item.context.run(logger.warning, "the database is away; settling again in %.1f s", item.pause)
+            item.unit.context.run(logger.warning, "the database is away; settling again in %.1f s", item.pause)
             lifecycle.spawn(self.again(item))
         else:
             item.settle(outcome)
@@ -169,14 +187,6 @@ class _Queue:
         await asyncio.sleep(item.pause)
         item.pause = min(2 * item.pause, LONGEST_PAUSE)
         self.add(item)
-
-
-def _in_context(item: _Waiting) -> Unit:
-    """The unit, whose writing sees its own request's context variables (the request ID) wherever it runs."""
-    unit = item.unit
-    if unit.write is nothing:
-        return unit
-    return replace(unit, write=lambda outcome: item.context.run(unit.write, outcome))
 
 
 _queues: WeakKeyDictionary[asyncio.AbstractEventLoop, _Queue] = WeakKeyDictionary()

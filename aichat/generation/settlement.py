@@ -4,11 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from time import monotonic
+from typing import Any
 
-from django.db import models
 from django.utils import timezone
 
+from aichat import db
 from aichat.catalog.snapshot import ModelInfo
+from aichat.db import NewRow
 from aichat.errors import ApiError
 from aichat.generation.call import Call, Result
 from aichat.generation.commits import Unit
@@ -20,6 +22,7 @@ from credits.services import Outcome, Release, Reserve, Settle, hold_expiry, is_
 
 # Seconds a settlement is tried again while the database is away. After that the hold expires: nothing was charged.
 SETTLE_PATIENCE = 15.0
+NO_USAGE = Usage()
 
 
 @dataclass(slots=True)
@@ -80,11 +83,11 @@ class _Writing:
     ended: float
     tried: bool = False
 
-    def __call__(self, outcome: Outcome) -> list[models.Model]:
+    def __call__(self, outcome: Outcome) -> list[NewRow]:
         if earlier := self.earlier(outcome):
             self.answer(earlier.charged, outcome)
             return []
-        rows: list[models.Model] = [*self.records(outcome)]
+        rows: list[NewRow] = [(UsageRecord, values) for values in self.records(outcome)]
         if self.result is not None:
             self.answer(outcome.charged, outcome)
             rows += self.call.remember(self.result)
@@ -105,19 +108,19 @@ class _Writing:
             self.result.charged, self.result.available = charged, outcome.available
             self.result.credits_low = is_low(outcome.available)
 
-    def records(self, outcome: Outcome) -> list[UsageRecord]:
+    def records(self, outcome: Outcome) -> list[dict[str, Any]]:
         records = [_record(self.call, attempt, self.now, self.ended) for attempt in self.attempts]
         if records:
             last = records[-1]
-            last.final, last.charged, last.shortfall = True, outcome.charged, outcome.shortfall
+            last |= {"final": True, "charged": outcome.charged, "shortfall": outcome.shortfall}
             if self.hold:
-                last.hold_id = self.hold.id
-                last.reference = self.hold.reference if outcome.charged else ""
+                last["hold_id"] = self.hold.id
+                last["reference"] = self.hold.reference if outcome.charged else ""
             else:
-                last.id = self.call.id  # by which another try finds it
-            if last.cached:
-                last.saved -= outcome.charged
-            last.finish_reason = (self.result.finish_reason or "") if self.result else ""
+                last["id"] = self.call.id  # by which another try finds it
+            if last["cached"]:
+                last["saved"] -= outcome.charged
+            last["finish_reason"] = (self.result.finish_reason or "") if self.result else ""
         return records
 
 
@@ -127,38 +130,48 @@ def _operation(call: Call, hold: HoldRef | None, charge: int) -> Settle | Releas
     return Settle(hold=hold, charge=charge, request_id=call.request_id) if charge else Release(hold=hold)
 
 
-def _record(call: Call, attempt: Attempt, now: datetime, ended: float) -> UsageRecord:
-    usage, rates = attempt.usage or Usage(), attempt.model.rates
+def _record(call: Call, attempt: Attempt, now: datetime, ended: float) -> dict[str, Any]:
+    """The columns of an attempt's usage record; an instance would cost as much as writing it."""
+    usage, rates = attempt.usage or NO_USAGE, attempt.model.rates
     assert rates is not None  # routing leaves out models without a price
+    cost = rates.cost_nanousd(usage)
     key = call.caller.api_key
-    return UsageRecord(
-        request_id=call.request_id,
-        organization_id=call.caller.organization.pk,
-        user_id=call.caller.user.pk,
-        api_key_id=key.id if key else None,
-        requested_model=call.model,
-        model=attempt.model.slug,
-        provider=attempt.model.provider.slug,
-        status=attempt.status,
-        attempt=attempt.number,
-        final=False,
-        streamed=call.stream,
-        cached=attempt.cached,
-        fallback=attempt.number > 1,
-        experiment=call.treatment.experiment,
-        variant=call.treatment.variant,
-        unit=call.treatment.unit,
-        input_tokens=usage.input_tokens,
-        cached_input_tokens=usage.cached_input_tokens,
-        output_tokens=usage.output_tokens,
-        reasoning_tokens=usage.reasoning_tokens,
-        source=attempt.source,
-        cost_nanousd=0 if attempt.cached else rates.cost_nanousd(usage),
-        saved=rates.charge(usage) if attempt.cached else 0,
-        saved_nanousd=rates.cost_nanousd(usage) if attempt.cached else 0,
-        prices=rates.snapshot(),
-        latency_ms=round((ended - attempt.started) * 1000),
-        first_token_ms=round((attempt.first_token_at - attempt.started) * 1000) if attempt.first_token_at else None,
-        created_at=now,
-        day=now.date(),
-    )
+    return {
+        "id": db.uuid7(),
+        "request_id": call.request_id,
+        "organization_id": call.caller.organization.pk,
+        "user_id": call.caller.user.pk,
+        "api_key_id": key.id if key else None,
+        "kind": UsageRecord.Kind.CHAT.value,
+        "requested_model": call.model,
+        "model": attempt.model.slug,
+        "provider": attempt.model.provider.slug,
+        "status": attempt.status,
+        "attempt": attempt.number,
+        "final": False,
+        "streamed": call.stream,
+        "cached": attempt.cached,
+        "fallback": attempt.number > 1,
+        "experiment": call.treatment.experiment,
+        "variant": call.treatment.variant,
+        "unit": call.treatment.unit,
+        "finish_reason": "",
+        "input_tokens": usage.input_tokens,
+        "cached_input_tokens": usage.cached_input_tokens,
+        "output_tokens": usage.output_tokens,
+        "reasoning_tokens": usage.reasoning_tokens,
+        "images": 0,
+        "source": attempt.source,
+        "charged": 0,
+        "shortfall": 0,
+        "cost_nanousd": 0 if attempt.cached else cost,
+        "saved": rates.charge(usage) if attempt.cached else 0,
+        "saved_nanousd": cost if attempt.cached else 0,
+        "prices": rates.snapshot(),
+        "hold_id": None,
+        "reference": "",
+        "latency_ms": round((ended - attempt.started) * 1000),
+        "first_token_ms": round((attempt.first_token_at - attempt.started) * 1000) if attempt.first_token_at else None,
+        "created_at": now,
+        "day": now.date(),
+    }

@@ -379,7 +379,7 @@ def usage_record(job: ImageJob, attempt: ImageAttempt) -> UsageRecord:
         output_tokens=attempt.usage.output_tokens,
         images=attempt.usage.images,
         cost_nanousd=rates.cost_nanousd(attempt.usage),
-        prices=rates.snapshot(),
+        prices=rates.snapshot().value,
         hold_id=job.hold_id,
         latency_ms=round(attempt.seconds * 1000),
         created_at=now,

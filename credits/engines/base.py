@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeAlias
 from uuid import UUID
 
 
@@ -13,6 +13,9 @@ class Closing(NamedTuple):
     at: datetime
     by: UUID
     expired_at: datetime | None = None
+
+
+Closings: TypeAlias = Sequence[tuple[Closing, Sequence[UUID]]]
 
 
 class Move(NamedTuple):
@@ -37,7 +40,7 @@ class Standing(NamedTuple):
 
 
 class Engine(Protocol):
-    """A module of this package. Both run inside the caller's transaction; locks are taken in the order of the IDs."""
+    """A module of this package. All run inside the caller's transaction; locks are taken in the order of the IDs."""
 
     def close_holds(self, ids: Sequence[UUID], closing: Closing) -> set[UUID]:
         """Close those of the holds that are open; answers which. `ids` are sorted and differ."""
@@ -47,3 +50,6 @@ class Engine(Protocol):
 
         `moves` are sorted, of different wallets, and within 64 bits.
         """
+
+    def close_and_move(self, closings: Closings, moves: Sequence[Move]) -> tuple[int, dict[UUID, Standing]]:
+        """Both, at once where the database can: how many holds were open and are closed, and the wallets that moved."""

@@ -10,7 +10,7 @@ from django.db import connection
 
 from aichat import db
 from aichat.money import LARGEST
-from credits.engines.base import Move, Standing
+from credits.engines.base import Closings, Move, Standing
 from credits.engines.portable import close_holds as close_holds
 from credits.engines.portable import with_digests
 from credits.models import Wallet
@@ -51,3 +51,7 @@ def _write(moves: Sequence[Move]) -> None:
     result = wrap_database_errors(collection.bulk_write)(writes, session=connection.session, ordered=False)  # type: ignore[attr-defined]
     if result.matched_count != len(moves):
         raise db.Conflict("a wallet changed under its transaction")
+
+
+def close_and_move(closings: Closings, moves: Sequence[Move]) -> tuple[int, dict[UUID, Standing]]:
+    return sum(len(close_holds(ids, closing)) for closing, ids in closings), move_wallets(moves)

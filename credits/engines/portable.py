@@ -6,7 +6,7 @@ from uuid import UUID
 from django.db.models import F, Q
 
 from aichat.money import LARGEST
-from credits.engines.base import Closing, Move, Standing
+from credits.engines.base import Closing, Closings, Move, Standing
 from credits.models import Hold, LedgerEntry, Wallet
 
 
@@ -22,6 +22,10 @@ def close_holds(ids: Sequence[UUID], closing: Closing) -> set[UUID]:
 def move_wallets(moves: Sequence[Move]) -> dict[UUID, Standing]:
     moved = [move for move in moves if move_wallet(move)]
     return standings({move.wallet_id: move.entries for move in moved})
+
+
+def close_and_move(closings: Closings, moves: Sequence[Move]) -> tuple[int, dict[UUID, Standing]]:
+    return sum(len(close_holds(ids, closing)) for closing, ids in closings), move_wallets(moves)
 
 
 def move_wallet(move: Move) -> bool:

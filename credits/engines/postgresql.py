@@ -1,11 +1,12 @@
 """PostgreSQL: every statement takes its list as one parameter, so that its plan is kept whatever the length."""
 
 from collections.abc import Sequence
+from typing import Any
 from uuid import UUID
 
 from aichat.money import LARGEST
 from aichat.statements import Statement, recordset
-from credits.engines.base import Closing, Move, Standing
+from credits.engines.base import Closing, Closings, Move, Standing
 from credits.engines.portable import with_digests
 
 # "IS TRUE": by the key, not by an index in which every hold has once been open.
@@ -47,15 +48,32 @@ locked AS MATERIALIZED (
 
 
 def close_holds(ids: Sequence[UUID], closing: Closing) -> set[UUID]:
-    values = [closing.state, closing.at, closing.by, list(ids)]
-    if closing.expired_at is not None:
-        values.append(closing.expired_at)
-    close = CLOSE_ALL if closing.expired_at is None else CLOSE_EXPIRED
-    return {id_ for (id_,) in close(values)}
+    statement, values = _closing(ids, closing)
+    return {id_ for (id_,) in statement(values)}
 
 
 def move_wallets(moves: Sequence[Move]) -> dict[UUID, Standing]:
+    statement, values = _moving(moves)
+    return _standings(moves, statement(values))
+
+
+def close_and_move(closings: Closings, moves: Sequence[Move]) -> tuple[int, dict[UUID, Standing]]:
+    asked = [_closing(ids, closing) for closing, ids in closings]
+    *closed, moved = Statement.together([*asked, _moving(moves)])
+    return sum(map(len, closed)), _standings(moves, moved)
+
+
+def _closing(ids: Sequence[UUID], closing: Closing) -> tuple[Statement, list[Any]]:
+    array = "{" + ",".join(map(str, ids)) + "}"
+    values = [closing.state, closing.at, closing.by, array]
+    return (CLOSE_ALL, values) if closing.expired_at is None else (CLOSE_EXPIRED, [*values, closing.expired_at])
+
+
+def _moving(moves: Sequence[Move]) -> tuple[Statement, list[Any]]:
     asked = recordset(COLUMNS, [(*move, position) for position, move in enumerate(moves)])
-    found = (MOVE_ONE if len(moves) == 1 else MOVE_MANY)([asked])
-    standings = {moves[position].wallet_id: Standing(*facts) for position, *facts in found}
+    return (MOVE_ONE if len(moves) == 1 else MOVE_MANY), [asked]
+
+
+def _standings(moves: Sequence[Move], moved: list[tuple[Any, ...]]) -> dict[UUID, Standing]:
+    standings = {moves[position].wallet_id: Standing(*facts) for position, *facts in moved}
     return with_digests(standings, {move.wallet_id: move.entries for move in moves})

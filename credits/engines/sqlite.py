@@ -8,7 +8,7 @@ from django.db import connection
 
 from aichat.money import LARGEST
 from aichat.statements import Statement
-from credits.engines.base import Closing, Move, Standing
+from credits.engines.base import Closing, Closings, Move, Standing
 
 OLDEST = (3, 38, 0)  # with RETURNING, UPDATE … FROM and ->>
 
@@ -55,3 +55,7 @@ def move_wallets(moves: Sequence[Move]) -> dict[UUID, Standing]:
         stored[id_].wallet_id: Standing(available, held, sequence, digest or "")
         for id_, available, held, sequence, digest in MOVE([asked])
     }
+
+
+def close_and_move(closings: Closings, moves: Sequence[Move]) -> tuple[int, dict[UUID, Standing]]:
+    return sum(len(close_holds(ids, closing)) for closing, ids in closings), move_wallets(moves)

@@ -10,8 +10,8 @@ from django.utils import timezone
 
 from aichat import db
 from aichat.money import CREDIT, LARGEST
-from credits import ledger
-from credits.ledger import _known_entries as known
+from credits import claims
+from credits.claims import _known_entries as known
 from credits.models import AppendOnlyError, Hold, LedgerEntry
 from credits.operations import BalanceTooLarge, LedgerBroken, UnknownWallet
 from credits.services import (
@@ -202,7 +202,7 @@ def test_a_callers_transaction_that_was_raced_runs_again_as_a_whole(alice: Actor
         return grant(alice.organization, 5 * CREDIT, reason="r", reference="same")
 
     looks: list[dict[object, Any]] = [{}]  # the first look sees nothing yet
-    with mock.patch.object(ledger, "_known_entries", lambda steps: looks.pop() if looks else known(steps)):
+    with mock.patch.object(claims, "_known_entries", lambda steps: looks.pop() if looks else known(steps)):
         outcome = db.run_atomic(work)
     assert runs == ["run", "run"]
     assert outcome.repeated and outcome.entry == first.entry

@@ -1,10 +1,12 @@
 """Random histories of all verbs by several wallets, with repeats, lists and crashes: the ledger and a plain one agree."""
 
+from contextlib import suppress
 from typing import Any
 from unittest import mock
 from uuid import NAMESPACE_OID, uuid5
 
 import pytest
+from django.db import IntegrityError
 from django.utils import timezone
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -14,7 +16,7 @@ from accounts.models import Organization, User
 from aichat import db
 from credits import ledger
 from credits.models import Hold, LedgerEntry, Limit, SpendCounter, Wallet
-from credits.operations import Operation, RefundTooLarge
+from credits.operations import Operation, Outcome, RefundTooLarge
 from credits.services import Credit, Kind, Refund, Release, Reserve, Settle, apply, expire_holds, hold_expiry
 from credits.verify import problems
 from tests.credits.plain_ledger import PlainLedger
@@ -38,7 +40,7 @@ class Histories(RuleBasedStateMachine):
         self.ids = [Organization.objects.create(name="o").pk for _ in range(WALLETS)]
         self.plain = PlainLedger(LIMIT, [START] * WALLETS, [0] * WALLETS, entries=[[] for _ in self.ids])
         self.done: list[tuple[Operation, Any]] = []
-        self.names = 0
+        self.names, self.presumes = 0, False
         for wallet, id_ in enumerate(self.ids):
             apply([Credit(wallet_id=id_, amount=START, reference="start")])
             self.plain.entries[wallet].append(("GRANT", START))
@@ -47,9 +49,17 @@ class Histories(RuleBasedStateMachine):
         self.names += 1
         return str(uuid5(NAMESPACE_OID, f"{id(self)}{self.names}{self.ids}"))
 
+    def do(self, operations: list[Operation]) -> list[Outcome]:
+        """In turns as any caller does it, and as requests do it together: presuming first that nothing was done before."""
+        self.presumes = not self.presumes
+        if self.presumes:
+            with suppress(IntegrityError):
+                return db.run_atomic(ledger.apply_new, operations, lambda outcomes: [])
+        return apply(operations)
+
     def check(self, operation: Operation, expected: str) -> None:
         """Do it, and compare what came of it."""
-        [outcome] = apply([operation])
+        [outcome] = self.do([operation])
         found = "repeated" if outcome.repeated else "done"
         if outcome.error:
             limited = getattr(outcome.error, "extra", {}).get("limit")
@@ -133,7 +143,7 @@ class Histories(RuleBasedStateMachine):
         """The answer was lost on its way, so the caller does it again."""
         if self.done:
             operation, charged = data.draw(st.sampled_from(self.done))
-            [outcome] = apply([operation])
+            [outcome] = self.do([operation])
             expired = isinstance(operation, Release) and operation.if_expired_at
             assert outcome.repeated or expired
             assert outcome.charged == charged
@@ -141,20 +151,20 @@ class Histories(RuleBasedStateMachine):
     @rule(
         wallet=wallets,
         amount=st.integers(0, 5),
-        at=st.sampled_from(["_move_wallets", "_write_holds", "_write_entries"]),
+        at=st.sampled_from([(ledger, "_move_wallets"), (db, "insert_rows")]),
     )
-    def crash_in_a_commit(self, wallet: int, amount: int, at: str) -> None:
-        """The process dies with everything written and nothing committed."""
-        real = getattr(ledger, at)
+    def crash_in_a_commit(self, wallet: int, amount: int, at: tuple[Any, str]) -> None:
+        """The process dies with the wallets moved, or with everything written, and nothing committed."""
+        real = getattr(*at)
 
-        def then_die(*arguments: Any) -> Any:
-            real(*arguments)
+        def then_die(*arguments: Any, **options: Any) -> Any:
+            real(*arguments, **options)
             raise Crash
 
         operations: list[Operation] = [self.reservation(self.name(), wallet, amount, limited=True)]
         operations += [Release(hold=self.ref(name)) for name, hold in self.plain.holds.items() if hold.state == "OPEN"]
         operations += [Credit(wallet_id=self.ids[wallet], amount=7, reference=self.name())]
-        with mock.patch.object(ledger, at, then_die), pytest.raises(Crash):
+        with mock.patch.object(*at, then_die), pytest.raises(Crash):
             apply(operations)
 
     @rule(wallet=wallets, data=st.data())
@@ -166,7 +176,7 @@ class Histories(RuleBasedStateMachine):
             name = self.name()
             operations.append(self.reservation(name, wallet, amount, limited=False))
             expected.append(self.plain.reserve(name, wallet, amount, limited=False))
-        outcomes = apply(operations)
+        outcomes = self.do(operations)
         found = ["refused" if outcome.error else "repeated" if outcome.repeated else "done" for outcome in outcomes]
         assert found == expected
 

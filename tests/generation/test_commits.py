@@ -170,7 +170,18 @@ def test_rows_of_several_kinds_are_written_with_the_operation(alice: Actor) -> N
 
     def write(outcome: Outcome) -> list[Any]:
         conversation = Conversation(organization=alice.organization, user=alice.user, title="t")
-        return [conversation, Message(id=db.uuid7(), conversation=conversation, role="user", content=str(uuid4()))]
+        message = Message(conversation=conversation, role="user", content=str(uuid4()))
+        return [(Conversation, vars(conversation)), (Message, vars(message))]
 
     run(lambda: outcomes(*[Unit(operation=reserve(alice).operation, write=write) for _ in range(3)]))
     assert (Conversation.objects.count(), Message.objects.count(), Hold.objects.count()) == (3, 3, 3)
+
+
+def test_a_batch_ends_no_transaction_around_it(alice: Actor) -> None:
+    def work() -> None:
+        commits.commit_together([reserve(alice)])
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        db.run_atomic(work)
+    assert alice.wallet.held == 0 and not Hold.objects.exists()
