@@ -135,7 +135,13 @@ def process_tree(pid: int) -> list[int]:
 
 
 class Postgres(Server):
+    """With `is_durable` as it is deployed; else without waiting for the disk, which tests can do without."""
+
     end_signal = signal.SIGQUIT  # immediate: children too, without a checkpoint
+
+    def __init__(self, *, is_durable: bool = False) -> None:
+        self.is_durable = is_durable
+        super().__init__()
 
     @property
     def url(self) -> str:
@@ -183,9 +189,9 @@ class Postgres(Server):
             "port": self.port,
             "unix_socket_directories": "",
             "max_connections": 300,
-            "fsync": "off",
-            "full_page_writes": "off",
         }
+        if not self.is_durable:
+            options |= {"fsync": "off", "full_page_writes": "off"}
         pairs = [word for name, value in options.items() for word in ("-c", f"{name}={value}")]
         return [str(self.programs / "postgres"), "-D", str(self.directory / "data"), *pairs]
 

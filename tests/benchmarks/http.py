@@ -1,8 +1,8 @@
 """Chats over HTTP: our server against LiteLLM's proxy and against the floors, all in one run and in turns.
 
-    python -m tests.benchmarks.http [--quick] [--only NAME …] [--litellm DIRECTORY] [--page FILE]
+    python -m tests.benchmarks.http [--quick] [--only NAME …] [--loads NAME …] [--litellm DIRECTORY] [--page FILE]
 
-`--quick` takes about two minutes and prints; the whole run takes about fifteen and writes `docs/BENCHMARKS.md`. Only
+`--quick` takes a few minutes and prints; the whole run takes about fifteen and writes `docs/BENCHMARKS.md`. Only
 ratios within one run mean anything: the load generator, the fake provider and what is measured share the machine.
 """
 
@@ -22,15 +22,20 @@ import orjson
 
 from tests.benchmarks import report, systems
 from tests.benchmarks.systems import System
+from tests.engines import MongoDB, Postgres
 from tests.service import ROOT
 
 LITELLM = ROOT / "var" / "benchmarks" / "litellm"
 PAGE = ROOT / "docs" / "BENCHMARKS.md"
+SAMPLE_EVERY = 3.0  # seconds: how often memory is looked at while streams are open
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One load. `once`: each connection asks a single time."""
+    """One load. `once`: each connection asks a single time, and all are opened within `opening` seconds.
+
+    `on` are words, of which a system's name must have one; none: every system that can.
+    """
 
     name: str
     model: str = "bench-0-0"
@@ -38,35 +43,52 @@ class Cell:
     stream: bool = False
     same: bool = False
     once: bool = False
+    opening: float = 0.0
     seconds: float = 5.0
-    only_ours: bool = False
+    rounds: int = 2
+    on: tuple[str, ...] = ()
     is_matrix: bool = False
 
     def suits(self, system: System) -> bool:
-        if self.only_ours:
-            return system.name.startswith("ours")
-        return not (self.stream and system.name == "raw ASGI hello")
+        if self.stream and system.name == "raw ASGI hello":
+            return False
+        return not self.on or any(word in system.name for word in self.on)
 
 
 JSON = Cell("JSON answer")
 BURST = Cell("stream of 20 chunks in one piece", stream=True)
 PACED = Cell("stream of 20 chunks, 5 ms apart", "bench-0-5", stream=True)
-HIT = Cell("prompt-cache hit", same=True, only_ours=True)
-HELD = Cell("1,000 streams at once", "bench-50-250", 1000, stream=True, once=True, seconds=40)
+HIT = Cell("prompt-cache hit", same=True, on=("ours",))
 MATRIX = [
-    Cell(f"{connections:,} connections, {delay} ms upstream", f"bench-{delay}-0", connections, is_matrix=True)
+    Cell(
+        f"{connections:,} connections, {delay} ms upstream", f"bench-{delay}-0", connections, seconds=4.0,
+        on=("PostgreSQL", "SQLite", "LiteLLM", "upstream"), is_matrix=True,
+    )
     for delay in (0, 50)
     for connections in (64, 256, 1000)
-]
+]  # fmt: skip
+HELD = replace(Cell("", stream=True, once=True, rounds=1), seconds=60.0)
+STREAMS = [
+    replace(HELD, name="1,000, opened within 8 s", model="bench-50-750", connections=1000, opening=8.0),
+    replace(HELD, name="1,000, opened at once", model="bench-50-750", connections=1000),
+    replace(
+        HELD, name="5,000, opened within 20 s", model="bench-50-1750", connections=5000, opening=20.0, seconds=120.0,
+        on=("PostgreSQL", "upstream"),
+    ),
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One system under one load once: what the clients saw, and CPU milliseconds a request by part."""
+    """One system under one load once: what the clients saw, and CPU milliseconds a request by part.
+
+    `memory` is MiB of the largest worker afterwards; `grown` by how many MiB the server as a whole was larger meanwhile.
+    """
 
     seen: dict[str, Any]
     cpu: dict[str, float]
     memory: float
+    grown: float = 0.0
 
     @property
     def per_second(self) -> float:
@@ -91,8 +113,9 @@ class Questions:
 
 
 def measure(cell: Cell, system: System, provider: System, questions: Questions) -> Measured:
-    before, asked_before = system.cpu(), systems.asked(provider)
-    seen = load(cell, system, questions.take())
+    before, asked_before, memory_before = system.cpu(), systems.asked(provider), system.whole_memory()
+    most = [memory_before]
+    seen = load(cell, system, questions.take(), lambda: most.append(system.whole_memory()) if cell.once else None)
     after = system.cpu()
     count = max(1, seen["answered"])
     if cell.same and systems.asked(provider) - asked_before > count / 10:
@@ -101,10 +124,12 @@ def measure(cell: Cell, system: System, provider: System, questions: Questions) 
         seen=seen,
         cpu={part: 1000 * (after[part] - before[part]) / count for part in after},
         memory=system.memory(),
+        grown=max(most) - memory_before,
     )
 
 
-def load(cell: Cell, system: System, first: int) -> dict[str, Any]:
+def load(cell: Cell, system: System, first: int, meanwhile: Callable[[], object] = lambda: None) -> dict[str, Any]:
+    """What the load generator has seen; `meanwhile` is called every few seconds."""
     plan = {
         "port": system.port,
         "keys": system.keys,
@@ -114,14 +139,25 @@ def load(cell: Cell, system: System, first: int) -> dict[str, Any]:
         "seconds": cell.seconds,
         "stream": cell.stream,
         "once": cell.once,
+        "opening": cell.opening,
         "same": cell.same,
         "first": first,
     }
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.benchmarks.load", orjson.dumps(plan).decode()],
-        cwd=ROOT, capture_output=True, timeout=cell.seconds + 60, check=True,
-    )  # fmt: skip
-    seen: dict[str, Any] = orjson.loads(done.stdout)
+    command = [sys.executable, "-m", "tests.benchmarks.load", orjson.dumps(plan).decode()]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as running:
+        until = time.monotonic() + cell.seconds + 60
+        while True:
+            try:
+                output, _ = running.communicate(timeout=SAMPLE_EVERY)
+                break
+            except subprocess.TimeoutExpired:
+                meanwhile()
+                if time.monotonic() > until:
+                    running.kill()
+                    raise
+    if running.returncode:
+        raise SystemExit("The load generator failed.")
+    seen: dict[str, Any] = orjson.loads(output)
     return seen
 
 
@@ -132,11 +168,11 @@ def warm_up(running: list[System], questions: Questions) -> None:
                 load(replace(cell, seconds=2.0), system, questions.take())
 
 
-def run(cells: list[Cell], rounds: int, running: list[System], provider: System, questions: Questions) -> Results:
-    """Every cell `rounds` times on every system, in turns: what disturbs the machine disturbs all alike."""
+def run(cells: list[Cell], running: list[System], provider: System, questions: Questions) -> Results:
+    """Every cell a few times on every system, in turns: what disturbs the machine disturbs all alike."""
     results: Results = defaultdict(lambda: defaultdict(list))
     for cell in cells:
-        for number in range(rounds):
+        for number in range(cell.rounds):
             for system in running if number % 2 == 0 else reversed(running):
                 if not cell.suits(system):
                     continue
@@ -148,8 +184,9 @@ def run(cells: list[Cell], rounds: int, running: list[System], provider: System,
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--quick", action="store_true", help="two minutes: CPU a request alone")
+    parser.add_argument("--quick", action="store_true", help="a few minutes: CPU a request alone")
     parser.add_argument("--only", nargs="*", default=[], help="systems whose names contain one of these")
+    parser.add_argument("--loads", nargs="*", default=[], help="loads whose names contain one of these")
     parser.add_argument("--litellm", type=Path, default=LITELLM, help="its virtual environment; made when missing")
     parser.add_argument("--page", type=Path, help=f"where to write the page (a whole run: {PAGE.relative_to(ROOT)})")
     options = parser.parse_args()
@@ -158,8 +195,9 @@ def main() -> None:
         directory = Path(name)
         provider = stack.enter_context(systems.upstream(directory))
         starts: dict[str, Callable[[], AbstractContextManager[System]]] = {
-            "ours, PostgreSQL": lambda: systems.ours(directory, provider, grown=True),
-            "ours, SQLite": lambda: systems.ours(directory, provider, grown=False),
+            "ours, PostgreSQL": lambda: systems.ours(directory, provider, Postgres(is_durable=True)),
+            "ours, MongoDB": lambda: systems.ours(directory, provider, MongoDB()),
+            "ours, SQLite": lambda: systems.ours(directory, provider, None),
             "LiteLLM": lambda: systems.litellm(
                 directory, provider, systems.litellm_environment(options.litellm.absolute())
             ),
@@ -173,16 +211,16 @@ def main() -> None:
         running.append(provider)
         questions = Questions()
         warm_up(running, questions)
-        if options.quick:
-            cells, rounds = [replace(cell, seconds=3.0) for cell in (JSON, BURST, PACED, HIT)], 2
-        else:
-            cells, rounds = [JSON, BURST, PACED, HIT, *MATRIX, HELD], 2
-        results = run(cells, rounds, running, provider, questions)
+        cells = [JSON, BURST, PACED, HIT]
+        cells = [replace(cell, seconds=3.0) for cell in cells] if options.quick else [*cells, *MATRIX, *STREAMS]
+        if options.loads:
+            cells = [cell for cell in cells if any(word in cell.name for word in options.loads)]
+        results = run(cells, running, provider, questions)
     minutes = (time.monotonic() - began) / 60
-    command = " ".join(["make bench-http", f"ARGS='{' '.join(sys.argv[1:])}'"] if sys.argv[1:] else ["make bench-http"])
+    command = "make bench-http" + (" ARGS=--quick" if options.quick else "")
     page = report.page(results, cells, minutes, command, report.versions(options.litellm))
     print(page)  # noqa: T201
-    target = options.page or (None if options.quick or options.only else PAGE)
+    target = options.page or (None if options.quick or options.only or options.loads else PAGE)
     if target:
         target.write_text(page)
 

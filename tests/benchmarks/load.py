@@ -36,6 +36,7 @@ class Plan:
     seconds: float
     stream: bool = False
     once: bool = False
+    opening: float = 0.0  # seconds over which the connections are opened, one after the other
     same: bool = False  # the same question every time: what a prompt cache answers
     first: int = 0  # the number of the first question
 
@@ -126,15 +127,19 @@ class Client(asyncio.Protocol):
             self.seen.fault("incomplete")
         else:
             self.seen.answered.append(time.perf_counter() - self.began)
-        self.run.one_ended()
-        self.ask()
+        if self.plan.once:
+            self.run.one_gone()
+            self.transport.close()
+        else:
+            self.run.one_ended()
+            self.ask()
 
     def connection_lost(self, error: Exception | None) -> None:
         if self.busy:
             self.busy = False
             self.seen.open -= self.started
             self.seen.fault("disconnected")
-            self.run.one_lost()
+            self.run.one_gone()
 
 
 class Run:
@@ -147,7 +152,7 @@ class Run:
 
     def next_number(self) -> int | None:
         number = next(self.numbers)
-        if number >= self.plan.requests or (time.perf_counter() > self.until and not self.plan.once):
+        if number >= self.plan.requests or time.perf_counter() > self.until:
             if not self.outstanding:
                 self.over.set()
             return None
@@ -155,15 +160,16 @@ class Run:
         return number
 
     def one_ended(self) -> None:
-        """Followed by the connection's next question, unless it is lost: then the others go on."""
+        """Followed by the connection's next question."""
         self.outstanding -= 1
 
-    def one_lost(self) -> None:
+    def one_gone(self) -> None:
         self.one_ended()
         if not self.outstanding:
             self.over.set()
 
-    async def connect(self) -> None:
+    async def connect(self, number: int) -> None:
+        await asyncio.sleep(self.plan.opening * number / self.plan.connections)
         try:
             await asyncio.get_running_loop().create_connection(lambda: Client(self), "127.0.0.1", self.plan.port)
         except OSError as error:
@@ -171,11 +177,12 @@ class Run:
 
     async def result(self) -> dict[str, Any]:
         began = time.perf_counter()
-        await asyncio.gather(*(self.connect() for _ in range(self.plan.connections)))
+        await asyncio.gather(*(self.connect(number) for number in range(self.plan.connections)))
         patience = self.plan.seconds + (0 if self.plan.once else 30)
         try:
             async with asyncio.timeout(patience):
                 if self.outstanding:
+                    self.over.clear()  # of those opened so far all may have been answered
                     await self.over.wait()
         except TimeoutError:
             self.seen.faults["unanswered"] = self.outstanding

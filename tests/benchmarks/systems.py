@@ -14,12 +14,12 @@ from signal import SIGTERM
 import httpx
 import orjson
 
-from tests.engines import Postgres, Server, Valkey, end_with_parent, free_port
+from tests.engines import Server, Valkey, end_with_parent, free_port
 from tests.service import ROOT, Service
 
 WORKERS = 2
 PEOPLE = 50
-MODELS = ["bench-0-0", "bench-50-0", "bench-0-5", "bench-50-250"]
+MODELS = ["bench-0-0", "bench-50-0", "bench-0-5", "bench-50-750", "bench-50-1750"]
 LITELLM = "litellm[proxy]==1.108.7"
 MASTER_KEY = "sk-bench"
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -44,6 +44,10 @@ class System:
     def memory(self) -> float:
         """MiB of the largest worker: its own share, with shared pages counted in part (PSS)."""
         return max(pss(pid) for pid in tree(self.parts["server"]))
+
+    def whole_memory(self) -> float:
+        """MiB of all processes of the server, counted in the same way."""
+        return sum(pss(pid) for pid in tree(self.parts["server"]))
 
 
 def tree(pid: int) -> list[int]:
@@ -130,10 +134,11 @@ def hello(directory: Path) -> Iterator[System]:
 
 
 @contextmanager
-def ours(directory: Path, provider: System, *, grown: bool) -> Iterator[System]:
-    """Our server as deployed: with logs, rate limits, ledger and usage records; `grown`: on PostgreSQL and Valkey."""
-    name = "ours, PostgreSQL + Valkey" if grown else "ours, SQLite"
-    home = directory / ("grown" if grown else "small")
+def ours(directory: Path, provider: System, database: Server | None) -> Iterator[System]:
+    """Our server as deployed: with logs, rate limits, ledger and usage records. With a database server also with Valkey."""
+    engine = type(database).__name__ if database else "SQLite"
+    engine = {"Postgres": "PostgreSQL"}.get(engine, engine)
+    home = directory / engine
     home.mkdir()
     options = {
         **UNLIMITED,
@@ -144,14 +149,14 @@ def ours(directory: Path, provider: System, *, grown: bool) -> Iterator[System]:
         "SECRET_KEY": "benchmark-" * 6,
     }
     with ExitStack() as stack:
-        database: Server | None = None
-        parts: dict[str, int] = {}
-        if grown:
-            database, cache = Postgres(), Valkey()
+        name, parts = f"ours, {engine}", {}
+        if database:
             stack.callback(database.close)
+            cache = Valkey()
             stack.callback(cache.close)
             assert database.process and cache.process
-            parts = {"PostgreSQL": database.process.pid, "Valkey": cache.process.pid}
+            name += " + Valkey"
+            parts = {engine: database.process.pid, "Valkey": cache.process.pid}
             options["REDIS_URL"] = cache.url
         service = Service(home, database, WORKERS, options)
         stack.callback(service.close)

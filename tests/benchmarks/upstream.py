@@ -9,6 +9,7 @@ each comes by itself, as from a model that is writing.
 
 import asyncio
 import re
+import resource
 import sys
 from typing import Any, cast
 
@@ -126,4 +127,6 @@ async def serve(port: int) -> None:
 
 
 if __name__ == "__main__":
+    _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))
     uvloop.run(serve(int(sys.argv[1])))
