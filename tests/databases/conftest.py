@@ -3,4 +3,4 @@
 from django.conf import settings
 
 ENGINE = str(settings.DATABASES["default"]["ENGINE"]).rpartition(".")[2]
-collect_ignore = [] if ENGINE == "mongodb" else ["test_mongodb.py"]
+collect_ignore = [] if ENGINE == "mongodb" else ["test_mongodb.py", "test_mongodb_srv.py"]
