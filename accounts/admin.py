@@ -81,7 +81,7 @@ class UserAdmin(DjangoUserAdmin, Admin):  # type: ignore[misc,type-arg]
     list_display = ["email", "name", "role_label", "is_active", "created_at", "last_login"]
     list_filter = ["role", "is_active", "created_at"]
     search_fields = ["email", "name"]
-    search_help_text = "E-mail or name"
+    search_help_text = "Beginning of an e-mail with its @, or a part of an e-mail or name"
     ordering = ["-created_at"]
     filter_horizontal = ()
     readonly_fields = ["created_at", "last_login"]
@@ -96,6 +96,13 @@ class UserAdmin(DjangoUserAdmin, Admin):  # type: ignore[misc,type-arg]
     inlines = [MembershipOfUserInline]
     actions = ["activate", "deactivate"]
     actions_detail = ["open_wallet"]
+
+    def get_search_results(self, request: HttpRequest, users: QuerySet[User], term: str) -> tuple[QuerySet[User], bool]:
+        """An e-mail's beginning is found by its index, whatever number of people there is."""
+        name, at, _ = term.strip().partition("@")
+        if name and at:
+            return users.filter(email__startswith=term.strip().lower()), False
+        return super().get_search_results(request, users, term)
 
     @display(description="Role", ordering="role", label={"ADMIN": "danger", "SUBSCRIBER": "info"})
     def role_label(self, user: User) -> str:
