@@ -17,7 +17,7 @@ from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationFo
 
 from accounts import services, tenancy
 from accounts.models import AccessToken, Membership, Organization, User
-from aichat import audit, db
+from aichat import audit
 from aichat.admin import Admin, ReadOnlyAdmin, acting, by_email, link_to
 from aichat.errors import ApiError
 from aichat.money import format_credits
@@ -107,19 +107,6 @@ class UserAdmin(DjangoUserAdmin, Admin):  # type: ignore[misc,type-arg]
     @display(description="Role", ordering="role", label={"ADMIN": "danger", "SUBSCRIBER": "info"})
     def role_label(self, user: User) -> str:
         return user.role
-
-    def changeform_view(
-        self,
-        request: HttpRequest,
-        object_id: str | None = None,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> Any:
-        """Checked and saved in one transaction on every engine: the form too must leave an administrator."""
-        view = super().changeform_view
-        if request.method == "POST":
-            return db.run_atomic(view, request, object_id, form_url, extra_context)
-        return view(request, object_id, form_url, extra_context)
 
     def get_inlines(self, request: HttpRequest, obj: User | None = None) -> list[Any]:
         return list(super().get_inlines(request, obj)) if obj else []

@@ -22,7 +22,7 @@ from unfold.decorators import display
 from unfold.paginator import InfinitePaginator
 from unfold.widgets import UnfoldAdminTextInputWidget
 
-from aichat import audit
+from aichat import audit, db
 from aichat.money import LARGEST, format_credits, to_microcredits
 
 FLAGS = {1: "added", 2: "changed", 3: "deleted"}
@@ -87,6 +87,26 @@ class Admin(ModelAdmin):
             required=not db_field.null,
             smallest=0 if db_field.null else 1,
         )
+
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> Any:
+        """Checked, saved and written into the audit log in one transaction on every engine, where Django's is none on
+        MongoDB: the last administrator stays one whatever two forms do at once."""
+        view = super().changeform_view
+        if request.method == "POST":
+            return db.run_atomic(view, request, object_id, form_url, extra_context)
+        return view(request, object_id, form_url, extra_context)
+
+    def delete_view(self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None) -> Any:
+        return db.run_atomic(super().delete_view, request, object_id, extra_context)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        db.run_atomic(super().delete_queryset, request, queryset)
 
     def construct_change_message(
         self, request: HttpRequest, form: "forms.ModelForm[Any]", formsets: Any, add: bool = False
