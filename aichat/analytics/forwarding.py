@@ -21,7 +21,7 @@ from aichat.lanes import Lane
 from aichat.rest import json_bytes
 
 logger = logging.getLogger(__name__)
-OPT_IN, OPT_OUT = "opt-in", "opt-out"
+OPT_OUT = "opt-out"
 
 
 def is_active() -> bool:

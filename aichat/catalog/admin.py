@@ -34,7 +34,6 @@ UNITS = {
 }
 
 
-SHOWN_PRICES = ["input_price", "output_price", "flat_price"]
 ALLOWED = ["allowed_roles", "allowed_organizations", "allowed_users"]
 
 

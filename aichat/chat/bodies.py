@@ -31,7 +31,6 @@ def written(text: str) -> str:
     return storable(text)
 
 
-Storable = Annotated[str, AfterValidator(storable)]
 Text = Annotated[str, StringConstraints(min_length=1), AfterValidator(written)]
 Temperature = Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)]
 IMAGE_ADDRESS = re.compile(r"https?://[^\s/]|data:image/[a-z0-9.+-]+;base64,[A-Za-z0-9+/]")
