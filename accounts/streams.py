@@ -10,13 +10,14 @@ import time
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import redis
 from django.conf import settings
 
 from aichat import cache, lifecycle
 from aichat import events as product_events
+from aichat.db import uuid7
 from aichat.errors import RateLimited
 
 # A sorted set per person: the places by the time (Redis's clock) they become free at the latest. One script, so that
@@ -89,7 +90,7 @@ def _key(user_id: UUID) -> str:
 @asynccontextmanager
 async def counted(user_id: UUID) -> AsyncIterator[None]:
     """Around a stream, which holds one of the user's places; raises `RateLimited` when none is free."""
-    limit, place = settings.STREAMS_PER_USER, uuid4()
+    limit, place = settings.STREAMS_PER_USER, uuid7()
     if not limit:
         yield
         return

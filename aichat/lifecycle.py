@@ -7,6 +7,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
+from weakref import WeakSet
 
 from aichat.errors import ApiError
 
@@ -15,6 +16,7 @@ T = TypeVar("T")
 Hook = Callable[[], Coroutine[Any, Any, None]]
 
 _tasks: set[asyncio.Task[Any]] = set()
+_finishing: WeakSet[asyncio.Task[Any]] = WeakSet()
 _on_startup: list[Hook] = []
 _on_shutdown: list[Hook] = []
 
@@ -38,8 +40,14 @@ def spawn(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
 
 
 async def finish(work: Coroutine[Any, Any, T]) -> T:
-    """Await `work` so that the caller's cancellation does not stop it: it goes on in the background."""
+    """Await `work` so that the caller's cancellation does not stop it: it goes on in the background.
+
+    Inside of what is being finished already nobody can stop it, and it needs no task of its own.
+    """
+    if asyncio.current_task() in _finishing:
+        return await work
     task = spawn(work)
+    _finishing.add(task)
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:

@@ -26,6 +26,7 @@ from aichat.openapi import CHAT_HEADERS, EVENTS_SCHEMA, charges, may_answer
 
 OBJECT = {"type": "object", "additionalProperties": True}
 DONE = b"data: [DONE]\n\n"
+HERE = "\0delta"  # no model is called so
 
 
 class CompletionsView(AsyncView):
@@ -94,6 +95,8 @@ class CompletionForm:
 
     include_usage: bool
     started: Result | None = None
+    before: bytes = b""  # what stands around the delta of a piece, encoded once for all of them
+    after: bytes = b""
 
     def whole(self, result: Result) -> tuple[bytes, dict[str, str]]:
         return rest.json_bytes(completion(result)), answer_headers(result)
@@ -105,9 +108,12 @@ class CompletionForm:
         match event:
             case Piece(text, tool_calls):
                 delta: dict[str, Any] = {"content": text} if text else {}
-                return self.chunk({**delta, "tool_calls": list(tool_calls)} if tool_calls else delta)
+                if tool_calls:
+                    delta["tool_calls"] = tool_calls
+                return self.before + rest.json_bytes(delta) + self.after
             case Started(result):
                 self.started = result
+                self.before, self.after = self.chunk(HERE).split(rest.json_bytes(HERE))
                 return self.chunk({"role": "assistant", "content": ""})
             case Completed(result):
                 return self.chunk({}, result.finish_reason) + self.usage_chunk(result) + DONE
@@ -121,7 +127,7 @@ class CompletionForm:
             {**envelope(result, "chat.completion.chunk"), "choices": [], "usage": usage(result)}
         )
 
-    def chunk(self, delta: dict[str, Any], finish_reason: str | None = None) -> bytes:
+    def chunk(self, delta: Any, finish_reason: str | None = None) -> bytes:
         assert self.started
         choice = {"index": 0, "delta": delta, "finish_reason": finish_reason, "logprobs": None}
         body = {**envelope(self.started, "chat.completion.chunk"), "choices": [choice]}

@@ -9,7 +9,7 @@ from accounts.authentication import Caller
 from aichat.catalog import routing
 from aichat.catalog.snapshot import Catalog, ModelInfo
 from aichat.flags import flags
-from aichat.flags.rules import Treatment
+from aichat.flags.rules import NOTHING, Treatment
 from aichat.generation.call import Call
 
 logger = logging.getLogger(__name__)
@@ -23,6 +23,8 @@ async def treatment(caller: Caller, model: str, conversation: UUID | None = None
 
 def treated(call: Call, treatment: Treatment) -> Call:
     """The call under the treatment, system prompt and all."""
+    if treatment is NOTHING:
+        return call
     return replace(call, messages=with_system(treatment, call.messages), treatment=treatment)
 
 

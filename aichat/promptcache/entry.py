@@ -1,7 +1,7 @@
 """One stored answer, and its bytes: a mark, a checksum that also covers the key, and JSON."""
 
 import zlib
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -38,7 +38,7 @@ class Entry:
 
     def encode(self, digest: str) -> bytes:
         """Raises `TypeError` for text that is no Unicode."""
-        body = orjson.dumps(asdict(self))
+        body = orjson.dumps(self)
         return MARK + _checksum(digest, body) + body
 
     @classmethod

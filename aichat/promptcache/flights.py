@@ -11,9 +11,9 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from uuid import uuid4
 
 from aichat import lifecycle
+from aichat.db import uuid7
 from aichat.promptcache import store
 from aichat.promptcache.entry import Entry, Unreadable
 
@@ -39,7 +39,7 @@ class Flight:
 
     def __init__(self, digest: str) -> None:
         self.digest = digest
-        self.token = uuid4().hex
+        self.token = uuid7().hex
         self.landed: asyncio.Future[Entry | None] = asyncio.get_running_loop().create_future()
         self.is_locked = False
         self.is_asking = False  # a provider, here or in another process

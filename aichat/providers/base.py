@@ -5,6 +5,7 @@ Policy (deadlines, fallback, circuit breaking, billing) is written once, around 
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Literal, Protocol
 from urllib.parse import urlsplit
 
@@ -40,8 +41,13 @@ class Endpoint:
 
     def url(self, path: str) -> str:
         """The address of a path below `base_url`, whose query (Azure's `api-version`) stays at the end."""
-        parts = urlsplit(self.base_url)
-        return parts._replace(path=parts.path.rstrip("/") + path).geturl()
+        return _joined(self.base_url, path)
+
+
+@lru_cache
+def _joined(base_url: str, path: str) -> str:
+    parts = urlsplit(base_url)
+    return parts._replace(path=parts.path.rstrip("/") + path).geturl()
 
 
 @dataclass(frozen=True, slots=True)
