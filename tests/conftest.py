@@ -27,6 +27,7 @@ from aichat import cache, db, env, events
 from aichat.catalog import snapshot
 from aichat.catalog.sync import sync_models
 from aichat.flags import flags
+from aichat.generation import breaker
 from aichat.money import CREDIT
 from aichat.promptcache import store, versions
 from aichat.usage import verify as usage
@@ -46,6 +47,7 @@ def _nothing_left_over() -> Iterator[None]:
     snapshot.forget()
     flags.forget()
     throttling.reset()
+    breaker.forget()
     known.forget()
     cache.health.reset()
     caches["default"].clear()

@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from time import time
+from time import monotonic, time
 from typing import Any, ParamSpec, TypeVar
 
 from django.conf import settings
@@ -29,6 +29,8 @@ T = TypeVar("T")
 
 LONGEST_COOLDOWN = 3600.0  # seconds, whatever a Retry-After says
 FORGET = 600  # seconds without a failure after which the count begins anew, and an open breaker is closed
+WELL_SECONDS = 0.2  # how late a process may hear of another's failures
+NEVER = float("-inf")
 CLOSED, OPEN, HALF_OPEN = "closed", "open", "half_open"
 
 
@@ -66,6 +68,7 @@ class Breaker:
     async def failed(self, error: ProviderError) -> None:
         """The model failed in a way that could be the provider's fault."""
         await _ask(self._count, error)
+        _well.pop((self.provider, self.model), None)
 
     def succeeded(self) -> None:
         """The provider is well. Nobody waits for this to be written down."""
@@ -98,16 +101,32 @@ class Breaker:
             cache.delete(self.key("probe"))
 
 
+# When this process last saw that nothing is wrong with a model, in monotonic seconds.
+_well: dict[tuple[str, str], float] = {}
+
+
 async def look(models: Sequence[ModelInfo]) -> list[Breaker]:
-    """The breakers of `models`, in order: one trip to the cache, none out of the process without Redis."""
-    if not settings.REDIS_URL:
-        return await _ask(states, models) or _closed(models)
+    """The breakers of `models`, in order. What was well within `WELL_SECONDS` is well; else one trip to the cache."""
     found = _closed(models)
-    try:
-        values = await redis.ask("MGET", *(redis.cache_key(key) for key in _keys(found)))
-    except RedisError:
+    now = monotonic()
+    if all(now - _well.get((item.provider, item.model), NEVER) <= WELL_SECONDS for item in found):
         return found
-    return _filled(found, values)
+    if settings.REDIS_URL:
+        try:
+            _filled(found, await redis.ask("MGET", *(redis.cache_key(key) for key in _keys(found))))
+        except RedisError:
+            return found
+    else:
+        found = await _ask(states, models) or found
+    for item in found:
+        if not item.failures and not item.open_until:
+            _well[item.provider, item.model] = now
+    return found
+
+
+def forget() -> None:
+    """What was seen (for tests)."""
+    _well.clear()
 
 
 def states(models: Iterable[ModelInfo]) -> list[Breaker]:
