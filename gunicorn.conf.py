@@ -66,6 +66,18 @@ def when_ready(server: Any) -> None:
     spare_the_collector()
     for listener in server.LISTENERS:
         limit_slow_readers(listener.sock)
+    spare_what_stays()
+
+
+def spare_what_stays() -> None:
+    """What was imported is no garbage: no worker's collector looks at it again, nor copies its pages by looking.
+
+    A request leaves a few thousand objects behind, nearly all of which go without the collector: it comes less often.
+    Together that is a sixth of a chat's CPU.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 10, 10)
 
 
 def spare_the_collector() -> None:

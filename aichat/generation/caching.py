@@ -239,6 +239,8 @@ class Hit:
     @property
     def price(self) -> int:
         """Microcredits: CACHE_HIT_PRICE of what the answer cost."""
+        if not settings.CACHE_HIT_PRICE:
+            return 0
         return int((self.original * settings.CACHE_HIT_PRICE).to_integral_value(ROUND_CEILING))
 
     async def serve(self, call: Call, hear: Hear) -> Ending:

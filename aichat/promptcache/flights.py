@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 FOLLOWED_AT_MOST = 2
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.02, 0.15  # seconds between two looks at what another process is doing
-BEAT = store.LEASE / 6  # seconds: a busy event loop may be late by five of them
+BEAT = store.LEASE / 6  # seconds: a lock is renewed when it is between one and two of them old, so four may be missed
 # A reader that takes nothing for so many seconds keeps nobody else waiting.
 READER_PATIENCE = 1.0
 
@@ -42,6 +42,7 @@ class Flight:
         self.token = uuid7().hex
         self.landed: asyncio.Future[Entry | None] = asyncio.get_running_loop().create_future()
         self.is_locked = False
+        self.renewed_at = time.monotonic()
         self.is_asking = False  # a provider, here or in another process
         self.reader_since: float | None = None  # since when its client has something to read
 
@@ -157,8 +158,10 @@ def _beat() -> None:
     for flight in list(_under_way.values()):
         if flight.reader_since is not None and now - flight.reader_since > READER_PATIENCE:
             flight.give_up()
-    held = [(flight.digest, flight.token) for flight in _under_way.values() if flight.is_locked]
+    held = [flight for flight in _under_way.values() if flight.is_locked and now - flight.renewed_at >= BEAT]
+    for flight in held:  # of most chats none: they are over before
+        flight.renewed_at = now
     if held:
-        lifecycle.spawn(store.renew(held))
+        lifecycle.spawn(store.renew([(flight.digest, flight.token) for flight in held]))
     if _under_way:
         _keep_beating()

@@ -44,12 +44,18 @@ class Question:
             self.tenant,
             self.variant,
             [_facts_of(model) for model in models],
-            [versions.of(*target) for target in self.targets(models)],
+            self.invalidations(models, versions),
             self.max_tokens,
             {name: value for name, value in self.parameters.items() if name not in NEUTRAL},
             [normalised(message) for message in self.messages],
         ]
         return blake2b(orjson.dumps(facts, option=orjson.OPT_SORT_KEYS), digest_size=20).hexdigest()
+
+    def invalidations(self, models: Iterable[ModelInfo], versions: Versions) -> list[tuple[str, str, str]]:
+        """Those that take answers to it away."""
+        if not versions.known:
+            return []
+        return [(*target, version) for target in self.targets(models) if (version := versions.of(*target))]
 
     @property
     def tenant(self) -> str:
