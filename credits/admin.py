@@ -1,52 +1,31 @@
 """The admin's pages of the ledger: to look at, and one form that moves credits by the ledger's own verbs."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 from uuid import UUID
 
-from django import forms
 from django.contrib import admin, messages
-from django.core.exceptions import ValidationError
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from unfold.decorators import action, display
-from unfold.widgets import UnfoldAdminTextInputWidget
 
 from accounts.models import Organization
 from aichat import db
-from aichat.admin import Admin, CreditsFormField, LongListAdmin, ReadOnlyAdmin, acting, credits_column, link_to
+from aichat.admin import Admin, LongListAdmin, ReadOnlyAdmin, acting, credits_column, link_to
 from aichat.charts import Chart, Series, compact
 from aichat.errors import ApiError
-from aichat.money import CREDIT, LARGEST, format_credits
-from credits.administration import change_balance
+from aichat.money import CREDIT, format_credits
+from credits.administration import change_balance, refund_charge
+from credits.forms import CreditsForm, RefundForm
 from credits.models import CreditPlan, Hold, LedgerEntry, Wallet
-from credits.services import wallet_of
+from credits.services import Kind, wallet_of
 
 SHOWN = 50  # entries and holds on a wallet's page
 PICTURED = 300  # entries in its picture
-
-
-class CreditsForm(forms.Form):
-    """Credits to give (a grant) or to take away (an adjustment, with a minus)."""
-
-    amount = CreditsFormField(
-        smallest=-LARGEST,
-        help_text="Credits with at most six decimal places, such as 12.5. With a minus they are taken away.",
-    )
-    reason = forms.CharField(
-        max_length=200,
-        widget=UnfoldAdminTextInputWidget(),
-        help_text="Shown with the entry, to the organization too.",
-    )
-    # Made with the form: sending it twice (a double click, a reload) moves the credits once.
-    reference = forms.UUIDField(widget=forms.HiddenInput())
-
-    def clean_amount(self) -> int:
-        amount: int = self.cleaned_data["amount"]
-        if not amount:
-            raise ValidationError("Write an amount other than 0.")
-        return amount
+DONE: dict[str, str] = {Kind.GRANT: "granted", Kind.ADJUSTMENT: "taken away", Kind.REFUND: "given back"}
 
 
 @admin.register(Wallet)
@@ -95,30 +74,38 @@ class WalletAdmin(ReadOnlyAdmin):
         wallet = self.get_object(request, object_id)
         if wallet is None:
             return redirect("admin:credits_wallet_changelist")
-        form = CreditsForm(request.POST or None, initial={"reference": db.uuid7()})
-        if request.method == "POST" and form.is_valid():
-            facts = form.cleaned_data
-            try:
-                entry = change_balance(wallet, **facts, actor=acting(request))
-            except ApiError as error:
-                form.add_error("amount", error.message)
-            else:
-                done = "granted" if entry.amount > 0 else "taken away"
-                balance = format_credits(entry.balance_after)
-                messages.success(
-                    request, f"{format_credits(abs(entry.amount))} credits {done}: the balance is {balance}."
-                )
-                return redirect("admin:credits_wallet_change", wallet.pk)
-        context = {
-            **self.admin_site.each_context(request),
-            "title": f"Credits of {wallet.organization}",
-            "opts": self.opts,
-            "wallet": wallet,
-            "balance": format_credits(wallet.balance),
-            "available": format_credits(wallet.available),
-            "form": form,
-        }
-        return TemplateResponse(request, "credits/change_credits.html", context)
+        return move_credits(self, request, wallet, CreditsForm, partial(change_balance, wallet))
+
+
+def move_credits(
+    page: Admin,
+    request: HttpRequest,
+    wallet: Wallet,
+    form_type: type[CreditsForm],
+    move: Callable[..., LedgerEntry],
+    **initial: Any,
+) -> HttpResponse:
+    """The form, and with a right one the wallet after `move(amount=, reason=, reference=, actor=)`."""
+    form = form_type(request.POST or None, initial={"reference": db.uuid7(), **initial})
+    if request.method == "POST" and form.is_valid():
+        try:
+            entry = move(**form.cleaned_data, actor=acting(request))
+        except ApiError as error:
+            form.add_error("amount", error.message)
+        else:
+            amount, balance = format_credits(abs(entry.amount)), format_credits(entry.balance_after)
+            messages.success(request, f"{amount} credits {DONE[entry.kind]}: the balance is {balance}.")
+            return redirect("admin:credits_wallet_change", wallet.pk)
+    context = {
+        **page.admin_site.each_context(request),
+        "title": f"Credits of {wallet.organization}",
+        "opts": page.opts,
+        "wallet": wallet,
+        "balance": format_credits(wallet.balance),
+        "available": format_credits(wallet.available),
+        "form": form,
+    }
+    return TemplateResponse(request, "credits/change_credits.html", context)
 
 
 def movements(wallet_id: UUID) -> dict[str, Any]:
@@ -153,7 +140,7 @@ def balance_picture(entries: list[LedgerEntry]) -> str:
 
 @admin.register(LedgerEntry)
 class LedgerEntryAdmin(LongListAdmin):
-    """Every movement of credits. Nobody can add, change or delete one here."""
+    """Every movement of credits. Nobody can add, change or delete one here; a charge can be given back, by another entry."""
 
     list_display = [
         "created_at",
@@ -177,6 +164,16 @@ class LedgerEntryAdmin(LongListAdmin):
 
     amount_credits = credits_column("amount", "Amount")
     after = credits_column("balance_after", "Balance after")
+    actions_detail = ["give_back"]
+
+    def has_give_back_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
+        return object_id is not None and LedgerEntry.objects.filter(pk=object_id, kind=Kind.CHARGE).exists()
+
+    @action(description="Refund", url_path="refund", icon="undo", permissions=["give_back"])
+    def give_back(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        charge = LedgerEntry.objects.select_related("wallet__organization").get(pk=object_id)
+        move = partial(refund_charge, charge)
+        return move_credits(self, request, charge.wallet, RefundForm, move, amount=-charge.amount)
 
     @display(
         description="Kind", label={"CHARGE": "info", "GRANT": "success", "STARTER": "success", "ADJUSTMENT": "warning"}

@@ -19,6 +19,7 @@ from aichat.catalog import snapshot
 from aichat.catalog.models import AIModel, Price, Provider
 from aichat.money import CREDIT
 from credits.models import LedgerEntry
+from credits.services import Reserve, Settle, apply, hold_expiry
 from tests.conftest import PASSWORD, Actor
 
 
@@ -219,6 +220,26 @@ def test_sending_the_form_twice_grants_once(console: Client, alice: Actor) -> No
         assert move(console, alice, amount="5", reference=reference).status_code == 302
     assert alice.wallet.available == 5 * CREDIT
     assert LogEntry.objects.count() == 1
+
+
+def test_a_charge_is_given_back_and_never_more_than_it(console: Client, alice: Actor, ada: Actor) -> None:
+    alice.set_credits(10)
+    reserve = Reserve(wallet_id=alice.wallet.pk, amount=4 * CREDIT, expires_at=hold_expiry())
+    apply([reserve])
+    apply([Settle(hold=reserve.hold, charge=4 * CREDIT)])
+    charge = LedgerEntry.objects.get(kind="CHARGE")
+    url = reverse("admin:credits_ledgerentry_give_back", args=[charge.pk])
+    assert 'value="4"' in console.get(url).content.decode(), "all of it unless one says otherwise"
+    form = {"reference": uuid.uuid4(), "amount": "3", "reason": "Wrong answer"}
+    for _ in range(2):  # a double click
+        assert console.post(url, form).status_code == 302
+    assert alice.wallet.available == 9 * CREDIT
+    entry = LedgerEntry.objects.get(kind="REFUND")
+    assert (entry.actor, entry.reason, last_audit()["values"]) == (ada.user, "Wrong answer", {"balance": ["6", "9"]})
+    refused = console.post(url, {**form, "reference": uuid.uuid4(), "amount": "1.5"})
+    assert "at most the charge" in refused.content.decode()
+    starter = LedgerEntry.objects.filter(wallet=alice.wallet, kind="STARTER").get()
+    assert console.get(reverse("admin:credits_ledgerentry_give_back", args=[starter.pk])).status_code == 403
 
 
 def test_a_wallet_shows_its_entries_and_picture(console: Client, alice: Actor) -> None:
