@@ -18,6 +18,8 @@ CLOSE_ALL = Statement(CLOSE.format(expired=""))
 CLOSE_EXPIRED = Statement(CLOSE.format(expired="AND expires_at <= %s"))
 
 # Of rows locked elsewhere, UPDATE sees what was committed meanwhile, its sub-selects don't: then there is no digest yet.
+# Its entry is asked for as the last one up to it, because that is found by the one right index: of several that begin with
+# the wallet, the planner of a table it knows nothing about yet takes any, and reads all of the wallet's entries.
 MOVED = """
 UPDATE credits_wallet AS wallet
 SET available = wallet.available + moves.available, held = wallet.held + moves.held,
@@ -26,8 +28,10 @@ FROM {source}
 WHERE wallet._id = moves.wallet_id AND wallet.available >= moves.needs AND wallet.held >= moves.closes
     AND (moves.gains = 0 OR wallet.available + wallet.held <= {largest} - moves.gains)
 RETURNING moves.position, wallet.available, wallet.held, wallet.sequence, CASE WHEN moves.entries > 0 THEN (
-    SELECT digest FROM credits_ledgerentry AS entry
-    WHERE entry.wallet_id = wallet._id AND entry.sequence = wallet.sequence - moves.entries
+    SELECT CASE WHEN entry.sequence = wallet.sequence - moves.entries THEN entry.digest END
+    FROM credits_ledgerentry AS entry
+    WHERE entry.wallet_id = wallet._id AND entry.sequence <= wallet.sequence - moves.entries
+    ORDER BY entry.sequence DESC LIMIT 1
 ) END
 """
 COLUMNS = (*Move._fields, "position")
