@@ -82,11 +82,11 @@ class Hold(Row):
         RELEASED = "RELEASED"
         EXPIRED = "EXPIRED"
 
-    wallet = models.ForeignKey(Wallet, on_delete=models.PROTECT, related_name="holds")
+    wallet = models.ForeignKey(Wallet, on_delete=models.PROTECT, related_name="holds", db_index=False)
     amount = models.BigIntegerField(help_text="Microcredits.")
     state = models.CharField(max_length=16, choices=State.choices, default=State.OPEN)
     reference = models.CharField(max_length=100)
-    request_id = models.CharField(max_length=64, blank=True, db_index=True)
+    request_id = models.CharField(max_length=64, blank=True)
     expires_at = models.DateTimeField()
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     closed_at = models.DateTimeField(null=True, blank=True)
@@ -99,6 +99,8 @@ class Hold(Row):
         indexes = [
             models.Index(fields=["state", "expires_at"], name="holds_by_expiry"),
             models.Index(fields=["wallet", "state"], name="holds_of_wallet"),
+            # Not `db_index`: on PostgreSQL a text would get a second one, for LIKE.
+            models.Index(fields=["request_id"], name="holds_of_request"),
         ]
 
     def __str__(self) -> str:
@@ -157,13 +159,13 @@ class LedgerEntry(Row):
         REFUND = "REFUND"
         ADJUSTMENT = "ADJUSTMENT"
 
-    wallet = models.ForeignKey(Wallet, on_delete=models.PROTECT, related_name="entries")
+    wallet = models.ForeignKey(Wallet, on_delete=models.PROTECT, related_name="entries", db_index=False)
     sequence = models.BigIntegerField()
     kind = models.CharField(max_length=16, choices=Kind.choices)
     amount = models.BigIntegerField(help_text="Microcredits; negative when credits were spent.")
     balance_after = models.BigIntegerField(help_text="Microcredits available and held, after this entry.")
     reference = models.CharField(max_length=100, help_text="Made by the server; unique per wallet and kind.")
-    request_id = models.CharField(max_length=64, blank=True, db_index=True)
+    request_id = models.CharField(max_length=64, blank=True)
     actor = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
     )
@@ -183,7 +185,10 @@ class LedgerEntry(Row):
             models.UniqueConstraint(fields=["wallet", "kind", "reference"], name="one_entry_per_reference"),
             models.UniqueConstraint(fields=["wallet", "sequence"], name="one_entry_per_sequence"),
         ]
-        indexes = [models.Index(fields=["kind", "-created_at"], name="entries_by_kind")]
+        indexes = [
+            models.Index(fields=["kind", "-created_at"], name="entries_by_kind"),
+            models.Index(fields=["request_id"], name="entries_of_request"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.kind.lower()} of {format_credits(self.amount)} credits"

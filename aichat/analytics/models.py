@@ -18,7 +18,7 @@ class Event(Row):
     name = models.CharField(max_length=40, choices=NAMES)
     user_id = models.UUIDField(null=True, blank=True)
     organization_id = models.UUIDField(null=True, blank=True)
-    request_id = models.CharField(max_length=64, blank=True, db_index=True)
+    request_id = models.CharField(max_length=64, blank=True)
     facts = models.JSONField(default=dict, help_text="Identifiers and numbers.")
     created_at = models.DateTimeField()
 
@@ -28,6 +28,7 @@ class Event(Row):
             models.Index(fields=["name", "-created_at"], name="events_by_name"),
             models.Index(fields=["user_id", "-created_at"], name="events_of_user"),
             models.Index(fields=["organization_id", "-created_at"], name="events_of_organization"),
+            models.Index(fields=["request_id"], name="events_of_request"),
         ]
 
     def __str__(self) -> str:

@@ -33,17 +33,20 @@ class Message(Row):
         USER = "user"
         ASSISTANT = "assistant"
 
-    conversation = models.ForeignKey(Conversation, on_delete=models.CASCADE, related_name="messages")
+    conversation = models.ForeignKey(Conversation, on_delete=models.CASCADE, related_name="messages", db_index=False)
     role = models.CharField(max_length=16, choices=Role.choices)
     content = models.TextField()
     model = models.CharField(max_length=100, blank=True)
     provider = models.CharField(max_length=50, blank=True)
     finish_reason = models.CharField(max_length=30, blank=True, help_text="Empty: the answer broke off.")
-    request_id = models.CharField(max_length=64, blank=True, db_index=True)
+    request_id = models.CharField(max_length=64, blank=True)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     class Meta:
-        indexes = [models.Index(fields=["conversation", "id"], name="messages_of_conversation")]
+        indexes = [
+            models.Index(fields=["conversation", "id"], name="messages_of_conversation"),
+            models.Index(fields=["request_id"], name="messages_of_request"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.role}: {self.content[:60]}"

@@ -20,9 +20,11 @@ class UsageRecord(Row):
         EXACT = "EXACT", "reported by the provider"
         ESTIMATED = "ESTIMATED", "counted by us"
 
-    request_id = models.CharField(max_length=64, db_index=True)
-    organization = models.ForeignKey("accounts.Organization", on_delete=models.PROTECT, related_name="usage")
-    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="usage")
+    request_id = models.CharField(max_length=64)
+    organization = models.ForeignKey(
+        "accounts.Organization", on_delete=models.PROTECT, related_name="usage", db_index=False
+    )
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="usage", db_index=False)
     api_key_id = models.UUIDField(null=True, blank=True)
     kind = models.CharField(max_length=10, choices=Kind.choices, default=Kind.CHAT)
 
@@ -69,6 +71,7 @@ class UsageRecord(Row):
             models.Index(fields=["model", "-created_at"], name="usage_by_model"),
             models.Index(fields=["status", "-created_at"], name="usage_by_status"),
             models.Index(fields=["experiment", "created_at"], name="usage_of_experiment"),
+            models.Index(fields=["request_id"], name="usage_of_request"),
         ]
 
     def __str__(self) -> str:
