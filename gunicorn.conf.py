@@ -25,7 +25,7 @@ except ImproperlyConfigured as error:
 
 host, port = settings.HOST, settings.PORT
 bind = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-worker_class = "uvicorn_worker.UvicornWorker"
+worker_class = "aichat.serving.Worker"
 workers = settings.WEB_CONCURRENCY or 2
 preload_app = True  # one import for all workers
 control_socket_disable = True

@@ -38,6 +38,7 @@ LEAVES = {
         "mongodb",
         "openapi",
         "rest",
+        "serving",
         "statsd",
         "statements",
         "tracing",
