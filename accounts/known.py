@@ -40,10 +40,11 @@ Marks = Sequence[bytes | None]
 @dataclass(frozen=True, slots=True)
 class Known:
     """A caller as they were `at` (monotonic seconds), when this process had made `changes`, under Redis's `marks` (None:
-    Redis did not say). `ends` is when the token or JWT expires (seconds since 1970)."""
+    Redis did not say). `owners` are the user's and the organization's ID; `ends` is when the token or JWT expires (seconds
+    since 1970)."""
 
     caller: Caller
-    owners: tuple[UUID, UUID]
+    owners: tuple[str, str]
     at: float
     changes: int
     marks: Marks | None
@@ -91,7 +92,11 @@ class Recognition:
 
     async def caller(self) -> Caller:
         """From memory if nothing has changed, else looked up. Raises what `authenticate` raises."""
-        caller = self.found.caller if self.found and await self.is_unchanged(self.found) else await self.look_up()
+        if self.found and await self.is_unchanged(self.found):
+            user, organization = self.found.owners
+            tracing.bind(user=user, organization=organization)
+            return self.found.caller
+        caller = await self.look_up()
         tracing.bind(user=caller.user.pk, organization=caller.organization.pk)
         return caller
 
@@ -117,18 +122,22 @@ class Recognition:
         at, changes = time.monotonic(), _changes
         marks = await _answer(self.marks)
         caller = await db.run(authenticate, *self.headers)
-        owners = caller.user.pk, caller.organization.pk
+        owners = _owners_of(caller)
         if settings.REDIS_URL and (self.latest is None or self.latest.owners != owners):
             # Whose marks matter is known only now. None is there: nothing has changed for longer than this took.
             marks = await _answer(_marks_of(owners))
             if marks and any(marks):
                 at, changes = time.monotonic(), _changes
                 caller = await db.run(authenticate, *self.headers)
-        if owners == (caller.user.pk, caller.organization.pk):
+        if owners == _owners_of(caller):
             if len(_known) >= MOST:
                 _known.clear()
             _known[self.key] = Known(caller, owners, at, changes, marks, _end(caller, self.headers[0]))
         return caller
+
+
+def _owners_of(caller: Caller) -> tuple[str, str]:
+    return str(caller.user.pk), str(caller.organization.pk)
 
 
 def _end(caller: Caller, authorization: str) -> float:
@@ -143,22 +152,23 @@ def _end(caller: Caller, authorization: str) -> float:
 
 _lock = threading.Lock()
 _changes = 0  # of this process
-_latest: dict[UUID, int] = {}  # by owner, which of them
+_latest: dict[str, int] = {}  # by the owner's ID, which of them
 _forgotten = 0  # those up to here
 
 
 def _changed_since(entry: Known) -> bool:
-    return entry.changes < _forgotten or any(_latest.get(owner, 0) > entry.changes for owner in entry.owners)
+    user, organization = entry.owners
+    return entry.changes < max(_forgotten, _latest.get(user, 0), _latest.get(organization, 0))
 
 
 def changed(*owners: UUID | None) -> None:
     """Something of these users or organizations changed: call it in the transaction of the change, or after it."""
-    ids = [owner for owner in owners if owner is not None]
+    ids = [str(owner) for owner in owners if owner is not None]
     _mark(ids)
     transaction.on_commit(lambda: _mark(ids), robust=True)
 
 
-def _mark(owners: list[UUID]) -> None:
+def _mark(owners: list[str]) -> None:
     global _changes, _forgotten
     with _lock:
         _changes += 1
@@ -173,8 +183,8 @@ def _mark(owners: list[UUID]) -> None:
                 client.set(_mark_name(owner), uuid4().hex, ex=MARK_SECONDS)
 
 
-def _marks_of(owners: Iterable[UUID]) -> "asyncio.Future[Marks]":
-    return cache.ask("MGET", *(_mark_name(owner) for owner in owners))
+def _marks_of(owners: Iterable[str]) -> "asyncio.Future[Marks]":
+    return cache.ask("MGET", *map(_mark_name, owners))
 
 
 async def _answer(marks: "asyncio.Future[Marks] | None") -> Marks | None:
@@ -184,7 +194,7 @@ async def _answer(marks: "asyncio.Future[Marks] | None") -> Marks | None:
         return None
 
 
-def _mark_name(owner: UUID) -> str:
+def _mark_name(owner: str) -> str:
     return f"caller-changed:{owner}"
 
 

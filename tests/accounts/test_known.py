@@ -101,7 +101,7 @@ async def test_who_comes_after_a_change_does_not_join_a_look_up_from_before(
     settled()
     first = asyncio.create_task(Recognition(f"Bearer {alice.key}", "").caller())
     await asyncio.sleep(0)
-    known._mark([alice.user.pk])
+    known._mark([str(alice.user.pk)])
     await asyncio.gather(first, Recognition(f"Bearer {alice.key}", "").caller())
     assert len(look_ups) == 2
 
