@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.conf import settings
@@ -36,27 +36,30 @@ def hear(event: Told) -> None:
 def record(batch: Sequence[Heard]) -> None:
     """Store a batch, and hand it on to where events are forwarded. Raises what the database raises: it is tried again."""
     try:
-        rows = [row_of(heard) for heard in batch]
+        rows = [values_of(heard) for heard in batch]
         if settings.ANALYTICS_STORED:
-            db.run_atomic(statements.insert, rows)
+            db.run_atomic(statements.insert_values, Event, rows)
         try:
-            forwarding.forward([*rows, *first_chats(batch)])
+            first = first_chats(batch)
+            if forwarding.is_active():
+                forwarding.forward([*(Event(**values) for values in rows), *first])
         except Exception:  # these rows are stored: they must not come again
             logger.exception("events were not forwarded")
     finally:
         connection.close()
 
 
-def row_of(heard: Heard) -> Event:
-    return Event(
-        id=db.uuid7(),
-        name=heard.event.name,
-        user_id=heard.event.user,
-        organization_id=heard.event.organization,
-        request_id=heard.request_id,
-        facts=heard.event.facts(),
-        created_at=datetime.fromtimestamp(heard.at, UTC),
-    )
+def values_of(heard: Heard) -> dict[str, Any]:
+    """Of an `Event`."""
+    return {
+        "id": db.uuid7(),
+        "name": heard.event.name,
+        "user_id": heard.event.user,
+        "organization_id": heard.event.organization,
+        "request_id": heard.request_id,
+        "facts": heard.event.facts(),
+        "created_at": datetime.fromtimestamp(heard.at, UTC),
+    }
 
 
 # --- First times ------------------------------------------------------------------------------------------------------
@@ -87,7 +90,7 @@ def first_chat(heard: Heard) -> Event | None:
     event = heard.event
     assert isinstance(event, ChatCompleted)
     first = FirstChat(user=event.user, organization=event.organization, model=event.model)
-    row = row_of(heard._replace(event=first))
+    row = Event(**values_of(heard._replace(event=first)))
     try:
         db.run_atomic(_claim, event.user, row)
     except IntegrityError:
