@@ -6,7 +6,7 @@ from accounts.models import User
 from aichat import audit, db
 from aichat.money import format_credits
 from credits.models import LedgerEntry, Wallet
-from credits.services import Credit, Kind, Outcome, apply, refund
+from credits.services import Outcome, adjust, grant, refund
 
 
 def change_balance(
@@ -16,17 +16,13 @@ def change_balance(
 
     Raises `InsufficientCreditsError` when less is available than would be taken.
     """
-    kind = Kind.GRANT if amount > 0 else Kind.ADJUSTMENT
-    return db.run_atomic(_change_balance, wallet, kind, amount, reason, actor, reference or db.uuid7())
+    verb = grant if amount > 0 else adjust
+    named = f"admin:{reference or db.uuid7()}"
 
+    def move() -> LedgerEntry:
+        return recorded(verb(wallet.organization, amount, reason=reason, actor=actor, reference=named), wallet, actor)
 
-def _change_balance(
-    wallet: Wallet, kind: LedgerEntry.Kind, amount: int, reason: str, actor: User, reference: UUID
-) -> LedgerEntry:
-    operation = Credit(
-        wallet_id=wallet.pk, amount=amount, reference=f"admin:{reference}", kind=kind, actor_id=actor.pk, reason=reason
-    )
-    return recorded(apply([operation])[0].or_raise(), wallet, actor)
+    return db.run_atomic(move)
 
 
 def refund_charge(charge: LedgerEntry, *, amount: int, reason: str, actor: User, reference: UUID) -> LedgerEntry:
