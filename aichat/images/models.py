@@ -1,6 +1,6 @@
 """Image jobs and their pictures. The row is the job: what it says is true, whatever process or broker died."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.core.files.storage import default_storage
@@ -10,6 +10,11 @@ from django.utils import timezone
 from accounts.authentication import Caller
 from aichat.db import Row
 from credits.models import Hold, HoldRef
+
+
+def lease_end() -> datetime:
+    """Of a lease that begins or is renewed now."""
+    return timezone.now() + timedelta(seconds=settings.IMAGE_LEASE_SECONDS)
 
 
 class ImageJobQuerySet(models.QuerySet["ImageJob"]):
@@ -80,6 +85,16 @@ class ImageJob(Row):
     @property
     def is_over(self) -> bool:
         return self.status in {self.Status.SUCCEEDED, self.Status.FAILED, self.Status.CANCELLED}
+
+    def unchanged(self) -> ImageJobQuerySet:
+        """The job's row, if nobody has claimed it since it was read."""
+        return ImageJob.objects.filter(pk=self.pk, status=self.status, claim=self.claim)
+
+    def position_in_queue(self) -> int | None:
+        """How many jobs run before this one; None unless it is queued."""
+        if self.status != self.Status.QUEUED:
+            return None
+        return ImageJob.objects.filter(status=self.Status.QUEUED, run_after__lt=self.run_after).count()
 
 
 def jobs_of(caller: Caller) -> "models.QuerySet[ImageJob]":

@@ -3,7 +3,6 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from aichat.images import services
 from aichat.images.files import sign
 from aichat.images.models import ImageJob, Picture
 from aichat.money import CreditsField
@@ -69,4 +68,4 @@ class ImageJobSerializer(serializers.ModelSerializer[ImageJob]):
 
     def get_position(self, job: ImageJob) -> int | None:
         # In a list it would be a query for each row.
-        return None if isinstance(self.parent, serializers.ListSerializer) else services.position_in_queue(job)
+        return None if isinstance(self.parent, serializers.ListSerializer) else job.position_in_queue()

@@ -6,7 +6,6 @@ from datetime import datetime, timedelta
 from uuid import uuid4
 
 from django.conf import settings
-from django.db import models
 from django.utils import timezone
 from django.utils.module_loading import import_string
 
@@ -18,10 +17,10 @@ from aichat.generation.images import Drawing, ImageAttempt
 from aichat.generation.news import refused
 from aichat.images import news
 from aichat.images.files import Verified, store, sweep
-from aichat.images.models import ImageJob, Picture, WebhookDelivery
+from aichat.images.models import ImageJob, Picture, WebhookDelivery, lease_end
+from aichat.images.records import usage_record
 from aichat.usage.models import UsageRecord
 from credits.limits import limits_of
-from credits.models import Hold
 from credits.services import (
     Outcome,
     Release,
@@ -37,6 +36,7 @@ from credits.services import (
 logger = logging.getLogger(__name__)
 Status = ImageJob.Status
 LONGEST_BACKOFF = 300.0
+HOLD_PREFIX = "image:"  # of the references of their holds
 
 
 class JobIsRunning(ApiError):
@@ -69,7 +69,7 @@ def enqueue(
         wallet_id=caller.organization.pk,
         amount=amount,
         expires_at=hold_expiry(),
-        reference=f"image:{job_id}",
+        reference=f"{HOLD_PREFIX}{job_id}",
         limits=limits_of(caller),
     )
     key = caller.api_key
@@ -117,58 +117,6 @@ def dispatch(job: ImageJob) -> None:
             logger.warning("the broker does not answer: %s", type(error).__name__, extra={"job": str(job.pk)})
 
 
-# --- Claim ------------------------------------------------------------------------------------------------------------
-
-
-def lease_end() -> datetime:
-    return timezone.now() + timedelta(seconds=settings.IMAGE_LEASE_SECONDS)
-
-
-def claim_due(limit: int) -> list[ImageJob]:
-    """Take up to `limit` due jobs, the longest waiting first. What another worker takes meanwhile is theirs."""
-    claimed = []
-    # Where Celery hands out the jobs, only those that it has forgotten are taken here.
-    patience = timedelta(seconds=settings.IMAGE_SWEEP_SECONDS if settings.IMAGE_DISPATCHER == "celery" else 0)
-    for job in ImageJob.objects.due(timezone.now() - patience).order_by("run_after")[:limit]:
-        if job.attempts >= settings.IMAGE_ATTEMPTS:
-            give_up(job)
-        elif take(job):
-            claimed.append(job)
-    return claimed
-
-
-def take(job: ImageJob) -> bool:
-    claim, until = uuid4(), lease_end()
-    taken = unchanged(job).update(
-        status=Status.RUNNING, claim=claim, run_after=until, attempts=models.F("attempts") + 1
-    )
-    if taken:
-        job.status, job.claim, job.run_after, job.attempts = Status.RUNNING, claim, until, job.attempts + 1
-    return bool(taken)
-
-
-def unchanged(job: ImageJob) -> "models.QuerySet[ImageJob]":
-    """The job's row, if nobody has claimed it since it was read."""
-    return ImageJob.objects.filter(pk=job.pk, status=job.status, claim=job.claim)
-
-
-def heartbeat(job: ImageJob) -> bool:
-    """Renew the lease and the hold; False when the job is no longer ours."""
-    job.run_after = lease_end()
-    ours = bool(unchanged(job).update(run_after=job.run_after))
-    if ours:
-        renew_holds([job.hold])
-    return ours
-
-
-def keep_holds_of_queue() -> None:
-    """Queued jobs keep their credits held however long they wait: renew what is past half of its time."""
-    soon = timezone.now() + timedelta(seconds=settings.HOLD_TTL / 2)
-    waiting = ImageJob.objects.filter(status=Status.QUEUED).values_list("hold_id", flat=True)[:1000]
-    ageing = Hold.objects.filter(id__in=list(waiting), state=Hold.State.OPEN, expires_at__lt=soon)
-    renew_holds([hold.ref for hold in ageing])
-
-
 # --- End --------------------------------------------------------------------------------------------------------------
 
 
@@ -207,7 +155,7 @@ def succeed(job: ImageJob, drawing: "Drawing[Verified]") -> bool:
 def _succeed(job: ImageJob, drawing: "Drawing[Verified]", pictures: list[Picture]) -> Outcome | None:
     served = drawing.served.model
     outcome = None
-    if unchanged(job).update(
+    if job.unchanged().update(
         status=Status.SUCCEEDED,
         model=served.slug,
         provider=served.provider.slug,
@@ -250,7 +198,7 @@ def retry_later(job: ImageJob, drawing: "Drawing[Verified]") -> bool:
 
 
 def _retry_later(job: ImageJob, run_after: datetime, attempts: Sequence[ImageAttempt]) -> bool:
-    ours = unchanged(job).update(status=Status.QUEUED, claim=None, run_after=run_after)
+    ours = job.unchanged().update(status=Status.QUEUED, claim=None, run_after=run_after)
     if ours:
         UsageRecord.objects.bulk_create(usage_record(job, attempt) for attempt in attempts)
         renew_holds([job.hold])
@@ -263,12 +211,6 @@ def fail(job: ImageJob, error: ApiError, attempts: Sequence[ImageAttempt] = ()) 
     if failed and job.attempts > 1:
         sweep(job.pk)
     return failed
-
-
-def give_up(job: ImageJob) -> bool:
-    """Its workers died, as often as a job may be tried."""
-    logger.error("image job given up", extra={"job": str(job.pk)})
-    return fail(job, ApiError("The job was interrupted too often."))
 
 
 def cancel(job: ImageJob) -> bool:
@@ -284,7 +226,7 @@ def end(job: ImageJob, status: str, code: str = "", message: str = "", attempts:
 
 
 def _end(job: ImageJob, status: str, code: str, message: str, attempts: Sequence[ImageAttempt]) -> bool:
-    ended = unchanged(job).update(status=status, error_code=code, error_message=message, finished_at=timezone.now())
+    ended = job.unchanged().update(status=status, error_code=code, error_message=message, finished_at=timezone.now())
     if ended:
         apply([Release(hold=job.hold)])
         records = [usage_record(job, attempt) for attempt in attempts]
@@ -304,7 +246,7 @@ def retry(job: ImageJob) -> bool:
 
 
 def _retry(job: ImageJob) -> bool:
-    reference = f"image:{job.pk}:{db.uuid7().hex[:12]}"
+    reference = f"{HOLD_PREFIX}{job.pk}:{db.uuid7().hex[:12]}"
     reserve = Reserve(
         wallet_id=job.organization_id,
         amount=job.hold_amount,
@@ -312,7 +254,7 @@ def _retry(job: ImageJob) -> bool:
         reference=reference,
         request_id=job.request_id,
     )
-    ours = unchanged(job).update(
+    ours = job.unchanged().update(
         status=Status.QUEUED,
         claim=None,
         attempts=0,
@@ -354,41 +296,3 @@ def delete(job: ImageJob) -> None:
     job.delete()
     discard(pictures)
     sweep(job_id)
-
-
-# --- Records ----------------------------------------------------------------------------------------------------------
-
-
-def usage_record(job: ImageJob, attempt: ImageAttempt) -> UsageRecord:
-    rates, now = attempt.model.rates, timezone.now()
-    assert rates is not None  # routing leaves out models without a price
-    return UsageRecord(
-        kind=UsageRecord.Kind.IMAGE,
-        request_id=job.request_id,
-        organization_id=job.organization_id,
-        user_id=job.user_id,
-        api_key_id=job.api_key_id,
-        requested_model=job.requested_model,
-        model=attempt.model.slug,
-        provider=attempt.model.provider.slug,
-        status=attempt.status,
-        attempt=attempt.number,
-        final=False,
-        fallback=attempt.number > 1,
-        input_tokens=attempt.usage.input_tokens,
-        output_tokens=attempt.usage.output_tokens,
-        images=attempt.usage.images,
-        cost_nanousd=rates.cost_nanousd(attempt.usage),
-        prices=rates.snapshot().value,
-        hold_id=job.hold_id,
-        latency_ms=round(attempt.seconds * 1000),
-        created_at=now,
-        day=now.date(),
-    )
-
-
-def position_in_queue(job: ImageJob) -> int | None:
-    """How many jobs run before this one; None unless it is queued."""
-    if job.status != Status.QUEUED:
-        return None
-    return ImageJob.objects.filter(status=Status.QUEUED, run_after__lt=job.run_after).count()

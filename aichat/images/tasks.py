@@ -5,7 +5,7 @@ import asyncio
 from django.utils import timezone
 
 from aichat.celery import app
-from aichat.images import services
+from aichat.images import leases
 from aichat.images.models import ImageJob
 from aichat.images.worker import run_job
 from aichat.providers import wire
@@ -15,7 +15,7 @@ from aichat.providers import wire
 def run(job_id: str) -> None:
     """Run the job if it is still waiting for its time to come."""
     job = ImageJob.objects.due(timezone.now()).filter(pk=job_id, status=ImageJob.Status.QUEUED).first()
-    if job is not None and services.take(job):
+    if job is not None and leases.take(job):
         asyncio.run(_run(job))
 
 

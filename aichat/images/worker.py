@@ -12,7 +12,7 @@ from aichat.catalog.models import AIModel
 from aichat.errors import ApiError
 from aichat.generation.chat import catalog
 from aichat.generation.images import able, draw
-from aichat.images import services, webhooks
+from aichat.images import leases, services, webhooks
 from aichat.images.files import verify
 from aichat.images.models import ImageJob
 
@@ -25,7 +25,7 @@ async def run_job(job: ImageJob) -> None:
     tracing.bind(user=job.user_id, organization=job.organization_id)
     running = asyncio.ensure_future(_run(job))
     while not (await asyncio.wait({running}, timeout=settings.IMAGE_LEASE_SECONDS / 3))[0]:
-        if not await db.run(services.heartbeat, job):
+        if not await db.run(leases.heartbeat, job):
             running.cancel()  # the lease ran out, somebody else has the job
             with suppress(asyncio.CancelledError):
                 await running
@@ -61,10 +61,10 @@ class Worker:
         """Until `stop`: then no new job is taken, and those that run are finished."""
         while not self.stopping.is_set():
             try:
-                await db.run(services.keep_holds_of_queue)
+                await db.run(leases.keep_holds_of_queue)
                 free = self.concurrency - len(self.running)
                 await webhooks.send_due()
-                for job in await db.run(services.claim_due, free) if free else []:
+                for job in await db.run(leases.claim_due, free) if free else []:
                     self.start(job)
             except Exception:
                 logger.exception("the queue of image jobs can't be read")

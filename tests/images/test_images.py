@@ -16,7 +16,7 @@ from django.utils import timezone
 from PIL import Image
 
 from aichat import db
-from aichat.images import files, services
+from aichat.images import files, leases, services
 from aichat.images.models import ImageJob, Picture
 from aichat.images.worker import Worker
 from aichat.money import CREDIT
@@ -113,9 +113,9 @@ def test_a_running_job_can_neither_be_cancelled_nor_deleted(
     http: httpx.Client, ask: Callable[..., httpx.Response], alice: Actor
 ) -> None:
     location = ask(background=True).headers["Location"]
-    assert len(services.claim_due(1)) == 1
+    assert len(leases.claim_due(1)) == 1
     assert http.delete(location, headers=alice.headers).status_code == 409
-    services.give_up(ImageJob.objects.get())
+    leases.give_up(ImageJob.objects.get())
 
 
 def test_the_place_in_the_queue_is_told(http: httpx.Client, ask: Callable[..., httpx.Response], alice: Actor) -> None:
@@ -289,13 +289,13 @@ def work_once() -> None:
 
 def test_two_workers_never_take_the_same_job(queued: ImageJob) -> None:
     twin = ImageJob.objects.get()
-    assert services.take(queued)
-    assert not services.take(twin)
+    assert leases.take(queued)
+    assert not leases.take(twin)
 
 
 def test_a_dead_workers_job_is_taken_up_when_its_lease_ends(queued: ImageJob, alice: Actor) -> None:
-    services.take(queued)  # and then the worker dies
-    assert services.claim_due(5) == []
+    leases.take(queued)  # and then the worker dies
+    assert leases.claim_due(5) == []
     ImageJob.objects.update(run_after=timezone.now())
     work_once()
     job = ImageJob.objects.get()
@@ -308,7 +308,7 @@ def test_a_dead_workers_job_is_taken_up_when_its_lease_ends(queued: ImageJob, al
 def test_what_a_worker_stored_before_it_died_goes_when_the_job_ends(
     queued: ImageJob, settings: Any, attempts: int
 ) -> None:
-    services.take(queued)
+    leases.take(queued)
     files.store(queued.pk, db.uuid7(), files.verify(PNG))  # and then the worker dies
     ImageJob.objects.update(run_after=timezone.now(), attempts=attempts)
     work_once()
@@ -319,10 +319,10 @@ def test_what_a_worker_stored_before_it_died_goes_when_the_job_ends(
 
 
 def test_who_lost_the_lease_can_neither_charge_nor_store(queued: ImageJob, settings: Any, alice: Actor) -> None:
-    services.take(queued)
+    leases.take(queued)
     ImageJob.objects.update(run_after=timezone.now())
     work_once()  # another worker does it
-    assert not services.heartbeat(queued)
+    assert not leases.heartbeat(queued)
     from aichat.errors import ApiError
 
     assert not services.fail(queued, ApiError())
@@ -332,15 +332,20 @@ def test_who_lost_the_lease_can_neither_charge_nor_store(queued: ImageJob, setti
 
 def test_a_job_whose_workers_keep_dying_fails_and_frees_its_credits(queued: ImageJob, alice: Actor) -> None:
     ImageJob.objects.update(attempts=3)
-    assert services.claim_due(5) == []
+    assert leases.claim_due(5) == []
     assert ImageJob.objects.get().status == "failed"
     assert alice.wallet.available == 100 * CREDIT
 
 
-def test_a_queued_job_keeps_its_hold(queued: ImageJob) -> None:
+def test_queued_jobs_keep_their_holds_however_many_they_are(
+    queued: ImageJob, alice: Actor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "AT_ONCE", 1)
+    alice.post("/api/v1/images", {"prompt": "another", "background": True})
     Hold.objects.update(expires_at=timezone.now() + timedelta(seconds=5))
-    services.keep_holds_of_queue()
-    assert Hold.objects.get().expires_at > timezone.now() + timedelta(seconds=600)
+    for _ in range(2):
+        leases.keep_holds_of_queue()
+    assert Hold.objects.filter(expires_at__gt=timezone.now() + timedelta(seconds=600)).count() == 2
 
 
 # --- Idempotency-Key --------------------------------------------------------------------------------------------------

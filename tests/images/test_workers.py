@@ -19,7 +19,7 @@ from django.utils import timezone
 from accounts.authentication import Caller
 from accounts.models import AccessToken
 from aichat.celery import app
-from aichat.images import services
+from aichat.images import leases, services
 from aichat.images.models import ImageJob
 from aichat.money import CREDIT
 from credits.verify import problems
@@ -110,9 +110,9 @@ def test_a_job_the_broker_lost_is_found_by_the_sweep(
 ) -> None:
     valkey.stop()
     enqueue(alice)  # not refused: the row is the job
-    assert services.claim_due(1) == []  # Celery's turn
+    assert leases.claim_due(1) == []  # Celery's turn
     ImageJob.objects.update(run_after=timezone.now() - timedelta(seconds=11))
-    assert len(services.claim_due(1)) == 1
+    assert len(leases.claim_due(1)) == 1
 
 
 @pytest.fixture
@@ -138,7 +138,7 @@ def test_the_gallery_lists_many_jobs_with_few_queries(
 def test_an_admin_retries_a_failed_job_with_a_hold_of_its_own(console: Client, alice: Actor, catalog: None) -> None:
     job = enqueue(alice)
     ImageJob.objects.update(attempts=3)
-    services.claim_due(1)
+    leases.claim_due(1)
     assert alice.wallet.held == 0
     action = {"action": "retry", "_selected_action": [str(job.pk)]}
     console.post(reverse("admin:images_imagejob_changelist"), action)
