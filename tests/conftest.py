@@ -6,6 +6,7 @@ Alice owns, Bob belongs to her team, Charlie is a stranger, and Ada is the admin
 import asyncio
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC
 from typing import Any
@@ -226,6 +227,9 @@ def server_address() -> Iterator[str]:
     server = uvicorn.Server(config)
     thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])), daemon=True)
     thread.start()
+    while not server.started:  # what starts with it must not see the settings of the test that asked for it first
+        assert thread.is_alive()
+        time.sleep(0.01)
     yield f"http://127.0.0.1:{listener.getsockname()[1]}"
     server.should_exit = True
     thread.join(timeout=10)
