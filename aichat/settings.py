@@ -364,6 +364,8 @@ LOGGING = {
     "loggers": {
         # Our access line says the same with more; tracebacks of unhandled errors stay.
         "django.request": {"level": "ERROR"},
+        # Anybody can cause it, by any Host: the access line has the 400, and its answer says what to mend.
+        "django.security.DisallowedHost": {"level": "CRITICAL"},
         "django.server": {"handlers": [], "propagate": False},
         "gunicorn.error": {"handlers": ["stderr"], "level": LOG_LEVEL, "propagate": False},
         "uvicorn.error": {"handlers": ["stderr"], "level": LOG_LEVEL, "propagate": False},

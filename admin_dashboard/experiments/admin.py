@@ -17,11 +17,11 @@ from admin_dashboard.experiments.results import (
     Finding,
     Results,
     VariantResult,
-    daily_series,
     results_of,
 )
 from admin_dashboard.experiments.statistics import Interval
 from admin_dashboard.experiments.views import csv_response
+from admin_dashboard.experiments.writing import daily_series
 from aichat.admin import link
 from aichat.charts import Chart, Series
 from aichat.flags.admin import AUDIENCE, LinesField, TargetedAdmin, TargetedForm

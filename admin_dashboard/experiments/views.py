@@ -16,7 +16,8 @@ from rest_framework.views import APIView
 from accounts.authentication import calling
 from accounts.permissions import IsAdmin
 from admin_dashboard.experiments.checks import check_models
-from admin_dashboard.experiments.results import Results, as_json, as_rows, results_of
+from admin_dashboard.experiments.results import Results, results_of
+from admin_dashboard.experiments.writing import as_json, as_rows
 from admin_dashboard.spreadsheets import CSVRenderer, safe
 from aichat.errors import NotFound
 from aichat.flags import services
