@@ -17,19 +17,20 @@ from django.conf import settings
 
 from aichat import cache, lifecycle
 from aichat import events as product_events
+from aichat.cache import Script
 from aichat.db import uuid7
 from aichat.errors import RateLimited
 
 # A sorted set per person: the places by the time (Redis's clock) they become free at the latest. One script, so that
 # looking and taking are one step for everybody.
-TAKE = """
+TAKE = Script.of("""
 local now = tonumber(redis.call('time')[1])
 redis.call('zremrangebyscore', KEYS[1], '-inf', now)
 if redis.call('zcard', KEYS[1]) >= tonumber(ARGV[2]) then return 0 end
 redis.call('zadd', KEYS[1], now + tonumber(ARGV[3]), ARGV[1])
 redis.call('expire', KEYS[1], ARGV[3])
 return 1
-"""
+""")
 
 
 class Places:
@@ -65,7 +66,7 @@ _own = Places()
 async def take(user_id: UUID, place: UUID, limit: int, lifetime: float) -> bool:
     if settings.REDIS_URL:
         try:
-            return bool(await cache.ask("EVAL", TAKE, 1, _key(user_id), str(place), limit, int(lifetime)))
+            return bool(await TAKE.ask([_key(user_id)], [str(place), limit, int(lifetime)]))
         except redis.RedisError:
             pass
     return _own.take(user_id, place, limit, lifetime)

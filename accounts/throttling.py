@@ -26,6 +26,7 @@ from rest_framework.throttling import BaseThrottle
 
 from accounts.authentication import Caller
 from aichat import cache, events, tracing
+from aichat.cache import Script
 from aichat.errors import RateLimited
 
 PERIODS = {"sec": 1, "min": 60, "hour": 3600, "day": 86400}
@@ -69,7 +70,7 @@ def _parsed(rate: str) -> tuple[int, int]:
 
 # A list per window: the times of its hits (microseconds by Redis's clock), the oldest first; old ones are dropped as new
 # ones come. One script, so that looking and counting are one step for everybody. A refused hit counts in no window.
-HIT = """
+HIT = Script.of("""
 local time = redis.call('time')
 local now, allowed, answer = time[1] * 1000000 + time[2], 1, {}
 for i, key in ipairs(KEYS) do
@@ -92,7 +93,7 @@ for i, key in ipairs(KEYS) do
   answer[2 * i + 1] = oldest and oldest + ARGV[2 * i] * 1000000 - now or 0
 end
 return answer
-"""
+""")
 
 
 class Windows:
@@ -141,9 +142,9 @@ def _standing(one: Window, allowed: bool, used: int, reset: float) -> Standing:
     return Standing(allowed, one.limit, max(0, one.limit - used), reset)
 
 
-def _script(windows: Sequence[Window]) -> tuple[str | int, ...]:
-    numbers = [number for one in windows for number in (one.limit, one.period)]
-    return "EVAL", HIT, len(windows), *(one.name for one in windows), *numbers
+def _words(windows: Sequence[Window]) -> tuple[list[str], list[int]]:
+    """The script's keys and arguments."""
+    return [one.name for one in windows], [number for one in windows for number in (one.limit, one.period)]
 
 
 def _standings(windows: Sequence[Window], answer: list[int]) -> list[Standing]:
@@ -167,7 +168,8 @@ def _hit(windows: Sequence[Window]) -> list[Standing]:
         try:
             with cache.guarded():
                 client = redis.Redis(connection_pool=cache.pool())
-                return _standings(windows, client.execute_command(*_script(windows)))  # type: ignore[no-untyped-call]
+                keys, numbers = _words(windows)
+                return _standings(windows, client.eval(HIT.text, len(keys), *keys, *numbers))
         except redis.RedisError:
             pass
     return _own.hit(windows)
@@ -208,7 +210,7 @@ class Asked:
 
 def asked(caller: Caller) -> Asked:
     windows = windows_of(caller)
-    return Asked(caller, windows, cache.ask(*_script(windows)) if settings.REDIS_URL else None)
+    return Asked(caller, windows, HIT.ask(*_words(windows)) if settings.REDIS_URL else None)
 
 
 async def hit_caller_async(caller: Caller, before: Asked | None = None) -> None:

@@ -10,9 +10,10 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from hashlib import sha1
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -127,7 +128,6 @@ def ping() -> bool:
 
 # --- On the event loop ------------------------------------------------------------------------------------------------
 
-Command = tuple[str | bytes | int | float, ...]
 NOTHING = object()  # as yet to read
 
 
@@ -138,6 +138,27 @@ def ask(*command: str | bytes | int | float) -> "asyncio.Future[Any]":
     asks them all before awaiting the first. Raises `CacheUnavailable` when Redis fails, does not answer within
     CACHE_TIMEOUT, or none is configured; `redis.ResponseError` for a wrong command.
     """
+    return _ask(pack_command(command))  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """Runs in Redis as one step. Named by its digest, and sent whole to a Redis that does not know it yet."""
+
+    text: str
+    digest: str
+
+    @classmethod
+    def of(cls, text: str) -> "Script":
+        return cls(text, sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+    def ask(self, keys: Sequence[str], args: Sequence[str | bytes | int]) -> "asyncio.Future[Any]":
+        """As the function `ask`."""
+        words = (len(keys), *keys, *args)
+        return _ask(pack_command(("EVALSHA", self.digest, *words)), lambda: pack_command(("EVAL", self.text, *words)))  # type: ignore[arg-type]
+
+
+def _ask(packed: bytes, whole: Callable[[], bytes] | None = None) -> "asyncio.Future[Any]":
     loop = asyncio.get_running_loop()
     if not settings.REDIS_URL:
         unanswered: asyncio.Future[Any] = loop.create_future()
@@ -146,7 +167,7 @@ def ask(*command: str | bytes | int | float) -> "asyncio.Future[Any]":
     line = _lines.get(loop)
     if line is None or line.url != settings.REDIS_URL:
         line = _lines[loop] = _Line(settings.REDIS_URL)
-    return line.ask(command)
+    return line.ask(packed, whole)
 
 
 def cache_key(key: str) -> str:
@@ -156,9 +177,11 @@ def cache_key(key: str) -> str:
 
 @dataclass(slots=True)
 class _Asked:
-    """A command, and who waits for its answer since which tick of the line's clock."""
+    """A command, and who waits for its answer since which tick of the line's clock. `whole` makes that of a script which
+    Redis does not know by its digest."""
 
     packed: bytes
+    whole: Callable[[], bytes] | None
     answer: "asyncio.Future[Any]"
     since: int
 
@@ -183,13 +206,16 @@ class _Line(asyncio.Protocol):
         self.ticks = 0
         self.timer: asyncio.TimerHandle | None = None
 
-    def ask(self, command: Command) -> "asyncio.Future[Any]":
-        answer: asyncio.Future[Any] = self.loop.create_future()
-        self.to_send.append(_Asked(pack_command(command), answer, self.ticks))  # type: ignore[arg-type]
+    def ask(self, packed: bytes, whole: Callable[[], bytes] | None) -> "asyncio.Future[Any]":
+        asked = _Asked(packed, whole, self.loop.create_future(), self.ticks)
+        self.queue(asked)
+        return asked.answer
+
+    def queue(self, asked: _Asked) -> None:
+        self.to_send.append(asked)
         if not self.will_flush:
             self.will_flush = True
             self.loop.call_soon(self.flush)
-        return answer
 
     def flush(self) -> None:
         """What was asked since the event loop went round."""
@@ -239,13 +265,15 @@ class _Line(asyncio.Protocol):
             if isinstance(answer, redis.ConnectionError):
                 self.fail(answer)
                 return
-            asked = self.sent.popleft().answer
-            if asked.done():
+            asked = self.sent.popleft()
+            if asked.answer.done():
                 continue  # who asked was cancelled
-            if isinstance(answer, Exception):
-                asked.set_exception(answer)
+            if isinstance(answer, redis.exceptions.NoScriptError) and asked.whole:
+                self.queue(replace(asked, packed=asked.whole(), whole=None))
+            elif isinstance(answer, Exception):
+                asked.answer.set_exception(answer)
             else:
-                asked.set_result(answer)
+                asked.answer.set_result(answer)
         health.worked()
 
     def connection_lost(self, error: Exception | None) -> None:

@@ -112,6 +112,16 @@ async def test_what_is_asked_together_is_answered_in_order(valkey: Valkey) -> No
     assert answers == [b"OK"] * 50 + [str(n).encode() for n in range(50)]
 
 
+async def test_a_script_is_sent_whole_once_and_its_answer_is_not_another_commands(valkey: Valkey) -> None:
+    echo = cache.Script.of("return redis.call('incrby', KEYS[1], ARGV[1])")
+    for total in (2, 4):
+        asked = [echo.ask(["k"], [2]), cache.ask("ECHO", "other")]
+        assert await asyncio.gather(*asked) == [total, b"other"]
+    assert await cache.ask("SCRIPT", "EXISTS", echo.digest) == [1]
+    with pytest.raises(redis.ResponseError):
+        await cache.Script.of("return redis.call('incrby', KEYS[1], 'x')").ask(["k"], [])
+
+
 async def test_a_wrong_command_fails_alone(valkey: Valkey) -> None:
     wrong, right = cache.ask("LPOP", "a", "b", "c"), cache.ask("SET", "k", 1)
     with pytest.raises(redis.ResponseError):

@@ -11,13 +11,13 @@ import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from hashlib import sha1
 from typing import Any
 
 import redis
 from django.conf import settings
 
 from aichat import cache
+from aichat.cache import Script
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ async def look(digest: str, token: str, leader: str = "") -> Look:
     if not settings.REDIS_URL:
         return Look(memory.get(digest))
     keys = [_answer(digest), _lock(digest), LATEST]
-    found = await LOOK.run(keys, [token, int(LEASE * 1000), leader])
+    found = await _run(LOOK, keys, [token, int(LEASE * 1000), leader])
     if found is None:
         return Look()
     raw, holder, is_locked, latest = found
@@ -71,7 +71,7 @@ async def keep(digest: str, raw: bytes, ttl: float, token: str = "") -> bool:
     if not settings.REDIS_URL:
         return memory.set(digest, raw, ttl)
     if token:
-        return bool(await STORE.run([_lock(digest), _answer(digest)], [token, raw, int(ttl * 1000)]))
+        return bool(await _run(STORE, [_lock(digest), _answer(digest)], [token, raw, int(ttl * 1000)]))
     return bool(await _answer_to("SET", _answer(digest), raw, "PX", int(ttl * 1000)))
 
 
@@ -79,17 +79,17 @@ async def hand_over(digest: str, raw: bytes, token: str) -> None:
     """Leave an answer for those who saw `token` hold the lock, and for nobody else; then give the lock up."""
     if settings.REDIS_URL:
         keys = [_lock(digest), f"{_answer(digest)}:{token}"]
-        await STORE.run(keys, [token, raw, int(SHARED_FOR * 1000)])
+        await _run(STORE, keys, [token, raw, int(SHARED_FOR * 1000)])
 
 
 async def release(digest: str, token: str) -> None:
     """Give the lock up, so that another asks."""
-    await RELEASE.run([_lock(digest)], [token])
+    await _run(RELEASE, [_lock(digest)], [token])
 
 
 async def renew(held: Sequence[tuple[str, str]]) -> None:
     """Hold the locks of these digests and tokens for another `LEASE`."""
-    await asyncio.gather(*(RENEW.run([_lock(digest)], [token, int(LEASE * 1000)]) for digest, token in held))
+    await asyncio.gather(*(_run(RENEW, [_lock(digest)], [token, int(LEASE * 1000)]) for digest, token in held))
 
 
 async def drop(digest: str) -> None:
@@ -111,26 +111,12 @@ def _lock(digest: str) -> str:
 # --- Redis ------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Script:
-    """Runs in Redis as one step."""
-
-    text: str
-    digest: str
-
-    @classmethod
-    def of(cls, text: str) -> "Script":
-        return cls(text, sha1(text.encode(), usedforsecurity=False).hexdigest())
-
-    async def run(self, keys: Sequence[str], args: Sequence[str | bytes | int]) -> Any:
-        """Its answer; None when Redis fails or refuses."""
-        words = (len(keys), *keys, *args)
-        try:
-            return await cache.ask("EVALSHA", self.digest, *words)
-        except redis.exceptions.NoScriptError:
-            return await _answer_to("EVAL", self.text, *words)
-        except redis.RedisError as error:
-            return _none(error)
+async def _run(script: Script, keys: Sequence[str], args: Sequence[str | bytes | int]) -> Any:
+    """Its answer; None when Redis fails or refuses."""
+    try:
+        return await script.ask(keys, args)
+    except redis.RedisError as error:
+        return _none(error)
 
 
 async def _answer_to(*command: str | bytes | int) -> Any:
