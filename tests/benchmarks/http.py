@@ -44,7 +44,7 @@ class Cell:
     same: bool = False
     once: bool = False
     opening: float = 0.0
-    seconds: float = 5.0
+    seconds: float = 4.0
     rounds: int = 2
     on: tuple[str, ...] = ()
     is_matrix: bool = False
@@ -61,21 +61,20 @@ PACED = Cell("stream of 20 chunks, 5 ms apart", "bench-0-5", stream=True)
 HIT = Cell("prompt-cache hit", same=True, on=("ours",))
 MATRIX = [
     Cell(
-        f"{connections:,} connections, {delay} ms upstream", f"bench-{delay}-0", connections, seconds=4.0,
+        f"{connections:,} connections, {delay} ms upstream", f"bench-{delay}-0", connections, seconds=3.0,
         on=("PostgreSQL", "SQLite", "LiteLLM", "upstream"), is_matrix=True,
     )
     for delay in (0, 50)
     for connections in (64, 256, 1000)
 ]  # fmt: skip
-HELD = replace(Cell("", stream=True, once=True, rounds=1), seconds=60.0)
-STREAMS = [
-    replace(HELD, name="1,000, opened within 8 s", model="bench-50-750", connections=1000, opening=8.0),
-    replace(HELD, name="1,000, opened at once", model="bench-50-750", connections=1000),
-    replace(
-        HELD, name="5,000, opened within 20 s", model="bench-50-1750", connections=5000, opening=20.0, seconds=120.0,
-        on=("PostgreSQL", "upstream"),
-    ),
-]  # fmt: skip
+HELD = Cell(
+    "1,000, opened within 10 s", "bench-50-750", 1000, stream=True, once=True, opening=10.0, seconds=60.0, rounds=1
+)
+AT_ONCE = replace(HELD, name="1,000, opened at once", opening=0.0, on=("PostgreSQL", "SQLite", "LiteLLM", "upstream"))
+MANY = replace(
+    HELD, name="5,000, opened within 30 s", model="bench-50-2000", connections=5000, opening=30.0, seconds=120.0,
+    on=("PostgreSQL",),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -212,7 +211,9 @@ def main() -> None:
         questions = Questions()
         warm_up(running, questions)
         cells = [JSON, BURST, PACED, HIT]
-        cells = [replace(cell, seconds=3.0) for cell in cells] if options.quick else [*cells, *MATRIX, *STREAMS]
+        cells = (
+            [replace(cell, seconds=3.0) for cell in cells] if options.quick else [*cells, *MATRIX, HELD, AT_ONCE, MANY]
+        )
         if options.loads:
             cells = [cell for cell in cells if any(word in cell.name for word in options.loads)]
         results = run(cells, running, provider, questions)

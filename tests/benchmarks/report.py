@@ -24,7 +24,7 @@ means of the runs. So only **ratios within one run** mean anything: on a machine
 - CPU is user and system time of the whole process tree, from `/proc`, divided by the answers counted.
 - Each question is another one, unless the row says prompt-cache hit. 50 people with a key and a wallet each take turns.
 - The stream has 20 chunks and comes either in one piece or with 5 ms between its chunks. Of those that are held the chunks
-  are 0.75 s apart, or 1.75 s for the 5,000, so that all are open at the same moment: 15 and 35 s each.
+  are 0.75 s apart, or 2 s for the 5,000, so that all are open at the same moment: 15 and 40 s each.
 - Memory is the proportional share (PSS) of the largest worker after the load; that of a stream is by how much all processes
   of the server were larger while the most were open, divided by these.
 - All databases are durable: each commit is on the disk before it is answered (PostgreSQL as it comes, SQLite with
@@ -173,7 +173,7 @@ def streams_table(results: "Results", cells: list[str]) -> list[str]:
 
 
 def held_rows(cell: str, by_system: "dict[str, list[Measured]]") -> list[list[str]]:
-    direct = first_token(by_system[DIRECT]) if DIRECT in by_system else 0.0
+    direct = first_token(by_system[DIRECT]) if DIRECT in by_system else None
     return [
         [
             cell, system,
@@ -181,7 +181,7 @@ def held_rows(cell: str, by_system: "dict[str, list[Measured]]") -> list[list[st
             f"{min(run.seen['answered'] for run in runs):,}",
             f"{average(runs, lambda run: run.seen['first_token']['p50']):,.0f}",
             f"{first_token(runs):,.0f}",
-            f"{first_token(runs) - direct:,.0f}",
+            "" if direct is None else f"{first_token(runs) - direct:,.0f}",
             f"{average(runs, lambda run: 1024 * run.grown / max(1, run.seen['most_open'])):,.0f}",
             faults(runs),
         ]

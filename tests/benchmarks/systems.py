@@ -19,7 +19,7 @@ from tests.service import ROOT, Service
 
 WORKERS = 2
 PEOPLE = 50
-MODELS = ["bench-0-0", "bench-50-0", "bench-0-5", "bench-50-750", "bench-50-1750"]
+MODELS = ["bench-0-0", "bench-50-0", "bench-0-5", "bench-50-750", "bench-50-2000"]
 LITELLM = "litellm[proxy]==1.108.7"
 MASTER_KEY = "sk-bench"
 TICKS = os.sysconf("SC_CLK_TCK")
