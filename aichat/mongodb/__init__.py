@@ -4,7 +4,7 @@
 their configurations and migrations with keys that it has.
 """
 
-OBJECT_ID = "django_mongodb_backend.fields.ObjectIdAutoField"
+OBJECT_ID = "aichat.mongodb.fields.ObjectIdAutoField"
 APP_CONFIGS = {
     "django.contrib.admin": "aichat.mongodb.apps.MongoAdminConfig",
     "django.contrib.auth": "aichat.mongodb.apps.MongoAuthConfig",

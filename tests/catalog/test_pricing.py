@@ -199,7 +199,7 @@ def test_an_operators_price_is_kept_by_sync_and_by_what_the_library_announced(ke
 
 def test_a_library_price_that_changed_begins_now_and_keeps_the_old_one(keys: None) -> None:
     sync.sync_models()
-    Price.objects.filter(model__slug="gpt-4o-mini").update(input_cost=1, input_price=1)
+    Price.objects.filter(model=AIModel.objects.get(slug="gpt-4o-mini")).update(input_cost=1, input_price=1)
     sync.sync_models()
     assert [row.input_cost for row in Price.objects.filter(model__slug="gpt-4o-mini")] == [150_000, 1]
     assert in_force("gpt-4o-mini") == 150_000_000
