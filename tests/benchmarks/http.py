@@ -81,13 +81,13 @@ MANY = replace(
 class Measured:
     """One system under one load once: what the clients saw, and CPU milliseconds a request by part.
 
-    `memory` is MiB of the largest worker afterwards; `grown` by how many MiB the server as a whole was larger meanwhile.
+    `memory` is MiB of the largest worker afterwards; `whole` of the server as a whole, before and at most meanwhile.
     """
 
     seen: dict[str, Any]
     cpu: dict[str, float]
     memory: float
-    grown: float = 0.0
+    whole: tuple[float, float]
 
     @property
     def per_second(self) -> float:
@@ -112,8 +112,7 @@ class Questions:
 
 
 def measure(cell: Cell, system: System, provider: System, questions: Questions) -> Measured:
-    before, asked_before, memory_before = system.cpu(), systems.asked(provider), system.whole_memory()
-    most = [memory_before]
+    before, asked_before, most = system.cpu(), systems.asked(provider), [system.whole_memory()]
     seen = load(cell, system, questions.take(), lambda: most.append(system.whole_memory()) if cell.once else None)
     after = system.cpu()
     count = max(1, seen["answered"])
@@ -123,7 +122,7 @@ def measure(cell: Cell, system: System, provider: System, questions: Questions) 
         seen=seen,
         cpu={part: 1000 * (after[part] - before[part]) / count for part in after},
         memory=system.memory(),
-        grown=max(most) - memory_before,
+        whole=(most[0], max(most)),
     )
 
 
