@@ -16,6 +16,7 @@ from django.utils import timezone
 from accounts.models import Organization, User
 from aichat import db, events
 from aichat.money import to_microcredits
+from credits import engines
 from credits.ledger import Kind, State, apply, apply_new, open_wallet
 from credits.models import Hold, HoldRef, LedgerEntry, Wallet
 from credits.operations import (
@@ -78,7 +79,7 @@ def available_to(organizations: Iterable[Organization]) -> dict[UUID, int]:
     wanted = {organization.pk: organization for organization in organizations}
     if not wanted:
         return {}
-    found = dict(Wallet.objects.filter(pk__in=wanted).values_list("pk", "available"))
+    found = engines.current().available(list(wanted))
     for pk in wanted.keys() - found.keys():
         found[pk] = wallet_of(wanted[pk]).available
     return found

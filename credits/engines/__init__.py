@@ -1,4 +1,4 @@
-"""The ledger's two hot statements as each database does them best, behind `credits.ledger`.
+"""The ledger's hot statements as each database does them best, behind `credits.ledger`.
 
 `portable` says the same with the ORM, and is the reference: one suite (`tests/credits`) holds all of them to it.
 """

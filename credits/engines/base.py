@@ -1,4 +1,4 @@
-"""What a database is asked in the two hot statements of the ledger, and what it answers. Amounts are microcredits."""
+"""What a database is asked in the hot statements of the ledger, and what it answers. Amounts are microcredits."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -53,3 +53,6 @@ class Engine(Protocol):
 
     def close_and_move(self, closings: Closings, moves: Sequence[Move]) -> tuple[int, dict[UUID, Standing]]:
         """Both, at once where the database can: how many holds were open and are closed, and the wallets that moved."""
+
+    def available(self, ids: Sequence[UUID]) -> dict[UUID, int]:
+        """What the wallets among `ids` have free; only a look."""

@@ -11,6 +11,7 @@ from django.db import connection
 from aichat import db
 from aichat.money import LARGEST
 from credits.engines.base import Closings, Move, Standing
+from credits.engines.portable import available as available
 from credits.engines.portable import close_holds as close_holds
 from credits.engines.portable import with_digests
 from credits.models import Wallet

@@ -28,6 +28,10 @@ def close_and_move(closings: Closings, moves: Sequence[Move]) -> tuple[int, dict
     return sum(len(close_holds(ids, closing)) for closing, ids in closings), move_wallets(moves)
 
 
+def available(ids: Sequence[UUID]) -> dict[UUID, int]:
+    return dict(Wallet.objects.filter(pk__in=ids).values_list("pk", "available"))
+
+
 def move_wallet(move: Move) -> bool:
     """THE guard: one conditional UPDATE, whose row count is the answer."""
     wallet = Wallet.objects.filter(pk=move.wallet_id, available__gte=move.needs, held__gte=move.closes)

@@ -50,6 +50,8 @@ locked AS MATERIALIZED (
     + MOVED.format(source="moves JOIN locked ON locked._id = moves.wallet_id", largest=LARGEST)
 )
 
+AVAILABLE = Statement("SELECT _id, available FROM credits_wallet WHERE _id = ANY(%s::uuid[])")
+
 
 def close_holds(ids: Sequence[UUID], closing: Closing) -> set[UUID]:
     statement, values = _closing(ids, closing)
@@ -67,9 +69,17 @@ def close_and_move(closings: Closings, moves: Sequence[Move]) -> tuple[int, dict
     return sum(map(len, closed)), _standings(moves, moved)
 
 
+def available(ids: Sequence[UUID]) -> dict[UUID, int]:
+    return dict(AVAILABLE([_array(ids)]))
+
+
+def _array(ids: Sequence[UUID]) -> str:
+    """As PostgreSQL reads a list; psycopg takes 50 µs to find out what is in one."""
+    return "{" + ",".join(map(str, ids)) + "}"
+
+
 def _closing(ids: Sequence[UUID], closing: Closing) -> tuple[Statement, list[Any]]:
-    array = "{" + ",".join(map(str, ids)) + "}"
-    values = [closing.state, closing.at, closing.by, array]
+    values = [closing.state, closing.at, closing.by, _array(ids)]
     return (CLOSE_ALL, values) if closing.expired_at is None else (CLOSE_EXPIRED, [*values, closing.expired_at])
 
 

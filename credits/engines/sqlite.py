@@ -37,6 +37,8 @@ RETURNING _id, available, held, sequence, (
 )
 """)
 
+AVAILABLE = Statement("SELECT _id, available FROM credits_wallet WHERE _id IN (SELECT value FROM json_each(%s))")
+
 
 def close_holds(ids: Sequence[UUID], closing: Closing) -> set[UUID]:
     stored = {id_.hex: id_ for id_ in ids}
@@ -59,3 +61,8 @@ def move_wallets(moves: Sequence[Move]) -> dict[UUID, Standing]:
 
 def close_and_move(closings: Closings, moves: Sequence[Move]) -> tuple[int, dict[UUID, Standing]]:
     return sum(len(close_holds(ids, closing)) for closing, ids in closings), move_wallets(moves)
+
+
+def available(ids: Sequence[UUID]) -> dict[UUID, int]:
+    stored = {id_.hex: id_ for id_ in ids}
+    return {stored[id_]: free for id_, free in AVAILABLE([orjson.dumps(list(stored)).decode()])}
