@@ -26,6 +26,9 @@ from credits.services import Operation, Outcome, apply, apply_new, available_to
 
 logger = logging.getLogger(__name__)
 
+# Turns of the event loop before a batch is taken. An idle one has nothing to do in them and goes on at once; what a busy
+# one does in them hands in more units: a third of its batches were of one to three, and cost most for each unit.
+GATHERING = 2
 LARGEST_BATCH = 256  # units: bounds how long a wallet's row is locked, and how large a statement grows
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.1, 2.0  # seconds between two tries while the database is away
 
@@ -164,6 +167,8 @@ class _Queue:
     async def work(self) -> None:
         try:
             while self.waiting:
+                for _ in range(GATHERING):
+                    await asyncio.sleep(0)
                 batch = [self.waiting.popleft() for _ in range(min(len(self.waiting), LARGEST_BATCH))]
                 try:
                     outcomes = await db.run_in_line(commit_each, [item.unit for item in batch])
