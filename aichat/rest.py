@@ -2,8 +2,8 @@
 
 import logging
 import math
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
-from typing import Any
+from collections.abc import AsyncIterator, Iterable
+from typing import Any, Protocol
 
 import orjson
 from django.core.exceptions import DisallowedHost, RequestDataTooBig
@@ -200,14 +200,22 @@ def server_error(request: HttpRequest) -> HttpResponseBase:
 EVENT_STREAM = "text/event-stream; charset=utf-8"
 
 
-class EventStream(StreamingHttpResponse):
-    """Server-sent events from an async generator of encoded events.
+class Events(Protocol):
+    def __aiter__(self) -> AsyncIterator[bytes]: ...
 
-    Closing the response closes the generator itself, at once and explicitly: what it must settle when the client leaves
-    does not wait for garbage collection.
+    async def __anext__(self) -> bytes: ...
+
+    async def aclose(self) -> None: ...
+
+
+class EventStream(StreamingHttpResponse):
+    """Server-sent events, encoded, from an async generator or what can be closed like one.
+
+    Iterating it is iterating the events themselves, so that whoever closes the iterator closes them, at once: what they
+    must settle when the client leaves does not wait for garbage collection.
     """
 
-    def __init__(self, events: AsyncGenerator[bytes, None], **headers: str) -> None:
+    def __init__(self, events: Events, **headers: str) -> None:
         super().__init__(events, content_type=EVENT_STREAM)
         self.events = events
         self["Cache-Control"] = "no-store"

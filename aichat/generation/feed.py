@@ -1,9 +1,9 @@
-"""The encoded events of one stream, made by one task of their own and read with a limit to each wait."""
+"""The encoded events of one stream, made by a task of their own and read with a limit to each wait."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from aichat import lifecycle
+from aichat import lifecycle, metrics, rest
 from aichat.generation.call import Ending, Event, Form, Hear
 
 READ_AHEAD = 16 * 1024  # bytes that may be encoded before the reader has taken them
@@ -94,3 +94,35 @@ class Feed:
         if not self.task.done():
             self.task.cancel()
             await asyncio.wait({self.task})
+
+
+class Body:
+    """A feed as the parts of a response: a comment while nothing comes, and an error as an event.
+
+    Whoever takes it closes it, whether or not they have begun to read: a stream that nobody reads has to be settled too.
+    """
+
+    def __init__(self, feed: Feed, first: bytes | None) -> None:
+        self.feed, self.first = feed, [first]
+        self.is_closed = self.is_over = False
+        metrics.open_streams.inc()
+
+    def __aiter__(self) -> "Body":
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self.is_over:
+            raise StopAsyncIteration
+        try:
+            data = self.first.pop() if self.first else await self.feed.next()
+        except Exception as error:
+            self.is_over = True
+            return self.feed.form.encode_error(rest.as_api_error(error))
+        self.is_over = self.feed.ended
+        return rest.KEEP_ALIVE if data is None else data
+
+    async def aclose(self) -> None:
+        if not self.is_closed:
+            self.is_closed = self.is_over = True
+            metrics.open_streams.dec()
+            await self.feed.close()

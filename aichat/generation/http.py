@@ -3,7 +3,7 @@
 DRF has no async views: these skip its request cycle, and use the same authentication, errors and OpenAPI document.
 """
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from itertools import takewhile
 from typing import Any, TypeVar
@@ -17,13 +17,13 @@ from rest_framework.views import APIView
 from accounts import streams, throttling
 from accounts.authentication import Caller
 from accounts.known import Recognition
-from aichat import lifecycle, metrics, rest
+from aichat import lifecycle, rest
 from aichat.errors import InvalidRequest, MethodNotAllowed, PermissionDenied
 from aichat.flags import flags
 from aichat.generation import chat as generation
 from aichat.generation import replay
 from aichat.generation.call import Call, Ending, Form, Freshness, Generate, Hear
-from aichat.generation.feed import Feed
+from aichat.generation.feed import Body, Feed
 from aichat.idempotency.claims import Answer
 
 KEEP_ALIVE_SECONDS = 15.0
@@ -161,22 +161,4 @@ async def stream(call: Call, form: Form, generate: Generate) -> rest.EventStream
     except BaseException:
         await feed.close()
         raise
-    return rest.EventStream(_body(feed, first, form), **(feed.headers or {}))
-
-
-async def _body(feed: Feed, data: bytes | None, form: Form) -> AsyncGenerator[bytes, None]:
-    metrics.open_streams.inc()
-    try:
-        while True:
-            if data is None:
-                yield rest.KEEP_ALIVE
-            elif data:
-                yield data
-            if feed.ended:
-                return
-            data = await feed.next()
-    except Exception as error:
-        yield form.encode_error(rest.as_api_error(error))
-    finally:
-        metrics.open_streams.dec()
-        await feed.close()
+    return rest.EventStream(Body(feed, first), **(feed.headers or {}))

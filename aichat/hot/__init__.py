@@ -52,8 +52,8 @@ class HotHandler:
         with CancelledWhenLeft(receive) as client:
             response, headers = await self.layers.respond(request, self.view)
             if isinstance(response, StreamingHttpResponse):
-                await send(start(response, headers))
                 async with aclosing(cast(Any, aiter(response))) as parts:
+                    await send(start(response, headers))
                     async for part in parts:
                         await send({"type": "http.response.body", "body": part, "more_body": True})
                 client.may_leave()
