@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 FOLLOWED_AT_MOST = 2
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.02, 0.15  # seconds between two looks at what another process is doing
-BEAT = store.LEASE / 6  # seconds: a lock is renewed when it is between one and two of them old, so four may be missed
+BEAT = store.LEASE / 6  # seconds: a busy event loop may be late by more than four of them
 # A reader that takes nothing for so many seconds keeps nobody else waiting.
 READER_PATIENCE = 1.0
 
@@ -158,8 +158,8 @@ def _beat() -> None:
     for flight in list(_under_way.values()):
         if flight.reader_since is not None and now - flight.reader_since > READER_PATIENCE:
             flight.give_up()
-    held = [flight for flight in _under_way.values() if flight.is_locked and now - flight.renewed_at >= BEAT]
-    for flight in held:  # of most chats none: they are over before
+    held = [flight for flight in _under_way.values() if flight.is_locked and now - flight.renewed_at >= BEAT / 2]
+    for flight in held:  # seldom one: most chats are over before
         flight.renewed_at = now
     if held:
         lifecycle.spawn(store.renew([(flight.digest, flight.token) for flight in held]))
