@@ -66,8 +66,6 @@ def page(results: "Results", cells: "Sequence[Cell]", minutes: float, command: s
             "",
             f"Written by `{command}` on {datetime.now(UTC):%d %B %Y}, in {minutes:.0f} minutes. {machine()}",
             "",
-            "## CPU for a request",
-            "",
             *cpu_table(results, costly),
             *ratios(results, costly),
             *databases_table(results, costly),
@@ -93,6 +91,8 @@ def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> list[str]:
 
 
 def cpu_table(results: "Results", cells: list[str]) -> list[str]:
+    if not cells:
+        return []
     rows = [
         [
             cell, system,
@@ -103,7 +103,8 @@ def cpu_table(results: "Results", cells: list[str]) -> list[str]:
         for cell in cells
         for system, runs in results[cell].items()
     ]  # fmt: skip
-    return table(["64 connections", "system", "CPU ms a request", "of it", "answers a second"], rows)
+    head = ["64 connections", "system", "CPU ms a request", "of it", "answers a second"]
+    return ["## CPU for a request", "", *table(head, rows)]
 
 
 def ratios(results: "Results", cells: list[str]) -> list[str]:
