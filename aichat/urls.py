@@ -11,6 +11,7 @@ from aichat.flags.switches import REGISTRATION
 from aichat.images.views import GenerationsView
 
 urlpatterns = [
+    path("", views.home),
     path("healthz", views.healthz),
     path("readyz", views.readyz),
     path("metrics", views.metrics),

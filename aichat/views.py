@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 
 from django.conf import settings
 from django.db import Error as DatabaseFailure
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
+from django.urls import reverse
 from django.views.decorators.csrf import csrf_exempt
 from drf_spectacular.utils import extend_schema
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
@@ -53,6 +54,13 @@ def only_get(view: Probe) -> Probe:
         return response
 
     return guarded
+
+
+@permission_classes([Public])  # type: ignore[type-var]  # DRF's stubs don't know coroutines
+@only_get
+async def home(request: HttpRequest) -> HttpResponseRedirect:
+    """To the admin, for whoever opens the bare address in a browser."""
+    return HttpResponseRedirect(reverse("admin:index"))
 
 
 @permission_classes([Public])  # type: ignore[type-var]  # DRF's stubs don't know coroutines
