@@ -34,7 +34,6 @@ keepalive = 65
 timeout = 60  # a worker whose event loop is stuck for so long is replaced; waiting for a provider does not count
 graceful_timeout = 60  # how long Ctrl-C waits for running requests; what is cut then is healed by expiring holds
 
-
 MOST_FILES = 65_536  # a stream takes two: its client's connection and its provider's
 NEW_OBJECTS = 10_000  # that have come and not gone, before the garbage collector looks at them; Python's own is 700
 UNSENT = 128 * 1024  # bytes the kernel takes for a client beyond what is on its way
@@ -63,7 +62,6 @@ def when_ready(server: Any) -> None:
         server.signal(signal.SIGTERM, None)
 
     signal.signal(signal.SIGINT, drain)
-    spare_the_collector()
     for listener in server.LISTENERS:
         limit_slow_readers(listener.sock)
     spare_what_stays()
@@ -72,17 +70,8 @@ def when_ready(server: Any) -> None:
 def spare_what_stays() -> None:
     """What was imported is no garbage: no worker's collector looks at it again, nor copies its pages by looking.
 
-    A request leaves a few thousand objects behind, nearly all of which go without the collector: it comes less often.
-    Together that is a sixth of a chat's CPU.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(10_000, 10, 10)
-
-
-def spare_the_collector() -> None:
-    """What was loaded stays, so no worker looks through it again, and its pages stay shared; what a request makes is mostly
-    freed without the collector, which otherwise stops a worker with a thousand open streams a few hundred times for nothing.
+    What a request makes goes nearly all without the collector, which otherwise stops a worker with a thousand open
+    streams a few hundred times for nothing: it comes less often. Together that is a sixth of a chat's CPU.
     """
     gc.collect()
     gc.freeze()
