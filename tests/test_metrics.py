@@ -49,7 +49,7 @@ def test_requests_generations_and_cache_hits_are_counted(http: httpx.Client, ali
         'aichat_generations_total{kind="chat",model="demo",outcome="cache_hit",provider="demo"}': 2,
         'aichat_http_requests_total{method="POST",route="api/v1/chat",status="200"}': 3,
     }.items():
-        assert value(after, series) - value(before, series) == expected, series
+        assert value(after, series) - value(before, series) == pytest.approx(expected), series
     assert 'aichat_breaker_open{model="demo",provider="demo"} 0.0' in after
 
 
