@@ -10,7 +10,7 @@ import pytest
 from accounts.authentication import authenticate
 from aichat import db, lifecycle
 from aichat.generation import chat
-from aichat.generation.call import Call, Event
+from aichat.generation.call import Call, Completed, Event, Started
 from aichat.money import CREDIT
 from aichat.providers.base import Accepted, ChatRequest, Delta, Endpoint, Finished, Hear, Usage
 from aichat.usage.models import UsageRecord
@@ -131,6 +131,18 @@ def test_leaving_at_any_event_settles_what_was_delivered(catalog: None, alice: A
     assert not Hold.objects.filter(state=Hold.State.OPEN).exists()
     (record,) = UsageRecord.objects.all()
     assert record.status == ("cancelled" if len(heard) == count else "ok")
+
+
+def test_a_reader_who_takes_their_time_is_no_slow_provider(catalog: None, alice: Actor, settings: Any) -> None:
+    settings.CHAT_FIRST_TOKEN_TIMEOUT = settings.CHAT_IDLE_TIMEOUT = 0.2
+    call = new_call(alice, stream=True)
+
+    async def hear(event: Event) -> None:
+        if isinstance(event, Started):
+            await asyncio.sleep(0.4)
+
+    assert isinstance(asyncio.run(chat.generate(call, hear)), Completed)
+    assert UsageRecord.objects.get().status == "ok"
 
 
 def test_a_defect_in_an_adapter_gives_the_credits_back(

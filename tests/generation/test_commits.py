@@ -16,7 +16,7 @@ from aichat.generation.commits import Unit, submit
 from aichat.money import CREDIT
 from aichat.tracing import begin, request_id
 from credits.models import Hold
-from credits.services import InsufficientCreditsError, Outcome, Reserve, hold_expiry
+from credits.services import InsufficientCreditsError, Operation, Outcome, Release, Reserve, Settle, hold_expiry
 from tests.conftest import Actor
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -144,6 +144,19 @@ def test_a_patient_unit_is_tried_again_while_the_database_is_away(
     assert [type(outcome) for outcome in found] == [Outcome, OperationalError]
     assert tries == [2, 1, 1]
     assert alice.wallet.held == CREDIT
+
+
+@pytest.mark.parametrize("charge", [0, CREDIT])
+def test_a_settlement_that_comes_again_moves_nothing(alice: Actor, charge: int) -> None:
+    first, other = reserve(alice), reserve(alice)  # without another open hold the wallet's own guard would refuse it
+    run(lambda: outcomes(first, other))
+    assert isinstance(first.operation, Reserve)
+    hold = first.operation.hold
+    again: Operation = Settle(hold=hold, charge=charge) if charge else Release(hold=hold)
+    for repeated in (False, True, True):
+        (outcome,) = run(lambda: outcomes(Unit(operation=again)))
+        assert (outcome.error, outcome.repeated) == (None, repeated)
+        assert (alice.wallet.available, alice.wallet.held) == (99 * CREDIT - charge, CREDIT)
 
 
 def test_each_unit_writes_in_the_context_of_its_own_request() -> None:
