@@ -25,7 +25,7 @@ class Service:
     """`database` is the real server behind it, which a test may stop and start; None with SQLite."""
 
     def __init__(self, directory: Path, database: Server | None, workers: int, options: dict[str, str]) -> None:
-        self.database = database
+        self.database, self.count = database, workers
         self.address = f"http://127.0.0.1:{free_port()}"
         self.environment = {
             **os.environ,
@@ -66,10 +66,12 @@ class Service:
         return done.stdout
 
     def wait_until_ready(self) -> None:
+        """Until it answers and all its workers are there: the first one answers before the second is."""
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             try:
-                if httpx.get(f"{self.address}/readyz", timeout=5).status_code == 200:
+                ready = httpx.get(f"{self.address}/readyz", timeout=5).status_code == 200
+                if ready and len(self.workers()) >= self.count:
                     return
             except httpx.TransportError:
                 pass
