@@ -5,7 +5,8 @@ revoked, a role, a limit, a membership) marks its user or organization, in this 
 only while the marks are those that were there before the database was read for it: so no look-up that was under way can
 bring back what was revoked. Redis's marks are read in the round trip of the rate limit: with Redis a change holds for the
 next request everywhere; without it at once in the process that made it, and within a second in the others. (If Redis
-can't be reached by the process that makes a change, but by others, it takes them `SHARED_SECONDS`.) Failures are not kept.
+can't be reached by the process that makes a change, but by others, or is full, or forgets the mark, it takes them
+`SHARED_SECONDS`.) Failures are not kept.
 """
 
 import asyncio
@@ -29,9 +30,9 @@ from accounts.authentication import Caller, authenticate
 from accounts.models import AccessToken, ExternalIdentity, Membership, Organization, User
 from aichat import cache, db, tracing
 
-SHARED_SECONDS = 30.0
+SHARED_SECONDS = 5.0
 ALONE_SECONDS = 1.0
-MARK_SECONDS = 40  # in Redis: longer than any entry that was made before the mark
+MARK_SECONDS = 15  # in Redis: longer than any entry that was made before the mark
 MOST = 10_000  # entries, and marks of this process
 
 Marks = Sequence[bytes | None]
