@@ -27,11 +27,6 @@ from django.db import (
     transaction,
 )
 
-from aichat.statements import NewRow as NewRow
-from aichat.statements import insert as insert
-from aichat.statements import insert_rows as insert_rows
-from aichat.statements import insert_values as insert_values
-
 logger = logging.getLogger(__name__)
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -16,8 +16,8 @@ from django.utils import timezone
 
 from accounts.models import Organization
 from aichat import db
-from aichat.db import NewRow
 from aichat.money import LARGEST, to_microcredits
+from aichat.statements import NewRow, insert_rows
 from credits import claims, engines, limits, rows
 from credits.engines import portable
 from credits.engines.base import Closings, Move, Standing
@@ -78,7 +78,7 @@ def apply_new(
     move_all = _close_and_move if all(step.is_plain for step in steps) else _claim_and_move
     found = move_all(steps, now)
     outcomes = [step.outcome for step in steps]
-    db.insert_rows([*rows.of(steps, found, now), *also(outcomes)], last=last)
+    insert_rows([*rows.of(steps, found, now), *also(outcomes)], last=last)
     return outcomes
 
 
@@ -97,7 +97,7 @@ def _apply(operations: Sequence[Operation], look: bool = False) -> list[Outcome]
     now = _now()
     steps = [Step(operation) for operation in operations]
     found = _claim_and_move(steps, now, look)
-    db.insert_rows(rows.of(steps, found, now))
+    insert_rows(rows.of(steps, found, now))
     return [step.outcome for step in steps]
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
-from aichat.db import NewRow
+from aichat.statements import NewRow
 from credits.engines.base import Standing
 from credits.models import Hold, LedgerEntry
 from credits.operations import Reserve

@@ -1,4 +1,4 @@
-"""`db.insert` stores exactly what `bulk_create` stores, on whichever engine the tests run."""
+"""`statements.insert` stores exactly what `bulk_create` stores, on whichever engine the tests run."""
 
 from collections.abc import Callable
 from copy import deepcopy
@@ -9,7 +9,7 @@ import pytest
 from django.db import DatabaseError, IntegrityError, connection
 from django.db.models import Model, QuerySet
 
-from aichat import db
+from aichat import db, statements
 from aichat.chat.models import Conversation, Message
 from aichat.statements import Statement
 from aichat.usage.models import UsageRecord
@@ -83,7 +83,7 @@ def test_what_is_stored_is_what_bulk_create_stores(alice: Actor, made: Callable[
     model._default_manager.bulk_create(rows)
     expected = stored(rows)
     QuerySet(model).filter(pk__in=[row.pk for row in rows])._raw_delete("default")
-    db.insert(twins)
+    statements.insert(twins)
     assert len(expected) == len(rows)
     assert stored(twins) == expected
     assert not any(row._state.adding for row in twins)
@@ -92,34 +92,34 @@ def test_what_is_stored_is_what_bulk_create_stores(alice: Actor, made: Callable[
 @pytest.mark.django_db(transaction=True)
 def test_a_row_that_is_there_already_is_an_integrity_error(alice: Actor) -> None:
     [hold, _] = holds(alice)
-    db.insert([hold])
+    statements.insert([hold])
     with pytest.raises(IntegrityError):
-        db.run_atomic(db.insert, [hold])
+        db.run_atomic(statements.insert, [hold])
 
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("facts", [{"day": None}, {"charged": 2**64}], ids=["null", "too large"])
 def test_what_a_column_can_not_hold_is_refused(alice: Actor, facts: dict[str, Any]) -> None:
     with pytest.raises((DatabaseError, OverflowError)):
-        db.run_atomic(db.insert, [usage(alice, **facts)])
+        db.run_atomic(statements.insert, [usage(alice, **facts)])
     assert not UsageRecord.objects.exists()
 
 
 def test_a_day_is_a_day_and_no_rows_are_no_statement(alice: Actor, django_assert_num_queries: Any) -> None:
     row = usage(alice, day=date(2026, 2, 28))
     with django_assert_num_queries(1):
-        db.insert([row])
-        db.insert([])
+        statements.insert([row])
+        statements.insert([])
     assert UsageRecord.objects.get().day == date(2026, 2, 28)
 
 
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="only PostgreSQL keeps plans for a session")
 @pytest.mark.django_db(transaction=True)
 def test_a_session_that_forgot_its_plans_is_told_them_again(alice: Actor) -> None:
-    db.run_atomic(db.insert, messages(alice))
+    db.run_atomic(statements.insert, messages(alice))
     with connection.cursor() as cursor:
         cursor.execute("DEALLOCATE ALL")
-    db.run_atomic(db.insert, messages(alice))
+    db.run_atomic(statements.insert, messages(alice))
     assert Message.objects.count() == 10
 
 
@@ -135,10 +135,10 @@ def test_more_than_a_socket_takes_goes_both_ways(alice: Actor) -> None:
 @pytest.mark.django_db(transaction=True)
 def test_nothing_of_what_is_sent_with_a_statement_that_fails_is_done(alice: Actor) -> None:
     [hold, other] = holds(alice)
-    db.insert([hold])
+    statements.insert([hold])
     twice = [(Hold, vars(other)), (Hold, vars(hold))]
     with pytest.raises(IntegrityError):
-        db.run_atomic(db.insert_rows, [*twice, (UsageRecord, vars(usage(alice)))], last=True)
+        db.run_atomic(statements.insert_rows, [*twice, (UsageRecord, vars(usage(alice)))], last=True)
     assert Hold.objects.count() == 1 and not UsageRecord.objects.exists()
-    db.run_atomic(db.insert_rows, [(Hold, vars(other))], last=True)
+    db.run_atomic(statements.insert_rows, [(Hold, vars(other))], last=True)
     assert Hold.objects.count() == 2 and connection.get_autocommit()

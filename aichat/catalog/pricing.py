@@ -82,7 +82,7 @@ class Rates:
 
     @lru_cache(maxsize=256)  # noqa: B019  # equal rates share one, and there are few
     def snapshot(self) -> Encoded:
-        """For the usage record: what was in force, readable years later. `db.insert` writes it."""
+        """For the usage record: what was in force, readable years later. `statements.insert_rows` writes it."""
         return Encoded(asdict(self))
 
 

@@ -12,10 +12,10 @@ from aichat.catalog.snapshot import ModelInfo
 from aichat.chat import sharing
 from aichat.chat.models import Conversation, Feedback, Message
 from aichat.chat.sharing import Access
-from aichat.db import NewRow
 from aichat.errors import InvalidRequest, NotFound
 from aichat.generation import tokens
 from aichat.generation.call import Result
+from aichat.statements import NewRow
 from aichat.usage.models import UsageRecord
 
 TITLE_LENGTH = 80

@@ -10,10 +10,11 @@ from django.conf import settings
 
 from accounts.authentication import Caller
 from aichat import tracing
-from aichat.db import NewRow, uuid7
+from aichat.db import uuid7
 from aichat.errors import ApiError
 from aichat.flags.rules import NOTHING, Treatment
 from aichat.providers.base import FinishReason, Usage
+from aichat.statements import NewRow
 
 
 def remember_nothing(result: "Result") -> Sequence[NewRow]:

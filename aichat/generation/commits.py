@@ -20,8 +20,8 @@ from django.db import IntegrityError
 
 from accounts.models import Organization
 from aichat import db, lifecycle
-from aichat.db import NewRow
 from aichat.errors import Overloaded
+from aichat.statements import NewRow, insert_rows
 from credits.services import Operation, Outcome, apply, apply_new, available_to
 
 logger = logging.getLogger(__name__)
@@ -97,7 +97,7 @@ Also = Callable[[list[Outcome]], Iterable[NewRow]]  # the rows to be written wit
 
 def _apply_and_insert(operations: Sequence[Operation], also: Also) -> list[Outcome]:
     outcomes = apply(operations)
-    db.insert_rows(also(outcomes))
+    insert_rows(also(outcomes))
     return outcomes
 
 

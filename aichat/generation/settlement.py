@@ -10,11 +10,11 @@ from django.utils import timezone
 
 from aichat import db
 from aichat.catalog.snapshot import ModelInfo
-from aichat.db import NewRow
 from aichat.errors import ApiError
 from aichat.generation.call import Call, Result
 from aichat.generation.commits import Unit
 from aichat.providers.base import Usage
+from aichat.statements import NewRow
 from aichat.usage.models import UsageRecord
 from credits.limits import limits_of
 from credits.models import HoldRef

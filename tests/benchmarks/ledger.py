@@ -256,7 +256,7 @@ def fill(wallets: list[Any], count: int) -> None:
     """`count` entries of right chains, the quick way."""
     from django.utils import timezone
 
-    from aichat import db
+    from aichat import db, statements
     from credits.models import LedgerEntry, Wallet, digest
 
     rewind()
@@ -274,7 +274,7 @@ def fill(wallets: list[Any], count: int) -> None:
                     reference=f"fill:{sequence}", created_at=now, digest=previous,
                 )
             )  # fmt: skip
-        db.run_atomic(db.insert, rows)
+        db.run_atomic(statements.insert, rows)
         Wallet.objects.filter(pk=wallet_id).update(available=balance, sequence=each + 1)
 
 

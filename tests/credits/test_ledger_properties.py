@@ -151,7 +151,7 @@ class Histories(RuleBasedStateMachine):
     @rule(
         wallet=wallets,
         amount=st.integers(0, 5),
-        at=st.sampled_from([(ledger, "_move_wallets"), (db, "insert_rows")]),
+        at=st.sampled_from([(ledger, "_move_wallets"), (ledger, "insert_rows")]),
     )
     def crash_in_a_commit(self, wallet: int, amount: int, at: tuple[Any, str]) -> None:
         """The process dies with the wallets moved, or with everything written, and nothing committed."""
