@@ -25,7 +25,7 @@ except ImproperlyConfigured as error:
 
 host, port = settings.HOST, settings.PORT
 bind = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-worker_class = "aichat.serving.Worker"
+worker_class = "aichat.core.web.server.ServerWorker"
 workers = settings.WEB_CONCURRENCY or 2
 preload_app = True  # one import for all workers
 control_socket_disable = True
@@ -100,9 +100,9 @@ def post_fork(server: Any, worker: Any) -> None:
 
 
 def child_exit(server: Any, worker: Any) -> None:
-    from aichat import metrics
+    from aichat.core.telemetry import prometheus
 
-    metrics.bury(worker.pid)
+    prometheus.bury(worker.pid)
 
 
 def on_exit(server: Any) -> None:

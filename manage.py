@@ -20,7 +20,7 @@ def main() -> None:
     try:
         # First of all, so that a wrong setting is one line for every command, not a traceback or a report.
         django.setup()
-        from aichat import checks
+        from aichat.core.config import checks
 
         checks.stop_on_errors()
         execute_from_command_line(sys.argv)

@@ -17,10 +17,10 @@ from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationFo
 
 from accounts import services, tenancy
 from accounts.models import AccessToken, Membership, Organization, User
-from aichat import audit
-from aichat.admin import Admin, ReadOnlyAdmin, acting, by_email, link_to
-from aichat.errors import ApiError
-from aichat.money import format_credits
+from aichat.core.admin import audit_log
+from aichat.core.admin.base import Admin, ReadOnlyAdmin, acting, by_email, link_to
+from aichat.core.errors import ApiError
+from aichat.core.money import format_credits
 
 # Of people and organizations; the limits of both apply.
 SPENDING_LIMITS = {
@@ -270,5 +270,5 @@ class AccessTokenAdmin(ReadOnlyAdmin):
         if token.revoked_at:
             return False
         services.revoke(token)
-        audit.record(acting(request), token, audit.CHANGED, {"revoked_at": (None, token.revoked_at)})
+        audit_log.record(acting(request), token, audit_log.CHANGED, {"revoked_at": (None, token.revoked_at)})
         return True

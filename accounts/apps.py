@@ -5,6 +5,6 @@ class AccountsConfig(AppConfig):
     name = "accounts"
 
     def ready(self) -> None:
-        from accounts import known
+        from accounts import caller_cache
 
-        known.watch()
+        caller_cache.watch()

@@ -11,8 +11,8 @@ from rest_framework.request import Request
 
 from accounts import oidc, tenancy
 from accounts.models import AccessToken, Organization, User
-from aichat import tracing
-from aichat.errors import ApiError, NotAuthenticated, NotFound
+from aichat.core.errors import ApiError, NotAuthenticated, NotFound
+from aichat.core.telemetry import tracing
 
 
 class InvalidApiKey(ApiError):

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from django.core.management.base import CommandError
 
 from accounts.models import User
-from aichat.errors import ApiError
+from aichat.core.errors import ApiError
 
 
 @contextmanager

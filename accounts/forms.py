@@ -5,8 +5,8 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from unfold.forms import AuthenticationForm
 
-from accounts import throttling
-from aichat.errors import ApiError
+from accounts import rate_limits
+from aichat.core.errors import ApiError
 
 
 class LoginForm(AuthenticationForm):  # type: ignore[misc]
@@ -14,7 +14,7 @@ class LoginForm(AuthenticationForm):  # type: ignore[misc]
 
     def clean(self) -> dict[str, Any]:
         try:
-            throttling.hit_sign_in(self.request, "login", self.data.get("username", ""))
+            rate_limits.hit_sign_in(self.request, "login", self.data.get("username", ""))
         except ApiError as error:
             raise ValidationError(error.message) from None
         return super().clean()  # type: ignore[no-any-return]

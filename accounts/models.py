@@ -11,8 +11,8 @@ from django.db import models
 from django.utils import timezone
 from knox.models import AbstractAuthToken, AuthTokenManager
 
-from aichat import env
-from aichat.db import Row
+from aichat.core.config import env
+from aichat.core.database.models import Row
 
 RATE = RegexValidator(rf"\A{env.RATE.pattern}\Z", "Write N/sec, N/min, N/hour or N/day, such as 60/min.")
 
@@ -31,7 +31,7 @@ class Role(models.TextChoices):
 
 
 class SpendLimits(models.Model):
-    """What may be spent in a UTC day and month, in microcredits; None is no limit. `credits/limits.py` enforces it."""
+    """Microcredits that may be spent in a UTC day and month; None is no limit. `credits/spending_limits.py` enforces it."""
 
     spend_limit_day = models.BigIntegerField(
         null=True, blank=True, validators=[MinValueValidator(0)], help_text="Microcredits a day; empty: no limit."

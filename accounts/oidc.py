@@ -21,8 +21,9 @@ from django.db import IntegrityError
 from accounts import tenancy
 from accounts.models import ExternalIdentity, Role, User
 from accounts.services import LastAdmin, change_user
-from aichat import db, events
-from aichat.errors import ApiError
+from aichat.core.database import transactions
+from aichat.core.errors import ApiError
+from aichat.core.telemetry import product_events
 
 logger = logging.getLogger(__name__)
 
@@ -171,13 +172,13 @@ def _make_user(claims: Mapping[str, Any]) -> User:
     """The user of a first sight; of many at once all get the same one."""
     for _ in range(2):
         try:
-            user = db.run_atomic(_make_with_identity, claims)
+            user = transactions.run_atomic(_make_with_identity, claims)
         except IntegrityError:  # another request made them, or somebody took the e-mail this moment
             identity = ExternalIdentity.objects.select_related("user").filter(**_key(claims)).first()
             if identity:
                 return identity.user
         else:
-            events.emit(events.SignedUp(user=user.pk, method="sso"))
+            product_events.emit(product_events.SignedUp(user=user.pk, method="sso"))
             return user
     raise IdentityProviderUnavailable(retry_after=1)
 

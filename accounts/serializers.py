@@ -4,7 +4,7 @@ from django.utils import timezone
 from rest_framework import serializers
 
 from accounts.models import AccessToken, Membership, User
-from aichat.money import CreditsField
+from aichat.core.money import CreditsField
 
 
 class RegisterSerializer(serializers.Serializer[User]):

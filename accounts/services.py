@@ -10,8 +10,10 @@ from django.db.models import F, ManyToOneRel
 
 from accounts import tenancy
 from accounts.models import AccessToken, Membership, Organization, Role, User
-from aichat import audit, db, events
-from aichat.errors import InvalidRequest, NotFound, PermissionDenied
+from aichat.core.admin import audit_log
+from aichat.core.database import transactions
+from aichat.core.errors import InvalidRequest, NotFound, PermissionDenied
+from aichat.core.telemetry import product_events
 
 API_KEY_PREFIX = "sk-"
 
@@ -28,12 +30,12 @@ def register_user(*, email: str, password: str, name: str = "", role: Role = Rol
     except ValidationError as error:
         raise InvalidRequest(" ".join(error.messages), param="password") from None
     try:
-        user = db.run_atomic(_create_with_organization, email, password, name, role)
+        user = transactions.run_atomic(_create_with_organization, email, password, name, role)
     except IntegrityError:
         raise InvalidRequest(
             "An account can't be made with this e-mail address. If it is yours, log in.", param="email"
         ) from None
-    events.emit(events.SignedUp(user=user.pk, method="password"))
+    product_events.emit(product_events.SignedUp(user=user.pk, method="password"))
     return user
 
 
@@ -61,7 +63,7 @@ def change_user(
     The change is logged as the `actor`'s (nobody: the command line). Raises `LastAdmin` when no active administrator
     would be left, also when two are demoted at the same moment, and `PermissionDenied` for a role above the actor's.
     """
-    db.run_atomic(_change_user, user, role, is_active, actor)
+    transactions.run_atomic(_change_user, user, role, is_active, actor)
 
 
 def _change_user(user: User, role: Role | None, is_active: bool | None, actor: User | None) -> None:
@@ -77,7 +79,7 @@ def _change_user(user: User, role: Role | None, is_active: bool | None, actor: U
         setattr(user, name, new)
     user.save(update_fields=["role", "is_active"])
     if actor and values:
-        audit.record(actor, user, audit.CHANGED, values)
+        audit_log.record(actor, user, audit_log.CHANGED, values)
 
 
 def keep_an_admin(user: User, *, role: str, is_active: bool) -> None:
@@ -110,8 +112,10 @@ def create_api_key(
 
     Raises `NotFound` when the user is no member (any more).
     """
-    row, secret = db.run_atomic(_create_api_key, user, organization, name, expires_at, rate_limit, spend_limit)
-    events.emit(events.ApiKeyCreated(user=user.pk, organization=organization.pk, key=row.id))
+    row, secret = transactions.run_atomic(
+        _create_api_key, user, organization, name, expires_at, rate_limit, spend_limit
+    )
+    product_events.emit(product_events.ApiKeyCreated(user=user.pk, organization=organization.pk, key=row.id))
     return row, secret
 
 
@@ -119,7 +123,9 @@ def revoke(row: AccessToken) -> None:
     """Takes effect with the next request made with the token."""
     row.revoke()
     if row.kind == AccessToken.Kind.API_KEY:
-        events.emit(events.ApiKeyRevoked(user=row.user_id, organization=row.organization_id, key=row.id))
+        product_events.emit(
+            product_events.ApiKeyRevoked(user=row.user_id, organization=row.organization_id, key=row.id)
+        )
 
 
 def _create_api_key(

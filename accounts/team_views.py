@@ -10,7 +10,7 @@ from rest_framework.generics import GenericAPIView, ListAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from accounts import teams, throttling
+from accounts import rate_limits, teams
 from accounts.authentication import calling
 from accounts.models import Membership
 from accounts.permissions import IsUser
@@ -21,7 +21,7 @@ from accounts.serializers import (
     OrganizationNameSerializer,
     OwnOrganizationSerializer,
 )
-from aichat.openapi import may_answer
+from aichat.core.web.openapi import may_answer
 
 
 @extend_schema_view(get=extend_schema(summary="My organizations"))
@@ -88,7 +88,7 @@ class MembersView(ListAPIView[Membership]):
         by = teams.membership_in(caller, organization_id)
         form = NewMemberSerializer(data=request.data)
         form.is_valid(raise_exception=True)
-        throttling.hit(settings.RATE_LIMIT_AUTH, "add member", str(caller.user.pk))
+        rate_limits.hit(settings.RATE_LIMIT_AUTH, "add member", str(caller.user.pk))
         member = teams.add_member(by, **form.validated_data)
         return Response(self.get_serializer(member).data, status=status.HTTP_201_CREATED)
 

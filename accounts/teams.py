@@ -11,11 +11,11 @@ from uuid import UUID
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from accounts import known, tenancy
+from accounts import caller_cache, tenancy
 from accounts.authentication import Caller
 from accounts.models import AccessToken, Membership, Organization, User
-from aichat import db
-from aichat.errors import InvalidRequest, NotFound, PermissionDenied
+from aichat.core.database import transactions
+from aichat.core.errors import InvalidRequest, NotFound, PermissionDenied
 
 T = TypeVar("T")
 OWNER, ADMIN, MEMBER = Membership.Role.OWNER, Membership.Role.ADMIN, Membership.Role.MEMBER
@@ -41,7 +41,7 @@ def membership_in(caller: Caller, organization_id: object) -> Membership:
 
 def create_team(user: User, name: str) -> Membership:
     """A new team, whose owner `user` is."""
-    return db.run_atomic(_create_team, user, name)
+    return transactions.run_atomic(_create_team, user, name)
 
 
 def _create_team(user: User, name: str) -> Membership:
@@ -102,7 +102,7 @@ def remove_member(by: Membership, user_id: UUID) -> None:
         member.delete()
         keys = AccessToken.objects.filter(user_id=user_id, organization=by.organization, revoked_at=None)
         keys.update(revoked_at=timezone.now())
-        known.changed(user_id)
+        caller_cache.changed(user_id)
 
     _alone(by, work)
 
@@ -118,7 +118,7 @@ def _alone(by: Membership, work: Callable[[], T]) -> T:
         by.role = current.role
         return work()
 
-    return db.run_atomic(locked)
+    return transactions.run_atomic(locked)
 
 
 def _member(by: Membership, user_id: UUID) -> Membership:

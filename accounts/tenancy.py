@@ -7,8 +7,8 @@ from django.db import IntegrityError, models
 from django.db.models import F
 
 from accounts.models import Membership, Organization, User
-from aichat import db
-from aichat.errors import NotFound
+from aichat.core.database import transactions
+from aichat.core.errors import NotFound
 
 M = TypeVar("M", bound=models.Model)
 
@@ -19,7 +19,7 @@ def personal_organization(user: User) -> Organization:
     if found:
         return found
     try:
-        return db.run_atomic(_make_personal, user)
+        return transactions.run_atomic(_make_personal, user)
     except IntegrityError:  # a concurrent first touch made it
         return Organization.objects.get(personal_to=user)
 

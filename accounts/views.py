@@ -11,7 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from accounts import services, throttling
+from accounts import rate_limits, services
 from accounts.authentication import calling
 from accounts.models import AccessToken, User
 from accounts.permissions import IsUser, Public
@@ -23,9 +23,9 @@ from accounts.serializers import (
     SessionSerializer,
     UserSerializer,
 )
-from aichat.errors import NotAuthenticated, NotFound, PermissionDenied
-from aichat.openapi import may_answer
-from aichat.rest import CursorPages
+from aichat.core.errors import NotAuthenticated, NotFound, PermissionDenied
+from aichat.core.web.drf import CursorPages
+from aichat.core.web.openapi import may_answer
 
 
 def start_session(user: User) -> dict[str, Any]:
@@ -45,7 +45,7 @@ class RegisterView(APIView):
             raise PermissionDenied("Registration is closed here: ask an administrator for an account.")
         form = RegisterSerializer(data=request.data)
         form.is_valid(raise_exception=True)
-        throttling.hit_sign_in(request, "register", form.validated_data["email"])
+        rate_limits.hit_sign_in(request, "register", form.validated_data["email"])
         user = services.register_user(**form.validated_data)
         return Response(start_session(user), status=status.HTTP_201_CREATED)
 
@@ -60,7 +60,7 @@ class LoginView(APIView):
         """Exchanges e-mail and password for a login token. The same 401 whether the e-mail or the password is wrong."""
         form = LoginSerializer(data=request.data)
         form.is_valid(raise_exception=True)
-        throttling.hit_sign_in(request, "login", form.validated_data["email"])
+        rate_limits.hit_sign_in(request, "login", form.validated_data["email"])
         email = User.objects.normalize_email(form.validated_data["email"])
         user = check_password(request, username=email, password=form.validated_data["password"])
         if not isinstance(user, User):

@@ -1,5 +1,6 @@
-"""Pages of the admin that need more than one app; Django finds them here."""
+"""Pages of the admin that belong to no single app: Django finds them here."""
 
 from admin_dashboard.experiments import admin as experiments
+from aichat.core.admin import audit_page
 
-__all__ = ["experiments"]
+__all__ = ["audit_page", "experiments"]

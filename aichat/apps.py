@@ -1,11 +1,16 @@
 from django.apps import AppConfig
+from django.conf import settings
 
 
 class AichatConfig(AppConfig):
     name = "aichat"
 
     def ready(self) -> None:
-        from aichat import checks, metrics, statsd  # noqa: F401  (the first registers the system checks)
+        from aichat.core.config import checks  # noqa: F401  (registers the system checks)
+        from aichat.core.telemetry import prometheus, statsd
+
+        if settings.IMAGE_DISPATCHER == "celery":
+            from aichat import celery  # noqa: F401  (tasks are sent and found through its app)
 
         statsd.start()
-        metrics.start()
+        prometheus.start()

@@ -13,9 +13,12 @@ from django.core.handlers.asgi import ASGIHandler
 
 django.setup(set_prefix=False)
 
-from aichat import checks, lifecycle, rest, tracing
-from aichat.hot import HotHandler, Receive, Scope, Send, is_hot
-from aichat.middleware import BODY_TOO_LARGE
+from aichat.core.background import lifecycle
+from aichat.core.config import checks
+from aichat.core.telemetry import tracing
+from aichat.core.web import responses
+from aichat.core.web.fast_path.handler import FastPathHandler, Receive, Scope, Send, is_fast_path
+from aichat.core.web.middleware import BODY_TOO_LARGE
 
 logger = logging.getLogger(__name__)
 CLIENT_LEFT = 499  # nginx's word for a request that got no answer because its client left
@@ -26,13 +29,13 @@ class Application(ASGIHandler):
 
     def __init__(self) -> None:
         super().__init__()
-        self.hot = HotHandler()
+        self.hot = FastPathHandler()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self.lifespan(receive, send)
         elif scope["type"] == "http":
-            handler = self.hot if is_hot(scope) else super().__call__
+            handler = self.hot if is_fast_path(scope) else super().__call__
             traced = Traced(scope, send)
             try:
                 await handler(scope, bounded(scope, receive), traced.send)
@@ -61,7 +64,7 @@ class Application(ASGIHandler):
         """As Django's, except that a request it can't read (its query is no UTF-8) gets our error shape."""
         request, refusal = super().create_request(scope, body_file)
         if refusal is not None:
-            refusal = rest.unreadable_address()
+            refusal = responses.unreadable_address()
         return request, refusal
 
 

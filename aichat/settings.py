@@ -1,6 +1,6 @@
 """Settings, read top to bottom. Every environment variable is described in `docs/DEPLOYMENT.md`.
 
-Values that are wrong on their own stop the start here; combinations are system checks in `aichat/checks.py`.
+Values that are wrong on their own stop the start here; combinations are system checks in `aichat/core/config/checks.py`.
 """
 
 from datetime import timedelta
@@ -10,7 +10,8 @@ import environ
 from django.templatetags.static import static
 from pythonjsonlogger.core import RESERVED_ATTRS
 
-from aichat import env, mongodb
+from aichat.core.config import env, stores
+from aichat.core.database import mongodb
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 DATA_DIR = BASE_DIR / "var"
@@ -18,7 +19,7 @@ environ.Env.read_env(BASE_DIR / ".env")  # what the environment already says win
 
 # --- Django -----------------------------------------------------------------------------------------------------------
 DEBUG = env.boolean("DEBUG", False)
-SECRET_KEY = env.secret_key(keep_in=DATA_DIR / "secret_key")
+SECRET_KEY = stores.secret_key(keep_in=DATA_DIR / "secret_key")
 ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
 CSRF_TRUSTED_ORIGINS = env.origins("CSRF_TRUSTED_ORIGINS")
 ROOT_URLCONF = "aichat.urls"
@@ -47,7 +48,7 @@ INSTALLED_APPS = [
     "aichat.catalog",
     "aichat.flags",
     "aichat.idempotency",
-    "aichat.periodic",
+    "aichat.core.background.periodic",
     "aichat.promptcache",
     "aichat.usage",
     "aichat.chat",
@@ -57,14 +58,14 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
-    "aichat.middleware.TraceMiddleware",
+    "aichat.core.web.middleware.TraceMiddleware",
     "django.middleware.security.SecurityMiddleware",
-    "aichat.middleware.ContentPolicyMiddleware",
-    "aichat.middleware.StaticFilesMiddleware",
+    "aichat.core.web.middleware.ContentPolicyMiddleware",
+    "aichat.core.web.middleware.StaticFilesMiddleware",
     "corsheaders.middleware.CorsMiddleware",
-    "aichat.middleware.BodyLimitMiddleware",
+    "aichat.core.web.middleware.BodyLimitMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
-    "aichat.middleware.HostMiddleware",
+    "aichat.core.web.middleware.HostMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
@@ -89,7 +90,7 @@ LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"
 USE_TZ = True
 USE_I18N = True
-FORMAT_MODULE_PATH = "aichat.formats"
+FORMAT_MODULE_PATH = "aichat.core.admin.formats"
 
 # --- Server -----------------------------------------------------------------------------------------------------------
 # Read by `gunicorn.conf.py`.
@@ -104,7 +105,7 @@ DATABASE_THREADS = env.whole("DATABASE_THREADS", 8, minimum=1)
 # Reservations that may wait in a process for their commit; beyond that requests are refused (503 overloaded).
 COMMIT_QUEUE = env.whole("COMMIT_QUEUE", 5000, minimum=1)
 DATABASES = {
-    "default": env.database(
+    "default": stores.database(
         "DATABASE_URL",
         "sqlite:///var/db.sqlite3",
         base_dir=BASE_DIR,
@@ -115,14 +116,14 @@ DATABASES = {
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 # Tokens are `accounts.AccessToken`: knox's own table would stay empty for ever.
 MIGRATION_MODULES: dict[str, str | None] = {"knox": None}
-if DATABASES["default"]["ENGINE"] == "aichat.mongodb":
+if DATABASES["default"]["ENGINE"] == "aichat.core.database.mongodb":
     INSTALLED_APPS = [mongodb.APP_CONFIGS.get(app, app) for app in INSTALLED_APPS]
     MIGRATION_MODULES |= mongodb.MIGRATION_MODULES
     DEFAULT_AUTO_FIELD = mongodb.OBJECT_ID
 
 REDIS_URL = env.url("REDIS_URL", schemes=("redis", "rediss"))
 CACHE_TIMEOUT = env.seconds("CACHE_TIMEOUT", 0.25)  # to connect, and for each command; then it goes on without
-CACHES = env.caches(REDIS_URL, timeout=CACHE_TIMEOUT)
+CACHES = stores.caches(REDIS_URL, timeout=CACHE_TIMEOUT)
 
 # Static files are served from the packages' own folders: there is no `collectstatic` and no second copy to forget.
 STATIC_URL = "static/"
@@ -138,7 +139,7 @@ SECURE_HSTS_INCLUDE_SUBDOMAINS = HTTPS
 SECURE_HSTS_PRELOAD = HTTPS
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
 X_FRAME_OPTIONS = "DENY"
-CSRF_FAILURE_VIEW = "aichat.rest.csrf_failure"
+CSRF_FAILURE_VIEW = "aichat.core.web.responses.csrf_failure"
 
 CORS_ALLOWED_ORIGINS = env.origins("CORS_ALLOWED_ORIGINS")
 CORS_ALLOW_HEADERS = [
@@ -205,13 +206,13 @@ REST_KNOX = {"AUTH_HEADER_PREFIX": "Bearer", "TOKEN_TTL": timedelta(days=14)}
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.authentication.BearerAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["accounts.permissions.IsUser"],
-    "DEFAULT_THROTTLE_CLASSES": ["accounts.throttling.CallerThrottle"],
+    "DEFAULT_THROTTLE_CLASSES": ["accounts.rate_limits.CallerThrottle"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["aichat.rest.JSONParser"],
-    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "aichat.rest.Negotiation",
-    "DEFAULT_PAGINATION_CLASS": "aichat.rest.CursorPages",
-    "DEFAULT_SCHEMA_CLASS": "aichat.openapi.Schema",
-    "EXCEPTION_HANDLER": "aichat.rest.exception_handler",
+    "DEFAULT_PARSER_CLASSES": ["aichat.core.web.drf.JSONParser"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "aichat.core.web.drf.Negotiation",
+    "DEFAULT_PAGINATION_CLASS": "aichat.core.web.drf.CursorPages",
+    "DEFAULT_SCHEMA_CLASS": "aichat.core.web.openapi.Schema",
+    "EXCEPTION_HANDLER": "aichat.core.web.responses.exception_handler",
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
     "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
 }
@@ -270,7 +271,7 @@ CHAT_IDLE_TIMEOUT = env.seconds("CHAT_IDLE_TIMEOUT", 30)
 CHAT_TOTAL_TIMEOUT = env.seconds("CHAT_TOTAL_TIMEOUT", 300)
 IMAGE_ATTEMPT_TIMEOUT = env.seconds("IMAGE_ATTEMPT_TIMEOUT", 120)
 IMAGE_TOTAL_TIMEOUT = env.seconds("IMAGE_TOTAL_TIMEOUT", 240)
-# A model that failed so many times in a row is left alone for so many seconds: `aichat/generation/breaker.py`.
+# A model that failed so many times in a row is left alone for so many seconds: `aichat/generation/circuit_breaker.py`.
 BREAKER_FAILURES = env.whole("BREAKER_FAILURES", 5, minimum=1)
 BREAKER_COOLDOWN = env.seconds("BREAKER_COOLDOWN", 30)
 
@@ -300,7 +301,7 @@ IMAGE_RETENTION_DAYS = env.whole("IMAGE_RETENTION_DAYS", 0)  # 0: kept until del
 MEDIA_ROOT = Path(env.text("MEDIA_ROOT", str(DATA_DIR / "media")))
 MEDIA_STORAGE = env.url("MEDIA_STORAGE", "", schemes=("s3",))  # s3://bucket/folder?endpoint_url=…; empty: MEDIA_ROOT
 STORAGES = {
-    "default": env.storage(MEDIA_STORAGE),
+    "default": stores.storage(MEDIA_STORAGE),
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
 }
 
@@ -322,7 +323,7 @@ EXPIRE_HOLDS_INTERVAL = env.seconds("EXPIRE_HOLDS_INTERVAL", 60)
 IDEMPOTENCY_LEASE = env.seconds("IDEMPOTENCY_LEASE", 30)
 
 # --- Analytics and monitoring -----------------------------------------------------------------------------------------
-# Product events (`aichat/events.py`) as rows of the database.
+# Product events (`aichat/core/telemetry/product_events.py`) as rows of the database.
 ANALYTICS_STORED = env.boolean("ANALYTICS_STORED", True)
 ANALYTICS_RETENTION_DAYS = env.whole("ANALYTICS_RETENTION_DAYS", 365)  # 0: kept for ever
 ANALYTICS_PRUNE_INTERVAL = 86_400.0
@@ -345,10 +346,10 @@ LOG_LEVEL = env.choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR"
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "filters": {"trace": {"()": "aichat.tracing.TraceFilter"}},
+    "filters": {"trace": {"()": "aichat.core.telemetry.tracing.TraceFilter"}},
     "formatters": {
         "json": {
-            "()": "aichat.logs.JsonFormatter",
+            "()": "aichat.core.telemetry.json_logs.JsonFormatter",
             "fmt": "{asctime}{levelname}{name}{message}{request_id}{traceparent}{user}{organization}",
             "style": "{",
             "rename_fields": {"asctime": "time", "levelname": "level", "name": "logger"},
@@ -387,7 +388,7 @@ UNFOLD = {
     "SITE_SYMBOL": "forum",
     "SITE_URL": "/api/docs/",
     "SHOW_VIEW_ON_SITE": False,
-    "DASHBOARD_CALLBACK": "admin_dashboard.dashboard.context",
+    "DASHBOARD_CALLBACK": "admin_dashboard.pages.dashboard.context",
     "LOGIN": {"form": "accounts.forms.LoginForm"},
     "SITE_FAVICONS": [
         {"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("aichat/favicon.svg")},

@@ -4,40 +4,41 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitVie
 
 from accounts.permissions import Public
 from accounts.views import RegisterView
-from aichat import views
-from aichat.chat import completions
+from aichat import health
+from aichat.api.openai import chat_completions, models
+from aichat.flags.features import REGISTRATION
 from aichat.flags.permissions import needs
-from aichat.flags.switches import REGISTRATION
 from aichat.images.views import GenerationsView
+from credits.views import MeView
 
 urlpatterns = [
-    path("", views.home),
-    path("healthz", views.healthz),
-    path("readyz", views.readyz),
-    path("metrics", views.metrics),
-    path("admin/", include("admin_dashboard.pages")),
+    path("", health.home),
+    path("healthz", health.healthz),
+    path("readyz", health.readyz),
+    path("metrics", health.metrics),
+    path("admin/", include("admin_dashboard.pages.urls")),
     path("admin/", admin.site.urls),
-    path("api/v1/me", views.MeView.as_view()),
+    path("api/v1/me", MeView.as_view()),
     path("api/v1/auth/register", RegisterView.as_view(permission_classes=[Public, needs(REGISTRATION)])),
     path("api/v1/", include("accounts.urls")),
     path("api/v1/", include("credits.urls")),
     path("api/v1/", include("aichat.catalog.urls")),
     path("api/v1/", include("aichat.usage.urls")),
-    path("api/v1/admin/", include("admin_dashboard.urls")),
+    path("api/v1/admin/", include("admin_dashboard.api.urls")),
     path("api/v1/admin/", include("aichat.analytics.urls")),
     path("api/v1/", include("aichat.flags.urls")),
     path("api/v1/admin/", include("admin_dashboard.experiments.urls")),
     path("api/v1/", include("aichat.chat.urls")),
     path("api/v1/", include("aichat.images.urls")),
     path("v1/images/generations", GenerationsView.as_view()),
-    path("v1/chat/completions", completions.CompletionsView.as_view()),
-    path("v1/models", completions.ModelsView.as_view()),
-    path("v1/models/<path:slug>", completions.ModelView.as_view()),
+    path("v1/chat/completions", chat_completions.CompletionsView.as_view()),
+    path("v1/models", models.ModelsView.as_view()),
+    path("v1/models/<path:slug>", models.ModelView.as_view()),
     path("api/schema/", SpectacularAPIView.as_view(permission_classes=[Public]), name="schema"),
     path("api/docs/", SpectacularSwaggerSplitView.as_view(url_name="schema", permission_classes=[Public])),
 ]
 
-handler400 = "aichat.rest.bad_request"
-handler403 = "aichat.rest.permission_denied"
-handler404 = "aichat.rest.page_not_found"
-handler500 = "aichat.rest.server_error"
+handler400 = "aichat.core.web.responses.bad_request"
+handler403 = "aichat.core.web.responses.permission_denied"
+handler404 = "aichat.core.web.responses.page_not_found"
+handler500 = "aichat.core.web.responses.server_error"

@@ -13,11 +13,11 @@ from django.template.response import TemplateResponse
 from unfold.decorators import action, display
 
 from accounts.models import Organization
-from aichat import db
-from aichat.admin import Admin, LongListAdmin, ReadOnlyAdmin, acting, credits_column, link_to
-from aichat.charts import Chart, Series, compact
-from aichat.errors import ApiError
-from aichat.money import CREDIT, format_credits
+from aichat.core.admin.base import Admin, LongListAdmin, ReadOnlyAdmin, acting, credits_column, link_to
+from aichat.core.admin.charts import Chart, Series, compact
+from aichat.core.database.models import uuid7
+from aichat.core.errors import ApiError
+from aichat.core.money import CREDIT, format_credits
 from credits.administration import change_balance, refund_charge
 from credits.forms import CreditsForm, RefundForm
 from credits.models import CreditPlan, Hold, LedgerEntry, Wallet
@@ -86,7 +86,7 @@ def move_credits(
     **initial: Any,
 ) -> HttpResponse:
     """The form, and with a right one the wallet after `move(amount=, reason=, reference=, actor=)`."""
-    form = form_type(request.POST or None, initial={"reference": db.uuid7(), **initial})
+    form = form_type(request.POST or None, initial={"reference": uuid7(), **initial})
     if request.method == "POST" and form.is_valid():
         try:
             entry = move(**form.cleaned_data, actor=acting(request))

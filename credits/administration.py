@@ -3,10 +3,12 @@
 from uuid import UUID
 
 from accounts.models import User
-from aichat import audit, db
-from aichat.money import format_credits
+from aichat.core.admin import audit_log
+from aichat.core.database import transactions
+from aichat.core.database.models import uuid7
+from aichat.core.money import format_credits
 from credits.models import LedgerEntry, Wallet
-from credits.services import Outcome, adjust, grant, refund
+from credits.services import OperationResult, adjust, grant, refund
 
 
 def change_balance(
@@ -17,12 +19,12 @@ def change_balance(
     Raises `InsufficientCreditsError` when less is available than would be taken.
     """
     verb = grant if amount > 0 else adjust
-    named = f"admin:{reference or db.uuid7()}"
+    named = f"admin:{reference or uuid7()}"
 
     def move() -> LedgerEntry:
         return recorded(verb(wallet.organization, amount, reason=reason, actor=actor, reference=named), wallet, actor)
 
-    return db.run_atomic(move)
+    return transactions.run_atomic(move)
 
 
 def refund_charge(charge: LedgerEntry, *, amount: int, reason: str, actor: User, reference: UUID) -> LedgerEntry:
@@ -35,14 +37,16 @@ def refund_charge(charge: LedgerEntry, *, amount: int, reason: str, actor: User,
         outcome = refund(charge, amount, reason=reason, actor=actor, reference=f"admin:{reference}")
         return recorded(outcome, charge.wallet, actor)
 
-    return db.run_atomic(give_back)
+    return transactions.run_atomic(give_back)
 
 
-def recorded(outcome: Outcome, wallet: Wallet, actor: User) -> LedgerEntry:
+def recorded(outcome: OperationResult, wallet: Wallet, actor: User) -> LedgerEntry:
     """The outcome's entry, once in the audit log."""
     entry = outcome.entry
     assert entry is not None
     if not outcome.repeated:
         balances = (format_credits(entry.balance_after - entry.amount), format_credits(entry.balance_after))
-        audit.record(actor, wallet, audit.CHANGED, {"balance": balances}, reason=entry.reason, entry=str(entry.pk))
+        audit_log.record(
+            actor, wallet, audit_log.CHANGED, {"balance": balances}, reason=entry.reason, entry=str(entry.pk)
+        )
     return entry

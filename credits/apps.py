@@ -6,7 +6,7 @@ class CreditsConfig(AppConfig):
     name = "credits"
 
     def ready(self) -> None:
-        from aichat.periodic.runner import register
+        from aichat.core.background.periodic.runner import register
         from credits.allowances import grant_allowances
         from credits.services import expire_holds
 

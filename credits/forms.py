@@ -4,8 +4,8 @@ from django import forms
 from django.core.exceptions import ValidationError
 from unfold.widgets import UnfoldAdminTextInputWidget
 
-from aichat.admin import CreditsFormField
-from aichat.money import LARGEST
+from aichat.core.admin.base import CreditsFormField
+from aichat.core.money import LARGEST
 
 
 class CreditsForm(forms.Form):

@@ -15,10 +15,10 @@ from django.db.models import F
 from django.utils import timezone
 
 from accounts.models import Organization
-from aichat import db
-from aichat.money import LARGEST, to_microcredits
-from aichat.statements import NewRow, insert_rows
-from credits import claims, engines, limits, rows
+from aichat.core.database import transactions
+from aichat.core.database.statements import NewRow, insert_rows
+from aichat.core.money import LARGEST, to_microcredits
+from credits import engines, guards, new_rows, spending_limits
 from credits.engines import portable
 from credits.engines.base import Closings, Move, Standing
 from credits.models import Hold, LedgerEntry, Limit, Wallet
@@ -28,7 +28,7 @@ from credits.operations import (
     InsufficientCreditsError,
     LedgerBroken,
     Operation,
-    Outcome,
+    OperationResult,
     Refund,
     Release,
     Reserve,
@@ -36,14 +36,14 @@ from credits.operations import (
     Unaffordable,
     UnknownWallet,
 )
-from credits.steps import Step, move
+from credits.planning import Step, move
 
 Kind = LedgerEntry.Kind
 State = Hold.State
 Standings = dict[UUID, Standing]
 
 
-def apply(operations: Sequence[Operation]) -> list[Outcome]:
+def apply(operations: Sequence[Operation]) -> list[OperationResult]:
     """Apply all operations in one commit and answer an outcome for each, in order; a bad one fails alone.
 
     Doing an operation twice is doing it once: each carries a reference, unique in its wallet. Inside a transaction of
@@ -51,23 +51,23 @@ def apply(operations: Sequence[Operation]) -> list[Outcome]:
     """
     if not operations:
         return []
-    if db.in_transaction():
+    if transactions.in_transaction():
         return _apply_looking(operations)
     try:
-        return db.run_atomic(_apply, operations)
+        return transactions.run_atomic(_apply, operations)
     except (IntegrityError, DataError, LedgerBroken):
         pass  # one was done before, or somebody else did one at this moment, or one is bad
     try:
-        return db.run_atomic(_apply_looking, operations)
-    except (IntegrityError, DataError, LedgerBroken, db.Conflict) as error:
+        return transactions.run_atomic(_apply_looking, operations)
+    except (IntegrityError, DataError, LedgerBroken, transactions.Conflict) as error:
         if len(operations) == 1:
-            return [Outcome(error=error)]
+            return [OperationResult(error=error)]
         return [apply([operation])[0] for operation in operations]
 
 
 def apply_new(
-    operations: Sequence[Operation], also: Callable[[list[Outcome]], Iterable[NewRow]], *, last: bool = False
-) -> list[Outcome]:
+    operations: Sequence[Operation], also: Callable[[list[OperationResult]], Iterable[NewRow]], *, last: bool = False
+) -> list[OperationResult]:
     """`apply` in a transaction of the caller's, presuming that nothing was done before; `also` answers the rows to be
     written with the outcomes. With `last`, for who began the transaction, its end goes to the database with them.
 
@@ -78,11 +78,11 @@ def apply_new(
     move_all = _close_and_move if all(step.is_plain for step in steps) else _claim_and_move
     found = move_all(steps, now)
     outcomes = [step.outcome for step in steps]
-    insert_rows([*rows.of(steps, found, now), *also(outcomes)], last=last)
+    insert_rows([*new_rows.of(steps, found, now), *also(outcomes)], last=last)
     return outcomes
 
 
-def _apply_looking(operations: Sequence[Operation]) -> list[Outcome]:
+def _apply_looking(operations: Sequence[Operation]) -> list[OperationResult]:
     """As `_apply`, with a look first at what had been done before.
 
     An insert that collides all the same was raced: the whole transaction, also a caller's, must run again.
@@ -90,21 +90,21 @@ def _apply_looking(operations: Sequence[Operation]) -> list[Outcome]:
     try:
         return _apply(operations, look=True)
     except IntegrityError as error:
-        raise db.Conflict(str(error)) from error
+        raise transactions.Conflict(str(error)) from error
 
 
-def _apply(operations: Sequence[Operation], look: bool = False) -> list[Outcome]:
+def _apply(operations: Sequence[Operation], look: bool = False) -> list[OperationResult]:
     now = _now()
     steps = [Step(operation) for operation in operations]
     found = _claim_and_move(steps, now, look)
-    insert_rows(rows.of(steps, found, now))
+    insert_rows(new_rows.of(steps, found, now))
     return [step.outcome for step in steps]
 
 
 def _claim_and_move(steps: list[Step], now: datetime, look: bool = False) -> Standings:
-    claims.skip_repeated(steps, look)
-    claims.claim_holds(steps, now)
-    claims.claim_refunds(steps)
+    guards.skip_repeated(steps, look)
+    guards.claim_holds(steps, now)
+    guards.claim_refunds(steps)
     for step in steps:
         if step.is_live:
             step.plan(now)
@@ -114,7 +114,7 @@ def _claim_and_move(steps: list[Step], now: datetime, look: bool = False) -> Sta
 
 def _close_and_move(steps: list[Step], now: datetime) -> Standings:
     """The same when every hold is presumed to be open: the database is asked once."""
-    closings = claims.presume_open(steps, now)
+    closings = guards.presume_open(steps, now)
     for step in steps:
         step.plan(now)
     return _move_wallets(steps, closings)
@@ -137,10 +137,10 @@ def _count(steps: list[Step]) -> None:
     for counter_id, step, limit in sorted(changes, key=lambda change: change[0]):
         match step.operation:
             case Reserve(amount=amount) if limit and step.is_live:
-                if limits.count(limit, amount):
+                if spending_limits.count(limit, amount):
                     step.counted.append(limit)
                 else:
-                    _refuse_reservation(step, step.operation, limits.reached(limit, amount))
+                    _refuse_reservation(step, step.operation, spending_limits.reached(limit, amount))
             case Settle() | Release():
                 _correct(step, step.outcome.charged + step.held, counter_id)
             case Refund(amount=amount):
@@ -151,14 +151,14 @@ def _correct(step: Step, change: int, counter_id: UUID | None = None) -> None:
     """Correct the count of the step's hold, in one of its counters or in all."""
     for counter in step.counters:
         if counter_id in {None, counter.counter_id}:
-            limits.correct(counter.counter_id, counter.starts, change)
+            spending_limits.correct(counter.counter_id, counter.starts, change)
 
 
 def _refuse_reservation(step: Step, operation: Reserve, error: Unaffordable) -> None:
     """Undo what was counted for it. Done before, it is no refusal: its own hold may be what now lacks."""
     for limit in step.counted:
-        limits.correct(limit.counter_id, limit.starts, -operation.amount)
-    claims.skip_reserved([step])
+        spending_limits.correct(limit.counter_id, limit.starts, -operation.amount)
+    guards.skip_reserved([step])
     if step.is_live:
         step.outcome.error = error
 
@@ -227,7 +227,7 @@ def _refuse(step: Step, operation: Reserve | Credit | Refund, wallet: Wallet) ->
         case Reserve():
             _refuse_reservation(step, operation, short)
         case Refund(amount=amount):
-            claims.hold_of(operation).update(refunded=F("refunded") - amount)
+            guards.hold_of(operation).update(refunded=F("refunded") - amount)
             _correct(step, amount)
             step.outcome.error = BalanceTooLarge()
         case Credit():

@@ -18,8 +18,8 @@ from django.db.models.base import ModelState
 from django.utils import timezone
 
 from accounts.models import Role
-from aichat.db import Row
-from aichat.money import LARGEST, format_credits
+from aichat.core.database.models import Row
+from aichat.core.money import LARGEST, format_credits
 
 
 class Wallet(models.Model):

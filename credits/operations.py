@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
-from aichat import db, tracing
-from aichat.errors import ApiError
-from aichat.money import LARGEST, format_credits
+from aichat.core.database.models import uuid7
+from aichat.core.errors import ApiError
+from aichat.core.money import LARGEST, format_credits
+from aichat.core.telemetry import tracing
 from credits.models import ChargeRef, Counted, HoldRef, LedgerEntry, Limit
 
 Kind = LedgerEntry.Kind
@@ -69,7 +70,7 @@ class Reserve:
     wallet_id: UUID
     amount: int
     expires_at: datetime
-    hold_id: UUID = field(default_factory=db.uuid7)
+    hold_id: UUID = field(default_factory=uuid7)
     reference: str = ""
     request_id: str = field(default_factory=tracing.request_id)
     limits: Sequence[Limit] = ()
@@ -166,7 +167,7 @@ Operation = Reserve | Settle | Release | Credit | Refund
 
 
 @dataclass(slots=True)
-class Outcome:
+class OperationResult:
     """What became of one operation.
 
     `repeated`: it had been done before, nothing changed; `entry` and `charged` are those of the first time.
@@ -180,7 +181,7 @@ class Outcome:
     available: int = 0
     entry: LedgerEntry | None = None
 
-    def or_raise(self) -> "Outcome":
+    def or_raise(self) -> "OperationResult":
         if self.error:
             raise self.error
         return self

@@ -1,6 +1,6 @@
 from rest_framework import serializers
 
-from aichat.money import CreditsField
+from aichat.core.money import CreditsField
 from credits.models import LedgerEntry, Wallet
 
 

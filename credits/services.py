@@ -14,8 +14,10 @@ from django.db import IntegrityError
 from django.utils import timezone
 
 from accounts.models import Organization, User
-from aichat import db, events
-from aichat.money import to_microcredits
+from aichat.core.database import transactions
+from aichat.core.database.models import uuid7
+from aichat.core.money import to_microcredits
+from aichat.core.telemetry import product_events
 from credits import engines
 from credits.ledger import Kind, State, apply, apply_new, open_wallet
 from credits.models import Hold, HoldRef, LedgerEntry, Wallet
@@ -23,7 +25,7 @@ from credits.operations import (
     Credit,
     InsufficientCreditsError,
     Operation,
-    Outcome,
+    OperationResult,
     ReferenceTaken,
     Refund,
     RefundTooLarge,
@@ -41,7 +43,7 @@ __all__ = [
     "InsufficientCreditsError",
     "Kind",
     "Operation",
-    "Outcome",
+    "OperationResult",
     "ReferenceTaken",
     "Refund",
     "RefundTooLarge",
@@ -69,7 +71,9 @@ __all__ = [
 def wallet_of(organization: Organization) -> Wallet:
     """The organization's wallet, opened at first touch."""
     try:
-        return Wallet.objects.filter(pk=organization.pk).first() or db.run_atomic(open_wallet, organization.pk)
+        return Wallet.objects.filter(pk=organization.pk).first() or transactions.run_atomic(
+            open_wallet, organization.pk
+        )
     except IntegrityError:  # a concurrent first touch opened it
         return Wallet.objects.get(pk=organization.pk)
 
@@ -87,7 +91,7 @@ def available_to(organizations: Iterable[Organization]) -> dict[UUID, int]:
 
 def grant(
     organization: Organization, amount: int, *, reason: str, actor: User | None = None, reference: str = ""
-) -> Outcome:
+) -> OperationResult:
     """Add `amount` microcredits, above 0. The same `reference` again grants nothing and answers the first entry."""
     if amount <= 0:
         raise ValueError("A grant is more than 0 credits.")
@@ -95,20 +99,22 @@ def grant(
     operation = Credit(
         wallet_id=organization.pk,
         amount=amount,
-        reference=reference or f"grant:{db.uuid7()}",
+        reference=reference or f"grant:{uuid7()}",
         actor_id=actor.pk if actor else None,
         reason=reason,
     )
     return apply([operation])[0].or_raise()
 
 
-def adjust(organization: Organization, amount: int, *, reason: str, actor: User, reference: str = "") -> Outcome:
+def adjust(
+    organization: Organization, amount: int, *, reason: str, actor: User, reference: str = ""
+) -> OperationResult:
     """Correct a balance by `amount` microcredits, which may be negative. Raises `InsufficientCreditsError`."""
     wallet_of(organization)
     operation = Credit(
         wallet_id=organization.pk,
         amount=amount,
-        reference=reference or f"adjustment:{db.uuid7()}",
+        reference=reference or f"adjustment:{uuid7()}",
         kind=Kind.ADJUSTMENT,
         actor_id=actor.pk,
         reason=reason,
@@ -116,14 +122,16 @@ def adjust(organization: Organization, amount: int, *, reason: str, actor: User,
     return apply([operation])[0].or_raise()
 
 
-def refund(charge: LedgerEntry, amount: int, *, reason: str, actor: User | None = None, reference: str = "") -> Outcome:
+def refund(
+    charge: LedgerEntry, amount: int, *, reason: str, actor: User | None = None, reference: str = ""
+) -> OperationResult:
     """Give `amount` microcredits of a charge back. Raises `RefundTooLarge` when its refunds would exceed it."""
     if charge.kind != Kind.CHARGE:
         raise ValueError("Only a charge can be refunded.")
     operation = Refund(
         charge=charge.charge_ref,
         amount=amount,
-        reference=reference or f"refund:{db.uuid7()}",
+        reference=reference or f"refund:{uuid7()}",
         actor_id=actor.pk if actor else None,
         reason=reason,
     )
@@ -154,7 +162,7 @@ def is_low(available: int) -> bool:
     return available < to_microcredits(settings.LOW_CREDITS)
 
 
-def notice_if_low(outcome: Outcome, user_id: UUID) -> None:
+def notice_if_low(outcome: OperationResult, user_id: UUID) -> None:
     """Tell the event sinks once, when a charge for the user takes a balance below LOW_CREDITS. After its commit."""
     entry = outcome.entry
     if (
@@ -163,7 +171,9 @@ def notice_if_low(outcome: Outcome, user_id: UUID) -> None:
         and is_low(entry.balance_after)
         and not is_low(entry.balance_after - entry.amount)
     ):
-        events.emit(events.CreditsLow(user=user_id, organization=entry.wallet_id, balance=entry.balance_after))
+        product_events.emit(
+            product_events.CreditsLow(user=user_id, organization=entry.wallet_id, balance=entry.balance_after)
+        )
 
 
 def hold_expiry() -> datetime:

@@ -1,8 +1,8 @@
 from django.urls import path
 
-from credits import views
+from credits.views import CreditsView, EntriesView
 
 urlpatterns = [
-    path("credits", views.CreditsView.as_view()),
-    path("credits/entries", views.EntriesView.as_view()),
+    path("credits", CreditsView.as_view()),
+    path("credits/entries", EntriesView.as_view()),
 ]

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from django.db.models import F, Max, Sum
 
-from aichat import db
+from aichat.core.database import transactions
 from credits.models import Hold, LedgerEntry, Wallet, digest
 
 WALLETS_AT_ONCE = 200
@@ -81,7 +81,7 @@ def _standing_problems(wallets: dict[UUID, Wallet]) -> Iterator[Problem]:
     )
     for pk, wallet in wallets.items():
         if any(_standing(wallet, held.get(pk, 0), last.get(pk, 0))):
-            yield from db.run_atomic(_standing_now, wallet)
+            yield from transactions.run_atomic(_standing_now, wallet)
 
 
 def _standing_now(wallet: Wallet) -> list[Problem]:

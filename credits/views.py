@@ -3,17 +3,59 @@
 from typing import Any
 
 from drf_spectacular.utils import extend_schema, extend_schema_view
+from rest_framework import serializers
 from rest_framework.generics import ListAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from accounts.authentication import calling
+from accounts.authentication import Caller, calling
+from accounts.models import Membership, User
 from accounts.permissions import IsUser
-from aichat.rest import CursorPages
+from accounts.serializers import OwnOrganizationSerializer, UserSerializer
+from aichat.core.web.drf import CursorPages
 from credits import services
 from credits.models import LedgerEntry
 from credits.serializers import LedgerEntrySerializer, WalletSerializer
+from credits.services import wallet_of
+
+
+class MeSerializer(serializers.ModelSerializer[User]):
+    organization = OwnOrganizationSerializer(read_only=True)
+    organizations = OwnOrganizationSerializer(many=True, read_only=True)
+    credits = WalletSerializer(read_only=True)
+
+    class Meta(UserSerializer.Meta):
+        fields = [*UserSerializer.Meta.fields, "organization", "organizations", "credits"]
+
+
+class MeView(APIView):
+    permission_classes = [IsUser]
+
+    @extend_schema(responses=MeSerializer, summary="My account")
+    def get(self, request: Request) -> Response:
+        """The caller, the organization they act for, and its credits."""
+        return Response(self.describe(calling(request)))
+
+    @extend_schema(request=UserSerializer, responses=MeSerializer, summary="Change my name, or my consent")
+    def patch(self, request: Request) -> Response:
+        """`name`, and `analytics_consent`: whether product events about oneself may leave the house (null: not said)."""
+        caller = calling(request)
+        form = UserSerializer(caller.user, data=request.data, partial=True)
+        form.is_valid(raise_exception=True)
+        form.save()
+        return Response(self.describe(caller))
+
+    def describe(self, caller: Caller) -> dict[str, Any]:
+        memberships = Membership.objects.select_related("organization").filter(user=caller.user)
+        organizations = OwnOrganizationSerializer(memberships.order_by("created_at", "id"), many=True).data
+        current = str(caller.organization.pk)
+        return {
+            **UserSerializer(caller.user).data,
+            "organization": next((each for each in organizations if each["id"] == current), None),
+            "organizations": organizations,
+            "credits": WalletSerializer(wallet_of(caller.organization)).data,
+        }
 
 
 class CreditsView(APIView):

@@ -21,16 +21,20 @@ from django.core.management.commands import flush
 from django.test import Client
 from django.utils import timezone
 
-from accounts import known, services, throttling
+from accounts import caller_cache, rate_limits, services
 from accounts.models import Role, User
 from accounts.tenancy import personal_organization
-from aichat import cache, db, env, events
 from aichat.catalog import snapshot
 from aichat.catalog.sync import sync_models
-from aichat.flags import flags
-from aichat.generation import breaker
-from aichat.money import CREDIT
-from aichat.promptcache import store, versions
+from aichat.core.config import stores
+from aichat.core.database import executor
+from aichat.core.database.models import uuid7
+from aichat.core.money import CREDIT
+from aichat.core.redis import health
+from aichat.core.telemetry import product_events
+from aichat.flags import evaluation
+from aichat.generation import circuit_breaker
+from aichat.promptcache import invalidation, store
 from aichat.usage import verify as usage
 from aichat.usage.models import UsageRecord
 from credits import verify as ledger
@@ -46,24 +50,24 @@ PASSWORD = "correct horse battery staple"
 @pytest.fixture(autouse=True)
 def _nothing_left_over() -> Iterator[None]:
     snapshot.forget()
-    flags.forget()
-    throttling.reset()
-    breaker.forget()
-    known.forget()
-    cache.health.reset()
+    evaluation.forget()
+    rate_limits.reset()
+    circuit_breaker.forget()
+    caller_cache.forget()
+    health.health.reset()
     caches["default"].clear()
     store.memory.clear()
-    versions.forget()
+    invalidation.forget()
     yield
     snapshot.forget()
-    flags.forget()
+    evaluation.forget()
 
 
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup: None) -> Iterator[None]:
     """A database in which a connection is left can't be dropped."""
     yield
-    db.close()
+    executor.close()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -128,7 +132,7 @@ class Actor:
 
         change = credits * CREDIT - self.wallet.available
         if change:
-            reference = f"test:{db.uuid7()}"
+            reference = f"test:{uuid7()}"
             adjustment = Credit(
                 wallet_id=self.organization.pk,
                 amount=change,
@@ -189,7 +193,7 @@ def inline_database(monkeypatch: pytest.MonkeyPatch) -> None:
         return await sync_to_async(work, thread_sensitive=True)(*args, **kwargs)
 
     for name in ("run", "run_in_line"):
-        monkeypatch.setattr(db, name, run)
+        monkeypatch.setattr(executor, name, run)
 
 
 @pytest.fixture
@@ -199,12 +203,12 @@ def catalog(db: None) -> None:
 
 
 @pytest.fixture
-def heard() -> Iterator[list[events.Event]]:
+def heard() -> Iterator[list[product_events.ProductEvent]]:
     """The product events emitted during the test."""
-    found: list[events.Event] = []
-    events.register(found.append)
+    found: list[product_events.ProductEvent] = []
+    product_events.register(found.append)
     yield found
-    events._sinks.remove(found.append)
+    product_events._sinks.remove(found.append)
 
 
 @pytest.fixture
@@ -233,7 +237,7 @@ def server_address() -> Iterator[str]:
     yield f"http://127.0.0.1:{listener.getsockname()[1]}"
     server.should_exit = True
     thread.join(timeout=10)
-    db.close()
+    executor.close()
 
 
 @pytest.fixture
@@ -277,14 +281,14 @@ def valkey_server() -> Iterator[Valkey]:
 def valkey(valkey_server: Valkey, settings: Any) -> Iterator[Valkey]:
     """A real Redis in use, empty; a test may stop, start and freeze it."""
     use_redis(settings, valkey_server.url)
-    redis.Redis(connection_pool=cache.pool()).flushall()
+    redis.Redis(connection_pool=health.pool()).flushall()
     yield valkey_server
     valkey_server.restore()
 
 
 def use_redis(settings: Any, url: str) -> None:
     settings.REDIS_URL = url
-    settings.CACHES = env.caches(url, timeout=settings.CACHE_TIMEOUT)
+    settings.CACHES = stores.caches(url, timeout=settings.CACHE_TIMEOUT)
 
 
 @pytest.fixture(scope="session")

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from io import StringIO
 from typing import Any
 
-from aichat.logs import JsonFormatter
+from aichat.core.telemetry.json_logs import JsonFormatter
+from aichat.core.telemetry.tracing import TraceFilter
 from aichat.settings import LOGGING
-from aichat.tracing import TraceFilter
 
 Line = dict[str, Any]
 

@@ -11,7 +11,7 @@ import httpx
 from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 
-from tests.admin.chromium import CHROMIUM, QUIET
+from tests.admin_dashboard.chromium import CHROMIUM, QUIET
 from tests.service import ROOT, Service
 
 FOLDER = ROOT / "docs" / "images"

@@ -14,7 +14,7 @@ from accounts import teams
 from accounts.models import Role
 from aichat.catalog.models import AIModel, Provider
 from aichat.flags.models import Experiment, Flag
-from aichat.images import files
+from aichat.images import storage
 from aichat.images.models import Picture
 from aichat.usage.models import UsageRecord
 from tests import access
@@ -47,9 +47,9 @@ class World:
 
     def signed(self) -> dict[str, Any]:
         picture = Picture(job_id=self.team.image()["job_id"], content_type="image/png", width=1, height=1)
-        picture.file, picture.thumbnail = files.store(picture.job_id, picture.pk, files.verify(PNG))
+        picture.file, picture.thumbnail = storage.store(picture.job_id, picture.pk, storage.verify(PNG))
         picture.save()
-        return {"signed": files.sign(picture.pk)}
+        return {"signed": storage.sign(picture.pk)}
 
 
 @pytest.fixture

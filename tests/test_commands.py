@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from accounts.models import AccessToken, Role, User
 from aichat.catalog.models import AIModel, Price
-from aichat.money import CREDIT
+from aichat.core.money import CREDIT
 from aichat.usage.models import UsageRecord
 from credits.models import Hold, LedgerEntry, Wallet
 from credits.services import Credit, Reserve, Settle, apply, hold_expiry

@@ -8,8 +8,8 @@ import pytest
 from django.conf import settings
 from django.urls import get_resolver
 
-from aichat.errors import ApiError
-from tests.test_openapi import served
+from aichat.core.errors import ApiError
+from tests.core.web.test_openapi import served
 
 ROOT = Path(settings.BASE_DIR)
 DOCS = ROOT / "docs"

@@ -17,7 +17,7 @@ from accounts.services import create_api_key
 from aichat.chat import sharing
 from aichat.chat.models import Conversation, Message
 from aichat.chat.sharing import Access
-from aichat.db import uuid7
+from aichat.core.database.models import uuid7
 from aichat.images.models import ImageJob
 from tests.conftest import Actor
 from tests.routes import Route, api_routes

@@ -11,7 +11,7 @@ import pytest
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
-from aichat import env
+from aichat.core.config import env, stores
 
 ROOT = Path(settings.BASE_DIR)
 
@@ -26,7 +26,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
         return default
 
     monkeypatch.setattr(env, "_read", record)
-    monkeypatch.setattr(env, "secret_key", lambda keep_in: "for tests")
+    monkeypatch.setattr(stores, "secret_key", lambda keep_in: "for tests")
     monkeypatch.setattr(environ.Env, "read_env", lambda path: None)
     runpy.run_path(str(ROOT / "aichat" / "settings.py"))
     return found
@@ -64,7 +64,7 @@ def test_the_deployment_page_has_every_setting_with_its_default(read: dict[str, 
         (lambda: env.choice("X", "json", ("json", "console")), "xml", "one of json, console"),
         (lambda: env.url("X"), "example.com", "an address starting with http:// or https://"),
         (lambda: env.origins("X"), "https://a.example/path", "write an origin, such as"),
-        (lambda: env.database("X", "", base_dir=ROOT, timeout=1, threads=1), "foo", "write sqlite:///path"),
+        (lambda: stores.database("X", "", base_dir=ROOT, timeout=1, threads=1), "foo", "write sqlite:///path"),
     ],
 )
 def test_a_wrong_value_names_the_variable_and_the_mend(

@@ -12,18 +12,12 @@ from django.utils.safestring import SafeString
 from unfold.decorators import action, display
 
 from admin_dashboard.experiments.checks import check_models
-from admin_dashboard.experiments.results import (
-    METRICS,
-    Finding,
-    Results,
-    VariantResult,
-    results_of,
-)
+from admin_dashboard.experiments.presentation import daily_series
+from admin_dashboard.experiments.results import METRICS, Finding, Results, VariantResult, results_of
 from admin_dashboard.experiments.statistics import Interval
 from admin_dashboard.experiments.views import csv_response
-from admin_dashboard.experiments.writing import daily_series
-from aichat.admin import link
-from aichat.charts import Chart, Series
+from aichat.core.admin.base import link
+from aichat.core.admin.charts import Chart, Series
 from aichat.flags.admin import AUDIENCE, LinesField, TargetedAdmin, TargetedForm
 from aichat.flags.models import Experiment
 

@@ -16,15 +16,15 @@ from rest_framework.views import APIView
 from accounts.authentication import calling
 from accounts.permissions import IsAdmin
 from admin_dashboard.experiments.checks import check_models
+from admin_dashboard.experiments.presentation import as_json, as_rows
 from admin_dashboard.experiments.results import Results, results_of
-from admin_dashboard.experiments.writing import as_json, as_rows
-from admin_dashboard.spreadsheets import CSVRenderer, safe
-from aichat.errors import NotFound
+from admin_dashboard.reports.csv_export import CSVRenderer, safe
+from aichat.core.errors import NotFound
+from aichat.core.web.openapi import may_answer
 from aichat.flags import services
 from aichat.flags.models import Experiment
 from aichat.flags.serializers import ExperimentSerializer
 from aichat.flags.views import HistoryView, save
-from aichat.openapi import may_answer
 
 
 def experiment_named(key: str) -> Experiment:

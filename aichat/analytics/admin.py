@@ -10,9 +10,9 @@ from django.urls import reverse
 from unfold.decorators import display
 
 from accounts.models import User
-from aichat.admin import LongListAdmin, by_email, link, pretty
 from aichat.analytics.models import Event
-from aichat.events import AMOUNTS
+from aichat.core.admin.base import LongListAdmin, by_email, link, pretty
+from aichat.core.telemetry.product_events import AMOUNTS
 
 
 @admin.register(Event)

@@ -7,9 +7,9 @@ class AnalyticsConfig(AppConfig):
     label = "analytics"
 
     def ready(self) -> None:
-        from aichat import events
         from aichat.analytics import recorder, retention
-        from aichat.periodic.runner import register
+        from aichat.core.background.periodic.runner import register
+        from aichat.core.telemetry import product_events
 
-        events.register(recorder.hear)
+        product_events.register(recorder.hear)
         register("prune_events", retention.prune, every=lambda: settings.ANALYTICS_PRUNE_INTERVAL)

@@ -14,11 +14,12 @@ from django.conf import settings
 from django.utils import timezone
 
 from accounts.models import User
-from aichat import lifecycle, webhooks
 from aichat.analytics.models import Event
-from aichat.events import AMOUNTS
-from aichat.lanes import Lane
-from aichat.rest import json_bytes
+from aichat.core.background import lifecycle
+from aichat.core.background.batch_queue import BatchQueue
+from aichat.core.outbound import webhooks
+from aichat.core.telemetry.product_events import AMOUNTS
+from aichat.core.web.responses import json_bytes
 
 logger = logging.getLogger(__name__)
 OPT_OUT = "opt-out"
@@ -60,8 +61,8 @@ class Undelivered(Exception):
 
 
 @functools.cache
-def webhook_lane() -> Lane[dict[str, Any]]:
-    return Lane("analytics webhook", deliver, capacity=10_000, batch=100)
+def webhook_lane() -> BatchQueue[dict[str, Any]]:
+    return BatchQueue("analytics webhook", deliver, capacity=10_000, batch=100)
 
 
 def deliver(events: Sequence[dict[str, Any]]) -> None:

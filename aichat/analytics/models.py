@@ -1,15 +1,15 @@
-"""What people did and met, as `aichat/events.py` tells it."""
+"""What people did and met, as `aichat/core/telemetry/product_events.py` tells it."""
 
 from typing import Any
 from uuid import UUID, uuid5
 
 from django.db import models
 
-from aichat import events
-from aichat.db import Row
-from aichat.money import format_credits
+from aichat.core.database.models import Row
+from aichat.core.money import format_credits
+from aichat.core.telemetry import product_events
 
-NAMES = [(name, name.replace("_", " ")) for name in events.CATALOG]
+NAMES = [(name, name.replace("_", " ")) for name in product_events.CATALOG]
 
 
 class Event(Row):
@@ -37,7 +37,10 @@ class Event(Row):
     @property
     def told(self) -> dict[str, Any]:
         """The facts as they are told: amounts, which are stored in microcredits, as credits."""
-        return {name: format_credits(value) if name in events.AMOUNTS else value for name, value in self.facts.items()}
+        return {
+            name: format_credits(value) if name in product_events.AMOUNTS else value
+            for name, value in self.facts.items()
+        }
 
     def body(self) -> dict[str, Any]:
         """As it is told outside of the house."""

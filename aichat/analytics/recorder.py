@@ -10,12 +10,14 @@ from uuid import UUID
 from django.conf import settings
 from django.db import IntegrityError, connection
 
-from aichat import db, statements, tracing
 from aichat.analytics import forwarding
 from aichat.analytics.models import Event, FirstTime, first_time_key
-from aichat.events import ChatCompleted, FirstChat
-from aichat.events import Event as Told
-from aichat.lanes import Lane
+from aichat.core.background.batch_queue import BatchQueue
+from aichat.core.database import statements, transactions
+from aichat.core.database.models import uuid7
+from aichat.core.telemetry import tracing
+from aichat.core.telemetry.product_events import ChatCompleted, FirstChat
+from aichat.core.telemetry.product_events import ProductEvent as Told
 
 logger = logging.getLogger(__name__)
 MOST_KNOWN = 100_000  # users this process remembers to have chatted
@@ -38,7 +40,7 @@ def record(batch: Sequence[Heard]) -> None:
     try:
         rows = [values_of(heard) for heard in batch]
         if settings.ANALYTICS_STORED:
-            db.run_atomic(statements.insert_values, Event, rows)
+            transactions.run_atomic(statements.insert_values, Event, rows)
         try:
             first = first_chats(batch)
             if forwarding.is_active():
@@ -52,7 +54,7 @@ def record(batch: Sequence[Heard]) -> None:
 def values_of(heard: Heard) -> dict[str, Any]:
     """Of an `Event`."""
     return {
-        "id": db.uuid7(),
+        "id": uuid7(),
         "name": heard.event.name,
         "user_id": heard.event.user,
         "organization_id": heard.event.organization,
@@ -92,7 +94,7 @@ def first_chat(heard: Heard) -> Event | None:
     first = FirstChat(user=event.user, organization=event.organization, model=event.model)
     row = Event(**values_of(heard._replace(event=first)))
     try:
-        db.run_atomic(_claim, event.user, row)
+        transactions.run_atomic(_claim, event.user, row)
     except IntegrityError:
         return None
     return row
@@ -104,4 +106,4 @@ def _claim(user: UUID, row: Event) -> None:
         statements.insert([row])
 
 
-lane: Lane[Heard] = Lane("analytics", record)
+lane: BatchQueue[Heard] = BatchQueue("analytics", record)

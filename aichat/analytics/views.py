@@ -8,9 +8,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.permissions import IsAdmin
-from aichat import events
 from aichat.analytics.models import Event
-from aichat.rest import CursorPages
+from aichat.core.telemetry import product_events
+from aichat.core.web.drf import CursorPages
 
 
 class EventSerializer(serializers.ModelSerializer[Event]):
@@ -27,7 +27,7 @@ class EventSerializer(serializers.ModelSerializer[Event]):
 class EventFilter(serializers.Serializer[Event]):
     """What the list may be asked for; `source` is the look-up."""
 
-    name = serializers.ChoiceField(list(events.CATALOG), required=False)
+    name = serializers.ChoiceField(list(product_events.CATALOG), required=False)
     user = serializers.UUIDField(source="user_id", required=False)
     organization = serializers.UUIDField(source="organization_id", required=False)
     request_id = serializers.CharField(max_length=64, required=False)

@@ -15,8 +15,8 @@ from django.contrib.auth.models import Group, Permission
 from guardian.models import GroupObjectPermission, UserObjectPermission
 
 from accounts.models import Organization, Role, User
-from aichat import db
 from aichat.catalog.models import USE, AIModel
+from aichat.core.database import transactions
 
 ORGANIZATION = "organization:"
 
@@ -76,7 +76,7 @@ def assign(
 ) -> None:
     """Give a model to exactly these; to nobody in particular is to everybody. Seen by all processes within a second."""
     names = [*(str(role) for role in roles), *(f"{ORGANIZATION}{one.pk}" for one in organizations)]
-    db.run_atomic(_assign, model, names, list(users))
+    transactions.run_atomic(_assign, model, names, list(users))
 
 
 def given_to(model: AIModel) -> dict[str, list[Any]]:

@@ -16,10 +16,10 @@ from unfold.widgets import (
 )
 
 from accounts.models import Membership, Organization, Role, User
-from aichat.admin import Admin, ReadOnlyInline, acting
 from aichat.catalog import access, editing, snapshot
 from aichat.catalog.models import AIModel, Price, Provider
-from aichat.money import format_credits
+from aichat.core.admin.base import Admin, ReadOnlyInline, acting
+from aichat.core.money import format_credits
 
 UNITS = {
     "input_price": "Credits for a million input tokens.",

@@ -13,12 +13,13 @@ from django.db import transaction
 from django.db.models import Prefetch, QuerySet
 from django.utils import timezone
 
-from aichat import audit, db
 from aichat.catalog import snapshot
 from aichat.catalog.models import AIModel, Price, Provider
 from aichat.catalog.sync import LIBRARY_NAMES, library_prices, update_prices
-from aichat.errors import InvalidRequest
-from aichat.money import format_credits, to_microcredits
+from aichat.core.admin import audit_log
+from aichat.core.database import transactions
+from aichat.core.errors import InvalidRequest
+from aichat.core.money import format_credits, to_microcredits
 
 # All are integers of millionths: microcredits for a million tokens, a request or an image, or microdollars.
 PRICES = ["input_price", "cached_input_price", "output_price", "request_price", "image_price"]
@@ -113,7 +114,7 @@ def save(model: AIModel, *, fields: Mapping[str, Any], amounts: Mapping[str, int
 
     A new model nobody asked to enable waits, disabled, until it has a price.
     """
-    db.run_atomic(_save, model, fields, amounts, actor)
+    transactions.run_atomic(_save, model, fields, amounts, actor)
 
 
 def _save(model: AIModel, fields: Mapping[str, Any], amounts: Mapping[str, int | None], actor: Any) -> None:
@@ -134,17 +135,17 @@ def _save(model: AIModel, fields: Mapping[str, Any], amounts: Mapping[str, int |
         model.enabled = False
         model.save(update_fields=["enabled"])
     if values:
-        audit.record(actor, model, audit.ADDED if is_new else audit.CHANGED, values)
+        audit_log.record(actor, model, audit_log.ADDED if is_new else audit_log.CHANGED, values)
     forget_snapshot()
 
 
 def delete(model: AIModel, *, actor: Any) -> None:
     """Take a model out of the catalog with its prices; usage keeps the prices it was charged by."""
-    db.run_atomic(_delete, model, actor)
+    transactions.run_atomic(_delete, model, actor)
 
 
 def _delete(model: AIModel, actor: Any) -> None:
-    audit.record(actor, model, audit.DELETED, {"slug": (model.slug, None), "provider": (model.provider, None)})
+    audit_log.record(actor, model, audit_log.DELETED, {"slug": (model.slug, None), "provider": (model.provider, None)})
     model.delete()
     forget_snapshot()
 
@@ -156,7 +157,7 @@ def provider_named(slug: str) -> Provider:
 
 def set_enabled(model: AIModel, enabled: bool, *, actor: Any) -> None:
     """Switch a model on or off. Raises `PriceRequired`."""
-    db.run_atomic(_set_enabled, model, enabled, actor)
+    transactions.run_atomic(_set_enabled, model, enabled, actor)
 
 
 def _set_enabled(model: AIModel, enabled: bool, actor: Any) -> None:
@@ -165,5 +166,5 @@ def _set_enabled(model: AIModel, enabled: bool, actor: Any) -> None:
     model.enabled = enabled
     require_price(model)
     model.save(update_fields=["enabled"])
-    audit.record(actor, model, audit.CHANGED, {"enabled": (not enabled, enabled)})
+    audit_log.record(actor, model, audit_log.CHANGED, {"enabled": (not enabled, enabled)})
     forget_snapshot()

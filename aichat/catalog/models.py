@@ -10,7 +10,7 @@ from django.db import models
 from django.utils import timezone
 
 from aichat.catalog.pricing import Rates, Tier, TokenPrices, tier_from
-from aichat.db import Row
+from aichat.core.database.models import Row
 from aichat.providers.registry import kinds
 
 BAD_TIERS = (ValueError, TypeError, KeyError, AttributeError)

@@ -5,8 +5,8 @@ from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import Any
 
+from aichat.core.database.statements import Encoded
 from aichat.providers.base import Usage
-from aichat.statements import Encoded
 
 PER_MILLION = 1_000_000
 

@@ -3,7 +3,7 @@
 from aichat.catalog.access import Who
 from aichat.catalog.models import AIModel
 from aichat.catalog.snapshot import Catalog, ModelInfo
-from aichat.errors import ApiError
+from aichat.core.errors import ApiError
 
 AUTO = "auto"
 

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from django.conf import settings
 from django.utils import timezone
 
-from aichat import db
 from aichat.catalog import access
 from aichat.catalog.access import Allowed, Who
 from aichat.catalog.models import BAD_TIERS, AIModel, Price, Provider
 from aichat.catalog.pricing import Rates
+from aichat.core.database import executor
 from aichat.providers.base import Endpoint
 
 logger = logging.getLogger(__name__)
@@ -81,7 +81,7 @@ def current(max_age: float = FRESH_SECONDS) -> Catalog:
     return _loaded
 
 
-_reload = db.Shared(current)
+_reload = executor.Shared(current)
 
 
 async def ready() -> Catalog:

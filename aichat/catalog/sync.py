@@ -15,10 +15,10 @@ from django.utils import timezone
 from genai_prices import types as library
 from genai_prices.data_snapshot import get_snapshot
 
-from aichat import db
 from aichat.catalog import snapshot
 from aichat.catalog.defaults import DEMO, IMAGE, MODELS, DefaultModel
 from aichat.catalog.models import AIModel, Price, Provider
+from aichat.core.database import transactions
 
 LIBRARY_NAMES = {"gemini": "google", "openai": "openai"}
 MICRODOLLARS = 1_000_000
@@ -36,7 +36,7 @@ class LibraryPrice:
 def sync_models() -> list[str]:
     """Bring the catalog up to date; answers the slugs of models that are new. Safe to run again."""
     try:
-        return db.run_atomic(_sync)
+        return transactions.run_atomic(_sync)
     finally:
         snapshot.forget()
 

@@ -11,10 +11,10 @@ from rest_framework.views import APIView
 from accounts.authentication import calling
 from accounts.models import Organization, Role, User
 from accounts.permissions import IsAdmin
-from aichat import audit
 from aichat.catalog import access, snapshot
 from aichat.catalog.models import AIModel
 from aichat.catalog.routing import ModelNotFound
+from aichat.core.admin import audit_log
 
 
 class AccessSerializer(serializers.Serializer[AIModel]):
@@ -47,7 +47,7 @@ class ModelAccessView(APIView):
         after = access.given_to(model)
         changed = {f"allowed_{name}": (before[name], after[name]) for name in after if before[name] != after[name]}
         if changed:
-            audit.record(calling(request).user, model, audit.CHANGED, changed)
+            audit_log.record(calling(request).user, model, audit_log.CHANGED, changed)
         return Response(self.describe(model))
 
     def model(self, slug: str) -> AIModel:

@@ -8,18 +8,18 @@ from django.http import HttpRequest
 from unfold.decorators import display
 
 from accounts.models import User
-from aichat import audit
-from aichat.admin import Admin, LongListAdmin, ReadOnlyInline, acting, by_email, link, link_to
 from aichat.chat import sharing
 from aichat.chat.models import Conversation, ConversationShare, Feedback, Message
 from aichat.chat.sharing import Access
-from aichat.flags import flags
-from aichat.flags.switches import MESSAGE_CONTENT
+from aichat.core.admin import audit_log
+from aichat.core.admin.base import Admin, LongListAdmin, ReadOnlyInline, acting, by_email, link, link_to
+from aichat.flags import evaluation
+from aichat.flags.features import MESSAGE_CONTENT
 
 
 def may_read(request: HttpRequest) -> bool:
     """Whether the administrator may read what people wrote: the switch `message_content` can be narrowed to some."""
-    return flags.is_enabled(MESSAGE_CONTENT, request.user)
+    return evaluation.is_enabled(MESSAGE_CONTENT, request.user)
 
 
 class MessageInline(ReadOnlyInline):
@@ -184,7 +184,7 @@ class ConversationShareAdmin(Admin):
     def record(self, request: HttpRequest, share: Any, access: Access | None) -> None:
         """On the conversation's own history: the share may be gone."""
         row = share.conversation or share
-        audit.record(acting(request), row, audit.CHANGED, {f"shared with {share.user}": (share.access, access)})
+        audit_log.record(acting(request), row, audit_log.CHANGED, {f"shared with {share.user}": (share.access, access)})
 
 
 def with_conversations(shares: list[Any]) -> list[Any]:

@@ -5,7 +5,7 @@ from django.db import models
 from django.utils import timezone
 from guardian.models import UserObjectPermission
 
-from aichat.db import Row
+from aichat.core.database.models import Row
 
 
 class Conversation(Row):

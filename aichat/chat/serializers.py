@@ -2,7 +2,7 @@ from rest_framework import serializers
 
 from aichat.chat.models import Conversation, Feedback, Message
 from aichat.chat.sharing import Access
-from aichat.money import CreditsField
+from aichat.core.money import CreditsField
 
 
 class ConversationSerializer(serializers.ModelSerializer[Conversation]):

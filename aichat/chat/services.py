@@ -7,15 +7,15 @@ from uuid import UUID
 from django.utils import timezone
 
 from accounts.authentication import Caller
-from aichat import events
 from aichat.catalog.snapshot import ModelInfo
 from aichat.chat import sharing
 from aichat.chat.models import Conversation, Feedback, Message
 from aichat.chat.sharing import Access
-from aichat.errors import InvalidRequest, NotFound
-from aichat.generation import tokens
-from aichat.generation.call import Result
-from aichat.statements import NewRow
+from aichat.core.database.statements import NewRow
+from aichat.core.errors import InvalidRequest, NotFound
+from aichat.core.telemetry import product_events
+from aichat.generation.charging import tokens
+from aichat.generation.request import Result
 from aichat.usage.models import UsageRecord
 
 TITLE_LENGTH = 80
@@ -120,8 +120,8 @@ def rate(caller: Caller, message_id: UUID, rating: int, comment: str) -> Feedbac
             "created_at": timezone.now(),
         },
     )
-    events.emit(
-        events.FeedbackGiven(
+    product_events.emit(
+        product_events.FeedbackGiven(
             user=caller.user.pk,
             organization=caller.organization.pk,
             model=message.model,

@@ -17,9 +17,9 @@ from guardian.models import UserObjectPermission
 from accounts.authentication import Caller
 from accounts.models import Membership, User
 from accounts.tenancy import as_id
-from aichat import db
 from aichat.chat.models import Conversation, ConversationShare
-from aichat.errors import InvalidRequest, NotFound, PermissionDenied
+from aichat.core.database import transactions
+from aichat.core.errors import InvalidRequest, NotFound, PermissionDenied
 
 
 class Access(StrEnum):
@@ -86,7 +86,7 @@ def share(conversation: Conversation, *, email: str, access: Access) -> dict[str
     if user is None or user.pk == conversation.user_id:
         whom = "another person with an account" if organization.is_personal else "another member of the organization"
         raise InvalidRequest(f"Write the e-mail address of {whom}.", param="email")
-    db.run_atomic(_share, conversation, user, access)
+    transactions.run_atomic(_share, conversation, user, access)
     return {"id": user.pk, "email": user.email, "access": access}
 
 

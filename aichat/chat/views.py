@@ -14,14 +14,15 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from accounts import throttling
+from accounts import rate_limits
 from accounts.authentication import Caller, calling
 from accounts.permissions import IsUser
 from accounts.tenancy import owned
-from aichat import db, rest, tracing
+from aichat.api.async_views import AsyncView, parse, respond
+from aichat.api.headers import answer_headers, stream_headers
 from aichat.chat import services, sharing
-from aichat.chat.bodies import ChatBody
 from aichat.chat.models import Conversation, Feedback, Message
+from aichat.chat.schemas import ChatBody
 from aichat.chat.serializers import (
     ChatAnswerSerializer,
     ConversationSerializer,
@@ -30,15 +31,18 @@ from aichat.chat.serializers import (
     NewShareSerializer,
     ShareSerializer,
 )
-from aichat.errors import ApiError, NotFound
+from aichat.core.database import executor
+from aichat.core.database.models import uuid7
+from aichat.core.errors import ApiError, NotFound
+from aichat.core.money import format_credits
+from aichat.core.telemetry import tracing
+from aichat.core.web import drf, responses, sse
+from aichat.core.web.openapi import CHAT_HEADERS, EVENTS_SCHEMA, charges, may_answer
 from aichat.flags.rules import Treatment
-from aichat.generation import chat as generation
 from aichat.generation import experiments
-from aichat.generation.call import Call, Completed, Event, Failed, Piece, Result, Started
-from aichat.generation.failures import STATUSES
-from aichat.generation.http import AsyncView, parse, respond
-from aichat.money import format_credits
-from aichat.openapi import CHAT_HEADERS, EVENTS_SCHEMA, charges, may_answer
+from aichat.generation import pipeline as generation
+from aichat.generation.errors import STATUSES
+from aichat.generation.request import Call, Completed, Failed, GenerationEvent, Piece, Result
 
 
 class ChatView(AsyncView):
@@ -66,7 +70,7 @@ async def prepare(caller: Caller, body: ChatBody) -> tuple[Call, "ChatForm"]:
     """The call for a chat body, with the history of its conversation. Raises `NotFound`, `ModelNotFound`."""
     history: list[dict[str, Any]] = []
     if body.conversation_id:
-        conversation, history = await db.run(services.load, caller, body.conversation_id)
+        conversation, history = await executor.run(services.load, caller, body.conversation_id)
         if body.system is not None:
             conversation.system = body.system
     else:
@@ -74,7 +78,7 @@ async def prepare(caller: Caller, body: ChatBody) -> tuple[Call, "ChatForm"]:
     treatment = await experiments.treatment(caller, body.model, conversation.pk)
     model = experiments.route(await generation.catalog(), caller, body.model, treatment)[0]
     system = experiments.system_prompt(treatment, conversation.system)
-    question_id, answer_id = db.uuid7(), db.uuid7()
+    question_id, answer_id = uuid7(), uuid7()
     call = Call(
         caller=caller,
         model=body.model,
@@ -126,23 +130,23 @@ class ChatForm:
         }
 
     def whole(self, result: Result) -> tuple[bytes, dict[str, str]]:
-        return rest.json_bytes(self.answer(result)), answer_headers(result)
+        return responses.json_bytes(self.answer(result)), answer_headers(result)
 
-    def headers(self, event: Event) -> dict[str, str]:
+    def headers(self, event: GenerationEvent) -> dict[str, str]:
         return stream_headers(event)
 
-    def encode(self, event: Event) -> bytes:
+    def encode(self, event: GenerationEvent) -> bytes:
         match event:
             case Piece(text) if text:
-                return rest.server_sent_event({"content": text}, "delta")
+                return sse.server_sent_event({"content": text}, "delta")
             case Completed(result):
-                return rest.server_sent_event(self.answer(result), "completed")
+                return sse.server_sent_event(self.answer(result), "completed")
             case Failed(error):
                 return self.encode_error(error)
         return b""
 
     def encode_error(self, error: ApiError) -> bytes:
-        return rest.server_sent_event(error.body(tracing.request_id()), "error")
+        return sse.server_sent_event(error.body(tracing.request_id()), "error")
 
 
 def experiment(treatment: Treatment) -> dict[str, str] | None:
@@ -151,23 +155,7 @@ def experiment(treatment: Treatment) -> dict[str, str] | None:
     return {"key": treatment.experiment, "variant": treatment.variant}
 
 
-def answer_headers(result: Result) -> dict[str, str]:
-    low = {"X-Credits-Low": "true"} if result.credits_low else {}
-    return {**model_headers(result), "X-Credits-Charged": format_credits(result.charged), **low}
-
-
-def model_headers(result: Result) -> dict[str, str]:
-    capped = {"X-Max-Tokens-Capped": str(result.max_tokens_capped)} if result.max_tokens_capped else {}
-    age = {"Age": str(result.age)} if result.cached else {}
-    return {"X-Cache": result.cache, **age, "X-Provider": result.provider, "X-Model": result.model, **capped}
-
-
-def stream_headers(event: Event) -> dict[str, str]:
-    """What is known when a stream begins: who serves it; the charge comes with its last event."""
-    return model_headers(event.result) if isinstance(event, Started | Completed) else {}
-
-
-class ConversationPages(rest.CursorPages):
+class ConversationPages(drf.CursorPages):
     ordering = "-updated_at"
 
 
@@ -209,7 +197,7 @@ def own_conversation(request: Request, conversation_id: UUID) -> Conversation:
     return owned(sharing.conversations_of(caller), caller.organization, conversation_id)
 
 
-class MessagePages(rest.CursorPages):
+class MessagePages(drf.CursorPages):
     ordering = "id"
 
 
@@ -259,7 +247,7 @@ class SharesView(APIView):
         conversation = own_conversation(request, conversation_id)
         form = NewShareSerializer(data=request.data)
         form.is_valid(raise_exception=True)
-        throttling.hit(settings.RATE_LIMIT_AUTH, "share", str(calling(request).user.pk))
+        rate_limits.hit(settings.RATE_LIMIT_AUTH, "share", str(calling(request).user.pk))
         made = sharing.share(
             conversation, email=form.validated_data["email"], access=sharing.Access(form.validated_data["access"])
         )

@@ -9,10 +9,10 @@ from unfold.decorators import display
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminTextareaWidget
 
 from accounts.models import Role, User
-from aichat.admin import Admin, acting
-from aichat.flags import flags, services
+from aichat.core.admin.base import Admin, acting
+from aichat.flags import evaluation, services
+from aichat.flags.features import SWITCHES
 from aichat.flags.models import Experiment, Flag
-from aichat.flags.switches import SWITCHES
 
 
 class LinesField(forms.CharField):
@@ -105,7 +105,7 @@ class FlagAdmin(TargetedAdmin):
     @display(description="Environment", label={"on": "success", "off": "danger"})
     def decided_by_environment(self, flag: Flag) -> str:
         """What FLAG_<KEY> says; it decides over the row."""
-        return {None: "", True: "on", False: "off"}[flags.forced(flag.key)]
+        return {None: "", True: "on", False: "off"}[evaluation.forced(flag.key)]
 
     def has_delete_permission(self, request: HttpRequest, obj: Flag | None = None) -> bool:
         return obj is not None and obj.key not in SWITCHES

@@ -9,7 +9,7 @@ from django.db import models
 from django.utils import timezone
 
 from accounts.models import Organization, Role, User
-from aichat.db import Row
+from aichat.core.database.models import Row
 from aichat.flags.rules import Audience, ExperimentRule, Treatment, Variant
 from aichat.flags.variants import checked_variants
 

@@ -5,7 +5,7 @@ from typing import Any
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
-from aichat.flags import flags
+from aichat.flags import evaluation
 
 
 def needs(key: str) -> type[BasePermission]:
@@ -13,7 +13,7 @@ def needs(key: str) -> type[BasePermission]:
 
     class FlagIsOn(BasePermission):
         def has_permission(self, request: Request, view: Any) -> bool:
-            flags.require(key, request.auth or request.user)
+            evaluation.require(key, request.auth or request.user)
             return True
 
     return FlagIsOn

@@ -1,7 +1,7 @@
 from django.contrib.admin.models import LogEntry
 from rest_framework import serializers
 
-from aichat import audit
+from aichat.core.admin import audit_log
 from aichat.flags.models import Experiment, Flag
 
 STATES = {
@@ -74,7 +74,7 @@ class ChangeSerializer(serializers.Serializer[LogEntry]):
     created_at = serializers.DateTimeField(source="action_time")
 
     def get_changes(self, entry: LogEntry) -> dict[str, list[str | None]]:
-        return dict(audit.details(entry).get("values", {}))
+        return dict(audit_log.details(entry).get("values", {}))
 
     def get_request_id(self, entry: LogEntry) -> str:
-        return str(audit.details(entry).get("request_id", ""))
+        return str(audit_log.details(entry).get("request_id", ""))

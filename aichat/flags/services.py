@@ -10,11 +10,12 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from accounts.models import User
-from aichat import audit, db
-from aichat.errors import InvalidRequest
-from aichat.flags import flags
+from aichat.core.admin import audit_log
+from aichat.core.database import transactions
+from aichat.core.errors import InvalidRequest
+from aichat.flags import evaluation
+from aichat.flags.features import SWITCHES
 from aichat.flags.models import Experiment, Flag
-from aichat.flags.switches import SWITCHES
 
 Entry = Flag | Experiment
 
@@ -22,12 +23,12 @@ Entry = Flag | Experiment
 def save(row: Entry, *, actor: User | None) -> None:
     """Write a new or changed row. Raises `InvalidRequest` naming the field at fault."""
     try:
-        db.run_atomic(_save, row, actor)
+        transactions.run_atomic(_save, row, actor)
     except ValidationError as error:
         raise as_invalid_request(error) from None
     except IntegrityError:  # somebody else made it between our look and our insert
         raise InvalidRequest(f"There is {row.key!r} already.", param="key") from None
-    flags.forget()
+    evaluation.forget()
 
 
 def _save(row: Entry, actor: User | None) -> None:
@@ -54,8 +55,8 @@ def delete(row: Entry, *, actor: User | None) -> None:
         raise InvalidRequest(f"{row.key!r} is a switch of the product: switch it off instead of deleting it.")
     if isinstance(row, Experiment) and row.status != Experiment.Status.DRAFT:
         raise InvalidRequest("It has begun, and usage records name it: stop it instead of deleting it.")
-    db.run_atomic(_delete, row, actor)
-    flags.forget()
+    transactions.run_atomic(_delete, row, actor)
+    evaluation.forget()
 
 
 def _delete(row: Entry, actor: User | None) -> None:
@@ -65,11 +66,11 @@ def _delete(row: Entry, actor: User | None) -> None:
 
 def _record(row: Entry, before: dict[str, Any] | None, after: dict[str, Any] | None, actor: User | None) -> None:
     """A line in the audit log, in the same commit as the change. What a test or a script does has no actor and no line."""
-    verb = audit.ADDED if before is None else audit.DELETED if after is None else audit.CHANGED
+    verb = audit_log.ADDED if before is None else audit_log.DELETED if after is None else audit_log.CHANGED
     before, after = before or dict.fromkeys(after or {}), after or dict.fromkeys(before or {})
     values = {name: (before[name], after[name]) for name in after if after[name] != before[name]}
     if actor is not None and values:
-        audit.record(actor, row, verb, values)
+        audit_log.record(actor, row, verb, values)
 
 
 def history(row_type: type[Entry], key: str) -> QuerySet[LogEntry]:

@@ -3,7 +3,7 @@
 from contextlib import ContextDecorator
 from typing import Any
 
-from aichat.flags import flags
+from aichat.flags import evaluation
 
 
 class override_flag(ContextDecorator):
@@ -14,13 +14,13 @@ class override_flag(ContextDecorator):
         self.before: list[bool | None] = []
 
     def __enter__(self) -> "override_flag":
-        self.before.append(flags._in_tests.get(self.key))
-        flags._in_tests[self.key] = self.enabled
+        self.before.append(evaluation._in_tests.get(self.key))
+        evaluation._in_tests[self.key] = self.enabled
         return self
 
     def __exit__(self, *exc_info: Any) -> None:
         before = self.before.pop()
         if before is None:
-            flags._in_tests.pop(self.key, None)
+            evaluation._in_tests.pop(self.key, None)
         else:
-            flags._in_tests[self.key] = before
+            evaluation._in_tests[self.key] = before

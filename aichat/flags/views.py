@@ -13,13 +13,13 @@ from rest_framework.views import APIView
 
 from accounts.authentication import calling
 from accounts.permissions import IsAdmin, IsUser
-from aichat.errors import NotFound
-from aichat.flags import flags, services
+from aichat.core.errors import NotFound
+from aichat.core.web.drf import CursorPages
+from aichat.core.web.openapi import may_answer
+from aichat.flags import evaluation, services
+from aichat.flags.features import SWITCHES
 from aichat.flags.models import Experiment, Flag
 from aichat.flags.serializers import STATES, ChangeSerializer, FlagSerializer
-from aichat.flags.switches import SWITCHES
-from aichat.openapi import may_answer
-from aichat.rest import CursorPages
 
 Entry = TypeVar("Entry", Flag, Experiment)
 
@@ -30,7 +30,7 @@ class FlagsView(APIView):
     @extend_schema(summary="My flags", responses={(200, "application/json"): OpenApiResponse(STATES)})
     def get(self, request: Request) -> Response:
         """Every flag, and every experiment under way with the caller's variant."""
-        return Response(flags.states(calling(request)))
+        return Response(evaluation.states(calling(request)))
 
 
 def save(form: serializers.ModelSerializer[Entry], row: Entry, request: Request) -> Entry:

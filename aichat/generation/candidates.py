@@ -5,9 +5,10 @@ from typing import Any
 
 from aichat.catalog import routing
 from aichat.catalog.snapshot import Catalog, ModelInfo
-from aichat.errors import InvalidRequest
-from aichat.generation import experiments, tokens
-from aichat.generation.call import Call
+from aichat.core.errors import InvalidRequest
+from aichat.generation import experiments
+from aichat.generation.charging import tokens
+from aichat.generation.request import Call
 from aichat.providers.base import image_urls
 from aichat.providers.registry import chat_adapter
 

@@ -14,11 +14,11 @@ from types import TracebackType
 
 from django.conf import settings
 
-from aichat.providers.errors import Outcome, ProviderError
+from aichat.providers.errors import AttemptOutcome, ProviderError
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class TimeLimits:
     """Seconds each wait may take."""
 
     attempt: float
@@ -27,8 +27,8 @@ class Limits:
     total: float
 
 
-def chat_limits() -> Limits:
-    return Limits(
+def chat_limits() -> TimeLimits:
+    return TimeLimits(
         attempt=settings.CHAT_ATTEMPT_TIMEOUT,
         first_token=settings.CHAT_FIRST_TOKEN_TIMEOUT,
         idle=settings.CHAT_IDLE_TIMEOUT,
@@ -36,7 +36,7 @@ def chat_limits() -> Limits:
     )
 
 
-class Watch:
+class AttemptTimeouts:
     """`async with Watch(…)` around one attempt: ends it with the `ProviderError` of the limit that ran out.
 
     `deadline` is the monotonic time at which the request as a whole is over. One timer looks whether a limit is over
@@ -44,16 +44,16 @@ class Watch:
     the provider's time: a slow reader is not a slow provider.
     """
 
-    def __init__(self, *, stream: bool, limits: Limits, deadline: float) -> None:
+    def __init__(self, *, stream: bool, limits: TimeLimits, deadline: float) -> None:
         self.deadline = deadline
-        self.wait, self.outcome = limits.attempt, Outcome.TIMEOUT_ATTEMPT
+        self.wait, self.outcome = limits.attempt, AttemptOutcome.TIMEOUT_ATTEMPT
         self.later = self.wait, self.outcome
         if stream:
-            self.wait, self.outcome = limits.first_token, Outcome.TIMEOUT_FIRST_TOKEN
-            self.later = limits.idle, Outcome.TIMEOUT_IDLE
+            self.wait, self.outcome = limits.first_token, AttemptOutcome.TIMEOUT_FIRST_TOKEN
+            self.later = limits.idle, AttemptOutcome.TIMEOUT_IDLE
         self.is_resting = False
 
-    async def __aenter__(self) -> "Watch":
+    async def __aenter__(self) -> "AttemptTimeouts":
         self.loop = asyncio.get_running_loop()
         self.timeout = asyncio.timeout(None)
         await self.timeout.__aenter__()
@@ -89,4 +89,4 @@ class Watch:
         try:
             await self.timeout.__aexit__(kind, error, trace)
         except TimeoutError:
-            raise ProviderError(Outcome.TIMEOUT_TOTAL if self.until > self.deadline else self.outcome) from None
+            raise ProviderError(AttemptOutcome.TIMEOUT_TOTAL if self.until > self.deadline else self.outcome) from None

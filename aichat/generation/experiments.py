@@ -8,17 +8,17 @@ from uuid import UUID
 from accounts.authentication import Caller
 from aichat.catalog import routing
 from aichat.catalog.snapshot import Catalog, ModelInfo
-from aichat.flags import flags
+from aichat.flags import evaluation
 from aichat.flags.rules import NOTHING, Treatment
-from aichat.generation.call import Call
+from aichat.generation.request import Call
 
 logger = logging.getLogger(__name__)
 
 
 async def treatment(caller: Caller, model: str, conversation: UUID | None = None) -> Treatment:
     """The variant (and the winners of earlier experiments) for a chat that asks for `model`."""
-    await flags.ready()
-    return flags.treatment(caller, model, conversation)
+    await evaluation.ready()
+    return evaluation.treatment(caller, model, conversation)
 
 
 def treated(call: Call, treatment: Treatment) -> Call:

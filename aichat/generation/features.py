@@ -1,14 +1,14 @@
 """What can be switched off about a chat while the product runs."""
 
-from aichat.flags import flags
-from aichat.flags.switches import STREAMING, TOOLS
-from aichat.generation.call import Call
+from aichat.flags import evaluation
+from aichat.flags.features import STREAMING, TOOLS
+from aichat.generation.request import Call
 
 
 async def require_features(call: Call) -> None:
     """Raises `FeatureDisabled` (403) when the call needs something that is switched off."""
-    await flags.ready()
+    await evaluation.ready()
     if call.stream:
-        flags.require(STREAMING, call.caller)
+        evaluation.require(STREAMING, call.caller)
     if call.parameters.get("tools"):
-        flags.require(TOOLS, call.caller)
+        evaluation.require(TOOLS, call.caller)

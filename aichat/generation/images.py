@@ -10,11 +10,11 @@ from typing import Generic, TypeVar
 from django.conf import settings
 
 from aichat.catalog.snapshot import ModelInfo
-from aichat.errors import InvalidRequest
-from aichat.generation import breaker, tokens
-from aichat.providers.base import Usage
-from aichat.providers.errors import Outcome, ProviderError
-from aichat.providers.images import ImageRequest
+from aichat.core.errors import InvalidRequest
+from aichat.generation import circuit_breaker
+from aichat.generation.charging import tokens
+from aichat.providers.base import ImageRequest, Usage
+from aichat.providers.errors import AttemptOutcome, ProviderError
 from aichat.providers.registry import IMAGE_ADAPTERS, image_adapter
 
 logger = logging.getLogger(__name__)
@@ -84,7 +84,7 @@ async def draw(
     """Ask one candidate after another. `check` decodes an image in a thread and raises `ProviderError` for a bad one."""
     drawing: Drawing[T] = Drawing()
     deadline = monotonic() + settings.IMAGE_TOTAL_TIMEOUT
-    circuits = await breaker.look(candidates)
+    circuits = await circuit_breaker.look(candidates)
     for number, (model, circuit) in enumerate(zip(candidates, circuits, strict=True), start=1):
         if monotonic() >= deadline:
             break
@@ -103,7 +103,7 @@ async def draw(
         )
         try:
             drawing.images = await _attempt(attempt, request, check)
-            attempt.status, drawing.error = Outcome.OK, None
+            attempt.status, drawing.error = AttemptOutcome.OK, None
             circuit.succeeded()
             return drawing
         except ProviderError as error:
@@ -120,7 +120,7 @@ async def draw(
             attempt.seconds = monotonic() - started
     if drawing.error is None:
         wait = min(circuit.wait for circuit in circuits)
-        drawing.error = ProviderError(Outcome.OVERLOADED, "left alone by its breaker", retry_after=wait)
+        drawing.error = ProviderError(AttemptOutcome.OVERLOADED, "left alone by its breaker", retry_after=wait)
     return drawing
 
 
@@ -130,7 +130,7 @@ async def _attempt(attempt: ImageAttempt, request: ImageRequest, check: Callable
         async with asyncio.timeout(request.timeout):
             answer = await image_adapter(provider.kind).images(request, provider.endpoint)
     except TimeoutError:
-        raise ProviderError(Outcome.TIMEOUT_ATTEMPT) from None
+        raise ProviderError(AttemptOutcome.TIMEOUT_ATTEMPT) from None
     attempt.usage = answer.usage
     good, problem = [], None
     for raw in answer.images[: request.n]:
@@ -139,6 +139,6 @@ async def _attempt(attempt: ImageAttempt, request: ImageRequest, check: Callable
         except ProviderError as error:
             problem = error
     if not good:
-        raise problem or ProviderError(Outcome.EMPTY)
+        raise problem or ProviderError(AttemptOutcome.EMPTY)
     attempt.usage = replace(attempt.usage, images=len(good))
     return good

@@ -6,8 +6,8 @@ class IdempotencyConfig(AppConfig):
     label = "idempotency"
 
     def ready(self) -> None:
-        from aichat.idempotency import leases  # noqa: F401  (renews what this process is working on)
-        from aichat.idempotency.claims import forget_expired
-        from aichat.periodic.runner import register
+        from aichat.core.background.periodic.runner import register
+        from aichat.idempotency import renewal  # noqa: F401  (renews what this process is working on)
+        from aichat.idempotency.keys import forget_expired
 
         register("forget_idempotency_keys", forget_expired, every=lambda: 3600)

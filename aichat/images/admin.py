@@ -6,12 +6,12 @@ from django.http import HttpRequest
 from django.utils.html import format_html_join
 from unfold.decorators import display
 
-from aichat import audit
-from aichat.admin import ReadOnlyAdmin, acting, credits_column, link
-from aichat.errors import ApiError
-from aichat.images import services
-from aichat.images.files import sign
+from aichat.core.admin import audit_log
+from aichat.core.admin.base import ReadOnlyAdmin, acting, credits_column, link
+from aichat.core.errors import ApiError
+from aichat.images import jobs
 from aichat.images.models import ImageJob, WebhookDelivery
+from aichat.images.storage import sign
 
 LABELS = {
     ImageJob.Status.QUEUED: "info",
@@ -89,18 +89,18 @@ class ImageJobAdmin(ReadOnlyAdmin):
         done = 0
         for job in rows:
             try:
-                done += self.logged(request, job, ImageJob.Status.FAILED, services.retry(job))
+                done += self.logged(request, job, ImageJob.Status.FAILED, jobs.retry(job))
             except ApiError as error:
                 self.message_user(request, f"{job}: {error.message}", messages.ERROR)
         self.message_user(request, f"{done} of {len(rows)} jobs are queued again.")
 
     @admin.action(description="Cancel queued jobs")
     def cancel(self, request: HttpRequest, rows: QuerySet[ImageJob]) -> None:
-        done = sum(self.logged(request, job, ImageJob.Status.QUEUED, services.cancel(job)) for job in rows)
+        done = sum(self.logged(request, job, ImageJob.Status.QUEUED, jobs.cancel(job)) for job in rows)
         self.message_user(request, f"{done} of {len(rows)} jobs are cancelled; their credits are free again.")
 
     def logged(self, request: HttpRequest, job: ImageJob, before: str, was_done: bool) -> bool:
         if was_done:
             job.refresh_from_db(fields=["status"])
-            audit.record(acting(request), job, audit.CHANGED, {"status": (before, job.status)})
+            audit_log.record(acting(request), job, audit_log.CHANGED, {"status": (before, job.status)})
         return was_done

@@ -8,7 +8,7 @@ from django.db import models
 from django.utils import timezone
 
 from accounts.authentication import Caller
-from aichat.db import Row
+from aichat.core.database.models import Row
 from credits.models import Hold, HoldRef
 
 

@@ -3,9 +3,9 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from aichat.images.files import sign
+from aichat.core.money import CreditsField
 from aichat.images.models import ImageJob, Picture
-from aichat.money import CreditsField
+from aichat.images.storage import sign
 
 
 def picture_url(request: Any, picture: Picture, variant: str = "file") -> str:

@@ -2,20 +2,20 @@
 
 import asyncio
 
+from celery import shared_task
 from django.utils import timezone
 
-from aichat.celery import app
-from aichat.images import leases
+from aichat.images import claims
 from aichat.images.models import ImageJob
 from aichat.images.worker import run_job
-from aichat.providers import wire
+from aichat.providers import http
 
 
-@app.task(name="aichat.images.run")  # type: ignore[untyped-decorator]
+@shared_task(name="aichat.images.run")  # type: ignore[untyped-decorator]
 def run(job_id: str) -> None:
     """Run the job if it is still waiting for its time to come."""
     job = ImageJob.objects.due(timezone.now()).filter(pk=job_id, status=ImageJob.Status.QUEUED).first()
-    if job is not None and leases.take(job):
+    if job is not None and claims.take(job):
         asyncio.run(_run(job))
 
 
@@ -23,4 +23,4 @@ async def _run(job: ImageJob) -> None:
     try:
         await run_job(job)
     finally:
-        await wire.close()
+        await http.close()

@@ -19,18 +19,19 @@ from rest_framework.views import APIView
 from accounts.authentication import Caller, calling
 from accounts.permissions import IsUser, Public
 from accounts.tenancy import as_id, owned
-from aichat import db, rest
-from aichat.errors import NotFound
-from aichat.generation.failures import STATUSES
-from aichat.generation.http import AsyncView, parse
-from aichat.images import services, webhooks
-from aichat.images.asking import ask, run_now
-from aichat.images.bodies import ImageBody, OpenAIImageBody
-from aichat.images.files import read, unsign
+from aichat.api.async_views import AsyncView, parse
+from aichat.core.database import executor
+from aichat.core.errors import NotFound
+from aichat.core.money import format_credits
+from aichat.core.web import drf, responses, sse
+from aichat.core.web.openapi import EVENTS_SCHEMA, PICTURE_HEADERS, charges, may_answer
+from aichat.generation.errors import STATUSES
+from aichat.images import jobs, webhooks
 from aichat.images.models import ImageJob, Picture, jobs_of
+from aichat.images.schemas import ImageBody, OpenAIImageBody
 from aichat.images.serializers import ImageJobSerializer, picture_url
-from aichat.money import format_credits
-from aichat.openapi import EVENTS_SCHEMA, PICTURE_HEADERS, charges, may_answer
+from aichat.images.storage import read, unsign
+from aichat.images.submission import ask, run_now
 
 POLL_SECONDS = 1.0
 LONGEST_WATCH_SECONDS = 600.0
@@ -44,7 +45,7 @@ def describe(request: HttpRequest, job: ImageJob) -> dict[str, Any]:
     return dict(ImageJobSerializer(job, context={"request": request}).data)
 
 
-class ImagePages(rest.CursorPages):
+class ImagePages(drf.CursorPages):
     ordering = "-id"
 
 
@@ -69,7 +70,7 @@ class ImagesView(AsyncView):
         code = status.HTTP_202_ACCEPTED if body.background else status.HTTP_201_CREATED
         if not body.background:
             job = await run_now(asked)
-        response = rest.json_response(await db.run(describe, request, job), code)
+        response = responses.json_response(await executor.run(describe, request, job), code)
         response["Location"] = f"/api/v1/images/{job.pk}"
         for name, value in ({**asked.headers, **charged_headers(job)} if job.is_over else asked.headers).items():
             response[name] = value
@@ -78,7 +79,7 @@ class ImagesView(AsyncView):
     @extend_schema(summary="My pictures", responses=ImageJobSerializer(many=True))
     async def get(self, request: HttpRequest, caller: Caller) -> HttpResponseBase:
         """The caller's jobs, newest first."""
-        return rest.json_response(await db.run(self.page, request, caller))
+        return responses.json_response(await executor.run(self.page, request, caller))
 
     def page(self, request: HttpRequest, caller: Caller) -> dict[str, Any]:
         pages, drf_request = ImagePages(), self.initialize_request(request)
@@ -107,7 +108,7 @@ class ImageView(GenericAPIView[ImageJob]):
     @may_answer(409)
     def delete(self, request: Request, job_id: UUID) -> Response:
         """A queued job is cancelled and its credits are free again; a finished one is deleted with its files."""
-        services.delete(self.get_object())
+        jobs.delete(self.get_object())
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
@@ -120,20 +121,20 @@ class ImageEventsView(AsyncView):
     )
     async def get(self, request: HttpRequest, caller: Caller, job_id: UUID) -> HttpResponseBase:
         """The job at every change, as server-sent events; the last one has its final status."""
-        job = await db.run(owned, jobs_of(caller), caller.organization, job_id)
-        return rest.EventStream(self.watch(request, job))
+        job = await executor.run(owned, jobs_of(caller), caller.organization, job_id)
+        return sse.EventStream(self.watch(request, job))
 
     async def watch(self, request: HttpRequest, job: ImageJob) -> AsyncGenerator[bytes, None]:
         last, until = None, monotonic() + LONGEST_WATCH_SECONDS
         while monotonic() < until:
-            seen = await db.run(describe, request, job)
+            seen = await executor.run(describe, request, job)
             state = (seen["status"], seen["position"])
-            yield rest.server_sent_event(seen, "status") if state != last else rest.KEEP_ALIVE
+            yield sse.server_sent_event(seen, "status") if state != last else sse.KEEP_ALIVE
             if job.is_over:
                 return
             last = state
             await asyncio.sleep(POLL_SECONDS)
-            await db.run(job.refresh_from_db)
+            await executor.run(job.refresh_from_db)
 
 
 class PictureFileView(APIView):
@@ -189,8 +190,8 @@ class GenerationsView(AsyncView):
         wanted = {"prompt": body.prompt, "model": body.model, "size": size, "n": body.n or 1, "background": False}
         asked = await ask(request, caller, **wanted)
         job = await run_now(asked)
-        data = await db.run(self.data, request, job, body.response_format == "url")
-        response = rest.json_response({"created": int(job.created_at.timestamp()), "data": data})
+        data = await executor.run(self.data, request, job, body.response_format == "url")
+        response = responses.json_response({"created": int(job.created_at.timestamp()), "data": data})
         for name, value in {**asked.headers, **charged_headers(job)}.items():
             response[name] = value
         return response

@@ -1,4 +1,4 @@
-"""Telling a client's server that a job is over: signed (`aichat/webhooks.py`) and retried."""
+"""Telling a client's server that a job is over: signed (`aichat/core/outbound/webhooks.py`) and retried."""
 
 from datetime import timedelta
 from uuid import UUID
@@ -7,10 +7,11 @@ from django.db import models
 from django.utils import timezone
 from django.utils.crypto import salted_hmac
 
-from aichat import db, webhooks
+from aichat.core.database import executor
+from aichat.core.money import format_credits
+from aichat.core.outbound import webhooks
+from aichat.core.web.responses import json_bytes
 from aichat.images.models import ImageJob, WebhookDelivery
-from aichat.money import format_credits
-from aichat.rest import json_bytes
 
 MOST_ATTEMPTS = 8
 FIRST_WAIT_SECONDS = 10.0  # doubled with each attempt: the last one comes after about 20 minutes
@@ -55,9 +56,9 @@ def take(row: WebhookDelivery) -> bool:
 
 
 async def send_due(limit: int = 20) -> None:
-    for row in await db.run(take_due, limit):
+    for row in await executor.run(take_due, limit):
         status_code, problem = await post(row)
-        await db.run(record, row, status_code, problem)
+        await executor.run(record, row, status_code, problem)
 
 
 async def post(row: WebhookDelivery) -> tuple[int | None, str]:

@@ -6,15 +6,17 @@ from contextlib import suppress
 
 from django.conf import settings
 
-from aichat import db, lifecycle, tracing
 from aichat.catalog import routing
 from aichat.catalog.models import AIModel
-from aichat.errors import ApiError
-from aichat.generation.chat import catalog
+from aichat.core.background import lifecycle
+from aichat.core.database import executor
+from aichat.core.errors import ApiError
+from aichat.core.telemetry import tracing
 from aichat.generation.images import able, draw
-from aichat.images import leases, services, webhooks
-from aichat.images.files import verify
+from aichat.generation.pipeline import catalog
+from aichat.images import claims, completion, webhooks
 from aichat.images.models import ImageJob
+from aichat.images.storage import verify
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +27,7 @@ async def run_job(job: ImageJob) -> None:
     tracing.bind(user=job.user_id, organization=job.organization_id)
     running = asyncio.ensure_future(_run(job))
     while not (await asyncio.wait({running}, timeout=settings.IMAGE_LEASE_SECONDS / 3))[0]:
-        if not await db.run(leases.heartbeat, job):
+        if not await executor.run(claims.heartbeat, job):
             running.cancel()  # the lease ran out, somebody else has the job
             with suppress(asyncio.CancelledError):
                 await running
@@ -41,15 +43,15 @@ async def _run(job: ImageJob) -> None:
         drawing = await draw(
             candidates, prompt=job.prompt, size=job.size, n=job.n, request_id=job.request_id, check=verify
         )
-        await lifecycle.finish(db.run(services.finish, job, drawing))
+        await lifecycle.finish(executor.run(completion.finish, job, drawing))
     except ApiError as error:
-        await db.run(services.fail, job, error)
+        await executor.run(completion.fail, job, error)
     except Exception:
         logger.exception("image job failed")
-        await db.run(services.fail, job, ApiError())
+        await executor.run(completion.fail, job, ApiError())
 
 
-class Worker:
+class ImageWorker:
     """Takes jobs from the queue, `concurrency` at a time."""
 
     def __init__(self, concurrency: int) -> None:
@@ -61,10 +63,10 @@ class Worker:
         """Until `stop`: then no new job is taken, and those that run are finished."""
         while not self.stopping.is_set():
             try:
-                await db.run(leases.keep_holds_of_queue)
+                await executor.run(claims.keep_holds_of_queue)
                 free = self.concurrency - len(self.running)
                 await webhooks.send_due()
-                for job in await db.run(leases.claim_due, free) if free else []:
+                for job in await executor.run(claims.claim_due, free) if free else []:
                     self.start(job)
             except Exception:
                 logger.exception("the queue of image jobs can't be read")
@@ -90,7 +92,7 @@ class Worker:
         self.stopping.set()
 
 
-_embedded: tuple[Worker, asyncio.Task[None]] | None = None
+_embedded: tuple[ImageWorker, asyncio.Task[None]] | None = None
 
 
 @lifecycle.on_startup
@@ -98,7 +100,7 @@ async def start_embedded() -> None:
     """A serving process works on the queue too, so that background images need nothing else."""
     global _embedded
     if settings.IMAGE_WORKER_CONCURRENCY:
-        worker = Worker(settings.IMAGE_WORKER_CONCURRENCY)
+        worker = ImageWorker(settings.IMAGE_WORKER_CONCURRENCY)
         _embedded = worker, asyncio.get_running_loop().create_task(worker.run())
 
 

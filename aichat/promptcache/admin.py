@@ -7,9 +7,9 @@ from django.contrib import admin
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest
 
-from aichat.admin import Admin, acting
-from aichat.errors import ApiError
-from aichat.promptcache import services, versions
+from aichat.core.admin.base import Admin, acting
+from aichat.core.errors import ApiError
+from aichat.promptcache import invalidation, services
 from aichat.promptcache.models import Invalidation
 
 
@@ -53,7 +53,7 @@ class InvalidationAdmin(Admin):
         return False
 
     def save_model(self, request: HttpRequest, obj: Invalidation, form: Any, change: bool) -> None:
-        obj.pk = versions.invalidate(obj.scope, obj.target, actor=acting(request)).pk
+        obj.pk = invalidation.invalidate(obj.scope, obj.target, actor=acting(request)).pk
 
     def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> Any:
         """It is in the audit log already: `invalidate` writes it."""

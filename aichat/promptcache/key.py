@@ -10,8 +10,8 @@ from django.conf import settings
 
 from accounts.authentication import Caller
 from aichat.catalog.snapshot import ModelInfo
+from aichat.promptcache.invalidation import Versions
 from aichat.promptcache.models import Invalidation
-from aichat.promptcache.versions import Versions
 
 Scope = Invalidation.Scope
 SCHEMA = 1  # of the digest: another one leaves everything stored behind

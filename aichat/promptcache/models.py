@@ -4,7 +4,7 @@ from django.conf import settings
 from django.db import models
 from django.utils import timezone
 
-from aichat.db import Row
+from aichat.core.database.models import Row
 
 
 class Invalidation(Row):

@@ -6,8 +6,8 @@ from uuid import UUID
 
 from accounts.models import Organization, User
 from aichat.catalog.models import AIModel
-from aichat.errors import InvalidRequest
-from aichat.promptcache import versions
+from aichat.core.errors import InvalidRequest
+from aichat.promptcache import invalidation
 from aichat.promptcache.key import prompt_version
 from aichat.promptcache.models import Invalidation
 
@@ -17,7 +17,7 @@ PROMPT_VERSION = re.compile(r"[0-9a-f]{16}")
 
 def invalidate(scope: str, name: str = "", *, actor: Any = None) -> Invalidation:
     """No answer made until now for `name` is served again. Raises `InvalidRequest`."""
-    return versions.invalidate(scope, target_of(scope, name.strip()), actor=actor)
+    return invalidation.invalidate(scope, target_of(scope, name.strip()), actor=actor)
 
 
 def target_of(scope: str, name: str) -> str:

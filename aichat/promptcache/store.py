@@ -16,8 +16,8 @@ from typing import Any
 import redis
 from django.conf import settings
 
-from aichat import cache
-from aichat.cache import Script
+from aichat.core.redis import health, pipeline
+from aichat.core.redis.pipeline import Script
 
 logger = logging.getLogger(__name__)
 
@@ -45,8 +45,8 @@ def announce(version: str) -> None:
     """Tell the other processes of the latest invalidation at once; they find it by themselves within half a second."""
     if settings.REDIS_URL:
         try:
-            with cache.guarded():
-                redis.Redis(connection_pool=cache.pool()).set(LATEST, version)
+            with health.guarded():
+                redis.Redis(connection_pool=health.pool()).set(LATEST, version)
         except redis.RedisError as error:
             _none(error)
 
@@ -121,7 +121,7 @@ async def _run(script: Script, keys: Sequence[str], args: Sequence[str | bytes |
 
 async def _answer_to(*command: str | bytes | int) -> Any:
     try:
-        return await cache.ask(*command)
+        return await pipeline.ask(*command)
     except redis.RedisError as error:
         return _none(error)
 
@@ -129,7 +129,7 @@ async def _answer_to(*command: str | bytes | int) -> Any:
 def _none(error: redis.RedisError) -> None:
     """A Redis that does not answer has been logged where that was found; one that refuses, now and then here."""
     global _next_warning
-    if not isinstance(error, cache.CacheUnavailable) and time.monotonic() >= _next_warning:
+    if not isinstance(error, health.CacheUnavailable) and time.monotonic() >= _next_warning:
         _next_warning = time.monotonic() + WARN_EVERY
         logger.warning("Redis does not keep answers: %s", error)
 

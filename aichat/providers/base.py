@@ -6,7 +6,7 @@ Policy (deadlines, fallback, circuit breaking, billing) is written once, around 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 from urllib.parse import urlsplit
 
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
@@ -94,13 +94,13 @@ class Finished:
 
 
 Part = Accepted | Delta
-Hear = Callable[[Part], Awaitable[None]]
+PartSink = Callable[[Part], Awaitable[None]]
 
 
 class ChatAdapter(Protocol):
     """A provider's format. One object serves all requests: it keeps no state."""
 
-    async def chat(self, request: ChatRequest, endpoint: Endpoint, hear: Hear) -> Finished:
+    async def chat(self, request: ChatRequest, endpoint: Endpoint, hear: PartSink) -> Finished:
         """Tells `hear` of `Accepted`, then of each `Delta`; raises `ProviderError` for everything but a whole answer.
 
         `hear` may take its time: nothing more is read from the provider meanwhile. Cancelling ends the call upstream.
@@ -121,3 +121,36 @@ def image_urls(messages: Sequence[Mapping[str, Any]]) -> list[str]:
         for part in message["content"]
         if part.get("type") == "image_url"
     ]
+
+
+SIZES = ("1024x1024", "1536x1024", "1024x1536")
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRequest:
+    """`n` images of `size` ("WIDTHxHEIGHT") for `prompt`; `timeout` in seconds bounds the whole call."""
+
+    model: str
+    prompt: str
+    size: str
+    n: int
+    timeout: float
+    request_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageAnswer:
+    """The encoded images as they came (at least one, perhaps fewer than asked for) and what they are billed by."""
+
+    images: list[bytes]
+    usage: Usage
+
+
+class ImageAdapter(Protocol):
+    """Raises `ProviderError` when not a single image came."""
+
+    sizes: ClassVar[tuple[str, ...]]
+    # The most output tokens one image is billed: what a hold must cover.
+    tokens_per_image: ClassVar[int]
+
+    async def images(self, request: ImageRequest, endpoint: Endpoint) -> ImageAnswer: ...

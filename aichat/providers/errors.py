@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 
 
-class Outcome(StrEnum):
+class AttemptOutcome(StrEnum):
     """Recorded as the status of an attempt."""
 
     OK = "ok"
@@ -34,7 +34,12 @@ class Outcome(StrEnum):
     @property
     def is_retryable(self) -> bool:
         """Whether another candidate may do better. A refusal of the content or of the request would only repeat."""
-        return self not in {Outcome.OK, Outcome.BLOCKED, Outcome.INVALID_REQUEST, Outcome.TIMEOUT_TOTAL}
+        return self not in {
+            AttemptOutcome.OK,
+            AttemptOutcome.BLOCKED,
+            AttemptOutcome.INVALID_REQUEST,
+            AttemptOutcome.TIMEOUT_TOTAL,
+        }
 
 
 class ProviderError(Exception):
@@ -44,26 +49,31 @@ class ProviderError(Exception):
     """
 
     def __init__(
-        self, outcome: Outcome, message: str = "", *, retry_after: float | None = None, is_blameless: bool = False
+        self,
+        outcome: AttemptOutcome,
+        message: str = "",
+        *,
+        retry_after: float | None = None,
+        is_blameless: bool = False,
     ) -> None:
         super().__init__(message or outcome.value)
         self.outcome = outcome
         self.retry_after = retry_after
-        self.is_blameless = is_blameless or outcome is Outcome.TIMEOUT_TOTAL
+        self.is_blameless = is_blameless or outcome is AttemptOutcome.TIMEOUT_TOTAL
 
 
 # What providers say in their error's code, status or reason, where the HTTP status alone would mislead.
 SAID = {
-    "content_filter": Outcome.BLOCKED,  # Azure
-    "content_policy_violation": Outcome.BLOCKED,
-    "moderation_blocked": Outcome.BLOCKED,
-    "invalid_api_key": Outcome.AUTH_FAILURE,
-    "insufficient_quota": Outcome.AUTH_FAILURE,  # the operator's account is empty: no wait would help
-    "API_KEY_INVALID": Outcome.AUTH_FAILURE,  # Gemini says 400
-    "FAILED_PRECONDITION": Outcome.AUTH_FAILURE,  # Gemini: no billing, or not in this country
-    "model_not_found": Outcome.MODEL_MISSING,
-    "rate_limit_exceeded": Outcome.RATE_LIMITED,
-    "RESOURCE_EXHAUSTED": Outcome.RATE_LIMITED,
+    "content_filter": AttemptOutcome.BLOCKED,  # Azure
+    "content_policy_violation": AttemptOutcome.BLOCKED,
+    "moderation_blocked": AttemptOutcome.BLOCKED,
+    "invalid_api_key": AttemptOutcome.AUTH_FAILURE,
+    "insufficient_quota": AttemptOutcome.AUTH_FAILURE,  # the operator's account is empty: no wait would help
+    "API_KEY_INVALID": AttemptOutcome.AUTH_FAILURE,  # Gemini says 400
+    "FAILED_PRECONDITION": AttemptOutcome.AUTH_FAILURE,  # Gemini: no billing, or not in this country
+    "model_not_found": AttemptOutcome.MODEL_MISSING,
+    "rate_limit_exceeded": AttemptOutcome.RATE_LIMITED,
+    "RESOURCE_EXHAUSTED": AttemptOutcome.RATE_LIMITED,
 }
 
 
@@ -84,22 +94,22 @@ def from_body(status: int, raw: bytes, retry_after: float | None = None) -> Prov
     )
 
 
-def _by_status(status: int) -> Outcome:
+def _by_status(status: int) -> AttemptOutcome:
     match status:
         case 401 | 402 | 403:
-            return Outcome.AUTH_FAILURE
+            return AttemptOutcome.AUTH_FAILURE
         case 404:
-            return Outcome.MODEL_MISSING
+            return AttemptOutcome.MODEL_MISSING
         case 408 | 504:
-            return Outcome.TIMEOUT_ATTEMPT
+            return AttemptOutcome.TIMEOUT_ATTEMPT
         case 429:
-            return Outcome.RATE_LIMITED
+            return AttemptOutcome.RATE_LIMITED
         case 400 | 409 | 413 | 415 | 422:
-            return Outcome.INVALID_REQUEST
+            return AttemptOutcome.INVALID_REQUEST
         case _ if status >= 499:  # 499: Gemini cancelled it
-            return Outcome.OVERLOADED
+            return AttemptOutcome.OVERLOADED
         case _:
-            return Outcome.MALFORMED
+            return AttemptOutcome.MALFORMED
 
 
 def _error_of(raw: bytes) -> dict[str, Any]:

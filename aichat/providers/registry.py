@@ -5,19 +5,18 @@ from typing import cast
 
 from django.utils.module_loading import import_string
 
-from aichat.providers.base import ChatAdapter
-from aichat.providers.images import ImageAdapter
+from aichat.providers.base import ChatAdapter, ImageAdapter
 
 CHAT_ADAPTERS = {
-    "demo": "aichat.providers.demo.DemoChat",
-    "gemini": "aichat.providers.gemini.GeminiChat",
-    "openai": "aichat.providers.openai.OpenAIChat",
-    "openai_compatible": "aichat.providers.openai.CompatibleChat",
+    "demo": "aichat.providers.demo.chat.DemoChat",
+    "gemini": "aichat.providers.gemini.chat.GeminiChat",
+    "openai": "aichat.providers.openai.chat.OpenAIChat",
+    "openai_compatible": "aichat.providers.openai.chat.CompatibleChat",
 }
 IMAGE_ADAPTERS = {
-    "demo": "aichat.providers.demo_images.DemoImages",
-    "gemini": "aichat.providers.gemini_images.GeminiImages",
-    "openai": "aichat.providers.openai_images.OpenAIImages",
+    "demo": "aichat.providers.demo.images.DemoImages",
+    "gemini": "aichat.providers.gemini.images.GeminiImages",
+    "openai": "aichat.providers.openai.images.OpenAIImages",
 }
 
 

@@ -9,9 +9,9 @@ from django.http import HttpRequest
 from unfold.decorators import display
 
 from accounts.models import User
-from aichat.admin import LongListAdmin, by_email, credits_column, link, pretty
-from aichat.usage.figures import FINAL, FINE
+from aichat.core.admin.base import LongListAdmin, by_email, credits_column, link, pretty
 from aichat.usage.models import UsageRecord
+from aichat.usage.queries import FINAL, FINE
 
 
 class FailedFilter(admin.SimpleListFilter):

@@ -7,7 +7,8 @@ import asyncio
 import logging
 import random
 
-from aichat import db, lifecycle
+from aichat.core.background import lifecycle
+from aichat.core.database import executor
 from aichat.usage.rollup import roll_up
 
 logger = logging.getLogger(__name__)
@@ -19,7 +20,7 @@ async def keep_up() -> None:
     while True:
         await asyncio.sleep(EVERY * random.uniform(0.8, 1.2))
         try:
-            await db.run(roll_up)
+            await executor.run(roll_up)
         except Exception:
             logger.exception("usage could not be rolled up; the next try is in %d s", EVERY)
 

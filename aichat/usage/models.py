@@ -3,7 +3,7 @@
 from django.conf import settings
 from django.db import models
 
-from aichat.db import Row
+from aichat.core.database.models import Row
 
 
 class UsageRecord(Row):
@@ -159,7 +159,7 @@ class Latencies(Row):
     experiment = models.CharField(max_length=100, blank=True)
     variant = models.CharField(max_length=100, blank=True)
     status = models.CharField(max_length=30)
-    bucket = models.PositiveSmallIntegerField(help_text="See `aichat/usage/latency.py`.")
+    bucket = models.PositiveSmallIntegerField(help_text="See `aichat/usage/histogram.py`.")
     requests = models.BigIntegerField(default=0)
 
     class Meta:

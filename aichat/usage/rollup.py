@@ -14,11 +14,11 @@ from uuid import UUID
 from django.db.models import Count
 from django.utils import timezone
 
-from aichat import db
-from aichat.usage.figures import FINAL, NAMES, OF_RECORDS, Figures, chunks
-from aichat.usage.latency import bucket
+from aichat.core.database import transactions
+from aichat.usage.histogram import bucket
 from aichat.usage.models import DailyLatency, DailyUsage, HourlyLatency, HourlyUsage, RollupState, UsageRecord
-from aichat.usage.sources import HOUR, between, hour_of, midnight
+from aichat.usage.queries import FINAL, NAMES, OF_RECORDS, Figures, chunks
+from aichat.usage.windows import HOUR, between, hour_of, midnight
 
 # A record's time is taken before its transaction commits; by now every transaction of that time is over.
 SETTLED = timedelta(minutes=5)
@@ -37,14 +37,14 @@ def roll_up(until: datetime | None = None) -> int:
     # MongoDB keeps milliseconds: a limit between two of them would never be reached.
     limit = limit.replace(microsecond=limit.microsecond // 1000 * 1000)
     added = 0
-    while db.run_atomic(_fill_hour):
+    while transactions.run_atomic(_fill_hour):
         pass
     while True:
         start = _begin(limit)
         if start >= limit:
             return added
         end = min(hour_of(start) + HOUR, limit)
-        done = db.run_atomic(_step, start, end)
+        done = transactions.run_atomic(_step, start, end)
         if done is None:  # another process took this step
             return added
         added += done
@@ -57,7 +57,7 @@ def rebuild(first: date, last: date | None = None) -> int:
     final = state.through.astimezone(UTC).date() if state else first
     day = first
     while day <= min(last or final, final):
-        db.run_atomic(_rebuild_day, day)
+        transactions.run_atomic(_rebuild_day, day)
         days += 1
         day += timedelta(days=1)
     return days

@@ -9,8 +9,8 @@ from rest_framework.views import APIView
 
 from accounts.authentication import calling
 from accounts.permissions import IsUser
-from aichat.usage.figures import sums, total
-from aichat.usage.windows import GROUPS, group_of, named, ordered, own_figures, window_of
+from aichat.usage.queries import sums, total
+from aichat.usage.query_params import GROUPS, group_of, named, ordered, own_figures, window_of
 
 OWN_GROUPS = ("day", "model", "api_key")
 WINDOW = [

@@ -1,112 +1,126 @@
-"""The time a question about usage is about, and the shape of its answer: read from the query, written as JSON."""
+"""The times questions are about, and where their figures are: in the roll-ups or in the records since.
 
-from collections.abc import Iterable, Mapping
+A whole day comes from the daily roll-ups; the parts of days at the ends of a window from the hourly ones, which there
+are of the last days. Read from the records themselves are only what the roll-ups do not hold yet (the last minutes) and
+what is left at the ends: parts of hours, or of days long past. So no question scans the table.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Any
+from functools import reduce
+from operator import or_
 
+from django.db.models import Q
 from django.utils import timezone
-from django.utils.dateparse import parse_date, parse_datetime
 
-from accounts.models import AccessToken, Organization, User
-from aichat.errors import InvalidRequest
-from aichat.money import format_credits
-from aichat.usage.figures import Figures, Key, chunks
-from aichat.usage.sources import Window
+from aichat.usage.models import RollupState
 
-DAYS = 30
-LONGEST = timedelta(days=3 * 366)
-# What usage may be grouped by, and the columns behind it.
-GROUPS: dict[str, tuple[str, ...]] = {
-    "day": ("day",),
-    "model": ("model",),
-    "provider": ("provider",),
-    "user": ("user_id",),
-    "organization": ("organization_id",),
-    "api_key": ("api_key_id",),
-    "variant": ("experiment", "variant"),
-}
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def window_of(query: Mapping[str, str]) -> Window:
-    """`from` and `to`: days (`to` is included) or moments; by default the last 30 days. Raises `InvalidRequest`."""
-    end = moment(query.get("to", ""), "to", last=True) or timezone.now()
-    start = moment(query.get("from", ""), "from") or Window.last_days(DAYS, end).start
-    if start >= end:
-        raise InvalidRequest("`from` is not before `to`.", param="from")
-    if end - start > LONGEST:
-        raise InvalidRequest("Ask for three years at most.", param="from")
-    return Window(start, end)
+@dataclass(frozen=True, slots=True)
+class Window:
+    """From a moment (included) to a moment (not included)."""
+
+    start: datetime
+    end: datetime
+
+    @classmethod
+    def last(cls, length: timedelta, now: datetime | None = None) -> "Window":
+        end = now or timezone.now()
+        return cls(end - length, end)
+
+    @classmethod
+    def last_days(cls, days: int, now: datetime | None = None) -> "Window":
+        """Today and the whole days before it."""
+        end = now or timezone.now()
+        return cls(midnight(end) - timedelta(days=days - 1), end)
+
+    @property
+    def length(self) -> timedelta:
+        return self.end - self.start
+
+    def before(self) -> "Window":
+        """The window of the same length that ends where this one begins."""
+        return Window(self.start - self.length, self.start)
+
+    @property
+    def is_hourly(self) -> bool:
+        """Whether days would be too coarse for its pictures."""
+        return self.length <= timedelta(hours=48)
 
 
-def moment(text: str, param: str, *, last: bool = False) -> datetime | None:
-    """A day's beginning (its end with `last`) or an ISO 8601 moment; UTC unless it says otherwise."""
-    if not text:
-        return None
-    try:
-        day = parse_date(text)
-        if day:
-            return datetime.combine(day + timedelta(days=1) if last else day, time(), UTC)
-        found = parse_datetime(text.replace(" ", "+"))  # a `+` of an offset that was not encoded
-    except (ValueError, OverflowError):
-        found = None
-    if found is None:
-        raise InvalidRequest("Write a day such as 2026-11-23, or a moment such as 2026-11-23T10:00:00Z.", param=param)
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
+def midnight(moment: datetime) -> datetime:
+    return datetime.combine(moment.astimezone(UTC).date(), time(), UTC)
 
 
-def group_of(query: Mapping[str, str], allowed: Iterable[str]) -> str:
-    """`group_by`, by default `day`. Raises `InvalidRequest`."""
-    group = query.get("group_by", "day")
-    if group not in allowed:
-        raise InvalidRequest(f"Group by one of {', '.join(allowed)}.", param="group_by")
-    return group
+def hour_of(moment: datetime) -> datetime:
+    """The beginning of a moment's hour."""
+    return moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
 
 
-def own_figures(figures: Figures) -> dict[str, Any]:
-    """What a user sees of their own usage: cost is what they paid."""
-    return {
-        "requests": figures.requests,
-        "failures": figures.failures,
-        "input_tokens": figures.input_tokens,
-        "output_tokens": figures.output_tokens,
-        "images": figures.images,
-        "credits": format_credits(figures.charged),
-    }
+def whole_day(day: date) -> Window:
+    """A UTC day from its first moment to the next day's."""
+    start = datetime.combine(day, time(), UTC)
+    return Window(start, start + DAY)
 
 
-def named(group: str, keys: Iterable[Key]) -> dict[Key, dict[str, Any]]:
-    """How the keys of a group are written, with the names of people, organizations and API keys."""
-    keys = list(keys)
-    match group:
-        case "user":
-            emails = look_up(User, keys, "email")
-            return {key: {"user": str(key[0]), "email": emails.get(key[0], "")} for key in keys}
-        case "organization":
-            names = look_up(Organization, keys, "name")
-            return {key: {"organization": str(key[0]), "name": names.get(key[0], "")} for key in keys}
-        case "api_key":
-            names = look_up(AccessToken, keys, "name")
-            return {key: {"api_key": str(key[0]) if key[0] else None, "name": names.get(key[0], "")} for key in keys}
-        case "day":
-            return {key: {"day": as_day(key[0]).isoformat()} for key in keys}
-    return {key: dict(zip(GROUPS[group], key, strict=True)) for key in keys}
+def between(start: datetime, end: datetime) -> Q:
+    return Q(created_at__gte=start, created_at__lt=end)
 
 
-def look_up(model: Any, keys: list[Key], name: str) -> dict[Any, str]:
-    """The names behind IDs."""
-    ids = [key[0] for key in keys if key[0]]
-    found: dict[Any, str] = {}
-    for some in chunks(ids, 500):
-        found.update(model.objects.filter(id__in=some).values_list("id", name))
-    return found
+@dataclass(frozen=True, slots=True)
+class FigureSources:
+    """Where the figures of a window are: whole days and hours in the roll-ups, the rest in the records; None is nowhere."""
+
+    days: Q | None
+    hours: Q | None
+    records: Q | None
+
+    @classmethod
+    def of(cls, window: Window, *, by_hour: bool = False) -> "FigureSources":
+        """`by_hour` leaves the days out, for a question about hours. So does a short window: one query instead of two."""
+        through, hours_from = RollupState.objects.values_list("through", "hours_from").first() or (EPOCH, None)
+        has_hours = hours_from is not None and hours_from <= window.start
+        found: list[Window] = []
+        left = [window]
+        if not (by_hour or (window.is_hourly and has_hours)):
+            found, left = cut(window, DAY, EPOCH, through)
+        days = any_of(Q(day__gte=whole.start.date(), day__lt=whole.end.date()) for whole in found)
+        hours, records = [], []
+        for span in left:
+            found, rest = cut(span, HOUR, hours_from or through, through)
+            hours += found
+            records += rest
+        return cls(
+            days,
+            any_of(Q(hour__gte=whole.start, hour__lt=whole.end) for whole in hours),
+            any_of(between(part.start, part.end) for part in records),
+        )
 
 
-def as_day(value: Any) -> date:
-    return value.date() if isinstance(value, datetime) else value
+def cut(window: Window, unit: timedelta, since: datetime, through: datetime) -> tuple[list[Window], list[Window]]:
+    """The whole units (days, hours) of a window that roll-ups from `since` to `through` hold, and what is left of it.
+
+    The unit that `through` is in counts as whole when the window goes on after it: all there is of it is in the window.
+    """
+    start = whole_units(max(window.start, since), unit, up=True)
+    end = whole_units(window.end, unit) if window.end < through else whole_units(through, unit, up=True)
+    known = min(end, through)
+    if start >= min(known, window.end):
+        return [], [window]
+    left = [Window(window.start, start), Window(known, window.end)]
+    return [Window(start, end)], [part for part in left if part.start < part.end]
 
 
-def ordered(group: str, groups: Mapping[Key, Figures]) -> list[tuple[Key, Figures]]:
-    """Days in their order; everything else with the dearest first."""
-    if group == "day":
-        return sorted(groups.items())
-    return sorted(groups.items(), key=lambda item: (-item[1].charged, -item[1].requests, str(item[0])))
+def whole_units(moment: datetime, unit: timedelta, *, up: bool = False) -> datetime:
+    """The last end of a unit of UTC before a moment, or with `up` the first after it; the moment itself if it is one."""
+    units, part = divmod(moment - EPOCH, unit)
+    return EPOCH + (units + (up and bool(part))) * unit
+
+
+def any_of(conditions: Iterable[Q]) -> Q | None:
+    found = list(conditions)
+    return reduce(or_, found) if found else None

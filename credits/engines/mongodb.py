@@ -8,8 +8,8 @@ from uuid import UUID
 
 from django.db import connection
 
-from aichat import db
-from aichat.money import LARGEST
+from aichat.core.database import transactions
+from aichat.core.money import LARGEST
 from credits.engines.base import Closings, Move, Standing
 from credits.engines.portable import available as available
 from credits.engines.portable import close_holds as close_holds
@@ -51,7 +51,7 @@ def _write(moves: Sequence[Move]) -> None:
     collection: Any = connection.get_collection(Wallet._meta.db_table)  # type: ignore[attr-defined]
     result = wrap_database_errors(collection.bulk_write)(writes, session=connection.session, ordered=False)  # type: ignore[attr-defined]
     if result.matched_count != len(moves):
-        raise db.Conflict("a wallet changed under its transaction")
+        raise transactions.Conflict("a wallet changed under its transaction")
 
 
 def close_and_move(closings: Closings, moves: Sequence[Move]) -> tuple[int, dict[UUID, Standing]]:

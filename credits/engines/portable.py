@@ -5,7 +5,7 @@ from uuid import UUID
 
 from django.db.models import F, Q
 
-from aichat.money import LARGEST
+from aichat.core.money import LARGEST
 from credits.engines.base import Closing, Closings, Move, Standing
 from credits.models import Hold, LedgerEntry, Wallet
 

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from aichat.money import LARGEST
-from aichat.statements import Statement, recordset
+from aichat.core.database.statements import Statement, recordset
+from aichat.core.money import LARGEST
 from credits.engines.base import Closing, Closings, Move, Standing
 from credits.engines.portable import with_digests
 

@@ -6,8 +6,8 @@ from uuid import UUID
 import orjson
 from django.db import connection
 
-from aichat.money import LARGEST
-from aichat.statements import Statement
+from aichat.core.database.statements import Statement
+from aichat.core.money import LARGEST
 from credits.engines.base import Closing, Closings, Move, Standing
 
 OLDEST = (3, 38, 0)  # with RETURNING, UPDATE … FROM and ->>

@@ -8,7 +8,7 @@ from django.db import connections
 
 from accounts.models import Membership, Organization, User
 from accounts.tenancy import personal_organization
-from aichat.money import CREDIT
+from aichat.core.money import CREDIT
 from credits.models import LedgerEntry, Wallet
 from credits.services import wallet_of
 from credits.verify import problems

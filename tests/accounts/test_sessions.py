@@ -8,7 +8,7 @@ from django.contrib.auth import hashers
 from django.test import Client
 
 from accounts.models import AccessToken, Membership, Organization, Role, User
-from aichat.events import Event
+from aichat.core.telemetry.product_events import ProductEvent
 from tests.conftest import PASSWORD, Actor
 
 WRONG = "not the password at all"
@@ -90,7 +90,9 @@ class TestRegister:
         post(anonymous, "register", email="dora@example.com", password=PASSWORD)
         assert User.objects.get().password.startswith("argon2$")
 
-    def test_an_event_says_who_signed_up_without_their_address(self, anonymous: Client, heard: list[Event]) -> None:
+    def test_an_event_says_who_signed_up_without_their_address(
+        self, anonymous: Client, heard: list[ProductEvent]
+    ) -> None:
         post(anonymous, "register", email="dora@example.com", password=PASSWORD)
         assert [event.name for event in heard] == ["signed_up"]
         assert "dora@example.com" not in str(heard)

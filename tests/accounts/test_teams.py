@@ -10,7 +10,7 @@ from django.db import connections
 from accounts import teams
 from accounts.models import AccessToken, Membership
 from accounts.services import create_api_key
-from aichat.errors import NotFound
+from aichat.core.errors import NotFound
 from tests.conftest import Actor, in_team
 
 

@@ -15,13 +15,14 @@ from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
-from aichat import events, lanes, measurements, statsd
 from aichat.analytics import forwarding, recorder, retention
 from aichat.analytics.models import Event, FirstTime
-from aichat.events import ChatCompleted
-from aichat.lanes import Lane
-from aichat.measurements import AttemptEnded, RequestEnded
-from aichat.webhooks import SIGNATURE, signature
+from aichat.core.background import batch_queue
+from aichat.core.background.batch_queue import BatchQueue
+from aichat.core.outbound.webhooks import SIGNATURE, signature
+from aichat.core.telemetry import measurements, product_events, statsd
+from aichat.core.telemetry.measurements import AttemptEnded, RequestEnded
+from aichat.core.telemetry.product_events import ChatCompleted
 from tests.conftest import PASSWORD, Actor
 from tests.receiver import HANG, Receiver
 
@@ -78,7 +79,7 @@ def test_a_wrong_filter_is_named(ada: Actor, query: str) -> None:
 
 def test_pages_are_cut_by_cursor(ada: Actor, stored: None) -> None:
     for number in range(5):
-        events.emit(chat(ada, input_tokens=number))
+        product_events.emit(chat(ada, input_tokens=number))
     recorder.lane.drain()
     Event.objects.filter(name="first_chat").delete()
     first = ada.get("/api/v1/admin/events?page_size=3").json()
@@ -87,7 +88,7 @@ def test_pages_are_cut_by_cursor(ada: Actor, stored: None) -> None:
 
 
 def test_the_admin_shows_events_and_changes_none(ada: Actor, stored: None) -> None:
-    events.emit(chat(ada))
+    product_events.emit(chat(ada))
     recorder.lane.drain()
     console = Client()
     console.force_login(ada.user)
@@ -103,12 +104,12 @@ def test_the_admin_shows_events_and_changes_none(ada: Actor, stored: None) -> No
 
 def test_somebody_chats_for_the_first_time_once_for_ever(alice: Actor, bob: Actor, stored: None) -> None:
     for _ in range(2):
-        events.emit(chat(alice))
-        events.emit(chat(alice))
+        product_events.emit(chat(alice))
+        product_events.emit(chat(alice))
         recorder.lane.drain()
         recorder._known.clear()  # another process, or after a restart
         Event.objects.filter(name="first_chat", user_id=bob.user.pk).delete()
-        events.emit(chat(bob))
+        product_events.emit(chat(bob))
         recorder.lane.drain()
     assert Event.objects.filter(name="first_chat", user_id=alice.user.pk).count() == 1
     assert not Event.objects.filter(name="first_chat", user_id=bob.user.pk).exists()  # pruned is not forgotten
@@ -117,7 +118,7 @@ def test_somebody_chats_for_the_first_time_once_for_ever(alice: Actor, bob: Acto
 
 
 def test_old_events_are_pruned(alice: Actor, stored: None, settings: Any) -> None:
-    events.emit(chat(alice))
+    product_events.emit(chat(alice))
     recorder.lane.drain()
     Event.objects.filter(name="chat_completed").update(created_at=timezone.now() - timedelta(days=400))
     settings.ANALYTICS_RETENTION_DAYS = 0
@@ -129,7 +130,7 @@ def test_old_events_are_pruned(alice: Actor, stored: None, settings: Any) -> Non
 
 def test_nothing_is_kept_where_nobody_wants_it(alice: Actor) -> None:
     recorder.lane._waiting.clear()
-    events.emit(chat(alice))
+    product_events.emit(chat(alice))
     assert not recorder.lane._waiting
 
 
@@ -157,13 +158,13 @@ def receiver(settings: Any) -> Iterator[Receiver]:
 
 
 @pytest.fixture
-def webhook(receiver: Receiver, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lane[Any]]:
+def webhook(receiver: Receiver, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[BatchQueue[Any]]:
     settings.ANALYTICS_WEBHOOK_URL = f"{receiver.url}/events"
-    lane: Lane[Any] = Lane("analytics webhook", forwarding.deliver, attempts=3, every=0.01, capacity=100)
+    lane: BatchQueue[Any] = BatchQueue("analytics webhook", forwarding.deliver, attempts=3, every=0.01, capacity=100)
     monkeypatch.setattr(forwarding, "webhook_lane", lambda: lane)
     yield lane
     lane.close(0.1)
-    lanes._lanes.remove(lane)
+    batch_queue._queues.remove(lane)
 
 
 def agree(actor: Actor, answer: bool | None = True) -> None:
@@ -175,14 +176,14 @@ def agree(actor: Actor, answer: bool | None = True) -> None:
     [("opt-in", (True, None, False), ["alice"]), ("opt-out", (True, None, False), ["alice", "bob"])],
 )
 def test_only_of_people_who_agreed(
-    alice: Actor, bob: Actor, charlie: Actor, webhook: Lane[Any], receiver: Receiver, settings: Any,
+    alice: Actor, bob: Actor, charlie: Actor, webhook: BatchQueue[Any], receiver: Receiver, settings: Any,
     policy: str, answers: tuple[bool | None, ...], told: list[str],
 ) -> None:  # fmt: skip
     settings.ANALYTICS_CONSENT = policy
     people = {"alice": alice, "bob": bob, "charlie": charlie}
     for actor, answer in zip(people.values(), answers, strict=True):
         agree(actor, answer)
-        events.emit(chat(actor))
+        product_events.emit(chat(actor))
     recorder.lane.drain()
     webhook.close()
     sent = [event for _, _, body in receiver.got for event in json.loads(body)["events"]]
@@ -191,10 +192,10 @@ def test_only_of_people_who_agreed(
 
 
 def test_the_webhook_is_signed_and_says_each_event_by_its_id(
-    alice: Actor, webhook: Lane[Any], receiver: Receiver, stored: None
+    alice: Actor, webhook: BatchQueue[Any], receiver: Receiver, stored: None
 ) -> None:
     agree(alice)
-    events.emit(chat(alice))
+    product_events.emit(chat(alice))
     recorder.lane.drain()
     webhook.close()
     [(path, headers, body)] = receiver.got
@@ -206,7 +207,7 @@ def test_the_webhook_is_signed_and_says_each_event_by_its_id(
 
 
 def test_a_receiver_that_fails_is_tried_again_then_the_events_are_dropped_and_counted(
-    alice: Actor, webhook: Lane[Any], receiver: Receiver
+    alice: Actor, webhook: BatchQueue[Any], receiver: Receiver
 ) -> None:
     agree(alice)
     receiver.script = [500, 500]
@@ -219,7 +220,7 @@ def test_a_receiver_that_fails_is_tried_again_then_the_events_are_dropped_and_co
     assert (len(receiver.got), webhook.dropped) == (6, 1)
 
 
-def test_the_own_network_is_out_of_reach(webhook: Lane[Any], receiver: Receiver, settings: Any) -> None:
+def test_the_own_network_is_out_of_reach(webhook: BatchQueue[Any], receiver: Receiver, settings: Any) -> None:
     settings.ALLOW_PRIVATE_WEBHOOKS = False
     webhook.put({"id": "1"})
     webhook.close()
@@ -229,7 +230,7 @@ def test_the_own_network_is_out_of_reach(webhook: Lane[Any], receiver: Receiver,
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("trouble", ["hangs", "fails", "gone"])
 def test_a_chat_does_not_notice_what_is_wrong_with_a_receiver(
-    http: httpx.Client, alice: Actor, webhook: Lane[Any], receiver: Receiver, settings: Any, trouble: str
+    http: httpx.Client, alice: Actor, webhook: BatchQueue[Any], receiver: Receiver, settings: Any, trouble: str
 ) -> None:
     agree(alice)
     receiver.otherwise = HANG if trouble == "hangs" else 500
@@ -247,8 +248,8 @@ def test_posthog_gets_events_by_its_official_client(alice: Actor, receiver: Rece
     receiver.otherwise = 200
     forwarding.posthog_client.cache_clear()
     agree(alice)
-    events.emit(chat(alice))
-    events.emit(events.SignedUp(user=uuid4(), method="password"))  # who did not agree
+    product_events.emit(chat(alice))
+    product_events.emit(product_events.SignedUp(user=uuid4(), method="password"))  # who did not agree
     recorder.lane.drain()
     client = forwarding.posthog_client(settings.POSTHOG_API_KEY, settings.POSTHOG_HOST)
     client.flush(5)
@@ -308,6 +309,6 @@ def test_statsd_listens_only_where_a_host_is_set(settings: Any, monkeypatch: pyt
     settings.STATSD_HOST = ("127.0.0.1", 9)
     assert measurements._listeners == [statsd.start()]
     measurements.note(RequestEnded(method="GET", route="", status=200, seconds=0.1))  # nobody is there: nothing happens
-    lane = lanes._lanes.pop()
+    lane = batch_queue._queues.pop()
     lane.close()
     assert lane.dropped == 0

@@ -63,13 +63,13 @@ def database(engine: str) -> Iterator[None]:
 
 def make_wallets() -> list[Any]:
     from accounts.models import Organization
-    from aichat import db
-    from aichat.money import CREDIT
+    from aichat.core.database.models import uuid7
+    from aichat.core.money import CREDIT
     from credits.services import Credit, apply
 
     ids = [Organization.objects.create(name="bench").pk for _ in range(WALLETS)]
     for wallet_id in ids:
-        apply([Credit(wallet_id=wallet_id, amount=10**6 * CREDIT, reference=f"bench:{db.uuid7()}")])
+        apply([Credit(wallet_id=wallet_id, amount=10**6 * CREDIT, reference=f"bench:{uuid7()}")])
     return ids
 
 
@@ -103,7 +103,7 @@ def requests(wallets: list[Any], size: int) -> None:
 
 @contextmanager
 def without_chain() -> Iterator[None]:
-    from aichat.statements import Statement
+    from aichat.core.database.statements import Statement
     from credits.engines import portable, postgresql, sqlite
 
     def no_digests(found: Any, entries: Any) -> Any:
@@ -256,7 +256,7 @@ def fill(wallets: list[Any], count: int) -> None:
     """`count` entries of right chains, the quick way."""
     from django.utils import timezone
 
-    from aichat import db, statements
+    from aichat.core.database import statements, transactions
     from credits.models import LedgerEntry, Wallet, digest
 
     rewind()
@@ -274,7 +274,7 @@ def fill(wallets: list[Any], count: int) -> None:
                     reference=f"fill:{sequence}", created_at=now, digest=previous,
                 )
             )  # fmt: skip
-        db.run_atomic(statements.insert, rows)
+        transactions.run_atomic(statements.insert, rows)
         Wallet.objects.filter(pk=wallet_id).update(available=balance, sequence=each + 1)
 
 

@@ -14,7 +14,7 @@ from accounts.models import User
 from accounts.services import create_api_key
 from accounts.tenancy import personal_organization
 from aichat.catalog.models import AIModel, Price, Provider
-from aichat.money import CREDIT
+from aichat.core.money import CREDIT
 from credits.services import grant
 
 

@@ -7,10 +7,10 @@ from django.test import Client
 from django.urls import reverse
 
 from accounts import teams
-from aichat import audit
 from aichat.catalog.models import AIModel
-from tests.admin.conftest import console
-from tests.admin.test_writes import last_audit, model_form
+from aichat.core.admin import audit_log
+from tests.admin_dashboard.conftest import console
+from tests.admin_dashboard.pages.test_writes import last_audit, model_form
 from tests.conftest import Actor
 
 __all__ = ["console"]
@@ -63,4 +63,4 @@ def test_the_api_is_in_the_audit_log_too(ada: Actor, catalog: None, alice: Actor
 
 @pytest.mark.parametrize("value", [["a", "b"], ("a", "b")])
 def test_a_list_is_logged_as_words(value: Any) -> None:
-    assert audit.facts({"x": (None, value)})["audit"]["values"] == {"x": [None, "a, b"]}
+    assert audit_log.facts({"x": (None, value)})["audit"]["values"] == {"x": [None, "a, b"]}

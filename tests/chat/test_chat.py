@@ -17,8 +17,8 @@ from django.db.backends.utils import CursorWrapper
 from aichat.catalog import snapshot
 from aichat.catalog.models import AIModel
 from aichat.chat.models import Conversation, Message
-from aichat.money import CREDIT
-from aichat.statements import Statement
+from aichat.core.database.statements import Statement
+from aichat.core.money import CREDIT
 from aichat.usage.models import UsageRecord
 from credits.models import Hold, LedgerEntry
 from tests.conftest import Actor
@@ -217,7 +217,7 @@ def test_a_failure_before_the_first_event_is_a_real_status_and_free(
 def test_comments_keep_a_waiting_stream_alive(
     http: httpx.Client, openai_upstream: Any, alice: Actor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("aichat.generation.http.KEEP_ALIVE_SECONDS", 0.1)
+    monkeypatch.setattr("aichat.api.async_views.KEEP_ALIVE_SECONDS", 0.1)
     openai_upstream.delay(0.6)
     got = list(events(http, alice, "Hi", model=MINI))
     waiting = [index for index, (name, _) in enumerate(got) if not name]
@@ -228,7 +228,7 @@ def test_comments_keep_a_waiting_stream_alive(
 def test_a_failure_after_the_first_comment_is_an_error_event(
     http: httpx.Client, openai_upstream: Any, alice: Actor, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("aichat.generation.http.KEEP_ALIVE_SECONDS", 0.1)
+    monkeypatch.setattr("aichat.api.async_views.KEEP_ALIVE_SECONDS", 0.1)
     settings.CHAT_FIRST_TOKEN_TIMEOUT = 0.4
     openai_upstream.delay(2)
     name, data = list(events(http, alice, "Hi", model=MINI))[-1]
@@ -374,9 +374,9 @@ def test_two_settlements_of_one_hold_are_one(server: str, alice: Actor) -> None:
     from time import monotonic
 
     from accounts.authentication import authenticate
-    from aichat.generation.call import Call, Result
-    from aichat.generation.commits import commit_together
-    from aichat.generation.settlement import Attempt, reservation, settlement
+    from aichat.generation.charging.group_commit import commit_together
+    from aichat.generation.charging.settlement import Attempt, reservation, settlement
+    from aichat.generation.request import Call, Result
     from aichat.providers.base import Usage
 
     caller = authenticate(f"Bearer {alice.key}")

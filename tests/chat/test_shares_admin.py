@@ -7,11 +7,11 @@ from django.contrib.admin.models import LogEntry
 from django.test import Client
 from django.urls import reverse
 
-from aichat import audit
 from aichat.chat import sharing
 from aichat.chat.models import Conversation, ConversationShare
 from aichat.chat.sharing import Access
-from tests.admin.conftest import console
+from aichat.core.admin import audit_log
+from tests.admin_dashboard.conftest import console
 from tests.conftest import Actor
 
 __all__ = ["console"]
@@ -32,7 +32,7 @@ def act(console: Client, action: str) -> str:
 
 
 def last_values() -> Any:
-    return audit.details(LogEntry.objects.order_by("-action_time")[0])["values"]
+    return audit_log.details(LogEntry.objects.order_by("-action_time")[0])["values"]
 
 
 def test_the_list_says_who_shares_what_with_whom(console: Client, conversation: Conversation) -> None:

@@ -7,7 +7,7 @@ import pytest
 from accounts import teams
 from accounts.models import Membership
 from aichat.chat.models import Conversation, Message
-from aichat.money import CREDIT
+from aichat.core.money import CREDIT
 from tests.conftest import Actor, in_team
 
 

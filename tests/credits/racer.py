@@ -27,7 +27,7 @@ def meet(directory: Path, count: int) -> None:
 
 def main(wallet: str, rounds: str, credits: str, meeting: str, count: str, die: str = "") -> None:
     django.setup()
-    from aichat.money import CREDIT
+    from aichat.core.money import CREDIT
     from credits.models import Limit
     from credits.services import Reserve, Settle, apply, hold_expiry
 

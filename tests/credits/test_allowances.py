@@ -10,7 +10,7 @@ from django.core.management import call_command
 from django.db import connection
 
 from accounts.models import Role
-from aichat.money import CREDIT
+from aichat.core.money import CREDIT
 from credits import allowances
 from credits.allowances import grant_allowances
 from credits.models import CreditPlan, LedgerEntry

@@ -8,10 +8,11 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from aichat import db
-from aichat.money import CREDIT, LARGEST
-from credits import claims
-from credits.claims import _known_entries as known
+from aichat.core.database import transactions
+from aichat.core.database.models import uuid7
+from aichat.core.money import CREDIT, LARGEST
+from credits import guards
+from credits.guards import _known_entries as known
 from credits.models import AppendOnlyError, Hold, LedgerEntry
 from credits.operations import BalanceTooLarge, LedgerBroken, UnknownWallet
 from credits.services import (
@@ -202,8 +203,8 @@ def test_a_callers_transaction_that_was_raced_runs_again_as_a_whole(alice: Actor
         return grant(alice.organization, 5 * CREDIT, reason="r", reference="same")
 
     looks: list[dict[object, Any]] = [{}]  # the first look sees nothing yet
-    with mock.patch.object(claims, "_known_entries", lambda steps: looks.pop() if looks else known(steps)):
-        outcome = db.run_atomic(work)
+    with mock.patch.object(guards, "_known_entries", lambda steps: looks.pop() if looks else known(steps)):
+        outcome = transactions.run_atomic(work)
     assert runs == ["run", "run"]
     assert outcome.repeated and outcome.entry == first.entry
     assert balances(alice) == (4, 1)
@@ -247,7 +248,7 @@ def test_an_unknown_hold_fails_alone(funded: Actor) -> None:
 
 
 def test_an_unknown_organization_fails_alone(funded: Actor) -> None:
-    stray = Reserve(wallet_id=db.uuid7(), amount=CREDIT, expires_at=hold_expiry())
+    stray = Reserve(wallet_id=uuid7(), amount=CREDIT, expires_at=hold_expiry())
     outcomes = apply([stray, reserve(funded, 10)])
     assert [type(outcome.error) for outcome in outcomes] == [UnknownWallet, type(None)]
 
@@ -256,7 +257,7 @@ def test_an_unknown_organization_fails_alone(funded: Actor) -> None:
 @pytest.mark.django_db(transaction=True)
 def test_an_operation_the_database_refuses_fails_alone(alice: Actor) -> None:
     alice.set_credits(100)
-    stray = Credit(wallet_id=alice.organization.pk, amount=CREDIT, reference="r", actor_id=db.uuid7())
+    stray = Credit(wallet_id=alice.organization.pk, amount=CREDIT, reference="r", actor_id=uuid7())
     outcomes = apply([stray, reserve(alice, 10)])
     assert outcomes[0].error is not None and outcomes[1].error is None
     assert balances(alice) == (90, 10)
@@ -330,9 +331,12 @@ def test_a_hold_that_can_not_be_released_does_not_stop_the_sweeper(funded: Actor
     import credits.services as services
 
     def failing(operations: Any) -> Any:
-        from credits.operations import Outcome
+        from credits.operations import OperationResult
 
-        return [Outcome(error=LedgerBroken()) if op.hold.id == wrong.hold_id else apply([op])[0] for op in operations]
+        return [
+            OperationResult(error=LedgerBroken()) if op.hold.id == wrong.hold_id else apply([op])[0]
+            for op in operations
+        ]
 
     monkeypatch.setattr(services, "apply", failing)
     assert expire_holds(batch=1) == 1

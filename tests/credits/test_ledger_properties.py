@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from accounts.models import Organization, User
-from aichat import db
+from aichat.core.database import transactions
+from aichat.core.database.models import uuid7
 from credits import ledger
 from credits.models import Hold, LedgerEntry, Limit, SpendCounter, Wallet
-from credits.operations import Operation, Outcome, RefundTooLarge
+from credits.operations import Operation, OperationResult, RefundTooLarge
 from credits.services import Credit, Kind, Refund, Release, Reserve, Settle, apply, expire_holds, hold_expiry
 from credits.verify import problems
 from tests.credits.plain_ledger import PlainLedger
@@ -35,8 +36,8 @@ class Histories(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.user = User.objects.create(email=f"{db.uuid7()}@example.com")
-        self.limit = Limit("all", db.uuid7(), timezone.now().date(), LIMIT)
+        self.user = User.objects.create(email=f"{uuid7()}@example.com")
+        self.limit = Limit("all", uuid7(), timezone.now().date(), LIMIT)
         self.ids = [Organization.objects.create(name="o").pk for _ in range(WALLETS)]
         self.plain = PlainLedger(LIMIT, [START] * WALLETS, [0] * WALLETS, entries=[[] for _ in self.ids])
         self.done: list[tuple[Operation, Any]] = []
@@ -49,12 +50,12 @@ class Histories(RuleBasedStateMachine):
         self.names += 1
         return str(uuid5(NAMESPACE_OID, f"{id(self)}{self.names}{self.ids}"))
 
-    def do(self, operations: list[Operation]) -> list[Outcome]:
+    def do(self, operations: list[Operation]) -> list[OperationResult]:
         """In turns as any caller does it, and as requests do it together: presuming first that nothing was done before."""
         self.presumes = not self.presumes
         if self.presumes:
             with suppress(IntegrityError):
-                return db.run_atomic(ledger.apply_new, operations, lambda outcomes: [])
+                return transactions.run_atomic(ledger.apply_new, operations, lambda outcomes: [])
         return apply(operations)
 
     def check(self, operation: Operation, expected: str) -> None:

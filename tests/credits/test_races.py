@@ -17,11 +17,11 @@ from django.db import connection
 from django.utils import timezone
 
 from accounts.models import Organization
-from aichat import db
-from aichat.money import CREDIT
+from aichat.core.database import transactions
+from aichat.core.money import CREDIT
 from credits.models import Hold, LedgerEntry, SpendCounter, Wallet
 from credits.services import (
-    Outcome,
+    OperationResult,
     ReferenceTaken,
     RefundTooLarge,
     Reserve,
@@ -98,11 +98,11 @@ def test_a_wallet_that_many_touch_first_is_opened_once() -> None:
 
 
 def test_first_reservations_of_a_person_find_the_starter_credits_once(alice: Actor) -> None:
-    def reserve(number: int) -> Outcome:
+    def reserve(number: int) -> OperationResult:
         operation = Reserve(wallet_id=alice.organization.pk, amount=CREDIT, expires_at=hold_expiry())
         return apply([operation])[0].or_raise()
 
-    assert {type(outcome) for outcome in at_once(reserve)} == {Outcome}
+    assert {type(outcome) for outcome in at_once(reserve)} == {OperationResult}
     assert LedgerEntry.objects.filter(kind="STARTER").count() == 1
     assert alice.wallet.held == 6 * CREDIT
 
@@ -146,7 +146,9 @@ def test_a_second_hold_with_one_reference_is_refused_at_once(alice: Actor, joine
     first, second, other = named(alice), named(alice), named(alice, "other")
     apply([first])[0].or_raise()
     began = monotonic()
-    again, taken, good = db.run_atomic(apply, [first, second, other]) if joined else apply([first, second, other])
+    again, taken, good = (
+        transactions.run_atomic(apply, [first, second, other]) if joined else apply([first, second, other])
+    )
     assert monotonic() - began < settings.DATABASE_TIMEOUT / 4
     assert again.repeated and isinstance(taken.error, ReferenceTaken) and good.error is None
     assert set(Hold.objects.values_list("id", flat=True)) == {first.hold_id, other.hold_id}

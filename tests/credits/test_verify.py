@@ -11,7 +11,7 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from django.db.models import F, QuerySet
 
-from aichat.money import CREDIT
+from aichat.core.money import CREDIT
 from aichat.usage.models import UsageRecord
 from credits import verify
 from credits.models import Hold, LedgerEntry, Wallet

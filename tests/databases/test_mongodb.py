@@ -15,8 +15,9 @@ from pymongo.client_session import ClientSession
 from pymongo.errors import OperationFailure
 
 from accounts.models import Organization
-from aichat.checks import mongodb_has_transactions
-from aichat.db import Row, run_atomic
+from aichat.core.config.checks import mongodb_has_transactions
+from aichat.core.database.models import Row
+from aichat.core.database.transactions import run_atomic
 from aichat.usage.models import UsageRecord
 from credits.models import Wallet
 from tests.conftest import Actor

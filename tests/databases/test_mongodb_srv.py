@@ -16,7 +16,7 @@ from django.db import OperationalError, connections
 from pymongo.uri_parser import parse_uri
 
 from accounts.models import User
-from aichat import env
+from aichat.core.config import stores
 
 MEMBER = "db0.cluster.example"
 PORT: int = parse_uri(str(settings.DATABASES["default"]["HOST"]))["nodelist"][0][1]
@@ -64,7 +64,7 @@ def connect(monkeypatch: pytest.MonkeyPatch, db: None) -> Iterator[Callable[[str
 
     def connection(address: str) -> Any:
         monkeypatch.setenv("DATABASE_URL", address)
-        entry = env.database("DATABASE_URL", "", base_dir=Path("/"), timeout=1, threads=2)
+        entry = stores.database("DATABASE_URL", "", base_dir=Path("/"), timeout=1, threads=2)
         assert entry["NAME"] == "chats"
         name = connections["default"].settings_dict["NAME"]
         connections.settings["srv"] = {**connections.settings["default"], **entry, "NAME": name}

@@ -21,9 +21,9 @@ from django.db import connection, connections, models
 from django.utils import timezone
 from guardian.shortcuts import assign_perm
 
-from aichat import db
 from aichat.catalog.models import AIModel
 from aichat.chat.models import Conversation, Message
+from aichat.core.database.models import uuid7
 from aichat.management.commands.move_data import in_order, table
 from credits.services import Reserve, apply, hold_expiry
 from tests.conftest import Actor
@@ -67,7 +67,7 @@ def some_value(field: Any) -> Any:
         case "DateField":
             return timezone.now().date()
         case "UUIDField":
-            return db.uuid7()
+            return uuid7()
         case "CharField" | "TextField":
             return "x"
     return 1

@@ -11,7 +11,8 @@ from django.db import connection, connections
 from django.db.models import F
 
 from accounts.models import Organization
-from aichat import db, env
+from aichat.core.config import stores
+from aichat.core.database import transactions
 
 TIMEOUT = 0.3  # seconds
 SLOW = 5.0  # seconds: what is asked would take this long
@@ -20,7 +21,7 @@ SLOW = 5.0  # seconds: what is asked would take this long
 @pytest.fixture
 def impatient(transactional_db: None) -> Iterator[str]:
     """An alias of the tests' database with a DATABASE_TIMEOUT of 0.3 s."""
-    entry = env.database("DATABASE_URL", "", base_dir=Path("/"), timeout=TIMEOUT, threads=2)
+    entry = stores.database("DATABASE_URL", "", base_dir=Path("/"), timeout=TIMEOUT, threads=2)
     connections.settings["impatient"] = {
         **connections.settings["default"],
         **entry,
@@ -40,7 +41,7 @@ def assert_ended_in_time(work: Callable[[], Any]) -> None:
     with pytest.raises(Exception) as caught:  # each engine has its own
         work()
     assert time.monotonic() - started < 4 * TIMEOUT
-    assert db.is_unavailable(caught.value)
+    assert transactions.is_unavailable(caught.value)
 
 
 def test_a_slow_statement_is_ended(impatient: str) -> None:
@@ -68,7 +69,7 @@ def test_waiting_for_somebody_elses_lock_is_ended(impatient: str) -> None:
             locked.set()
             done.wait(SLOW)
 
-        db.run_atomic(work)
+        transactions.run_atomic(work)
         connection.close()
 
     holder = threading.Thread(target=hold)

@@ -13,11 +13,11 @@ from django.test import Client, RequestFactory
 from rest_framework.test import APIRequestFactory
 from rest_framework.views import APIView
 
-from aichat.errors import ApiError
-from aichat.flags import flags, services
+from aichat.core.errors import ApiError
+from aichat.flags import evaluation, services
+from aichat.flags.features import SWITCHES
 from aichat.flags.models import Flag
 from aichat.flags.permissions import needs
-from aichat.flags.switches import SWITCHES
 from aichat.flags.testing import override_flag
 from tests.conftest import Actor
 
@@ -37,63 +37,63 @@ def make_flag(db: None) -> MakeFlag:
 
 def test_a_flag_is_on_for_its_audience(make_flag: MakeFlag, alice: Actor, bob: Actor) -> None:
     make_flag("greeting", users=["ALICE@example.com"])
-    assert flags.is_enabled("greeting", alice.user)
-    assert not flags.is_enabled("greeting", bob.user)
-    assert not flags.is_enabled("greeting")
+    assert evaluation.is_enabled("greeting", alice.user)
+    assert not evaluation.is_enabled("greeting", bob.user)
+    assert not evaluation.is_enabled("greeting")
 
 
 def test_a_flag_that_is_off_is_off_for_named_users_too(make_flag: MakeFlag, alice: Actor) -> None:
     make_flag("greeting", enabled=False, users=[str(alice.user.pk)])
-    assert not flags.is_enabled("greeting", alice.user)
+    assert not evaluation.is_enabled("greeting", alice.user)
 
 
 def test_an_unknown_flag_is_off_and_says_so_once(db: None, caplog: pytest.LogCaptureFixture) -> None:
-    flags._warned.clear()
+    evaluation._warned.clear()
     with caplog.at_level(logging.WARNING, "aichat.flags"):
-        assert not flags.is_enabled("grreting")
-        assert not flags.is_enabled("grreting")
+        assert not evaluation.is_enabled("grreting")
+        assert not evaluation.is_enabled("grreting")
     assert [record.getMessage() for record in caplog.records] == ["there is no flag 'grreting': it is off"]
 
 
 def test_the_switches_of_the_product_are_on_without_a_row(db: None) -> None:
     Flag.objects.all().delete()
-    flags.forget()
-    assert all(flags.is_enabled(key) for key in SWITCHES)
+    evaluation.forget()
+    assert all(evaluation.is_enabled(key) for key in SWITCHES)
 
 
 def test_the_environment_decides_over_the_row(make_flag: MakeFlag, settings: Any) -> None:
     make_flag("new-greeting", enabled=False)
     settings.FLAG_OVERRIDES = {"new_greeting": True}
-    assert flags.is_enabled("new-greeting")
+    assert evaluation.is_enabled("new-greeting")
 
 
 def test_override_flag_decides_over_everything_and_goes_away(make_flag: MakeFlag, settings: Any) -> None:
     make_flag("greeting")
     settings.FLAG_OVERRIDES = {"greeting": True}
     with override_flag("greeting", False):
-        assert not flags.is_enabled("greeting")
-    assert flags.is_enabled("greeting")
+        assert not evaluation.is_enabled("greeting")
+    assert evaluation.is_enabled("greeting")
 
 
 def test_a_change_made_elsewhere_is_seen_within_two_seconds(make_flag: MakeFlag, monkeypatch: Any) -> None:
     row = make_flag("greeting")
-    assert flags.is_enabled("greeting")
+    assert evaluation.is_enabled("greeting")
     Flag.objects.filter(pk=row.pk).update(enabled=False)  # by another process
-    assert flags.is_enabled("greeting")
-    monkeypatch.setattr(flags, "_loaded_at", flags._loaded_at - flags.STALE_SECONDS)
-    assert not flags.is_enabled("greeting")
+    assert evaluation.is_enabled("greeting")
+    monkeypatch.setattr(evaluation, "_loaded_at", evaluation._loaded_at - evaluation.STALE_SECONDS)
+    assert not evaluation.is_enabled("greeting")
 
 
 def test_a_question_is_answered_from_memory_in_microseconds(
     make_flag: MakeFlag, alice: Actor, django_assert_num_queries: Any, monkeypatch: Any
 ) -> None:
     make_flag("greeting", percentage=50)
-    flags.is_enabled("greeting", alice.user)
-    monkeypatch.setattr(flags, "STALE_SECONDS", 60.0)
+    evaluation.is_enabled("greeting", alice.user)
+    monkeypatch.setattr(evaluation, "STALE_SECONDS", 60.0)
     with django_assert_num_queries(0):
         started = perf_counter()
         for _ in range(1000):
-            flags.is_enabled("greeting", alice.user)
+            evaluation.is_enabled("greeting", alice.user)
     assert (perf_counter() - started) / 1000 < 100e-6  # about 3 µs; the rest is for slow machines
 
 
@@ -105,7 +105,7 @@ def test_a_drf_view_can_need_a_flag(make_flag: MakeFlag, alice: Actor) -> None:
 
     request = APIRequestFactory().get("/")
     request.user = alice.user
-    with pytest.raises(flags.FeatureDisabled, match="greeting"):
+    with pytest.raises(evaluation.FeatureDisabled, match="greeting"):
         View().check_permissions(View().initialize_request(request))
 
 
@@ -204,7 +204,7 @@ def test_a_switch_is_set_whether_or_not_it_has_a_row_and_never_deleted(ada: Acto
     Flag.objects.all().delete()
     assert ada.patch("/api/v1/admin/flags/images", {"enabled": False}).status_code == 200
     assert ada.post("/api/v1/admin/flags", {"key": "images", "enabled": True}).status_code == 201
-    assert flags.is_enabled("images")
+    assert evaluation.is_enabled("images")
     assert ada.delete("/api/v1/admin/flags/images").status_code == 400
 
 
@@ -240,5 +240,5 @@ def test_two_flags_of_one_key_and_a_renamed_flag_are_refused(ada: Actor) -> None
 
 
 def test_a_disabled_feature_is_an_api_error() -> None:
-    error: ApiError = flags.FeatureDisabled("background_images")
+    error: ApiError = evaluation.FeatureDisabled("background_images")
     assert error.status == 403 and error.message == "The feature 'background_images' is switched off at the moment."

@@ -139,7 +139,7 @@ attempt is recorded beside it with its status, at no charge. Gemini and OpenAI b
 
 
 def page() -> str:
-    from tests.generation.bills import rows
+    from tests.generation.charging.bills import rows
 
     return HEAD + rows() + GRID_HEAD + "".join(grid())
 

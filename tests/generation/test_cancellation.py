@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from accounts.authentication import authenticate
-from aichat import db, lifecycle
-from aichat.generation import chat
-from aichat.generation.call import Call, Completed, Event, Started
-from aichat.money import CREDIT
-from aichat.providers.base import Accepted, ChatRequest, Delta, Endpoint, Finished, Hear, Usage
+from aichat.core.background import lifecycle
+from aichat.core.database import executor
+from aichat.core.money import CREDIT
+from aichat.generation import pipeline
+from aichat.generation.request import Call, Completed, GenerationEvent, Started
+from aichat.providers.base import Accepted, ChatRequest, Delta, Endpoint, Finished, PartSink, Usage
 from aichat.usage.models import UsageRecord
 from credits.models import Hold
 from credits.verify import problems
@@ -24,7 +25,7 @@ MOST_STEPS = 300
 class Scripted:
     """A provider that gives the event loop a turn around everything it does."""
 
-    async def chat(self, request: ChatRequest, endpoint: Endpoint, hear: Hear) -> Finished:
+    async def chat(self, request: ChatRequest, endpoint: Endpoint, hear: PartSink) -> Finished:
         await asyncio.sleep(0)
         await hear(Accepted())
         for word in ("one ", "two ", "three"):
@@ -50,8 +51,8 @@ def stepwise(monkeypatch: pytest.MonkeyPatch) -> None:
         return result
 
     for name in ("run", "run_in_line"):
-        monkeypatch.setattr(db, name, run)
-    monkeypatch.setattr(chat, "chat_adapter", lambda kind: Scripted())
+        monkeypatch.setattr(executor, name, run)
+    monkeypatch.setattr(pipeline, "chat_adapter", lambda kind: Scripted())
 
 
 def new_call(alice: Actor, *, stream: bool) -> Call:
@@ -62,10 +63,10 @@ def new_call(alice: Actor, *, stream: bool) -> Call:
 
 
 async def listen(call: Call) -> None:
-    async def hear(event: Event) -> None:
+    async def hear(event: GenerationEvent) -> None:
         await asyncio.sleep(0)
 
-    await chat.generate(call, hear)
+    await pipeline.generate(call, hear)
 
 
 async def cancelled_after(work: Any, steps: int, *, times: int) -> bool:
@@ -94,7 +95,7 @@ def test_a_cancellation_at_every_step_settles_exactly_once(
     for steps in range(MOST_STEPS):
         before = UsageRecord.objects.count()
         call = new_call(alice, stream=stream)
-        work = listen(call) if stream else chat.complete(call)
+        work = listen(call) if stream else pipeline.complete(call)
         ended = asyncio.run(cancelled_after(work, steps, times=times))
         assert not Hold.objects.filter(state=Hold.State.OPEN).exists(), f"after {steps} steps"
         records = list(UsageRecord.objects.order_by("id"))[before:]
@@ -113,15 +114,15 @@ def test_a_cancellation_at_every_step_settles_exactly_once(
 
 @pytest.mark.parametrize("count", range(1, 6))
 def test_leaving_at_any_event_settles_what_was_delivered(catalog: None, alice: Actor, count: int) -> None:
-    call, heard = new_call(alice, stream=True), list[Event]()
+    call, heard = new_call(alice, stream=True), list[GenerationEvent]()
 
-    async def hear(event: Event) -> None:
+    async def hear(event: GenerationEvent) -> None:
         heard.append(event)
         if len(heard) == count:
             await asyncio.Event().wait()  # a reader who takes no more, and then leaves
 
     async def leave() -> None:
-        task = asyncio.ensure_future(chat.generate(call, hear))
+        task = asyncio.ensure_future(pipeline.generate(call, hear))
         for _ in range(MOST_STEPS):
             await asyncio.sleep(0)
         task.cancel()
@@ -137,11 +138,11 @@ def test_a_reader_who_takes_their_time_is_no_slow_provider(catalog: None, alice:
     settings.CHAT_FIRST_TOKEN_TIMEOUT = settings.CHAT_IDLE_TIMEOUT = 0.2
     call = new_call(alice, stream=True)
 
-    async def hear(event: Event) -> None:
+    async def hear(event: GenerationEvent) -> None:
         if isinstance(event, Started):
             await asyncio.sleep(0.4)
 
-    assert isinstance(asyncio.run(chat.generate(call, hear)), Completed)
+    assert isinstance(asyncio.run(pipeline.generate(call, hear)), Completed)
     assert UsageRecord.objects.get().status == "ok"
 
 
@@ -149,11 +150,11 @@ def test_a_defect_in_an_adapter_gives_the_credits_back(
     catalog: None, alice: Actor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Defective:
-        async def chat(self, request: ChatRequest, endpoint: Endpoint, hear: Hear) -> Finished:
+        async def chat(self, request: ChatRequest, endpoint: Endpoint, hear: PartSink) -> Finished:
             await hear(Accepted())
             raise ZeroDivisionError
 
-    monkeypatch.setattr(chat, "chat_adapter", lambda kind: Defective())
+    monkeypatch.setattr(pipeline, "chat_adapter", lambda kind: Defective())
     with pytest.raises(ZeroDivisionError):
-        asyncio.run(chat.complete(new_call(alice, stream=False)))
+        asyncio.run(pipeline.complete(new_call(alice, stream=False)))
     assert (alice.wallet.available, alice.wallet.held) == (100 * CREDIT, 0)

@@ -12,7 +12,7 @@ from django.core.cache import cache
 
 from aichat.catalog import snapshot
 from aichat.catalog.models import AIModel
-from aichat.generation import tokens
+from aichat.generation.charging import tokens
 from aichat.providers.base import Usage
 from aichat.usage.models import UsageRecord
 from credits.models import Hold

@@ -13,7 +13,7 @@ import pytest
 
 from aichat.catalog.sync import sync_models
 from aichat.images import worker
-from aichat.providers.demo_images import draw
+from aichat.providers.demo.images import draw
 from tests.conftest import Actor
 
 PNG = draw("a cat", "1024x1024")

@@ -15,11 +15,12 @@ import pytest
 from django.utils import timezone
 from PIL import Image
 
-from aichat import db
-from aichat.images import files, leases, services
+from aichat.core.database import executor
+from aichat.core.database.models import uuid7
+from aichat.core.money import CREDIT
+from aichat.images import claims, completion, jobs, storage
 from aichat.images.models import ImageJob, Picture
-from aichat.images.worker import Worker
-from aichat.money import CREDIT
+from aichat.images.worker import ImageWorker
 from aichat.usage.models import UsageRecord
 from credits.models import Hold, LedgerEntry
 from tests.conftest import Actor
@@ -113,9 +114,9 @@ def test_a_running_job_can_neither_be_cancelled_nor_deleted(
     http: httpx.Client, ask: Callable[..., httpx.Response], alice: Actor
 ) -> None:
     location = ask(background=True).headers["Location"]
-    assert len(leases.claim_due(1)) == 1
+    assert len(claims.claim_due(1)) == 1
     assert http.delete(location, headers=alice.headers).status_code == 409
-    leases.give_up(ImageJob.objects.get())
+    claims.give_up(ImageJob.objects.get())
 
 
 def test_the_place_in_the_queue_is_told(http: httpx.Client, ask: Callable[..., httpx.Response], alice: Actor) -> None:
@@ -270,32 +271,30 @@ def queued(alice: Actor, transactional_db: None, catalog: None) -> ImageJob:
 
     token = AccessToken.objects.get(user=alice.user, kind="API_KEY")
     caller = Caller(alice.user, alice.organization, token)
-    return services.enqueue(
-        caller, prompt="a cat", model="auto", size="1024x1024", n=1, background=True, amount=5 * CREDIT
-    )
+    return jobs.enqueue(caller, prompt="a cat", model="auto", size="1024x1024", n=1, background=True, amount=5 * CREDIT)
 
 
 def work_once() -> None:
     async def work() -> None:
-        worker = Worker(2)
+        worker = ImageWorker(2)
         running = asyncio.ensure_future(worker.run())
         await asyncio.sleep(0.3)
         worker.stop()
         await running
 
     asyncio.run(work())
-    db.close()
+    executor.close()
 
 
 def test_two_workers_never_take_the_same_job(queued: ImageJob) -> None:
     twin = ImageJob.objects.get()
-    assert leases.take(queued)
-    assert not leases.take(twin)
+    assert claims.take(queued)
+    assert not claims.take(twin)
 
 
 def test_a_dead_workers_job_is_taken_up_when_its_lease_ends(queued: ImageJob, alice: Actor) -> None:
-    leases.take(queued)  # and then the worker dies
-    assert leases.claim_due(5) == []
+    claims.take(queued)  # and then the worker dies
+    assert claims.claim_due(5) == []
     ImageJob.objects.update(run_after=timezone.now())
     work_once()
     job = ImageJob.objects.get()
@@ -308,8 +307,8 @@ def test_a_dead_workers_job_is_taken_up_when_its_lease_ends(queued: ImageJob, al
 def test_what_a_worker_stored_before_it_died_goes_when_the_job_ends(
     queued: ImageJob, settings: Any, attempts: int
 ) -> None:
-    leases.take(queued)
-    files.store(queued.pk, db.uuid7(), files.verify(PNG))  # and then the worker dies
+    claims.take(queued)
+    storage.store(queued.pk, uuid7(), storage.verify(PNG))  # and then the worker dies
     ImageJob.objects.update(run_after=timezone.now(), attempts=attempts)
     work_once()
     kept = {name for picture in Picture.objects.all() for name in (picture.file, picture.thumbnail)}
@@ -319,20 +318,20 @@ def test_what_a_worker_stored_before_it_died_goes_when_the_job_ends(
 
 
 def test_who_lost_the_lease_can_neither_charge_nor_store(queued: ImageJob, settings: Any, alice: Actor) -> None:
-    leases.take(queued)
+    claims.take(queued)
     ImageJob.objects.update(run_after=timezone.now())
     work_once()  # another worker does it
-    assert not leases.heartbeat(queued)
-    from aichat.errors import ApiError
+    assert not claims.heartbeat(queued)
+    from aichat.core.errors import ApiError
 
-    assert not services.fail(queued, ApiError())
+    assert not completion.fail(queued, ApiError())
     assert ImageJob.objects.get().status == "succeeded"
     assert alice.wallet.balance == 95 * CREDIT
 
 
 def test_a_job_whose_workers_keep_dying_fails_and_frees_its_credits(queued: ImageJob, alice: Actor) -> None:
     ImageJob.objects.update(attempts=3)
-    assert leases.claim_due(5) == []
+    assert claims.claim_due(5) == []
     assert ImageJob.objects.get().status == "failed"
     assert alice.wallet.available == 100 * CREDIT
 
@@ -340,11 +339,11 @@ def test_a_job_whose_workers_keep_dying_fails_and_frees_its_credits(queued: Imag
 def test_queued_jobs_keep_their_holds_however_many_they_are(
     queued: ImageJob, alice: Actor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(leases, "AT_ONCE", 1)
+    monkeypatch.setattr(claims, "AT_ONCE", 1)
     alice.post("/api/v1/images", {"prompt": "another", "background": True})
     Hold.objects.update(expires_at=timezone.now() + timedelta(seconds=5))
     for _ in range(2):
-        leases.keep_holds_of_queue()
+        claims.keep_holds_of_queue()
     assert Hold.objects.filter(expires_at__gt=timezone.now() + timedelta(seconds=600)).count() == 2
 
 

@@ -14,11 +14,11 @@ from django.utils import timezone
 from moto.server import ThreadedMotoServer
 from PIL import Image
 
-from aichat import env
-from aichat.db import uuid7
-from aichat.images import files
+from aichat.core.config import stores
+from aichat.core.database.models import uuid7
+from aichat.images import storage
 from aichat.images.models import ImageJob, Picture
-from aichat.providers.errors import Outcome, ProviderError
+from aichat.providers.errors import AttemptOutcome, ProviderError
 from tests.conftest import Actor
 from tests.images.conftest import PNG
 
@@ -31,8 +31,8 @@ def encoded(kind: str, size: tuple[int, int] = (64, 48)) -> bytes:
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
 def test_pictures_keep_their_format(kind: str) -> None:
-    found = files.verify(encoded(kind))
-    assert (found.content_type, found.width, found.height) == (files.CONTENT_TYPES[kind], 64, 48)
+    found = storage.verify(encoded(kind))
+    assert (found.content_type, found.width, found.height) == (storage.CONTENT_TYPES[kind], 64, 48)
 
 
 @pytest.mark.parametrize(
@@ -42,13 +42,13 @@ def test_pictures_keep_their_format(kind: str) -> None:
 )
 def test_anything_else_is_refused(raw: bytes) -> None:
     with pytest.raises(ProviderError) as caught:
-        files.verify(raw)
-    assert caught.value.outcome == Outcome.MALFORMED
+        storage.verify(raw)
+    assert caught.value.outcome == AttemptOutcome.MALFORMED
 
 
 def test_a_decompression_bomb_is_refused_before_it_is_unpacked() -> None:
     with pytest.raises(ProviderError):
-        files.verify(encoded("PNG", (5000, 4000)))
+        storage.verify(encoded("PNG", (5000, 4000)))
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def bucket(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     monkeypatch.setitem(os.environ, "AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setitem(os.environ, "AWS_SECRET_ACCESS_KEY", "test")
     address = f"s3://pictures/tenant?endpoint_url={endpoint}&region_name=us-east-1"
-    settings.STORAGES = {**settings.STORAGES, "default": env.storage(address)}
+    settings.STORAGES = {**settings.STORAGES, "default": stores.storage(address)}
     client = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1")
     client.create_bucket(Bucket="pictures")
     yield client
@@ -70,10 +70,10 @@ def bucket(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 def test_files_go_to_the_configured_bucket_and_leave_it_again(bucket: Any) -> None:
     picture = Picture(id=uuid7(), content_type="image/png")
-    picture.file, picture.thumbnail = files.store(uuid7(), picture.pk, files.verify(PNG))
+    picture.file, picture.thumbnail = storage.store(uuid7(), picture.pk, storage.verify(PNG))
     keys = [row["Key"] for row in bucket.list_objects_v2(Bucket="pictures")["Contents"]]
     assert sorted(keys) == sorted([f"tenant/{picture.file}", f"tenant/{picture.thumbnail}"])
-    assert Image.open(io.BytesIO(files.read(picture))).size == (1024, 1024)
+    assert Image.open(io.BytesIO(storage.read(picture))).size == (1024, 1024)
     picture.delete_files()
     assert "Contents" not in bucket.list_objects_v2(Bucket="pictures")
 
@@ -90,7 +90,7 @@ def test_old_pictures_are_purged_and_young_ones_kept(alice: Actor) -> None:
             hold_amount=0,
         )
         picture = Picture(job=job, content_type="image/png", width=1, height=1)
-        picture.file, picture.thumbnail = files.store(job.pk, picture.pk, files.verify(encoded("PNG")))
+        picture.file, picture.thumbnail = storage.store(job.pk, picture.pk, storage.verify(encoded("PNG")))
         picture.save()
     call_command("purge_images", days=30)
     kept = Picture.objects.get()

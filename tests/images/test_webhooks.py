@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from aichat import db
-from aichat.images import services, webhooks
+from aichat.core.database import executor
+from aichat.core.outbound.webhooks import SIGNATURE
+from aichat.images import jobs, webhooks
 from aichat.images.models import ImageJob, WebhookDelivery
-from aichat.webhooks import SIGNATURE
 from tests.conftest import Actor
 from tests.images.test_workers import enqueue
 
@@ -53,7 +53,7 @@ def receiver(settings: Any) -> Iterator[Receiver]:
 
 def end_a_job(actor: Actor, url: str) -> ImageJob:
     job = enqueue(actor, webhook_url=url)
-    assert services.cancel(job)
+    assert jobs.cancel(job)
     return job
 
 
@@ -65,7 +65,7 @@ def send() -> WebhookDelivery:
 @pytest.fixture(autouse=True)
 def _close_threads(transactional_db: None, catalog: None) -> Iterator[None]:
     yield
-    db.close()
+    executor.close()
 
 
 def test_the_end_of_a_job_is_told_and_signed(alice: Actor, receiver: Receiver) -> None:

@@ -19,9 +19,9 @@ from django.utils import timezone
 from accounts.authentication import Caller
 from accounts.models import AccessToken
 from aichat.celery import app
-from aichat.images import leases, services
+from aichat.core.money import CREDIT
+from aichat.images import claims, jobs
 from aichat.images.models import ImageJob
-from aichat.money import CREDIT
 from credits.verify import problems
 from tests.conftest import Actor
 from tests.engines import Valkey
@@ -31,7 +31,7 @@ def enqueue(actor: Actor, **fields: Any) -> ImageJob:
     token = AccessToken.objects.get(user=actor.user, kind="API_KEY")
     caller = Caller(actor.user, actor.organization, token)
     wanted = {"prompt": "a cat", "model": "auto", "size": "1024x1024", "n": 1, "background": True, "amount": 5 * CREDIT}
-    return services.enqueue(caller, **{**wanted, **fields})
+    return jobs.enqueue(caller, **{**wanted, **fields})
 
 
 def wait_for(status: str, count: int, seconds: float = 20) -> None:
@@ -110,9 +110,9 @@ def test_a_job_the_broker_lost_is_found_by_the_sweep(
 ) -> None:
     valkey.stop()
     enqueue(alice)  # not refused: the row is the job
-    assert leases.claim_due(1) == []  # Celery's turn
+    assert claims.claim_due(1) == []  # Celery's turn
     ImageJob.objects.update(run_after=timezone.now() - timedelta(seconds=11))
-    assert len(leases.claim_due(1)) == 1
+    assert len(claims.claim_due(1)) == 1
 
 
 @pytest.fixture
@@ -138,7 +138,7 @@ def test_the_gallery_lists_many_jobs_with_few_queries(
 def test_an_admin_retries_a_failed_job_with_a_hold_of_its_own(console: Client, alice: Actor, catalog: None) -> None:
     job = enqueue(alice)
     ImageJob.objects.update(attempts=3)
-    leases.claim_due(1)
+    claims.claim_due(1)
     assert alice.wallet.held == 0
     action = {"action": "retry", "_selected_action": [str(job.pk)]}
     console.post(reverse("admin:images_imagejob_changelist"), action)

@@ -9,12 +9,13 @@ from hypothesis import strategies as st
 
 from accounts.authentication import Caller
 from accounts.models import Organization, User
+from aichat.api.openai.schemas import CompletionBody
 from aichat.catalog.snapshot import ModelInfo, ProviderInfo
-from aichat.chat.bodies import ChatBody, CompletionBody
-from aichat.generation.call import Call
+from aichat.chat.schemas import ChatBody
+from aichat.generation.request import Call
 from aichat.promptcache.entry import Entry, Unreadable
+from aichat.promptcache.invalidation import Versions
 from aichat.promptcache.key import Question
-from aichat.promptcache.versions import Versions
 from aichat.providers.base import ChatRequest, Endpoint, FinishReason, Usage
 
 text = st.text(st.characters(exclude_categories=["Cs"]))

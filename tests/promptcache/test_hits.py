@@ -11,20 +11,21 @@ import pytest
 import redis
 from django.db import OperationalError
 
-from aichat import cache, db
 from aichat.catalog.editing import set_price
 from aichat.catalog.models import AIModel
 from aichat.chat.models import Message
-from aichat.flags import flags
+from aichat.core.database import transactions
+from aichat.core.money import CREDIT
+from aichat.core.redis import health
+from aichat.flags import evaluation
 from aichat.flags.models import Flag
-from aichat.generation import commits
-from aichat.money import CREDIT
-from aichat.promptcache import store, versions
+from aichat.generation.charging import group_commit
+from aichat.promptcache import invalidation, store
 from aichat.promptcache.models import Invalidation
 from aichat.usage.models import UsageRecord
 from tests.conftest import Actor
 from tests.engines import Valkey
-from tests.generation.test_bills import spent, with_fallback
+from tests.generation.charging.test_bill import spent, with_fallback
 from tests.generation.test_faults import MODELS, charge_of
 from tests.logs import Logs, wait_for
 from tests.upstream import ANSWER, Reply, Upstream
@@ -111,8 +112,10 @@ def test_a_free_hit_whose_commit_was_not_confirmed_is_not_recorded_twice(
     http: httpx.Client, upstream: Upstream, alice: Actor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chat(http, alice)
-    commit, tries = commits.commit_together, []
-    monkeypatch.setattr(db, "is_unavailable", lambda error: isinstance(error, OperationalError))  # as engines differ
+    commit, tries = group_commit.commit_together, []
+    monkeypatch.setattr(
+        transactions, "is_unavailable", lambda error: isinstance(error, OperationalError)
+    )  # as engines differ
 
     def committed_but_unanswered(units: Any) -> Any:
         outcomes = commit(units)
@@ -121,7 +124,7 @@ def test_a_free_hit_whose_commit_was_not_confirmed_is_not_recorded_twice(
             raise OperationalError("the connection broke off after COMMIT")
         return outcomes
 
-    monkeypatch.setattr(commits, "commit_together", committed_but_unanswered)
+    monkeypatch.setattr(group_commit, "commit_together", committed_but_unanswered)
     again = chat(http, alice)
     assert word(again) == "hit"
     assert again.json()["credits"]["charged"] == "0"
@@ -210,7 +213,7 @@ def test_tools_and_images_are_passed_by_unless_allowed(
 
 def test_it_can_be_switched_off(http: httpx.Client, upstream: Upstream, alice: Actor, settings: Any) -> None:
     Flag.objects.update_or_create(key="prompt_cache", defaults={"enabled": False})
-    flags.forget()
+    evaluation.forget()
     assert [word(chat(http, alice)) for _ in range(2)] == ["bypass", "bypass"]
 
 
@@ -265,7 +268,7 @@ def test_what_is_invalidated_is_never_served_again(
         "prompt": prompt_version("Be kind."),
     }
     assert [ask(alice), ask(charlie)] == ["miss", "miss"]
-    versions.invalidate(scope, targets[scope])
+    invalidation.invalidate(scope, targets[scope])
     everybody = "miss" if scope in {"all", "model", "prompt"} else "hit"
     assert [ask(alice), ask(charlie), ask(alice)] == ["miss", everybody, "hit"]
 
@@ -288,7 +291,7 @@ def test_another_price_leaves_the_answers_behind(http: httpx.Client, upstream: U
 def test_bytes_that_are_no_answer_are_a_miss_and_a_warning(
     valkey: Valkey, http: httpx.Client, upstream: Upstream, alice: Actor, logs: Logs
 ) -> None:
-    client = redis.Redis(connection_pool=cache.pool())
+    client = redis.Redis(connection_pool=health.pool())
     for spoil in (lambda raw: b"foreign", lambda raw: raw[:-9], lambda raw: raw.replace(b"Hello", b"Jello")):
         chat(http, alice)
         (name,) = [key for key in client.scan_iter() if key.endswith(b"answer")]
@@ -312,7 +315,7 @@ def test_a_full_redis_keeps_nothing_new_and_serves_what_it_has(
     valkey: Valkey, http: httpx.Client, upstream: Upstream, alice: Actor, logs: Logs
 ) -> None:
     chat(http, alice)
-    client = redis.Redis(connection_pool=cache.pool())
+    client = redis.Redis(connection_pool=health.pool())
     wait_for(lambda: client.keys("*:answer"))  # it is kept after it is given
     client.config_set("maxmemory", 1)
     try:
@@ -325,4 +328,4 @@ def test_a_full_redis_keeps_nothing_new_and_serves_what_it_has(
 
 def test_no_prompt_can_be_read_from_a_key(valkey: Valkey, http: httpx.Client, upstream: Upstream, alice: Actor) -> None:
     chat(http, alice, "A secret")
-    assert not any(b"secret" in key for key in redis.Redis(connection_pool=cache.pool()).scan_iter())
+    assert not any(b"secret" in key for key in redis.Redis(connection_pool=health.pool()).scan_iter())

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from aichat.providers import wire
+from aichat.providers import http
 from aichat.providers.base import ChatRequest, Delta, Endpoint, Finished, Part
 from aichat.providers.registry import chat_adapter
 from tests.upstream import Upstream
@@ -43,7 +43,7 @@ async def ask(fake: Upstream) -> AsyncIterator[Ask]:
         return parts
 
     yield call
-    await wire.close()
+    await http.close()
 
 
 def text_of(parts: list[Part | Finished]) -> str:

@@ -13,8 +13,8 @@ from aichat.usage.models import UsageRecord
 from credits.models import Hold, LedgerEntry
 from credits.verify import problems
 from tests.conftest import Actor
+from tests.generation.charging.test_bill import eventually
 from tests.generation.faults import FAULTS
-from tests.generation.test_bills import eventually
 from tests.generation.test_faults import ask
 from tests.upstream import Recorded, Reply, Upstream
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from aichat import db
+from aichat.core.database import executor
 from aichat.usage import keeping_up
 from aichat.usage.models import DailyUsage, UsageRecord
 from aichat.usage.rollup import roll_up
@@ -39,5 +39,5 @@ def test_a_server_rolls_up_by_itself_and_outlives_an_error(
         task.cancel()
 
     asyncio.run(a_while())
-    db.close()
+    executor.close()
     assert DailyUsage.objects.get().requests == 1

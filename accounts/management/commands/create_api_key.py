@@ -5,7 +5,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from accounts.commands import user_by_email
 from accounts.services import create_api_key
 from accounts.tenancy import personal_organization
-from aichat.money import to_microcredits
+from aichat.core.money import to_microcredits
 
 
 class Command(BaseCommand):

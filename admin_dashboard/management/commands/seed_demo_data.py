@@ -3,7 +3,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from admin_dashboard.demo import making
+from admin_dashboard.demo import generator
 from aichat.usage.rollup import roll_up
 
 WIDTH = 30
@@ -27,21 +27,23 @@ class Command(BaseCommand):
         for name, least in (("users", 1), ("days", 1), ("usage_rows", 0)):
             if options[name] < least:
                 raise CommandError(f"--{name.replace('_', '-')} is {least} or more.")
-        if making.has_real_data() and not options["force"]:
+        if generator.has_real_data() and not options["force"]:
             raise CommandError(
                 "There are real users here: use another DATABASE_URL, or --force to add the demo's to them."
             )
         self.shown_at = 0.0
-        if making.demo_users().exists():
+        if generator.demo_users().exists():
             self.stdout.write("The people of the demo are here already: none were added.")
         else:
-            demo = making.Demo(
+            demo = generator.Demo(
                 users=options["users"], days=options["days"], seed=options["seed"], progress=self.progress
             )
             chats = demo.make()
             self.stdout.write(f"{options['users']} people had {chats} chats in {options['days']} days.")
         if options["usage_rows"]:
-            making.add_usage(options["usage_rows"], days=options["days"], seed=options["seed"], progress=self.progress)
+            generator.add_usage(
+                options["usage_rows"], days=options["days"], seed=options["seed"], progress=self.progress
+            )
         self.stdout.write(f"{roll_up()} usage records rolled up. Look at /admin/.")
 
     def progress(self, what: str, done: int, total: int) -> None:

@@ -1,6 +1,6 @@
 from django.db import migrations
 
-from aichat.flags.switches import SWITCHES
+from aichat.flags.features import SWITCHES
 
 
 def write_switches(apps, schema_editor):

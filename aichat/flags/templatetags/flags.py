@@ -3,7 +3,7 @@
 from django import template
 from django.template.context import Context
 
-from aichat.flags.flags import is_enabled
+from aichat.flags.evaluation import is_enabled
 
 register = template.Library()
 

@@ -4,7 +4,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from accounts.commands import user_by_email
 from accounts.tenancy import personal_organization
-from aichat.money import format_credits, to_microcredits
+from aichat.core.money import format_credits, to_microcredits
 from credits.services import grant, wallet_of
 
 

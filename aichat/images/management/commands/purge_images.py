@@ -3,7 +3,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from aichat.images.services import purge
+from aichat.images.jobs import purge
 
 
 class Command(BaseCommand):

@@ -4,8 +4,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from aichat import db
-from aichat.images.worker import Worker
+from aichat.core.database import executor
+from aichat.images.worker import ImageWorker
 
 
 class Command(BaseCommand):
@@ -16,10 +16,10 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         asyncio.run(self.work(max(1, options["concurrency"])))
-        db.close()
+        executor.close()
 
     async def work(self, concurrency: int) -> None:
-        worker = Worker(concurrency)
+        worker = ImageWorker(concurrency)
         loop = asyncio.get_running_loop()
         for name in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(name, worker.stop)

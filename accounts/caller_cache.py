@@ -1,0 +1,226 @@
+"""Callers recognized a moment ago, kept in this process so that a busy key is not looked up for every request.
+
+An entry lives `SHARED_SECONDS` while Redis answers, `ALONE_SECONDS` otherwise. Whatever changes what an entry says (a key
+revoked, a role, a limit, a membership) marks its user or organization, in this process and in Redis, and an entry is taken
+only while the marks are those that were there before the database was read for it: so no look-up that was under way can
+bring back what was revoked. Redis's marks are read in the round trip of the rate limit: with Redis a change holds for the
+next request everywhere; without it at once in the process that made it, and within a second in the others. (If Redis
+can't be reached by the process that makes a change, but by others, or is full, or forgets the mark, it takes them
+`SHARED_SECONDS`.) Failures are not kept.
+"""
+
+import asyncio
+import hashlib
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID, uuid4
+
+import jwt
+import redis
+from django.conf import settings
+from django.db import transaction
+from django.db.models.signals import post_delete, post_save
+
+from accounts import oidc
+from accounts.authentication import Caller, authenticate
+from accounts.models import AccessToken, ExternalIdentity, Membership, Organization, User
+from aichat.core.database import executor
+from aichat.core.redis import health, pipeline
+from aichat.core.telemetry import tracing
+
+SHARED_SECONDS = 5.0
+ALONE_SECONDS = 1.0
+MARK_SECONDS = 15  # in Redis: longer than any entry that was made before the mark
+MOST = 10_000  # entries, and marks of this process
+
+Marks = Sequence[bytes | None]
+
+
+@dataclass(frozen=True, slots=True)
+class CachedCaller:
+    """A caller as they were `at` (monotonic seconds), when this process had made `changes`, under Redis's `marks` (None:
+    Redis did not say). `owners` are the user's and the organization's ID; `ends` is when the token or JWT expires (seconds
+    since 1970)."""
+
+    caller: Caller
+    owners: tuple[str, str]
+    at: float
+    changes: int
+    marks: Marks | None
+    ends: float
+
+    def is_younger_than(self, seconds: float) -> bool:
+        return time.monotonic() - self.at < seconds
+
+    @property
+    def is_valid(self) -> bool:
+        """For all that this process knows."""
+        return self.is_younger_than(SHARED_SECONDS) and time.time() < self.ends and not _changed_since(self)
+
+
+@dataclass(frozen=True, slots=True)
+class LookUp:
+    """One that is under way, for all who send the same headers and come before this process changes something."""
+
+    changes: int
+    task: "asyncio.Task[Caller]"
+
+    @property
+    def may_be_joined(self) -> bool:
+        return self.changes == _changes and self.task.get_loop() is asyncio.get_running_loop()
+
+
+_known: dict[bytes, CachedCaller] = {}
+_under_way: dict[bytes, LookUp] = {}
+
+
+class Recognition:
+    """Who sends a request. Made and awaited on the event loop; what it asks Redis shares others' round trip.
+
+    `found` is who it was a moment ago, if nothing has changed that this process knows of.
+    """
+
+    def __init__(self, authorization: str, organization: str) -> None:
+        self.headers = authorization, organization
+        self.key = hashlib.sha256("\n".join(self.headers).encode()).digest()
+        self.latest = _known.get(self.key)
+        self.found = self.latest if self.latest and self.latest.is_valid else None
+        self.marks: asyncio.Future[Marks] | None = None
+        if self.latest and settings.REDIS_URL:
+            self.marks = _marks_of(self.latest.owners)
+
+    async def caller(self) -> Caller:
+        """From memory if nothing has changed, else looked up. Raises what `authenticate` raises."""
+        if self.found and await self.is_unchanged(self.found):
+            user, organization = self.found.owners
+            tracing.bind(user=user, organization=organization)
+            return self.found.caller
+        caller = await self.look_up()
+        tracing.bind(user=caller.user.pk, organization=caller.organization.pk)
+        return caller
+
+    async def is_unchanged(self, found: CachedCaller) -> bool:
+        marks = await _answer(self.marks)
+        return found.is_younger_than(ALONE_SECONDS) if marks is None else marks == found.marks
+
+    async def look_up(self) -> Caller:
+        one = _under_way.get(self.key)
+        if one is None or not one.may_be_joined:
+            one = _under_way[self.key] = LookUp(_changes, asyncio.create_task(self.look_up_alone()))
+            one.task.add_done_callback(self.looked_up)
+        return await asyncio.shield(one.task)  # one who leaves does not stop it for the others
+
+    def looked_up(self, task: "asyncio.Task[Caller]") -> None:
+        if (one := _under_way.get(self.key)) and one.task is task:
+            del _under_way[self.key]
+        if not task.cancelled():
+            task.exception()  # all who wanted to hear of it may have left
+
+    async def look_up_alone(self) -> Caller:
+        """What changes once the database is being read is newer than the entry: all marks are from before that."""
+        at, changes = time.monotonic(), _changes
+        marks = await _answer(self.marks)
+        caller = await executor.run(authenticate, *self.headers)
+        owners = _owners_of(caller)
+        if settings.REDIS_URL and (self.latest is None or self.latest.owners != owners):
+            # Whose marks matter is known only now. None is there: nothing has changed for longer than this took.
+            marks = await _answer(_marks_of(owners))
+            if marks and any(marks):
+                at, changes = time.monotonic(), _changes
+                caller = await executor.run(authenticate, *self.headers)
+        if owners == _owners_of(caller):
+            if len(_known) >= MOST:
+                _known.clear()
+            _known[self.key] = CachedCaller(caller, owners, at, changes, marks, _end(caller, self.headers[0]))
+        return caller
+
+
+def _owners_of(caller: Caller) -> tuple[str, str]:
+    return str(caller.user.pk), str(caller.organization.pk)
+
+
+def _end(caller: Caller, authorization: str) -> float:
+    if caller.token is not None:
+        return caller.token.expiry.timestamp() if caller.token.expiry else float("inf")
+    claims = jwt.decode(authorization.partition(" ")[2].strip(), options={"verify_signature": False})
+    return float(claims["exp"]) + oidc.LEEWAY
+
+
+# --- Marks ------------------------------------------------------------------------------------------------------------
+
+
+_lock = threading.Lock()
+_changes = 0  # of this process
+_latest: dict[str, int] = {}  # by the owner's ID, which of them
+_forgotten = 0  # those up to here
+
+
+def _changed_since(entry: CachedCaller) -> bool:
+    user, organization = entry.owners
+    return entry.changes < max(_forgotten, _latest.get(user, 0), _latest.get(organization, 0))
+
+
+def changed(*owners: UUID | None) -> None:
+    """Something of these users or organizations changed: call it in the transaction of the change, or after it."""
+    ids = [str(owner) for owner in owners if owner is not None]
+    _mark(ids)
+    transaction.on_commit(lambda: _mark(ids), robust=True)
+
+
+def _mark(owners: list[str]) -> None:
+    global _changes, _forgotten
+    with _lock:
+        _changes += 1
+        if len(_latest) >= MOST:
+            _latest.clear()
+            _forgotten = _changes
+        _latest.update(dict.fromkeys(owners, _changes))
+    if settings.REDIS_URL:
+        with suppress(redis.RedisError), health.guarded():
+            client = redis.Redis(connection_pool=health.pool())
+            for owner in owners:
+                client.set(_mark_name(owner), uuid4().hex, ex=MARK_SECONDS)
+
+
+def _marks_of(owners: Iterable[str]) -> "asyncio.Future[Marks]":
+    return pipeline.ask("MGET", *map(_mark_name, owners))
+
+
+async def _answer(marks: "asyncio.Future[Marks] | None") -> Marks | None:
+    try:
+        return await marks if marks is not None else None
+    except redis.RedisError:
+        return None
+
+
+def _mark_name(owner: str) -> str:
+    return f"caller-changed:{owner}"
+
+
+def _row_changed(sender: type[Any], instance: Any, created: bool = False, **_: Any) -> None:
+    if created and sender in {User, Organization, AccessToken}:
+        return  # nobody can have met it
+    match instance:
+        case User() | Organization():
+            changed(instance.pk)
+        case AccessToken() | Membership():
+            changed(instance.user_id, instance.organization_id)
+        case ExternalIdentity():
+            changed(instance.user_id)
+
+
+def watch() -> None:
+    """Mark what is saved or deleted, wherever that happens. An `update()` of many rows says `changed` itself."""
+    for model in (User, Organization, AccessToken, Membership, ExternalIdentity):
+        for signal in (post_save, post_delete):
+            signal.connect(_row_changed, sender=model, dispatch_uid=f"known:{model.__name__}")
+
+
+def forget() -> None:
+    """Nothing known, nothing marked (for tests)."""
+    _known.clear()
+    _latest.clear()

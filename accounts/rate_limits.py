@@ -1,0 +1,260 @@
+"""Rate limits: the last N hits of each identifier are remembered with their time, so limits are exact under concurrency
+(DRF's own throttle is not).
+
+Counted in Redis for all processes together; without it, or while it fails, by each process for itself.
+
+Every caller has the rate of their role over all their tokens together (RATE_LIMIT_USER …), and an API key may have a
+lower one of its own. Answers say where the caller stands in the fields of draft-ietf-httpapi-ratelimit-headers-06
+(`RateLimit-Limit`, `RateLimit-Remaining`, `RateLimit-Reset` in seconds), and refusals have `Retry-After`.
+"""
+
+import asyncio
+import functools
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import redis
+from django.conf import settings
+from django.http import HttpRequest
+from rest_framework.request import Request
+from rest_framework.throttling import BaseThrottle
+
+from accounts.authentication import Caller
+from aichat.core.errors import RateLimited
+from aichat.core.redis import health
+from aichat.core.redis.pipeline import Script
+from aichat.core.telemetry import product_events, tracing
+
+PERIODS = {"sec": 1, "min": 60, "hour": 3600, "day": 86400}
+
+
+@dataclass(frozen=True, slots=True)
+class RateState:
+    """Where somebody stands after a hit; `reset` is in seconds from now."""
+
+    allowed: bool
+    limit: int
+    remaining: int
+    reset: float
+
+    def headers(self) -> dict[str, str]:
+        return {
+            "RateLimit-Limit": str(self.limit),
+            "RateLimit-Remaining": str(self.remaining),
+            "RateLimit-Reset": str(max(0, math.ceil(self.reset))),
+        }
+
+
+class RateWindow(NamedTuple):
+    """At most `limit` hits of `name` in any `period` seconds."""
+
+    name: str
+    limit: int
+    period: int
+
+
+def window(rate: str, *identifiers: str) -> RateWindow:
+    """The window of a rate such as "10/min"."""
+    return RateWindow(":".join(("rate", rate, *identifiers)), *_parsed(rate))
+
+
+@functools.cache
+def _parsed(rate: str) -> tuple[int, int]:
+    count, period = rate.split("/")
+    return int(count), PERIODS[period]
+
+
+# A list per window: the times of its hits (microseconds by Redis's clock), the oldest first; old ones are dropped as new
+# ones come. One script, so that looking and counting are one step for everybody. A refused hit counts in no window.
+HIT = Script.of("""
+local time = redis.call('time')
+local now, allowed, answer = time[1] * 1000000 + time[2], 1, {}
+for i, key in ipairs(KEYS) do
+  local limit, period = tonumber(ARGV[2 * i - 1]), ARGV[2 * i] * 1000000
+  local oldest = redis.call('lindex', key, 0)
+  while oldest and tonumber(oldest) <= now - period do
+    redis.call('lpop', key)
+    oldest = redis.call('lindex', key, 0)
+  end
+  if redis.call('llen', key) >= limit then allowed = 0 end
+end
+answer[1] = allowed
+for i, key in ipairs(KEYS) do
+  if allowed == 1 then
+    redis.call('rpush', key, string.format('%.0f', now))
+    redis.call('expire', key, ARGV[2 * i])
+  end
+  local oldest = redis.call('lindex', key, 0)
+  answer[2 * i] = redis.call('llen', key)
+  answer[2 * i + 1] = oldest and oldest + ARGV[2 * i] * 1000000 - now or 0
+end
+return answer
+""")
+
+
+class RateWindows:
+    """The same in this process's memory."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._hits: dict[RateWindow, deque[float]] = {}
+        self._tidy_at = 1000  # windows
+
+    def hit(self, windows: Sequence[RateWindow]) -> list[RateState]:
+        now = time.monotonic()
+        with self._lock:
+            found = [self._current(one, now) for one in windows]
+            allowed = all(len(hits) < one.limit for one, hits in zip(windows, found, strict=True))
+            if allowed:
+                for hits in found:
+                    hits.append(now)
+            return [
+                _standing(one, allowed, len(hits), hits[0] + one.period - now if hits else 0)
+                for one, hits in zip(windows, found, strict=True)
+            ]
+
+    def _current(self, one: RateWindow, now: float) -> deque[float]:
+        hits = self._hits.get(one)
+        if hits is None:
+            if len(self._hits) >= self._tidy_at:
+                self._tidy(now)
+            hits = self._hits[one] = deque()
+        while hits and hits[0] <= now - one.period:
+            hits.popleft()
+        return hits
+
+    def _tidy(self, now: float) -> None:
+        self._hits = {one: hits for one, hits in self._hits.items() if hits and hits[-1] > now - one.period}
+        self._tidy_at = max(1000, 2 * len(self._hits))
+
+    def reset(self) -> None:
+        self._hits.clear()
+
+
+_own = RateWindows()
+
+
+def _standing(one: RateWindow, allowed: bool, used: int, reset: float) -> RateState:
+    return RateState(allowed, one.limit, max(0, one.limit - used), reset)
+
+
+def _words(windows: Sequence[RateWindow]) -> tuple[list[str], list[int]]:
+    """The script's keys and arguments."""
+    return [one.name for one in windows], [number for one in windows for number in (one.limit, one.period)]
+
+
+def _standings(windows: Sequence[RateWindow], answer: list[int]) -> list[RateState]:
+    allowed, *facts = answer
+    return [
+        _standing(one, bool(allowed), used, reset / 1_000_000)
+        for one, used, reset in zip(windows, facts[::2], facts[1::2], strict=True)
+    ]
+
+
+def hit(rate: str, *identifiers: str) -> RateState:
+    """Count one attempt of `identifiers` against `rate` ("10/min"); raises `RateLimited` with the time to wait.
+
+    Redis is asked: not for the event loop.
+    """
+    return _strictest(_hit([window(rate, *identifiers)]))
+
+
+def _hit(windows: Sequence[RateWindow]) -> list[RateState]:
+    if settings.REDIS_URL:
+        try:
+            with health.guarded():
+                client = redis.Redis(connection_pool=health.pool())
+                keys, numbers = _words(windows)
+                return _standings(windows, client.eval(HIT.text, len(keys), *keys, *numbers))
+        except redis.RedisError:
+            pass
+    return _own.hit(windows)
+
+
+def _strictest(standings: Sequence[RateState]) -> RateState:
+    """The window that has least left. Raises `RateLimited` when the hit was refused."""
+    found = min(standings, key=lambda standing: standing.remaining)
+    if not found.allowed:
+        wait = max(standing.reset for standing in standings if standing.remaining == 0)
+        tracing.answer_with(found.headers())
+        raise RateLimited(retry_after=wait)
+    return found
+
+
+def windows_of(caller: Caller) -> list[RateWindow]:
+    """What a request of the caller's counts in: their role's rate, and their key's own."""
+    found = [window(getattr(settings, f"RATE_LIMIT_{caller.user.role}"), "user", str(caller.user.pk))]
+    key = caller.api_key
+    if key and key.rate_limit:
+        found.append(window(key.rate_limit, "key", str(key.id)))
+    return found
+
+
+def hit_caller(caller: Caller) -> None:
+    """Count one request of the caller's, by key and by role. Raises `RateLimited`. Not for the event loop."""
+    _let_in(caller, _hit(windows_of(caller)))
+
+
+@dataclass(frozen=True, slots=True)
+class PendingHits:
+    """A hit that Redis was asked to count, before it was certain who the caller is."""
+
+    caller: Caller
+    windows: list[RateWindow]
+    answer: "asyncio.Future[list[int]] | None"  # None: there is no Redis
+
+
+def asked(caller: Caller) -> PendingHits:
+    windows = windows_of(caller)
+    return PendingHits(caller, windows, HIT.ask(*_words(windows)) if settings.REDIS_URL else None)
+
+
+async def hit_caller_async(caller: Caller, before: PendingHits | None = None) -> None:
+    """As `hit_caller`, on the event loop.
+
+    What was asked `before` is taken if it was counted in the caller's windows, also when they were looked up anew since:
+    a request is one hit.
+    """
+    same = before and (before.caller is caller or before.windows == windows_of(caller))
+    hit = before if before and same else asked(caller)
+    if hit.answer is not None:
+        try:
+            standings = _standings(hit.windows, await hit.answer)
+        except redis.RedisError:
+            standings = _own.hit(hit.windows)
+    else:
+        standings = _own.hit(hit.windows)
+    _let_in(caller, standings)
+
+
+def _let_in(caller: Caller, standings: Sequence[RateState]) -> None:
+    try:
+        tracing.answer_with(_strictest(standings).headers())
+    except RateLimited:
+        product_events.limit_hit("requests", caller.user.pk, caller.organization.pk)
+        raise
+
+
+def hit_sign_in(request: Request | HttpRequest, action: str, email: str) -> None:
+    """Login and registration: limited by address, and by the e-mail tried, whatever address it comes from."""
+    hit(settings.RATE_LIMIT_AUTH, action, "address", request.META.get("REMOTE_ADDR", ""))
+    hit(settings.RATE_LIMIT_AUTH, action, "email", email.strip().lower())
+
+
+class CallerThrottle(BaseThrottle):
+    """For DRF views: the limits of whoever is logged in. (Public routes that cost something say their own.)"""
+
+    def allow_request(self, request: Request, view: Any) -> bool:
+        if isinstance(request.auth, Caller):
+            hit_caller(request.auth)
+        return True
+
+
+def reset() -> None:
+    """Forget this process's counts (for tests)."""
+    _own.reset()

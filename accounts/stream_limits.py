@@ -1,0 +1,108 @@
+"""How many event streams a person has open at once: bounded by STREAMS_PER_USER.
+
+A place is taken before a stream begins and given back when it ends; one whose process died is free again after the
+longest time a stream may take. Kept in Redis for all processes together; without it, or while it fails, by each
+process for itself.
+"""
+
+import threading
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from uuid import UUID
+
+import redis
+from django.conf import settings
+
+from aichat.core.background import lifecycle
+from aichat.core.database.models import uuid7
+from aichat.core.errors import RateLimited
+from aichat.core.redis import pipeline
+from aichat.core.redis.pipeline import Script
+from aichat.core.telemetry import product_events
+
+# A sorted set per person: the places by the time (Redis's clock) they become free at the latest. One script, so that
+# looking and taking are one step for everybody.
+TAKE = Script.of("""
+local now = tonumber(redis.call('time')[1])
+redis.call('zremrangebyscore', KEYS[1], '-inf', now)
+if redis.call('zcard', KEYS[1]) >= tonumber(ARGV[2]) then return 0 end
+redis.call('zadd', KEYS[1], now + tonumber(ARGV[3]), ARGV[1])
+redis.call('expire', KEYS[1], ARGV[3])
+return 1
+""")
+
+
+class Places:
+    """The streams open in this process: per person, when each place becomes free at the latest (monotonic seconds)."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._taken: dict[UUID, dict[UUID, float]] = defaultdict(dict)
+
+    def take(self, user_id: UUID, place: UUID, limit: int, lifetime: float) -> bool:
+        """Whether the place was given: looked and taken under one lock, so that never more than `limit` are."""
+        now = time.monotonic()
+        with self._lock:
+            taken = self._taken[user_id]
+            if len(taken) >= limit:
+                taken = self._taken[user_id] = {one: until for one, until in taken.items() if until > now}
+            if len(taken) >= limit:
+                return False
+            taken[place] = now + lifetime
+            return True
+
+    def give_back(self, user_id: UUID, place: UUID) -> None:
+        with self._lock:
+            taken = self._taken[user_id]
+            taken.pop(place, None)
+            if not taken:
+                del self._taken[user_id]
+
+
+_own = Places()
+
+
+async def take(user_id: UUID, place: UUID, limit: int, lifetime: float) -> bool:
+    if settings.REDIS_URL:
+        try:
+            return bool(await TAKE.ask([_key(user_id)], [str(place), limit, int(lifetime)]))
+        except redis.RedisError:
+            pass
+    return _own.take(user_id, place, limit, lifetime)
+
+
+def give_back(user_id: UUID, place: UUID) -> None:
+    """Wherever it was taken: Redis may have come or gone since. Nobody waits for Redis here."""
+    _own.give_back(user_id, place)
+    if settings.REDIS_URL:
+        lifecycle.spawn(_give_back_shared(user_id, place))
+
+
+async def _give_back_shared(user_id: UUID, place: UUID) -> None:
+    with suppress(redis.RedisError):  # then it is free after its lifetime
+        await pipeline.ask("ZREM", _key(user_id), str(place))
+
+
+def _key(user_id: UUID) -> str:
+    return f"streams:{user_id}"
+
+
+@asynccontextmanager
+async def counted(user_id: UUID) -> AsyncIterator[None]:
+    """Around a stream, which holds one of the user's places; raises `RateLimited` when none is free."""
+    limit, place = settings.STREAMS_PER_USER, uuid7()
+    if not limit:
+        yield
+        return
+    try:
+        if not await take(user_id, place, limit, 2 * settings.CHAT_TOTAL_TIMEOUT):
+            product_events.limit_hit("streams", user_id)
+            raise RateLimited(
+                f"You have {limit} streams open, the most allowed at once (STREAMS_PER_USER): end one first.",
+                retry_after=1,
+            )
+        yield
+    finally:
+        give_back(user_id, place)

@@ -1,0 +1,84 @@
+"""The dashboard's charts, each with the list of the rows it is drawn from."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from django.urls import reverse
+from django.utils.safestring import SafeString
+
+from admin_dashboard.pages.formatting import day_label, days, hours, usage_url
+from admin_dashboard.reports.statistics import Statistics
+from aichat.core.admin.charts import Chart, Series
+from aichat.usage import queries
+from aichat.usage.histogram import Histogram, percentile
+from aichat.usage.queries import Figures, Key
+
+MOST_KINDS = 8  # of failures
+
+
+class DashboardChart(NamedTuple):
+    chart: SafeString
+    links: list[tuple[str, str]]  # text and address
+
+
+def pictures(now: Statistics) -> list[DashboardChart]:
+    """By day, or by hour when the window is short."""
+    slots: Sequence[Any]
+    groups: Mapping[Key, Figures]
+    latency: Mapping[Any, Histogram]
+    if now.window.is_hourly:
+        slots, groups = hours(now.window), queries.hourly(now.window, ["provider", "model"])
+        labels, latency = [f"{slot:%H:%M}" for slot in slots], queries.hourly_latency(now.window)
+    else:
+        slots, groups = days(now.window), now.groups
+        labels, latency = [day_label(slot) for slot in slots], now.latency_by("day")
+    by_provider, by_model = queries.regroup(groups, 0, 1), queries.regroup(groups, 0, 2)
+    records = [("Usage records", usage_url(now.window))]
+    money = [("Cost reconciliation", reverse("admin_reconciliation"))]
+    found = [
+        DashboardChart(Chart("Requests by provider", labels, series(by_provider, slots, requests)).bars(), records),
+        DashboardChart(Chart("Cost by provider", labels, series(by_provider, slots, cost), "USD").bars(), money),
+        DashboardChart(Chart("Tokens by model", labels, series(by_model, slots, tokens)).bars(), records),
+        DashboardChart(latency_chart(labels, slots, latency), records),
+    ]
+    failures = list(now.failures().items())[:MOST_KINDS]
+    if failures:
+        bars = [Series("requests", [count for _, count in failures])]
+        links = [(name, usage_url(now.window, status__exact=name)) for name, _ in failures]
+        found.append(DashboardChart(Chart("Failures by kind", [name for name, _ in failures], bars).bars(), links))
+    return found
+
+
+def requests(row: Figures) -> float:
+    return row.requests
+
+
+def cost(row: Figures) -> float:
+    return float(row.cost_usd)
+
+
+def tokens(row: Figures) -> float:
+    return row.input_tokens + row.output_tokens
+
+
+def latency_chart(labels: Sequence[str], slots: Sequence[Any], latency: Mapping[Any, Histogram]) -> SafeString:
+    lines = [
+        Series(f"p{share}", [percentile(latency.get(slot, {}), share / 100) for slot in slots]) for share in (50, 95)
+    ]
+    return Chart("Latency of whole answers", labels, lines, "ms").lines()
+
+
+def series(groups: Mapping[Key, Figures], slots: Sequence[Any], value: Callable[[Figures], float]) -> list[Series]:
+    """A series for each name (the second of the key); beyond eight, the smaller ones are one."""
+    totals: dict[str, float] = {}
+    for (_, name), row in groups.items():
+        totals[name] = totals.get(name, 0) + value(row)
+    names = sorted(totals, key=lambda name: -totals[name])
+    shown, others = (names, []) if len(names) <= 8 else (names[:7], names[7:])
+    shown.sort()  # so that a name has one colour in every chart
+    found = [Series(name, [value(groups.get((slot, name), Figures())) for slot in slots]) for name in shown]
+    if others:
+        found.append(
+            Series("others", [sum(value(groups.get((slot, name), Figures())) for name in others) for slot in slots])
+        )
+    return found

@@ -1,0 +1,159 @@
+"""The dashboard's tables: who and what is on top, experiments, the providers' health, and what needs a look."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from django.conf import settings
+from django.urls import reverse
+
+from accounts.models import User
+from admin_dashboard.pages.formatting import amount, milliseconds, percent, usage_url, usd
+from admin_dashboard.reports.statistics import Statistics
+from aichat.catalog import drift, snapshot
+from aichat.core.money import format_credits, to_microcredits
+from aichat.core.redis import health
+from aichat.flags.models import Experiment
+from aichat.generation import circuit_breaker
+from aichat.usage import queries
+from aichat.usage.histogram import percentile
+from aichat.usage.queries import Figures
+from aichat.usage.query_params import look_up
+from credits.models import Wallet
+
+TOP = 8
+MOST_WARNINGS = 5  # of a kind
+STATES = {
+    circuit_breaker.CLOSED: "in use",
+    circuit_breaker.OPEN: "left alone",
+    circuit_breaker.HALF_OPEN: "being tried",
+}
+
+
+def tables(now: Statistics) -> list[dict[str, Any]]:
+    models = sorted(now.by("model").items(), key=lambda item: -item[1].charged)[:TOP]
+    people = sorted(queries.sums(now.window, ["user_id"]).items(), key=lambda item: -item[1].charged)[:TOP]
+    emails = look_up(User, [key for key, _ in people], "email")
+    found = [
+        table("Top models", ((slug, usage_url(now.window, model__exact=slug), row) for slug, row in models)),
+        table(
+            "Top users",
+            ((emails.get(key[0], "?"), usage_url(now.window, user__exact=key[0]), row) for key, row in people),
+        ),
+    ]
+    variants = {key: row for key, row in queries.sums(now.window, ["experiment", "variant"]).items() if key[0]}
+    return [*found, experiments(now, variants)] if variants else found
+
+
+def table(title: str, rows: Iterable[tuple[str, str, Figures]]) -> dict[str, Any]:
+    return {
+        "title": title,
+        "columns": ["Requests", "Credits", "Cost", "Errors"],
+        "rows": [
+            (name, url, [f"{row.requests:,}", amount(row.charged), usd(row.cost_usd), percent(row.error_rate)])
+            for name, url, row in rows
+        ],
+    }
+
+
+def experiments(now: Statistics, variants: dict[Any, Figures]) -> dict[str, Any]:
+    """Each variant with what a request of it cost; the results with their intervals are a page of their own."""
+    known = dict(Experiment.objects.filter(key__in={key[0] for key in variants}).values_list("key", "pk"))
+    return {
+        "title": "Experiments",
+        "columns": ["Requests", "Credits each", "Cost each", "Errors"],
+        "rows": [
+            (
+                f"{key}: {variant}",
+                reverse("admin:flags_experiment_show_results", args=[known[key]])
+                if key in known
+                else usage_url(now.window, experiment__exact=key, variant__exact=variant),
+                [
+                    f"{row.requests:,}",
+                    format_credits(row.charged // max(1, row.requests)),
+                    usd(row.cost_usd / max(1, row.requests)),
+                    percent(row.error_rate),
+                ],
+            )
+            for (key, variant), row in sorted(variants.items())[: 2 * TOP]
+        ],
+    }
+
+
+# --- Health -----------------------------------------------------------------------------------------------------------
+
+
+def provider_health(now: Statistics) -> dict[str, Any]:
+    """The breaker of every model that can be called, beside how its requests went; and who knows of the breakers."""
+    models = [model for model in snapshot.current().values() if model.is_callable]
+    is_shared = bool(settings.REDIS_URL)
+    is_known = not is_shared or health.ping()
+    groups = queries.regroup(now.groups, 1, 2)
+    found = (
+        circuit_breaker.states(models)
+        if is_known
+        else [circuit_breaker.Breaker(m.provider.slug, m.slug) for m in models]
+    )
+    rows = [health_row(now, item, groups.get((item.provider, item.model), Figures()), is_known) for item in found]
+    rows.sort(key=lambda row: (not row["is_bad"], -row["weight"]))
+    shown = [row for row in rows if row["is_bad"] or row["note"] or row["weight"]] or rows[:TOP]
+    if not is_known:
+        note = "Redis does not answer, so the breakers' states are not known: every model counts as in use."
+    elif is_shared:
+        note = "Breakers are shared by all processes over Redis."
+    else:
+        note = "Without REDIS_URL each process has breakers of its own: these are of the one that made this page."
+    return {"rows": shown, "idle": len(rows) - len(shown), "note": note}
+
+
+def health_row(now: Statistics, item: circuit_breaker.Breaker, row: Figures, is_known: bool) -> dict[str, Any]:
+    state = STATES[item.state] if is_known else "not known"
+    note = f"for another {item.wait:.0f} s" if item.wait else ""
+    if item.failures and not item.wait:
+        note = f"{item.failures} failure{'s' if item.failures > 1 else ''} in a row"
+    answered = queries.merged(
+        h for key, h in now.endings.items() if key[1:3] == (item.provider, item.model) and key[-1] == "ok"
+    )
+    return {
+        "provider": item.provider,
+        "model": item.model,
+        "state": state,
+        "is_bad": item.state != circuit_breaker.CLOSED,
+        "note": note,
+        "weight": row.requests,
+        "url": usage_url(now.window, model__exact=item.model),
+        "values": [
+            f"{row.requests:,}",
+            percent(row.error_rate) if row.requests else "–",
+            f"{row.attempts - row.requests:,}",
+            milliseconds(percentile(answered, 0.95)),
+        ],
+    }
+
+
+# --- Warnings ---------------------------------------------------------------------------------------------------------
+
+
+def warnings(now: Statistics) -> list[dict[str, str]]:
+    """What costs money or will annoy somebody soon."""
+    found = []
+    by_model = now.by("model")
+    losses = sorted((row.margin_usd, slug) for slug, row in by_model.items() if row.margin_usd < 0)
+    for margin, slug in losses[:MOST_WARNINGS]:
+        text = f"{slug} loses money: {usd(margin)} margin in this time. Raise its price."
+        found.append({"text": text, "url": f"{reverse('admin:catalog_aimodel_changelist')}?q={slug}"})
+    if now.total.shortfall:
+        text = f"{amount(now.total.shortfall)} credits could not be taken: usage beyond what was held and available."
+        found.append({"text": text, "url": usage_url(now.window, shortfall__gt=0)})
+    doubtful = [finding for finding in drift.findings(by_model) if finding.is_problem]
+    for finding in doubtful[:MOST_WARNINGS]:
+        unpriced = " and can't be called" if finding.state == drift.MISSING else ""
+        text = f"{finding.model} {finding.text}{unpriced}. Mend: {finding.mend}"
+        found.append({"text": text, "url": f"{reverse('admin:catalog_aimodel_changelist')}?q={finding.model}"})
+    low = Wallet.objects.select_related("organization").filter(
+        available__lt=to_microcredits(settings.LOW_CREDITS), sequence__gt=1
+    )
+    for wallet in low.order_by("available")[:MOST_WARNINGS]:
+        url = reverse("admin:credits_wallet_change", args=[wallet.pk])
+        text = f"{wallet.organization} has {format_credits(wallet.available)} credits left."
+        found.append({"text": text, "url": url})
+    return found

@@ -1,0 +1,85 @@
+"""The page of one request: everything it did, for whoever answers the person who asks about it."""
+
+from datetime import datetime
+from typing import Any
+
+from django.contrib import admin
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+
+from admin_dashboard.pages.formatting import milliseconds
+from admin_dashboard.reports import requests
+from admin_dashboard.reports.statistics import dollars
+from aichat.core.admin.base import link_to
+from aichat.core.money import format_credits
+from aichat.usage.queries import Figures
+
+
+def find_request(request: HttpRequest) -> HttpResponse:
+    """The box of the dashboard: on to the request's own page."""
+    request_id = request.GET.get("id", "").strip()
+    return redirect("admin_request", request_id) if request_id and "/" not in request_id else redirect("admin:index")
+
+
+def request_page(request: HttpRequest, request_id: str) -> HttpResponse:
+    """Everything one request did."""
+    rows = requests.found(request_id)
+    body = {
+        **admin.site.each_context(request),
+        "title": f"Request {request_id}",
+        "request_id": request_id,
+        "is_empty": not any(rows.values()),
+        "sections": [section(name, rows[name]) for name in rows if rows[name]],
+    }
+    return TemplateResponse(request, "admin_dashboard/request.html", body)
+
+
+def section(name: str, rows: list[Any]) -> dict[str, Any]:
+    columns, values = SECTIONS[name]
+    return {"title": name.capitalize(), "columns": columns, "rows": [values(row) for row in rows]}
+
+
+def when(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S}.{moment.microsecond // 1000:03}"
+
+
+SECTIONS: dict[str, tuple[list[str], Any]] = {
+    "usage": (
+        ["When", "User", "Model", "Provider", "Status", "Tokens in", "Tokens out", "Credits", "Cost (USD)", "Latency"],
+        lambda row: [
+            link_to(row, when(row.created_at)), link_to(row.user), row.model, row.provider, row.status, row.input_tokens,
+            row.output_tokens, format_credits(row.charged), dollars(Figures(cost_nanousd=row.cost_nanousd).cost_usd),
+            milliseconds(row.latency_ms),
+        ],
+    ),
+    "holds": (
+        ["When", "Organization", "Credits", "State", "Closed"],
+        lambda row: [
+            link_to(row, when(row.created_at)), link_to(row.wallet, row.wallet.organization),
+            format_credits(row.amount), row.state, when(row.closed_at) if row.closed_at else "–",
+        ],
+    ),
+    "entries": (
+        ["When", "Organization", "Kind", "Amount", "Balance after", "By", "Reason"],
+        lambda row: [
+            link_to(row, when(row.created_at)), link_to(row.wallet, row.wallet.organization), row.kind,
+            format_credits(row.amount), format_credits(row.balance_after), row.actor or "–", row.reason or "–",
+        ],
+    ),
+    "messages": (
+        ["When", "Conversation", "Role", "Content"],
+        lambda row: [when(row.created_at), link_to(row.conversation), row.role, row.content[:500]],
+    ),
+    "jobs": (
+        ["When", "User", "Prompt", "Status", "Model", "Credits"],
+        lambda row: [
+            link_to(row, when(row.created_at)), link_to(row.user), row.prompt[:200], row.status, row.model,
+            format_credits(row.charged),
+        ],
+    ),
+    "changes": (
+        ["When", "By", "What", "Change"],
+        lambda row: [link_to(row, when(row.action_time)), row.user, row.object_repr, row.get_change_message()],
+    ),
+}  # fmt: skip

@@ -1,0 +1,94 @@
+"""Everything one request did, found by its ID: what support asks for first."""
+
+from typing import Any
+
+from django.contrib.admin.models import LogEntry
+from django.db.models import Model
+
+from aichat.chat.models import Message
+from aichat.core.admin import audit_log
+from aichat.core.money import format_credits
+from aichat.images.models import ImageJob
+from aichat.usage.models import UsageRecord
+from credits.models import Hold, LedgerEntry
+
+MOST = 200  # rows of each kind: a client may send one ID with everything
+
+
+def found(request_id: str) -> dict[str, list[Any]]:
+    """The rows that carry the request's ID, by what they are; each list oldest first."""
+    rows: dict[str, Any] = {
+        "usage": UsageRecord.objects.filter(request_id=request_id).select_related("user", "organization"),
+        "holds": Hold.objects.filter(request_id=request_id).select_related("wallet__organization"),
+        "entries": LedgerEntry.objects.filter(request_id=request_id).select_related("wallet__organization", "actor"),
+        "messages": Message.objects.filter(request_id=request_id).select_related("conversation"),
+        "jobs": ImageJob.objects.filter(request_id=request_id).select_related("user", "organization"),
+    }
+    lists = {name: list(query.order_by("id")[:MOST]) for name, query in rows.items()}
+    return {**lists, "changes": changes(request_id)}
+
+
+def changes(request_id: str) -> list[LogEntry]:
+    """What an administrator changed with the request."""
+    if not request_id.strip():
+        return []
+    entries = LogEntry.objects.filter(change_message__contains=f'"{request_id}"').select_related("user", "content_type")
+    return [
+        entry for entry in entries.order_by("pk")[:MOST] if audit_log.details(entry).get("request_id") == request_id
+    ]
+
+
+def written(request_id: str, rows: dict[str, list[Any]]) -> dict[str, Any]:
+    """As the API answers it."""
+    return {
+        "request_id": request_id,
+        "usage": [fields(row, *USAGE) | credits_of(row) for row in rows["usage"]],
+        "holds": [fields(row, *HOLD) | {"amount": format_credits(row.amount)} for row in rows["holds"]],
+        "entries": [
+            fields(row, *ENTRY)
+            | {"amount": format_credits(row.amount), "balance_after": format_credits(row.balance_after)}
+            for row in rows["entries"]
+        ],
+        "messages": [fields(row, *MESSAGE) for row in rows["messages"]],
+        "jobs": [fields(row, *JOB) | {"credits": format_credits(row.charged)} for row in rows["jobs"]],
+        "changes": [
+            {
+                "created_at": entry.action_time,
+                "actor": entry.user.email,
+                "what": f"{entry.content_type.name if entry.content_type else ''} {entry.object_repr}",
+                **audit_log.details(entry),
+            }
+            for entry in rows["changes"]
+        ],
+    }
+
+
+def credits_of(row: UsageRecord) -> dict[str, str]:
+    return {"credits": format_credits(row.charged), "shortfall_credits": format_credits(row.shortfall)}
+
+
+USAGE = (
+    "id", "created_at", "organization_id", "user_id", "api_key_id", "kind", "requested_model", "model", "provider",
+    "status", "attempt", "final", "streamed", "cached", "fallback", "experiment", "variant", "finish_reason",
+    "input_tokens", "cached_input_tokens", "output_tokens", "reasoning_tokens", "images", "source", "cost_nanousd",
+    "prices", "hold_id", "reference", "latency_ms", "first_token_ms",
+)  # fmt: skip
+HOLD = ("id", "wallet_id", "state", "reference", "created_at", "expires_at", "closed_at")
+ENTRY = ("id", "wallet_id", "kind", "reference", "reason", "actor_id", "created_at")
+MESSAGE = ("id", "conversation_id", "role", "content", "model", "provider", "finish_reason", "created_at")
+JOB = (
+    "id",
+    "organization_id",
+    "user_id",
+    "status",
+    "prompt",
+    "model",
+    "provider",
+    "error_code",
+    "created_at",
+    "finished_at",
+)
+
+
+def fields(row: Model, *names: str) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in names}

@@ -1,0 +1,167 @@
+"""Async views and event streams, shared by every endpoint that generates.
+
+DRF has no async views: these skip its request cycle, and use the same authentication, errors and OpenAPI document.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from itertools import takewhile
+from typing import Any, TypeVar
+
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+from rest_framework.views import APIView
+
+from accounts import rate_limits, stream_limits
+from accounts.authentication import Caller
+from accounts.caller_cache import Recognition
+from aichat.api import idempotent
+from aichat.api.event_stream import Body, Feed
+from aichat.core.background import lifecycle
+from aichat.core.errors import InvalidRequest, MethodNotAllowed, PermissionDenied
+from aichat.core.web import responses, sse
+from aichat.flags import evaluation
+from aichat.generation import pipeline as generation
+from aichat.generation.request import Call, Ending, EventSink, Freshness, Generate, ResponseFormat
+from aichat.idempotency.keys import Answer
+
+KEEP_ALIVE_SECONDS = 15.0
+B = TypeVar("B", bound=BaseModel)
+
+
+class AsyncView(APIView):
+    """An endpoint whose handlers are coroutines: `async def post(self, request, caller)`.
+
+    Subclasses APIView for the OpenAPI document and its routing only. States its level as any DRF view; there is always
+    a caller, so none is `Public`.
+    """
+
+    async def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:  # type: ignore[override]
+        try:
+            allowed = [method for method in ("GET", "POST", "DELETE") if hasattr(self, method.lower())]
+            if request.method not in allowed:
+                return refuse_method(request, allowed)
+            handler = getattr(self, request.method.lower())
+            caller = await self.admit(request)
+            response: HttpResponseBase = await handler(request, caller, *args, **kwargs)
+            return response
+        except Exception as error:
+            return responses.error_response(error)
+
+    async def admit(self, request: HttpRequest) -> Caller:
+        """Who asks, when their role and their rate allow it: asked of Redis in one round trip, when they are known."""
+        recognition = Recognition(request.headers.get("Authorization", ""), request.headers.get("X-Organization", ""))
+        # Their rate is asked for before it is sure that nothing changed: the hit is theirs in any case.
+        asked = rate_limits.asked(recognition.found.caller) if recognition.found else None
+        caller = await recognition.caller()
+        await rate_limits.hit_caller_async(caller, asked)
+        request.user, request.auth = caller.user, caller  # type: ignore[attr-defined]  # as DRF's requests have them
+        await evaluation.ready()  # a permission may ask for one
+        for permission in self.get_permissions():
+            if not permission.has_permission(request, self):  # type: ignore[arg-type]
+                raise PermissionDenied(getattr(permission, "message", ""))
+        return caller
+
+
+def refuse_method(request: HttpRequest, allowed: list[str]) -> HttpResponse:
+    """405, or what OPTIONS asks for: the methods there are."""
+    if request.method == "OPTIONS":
+        response = HttpResponse(status=204)
+    else:
+        response = responses.error_response(MethodNotAllowed(f"{request.method} is not allowed here."))
+    response["Allow"] = ", ".join([*allowed, "OPTIONS"])
+    return response
+
+
+def parse(model: type[B], request: HttpRequest) -> B:
+    """The request's JSON body as `model`; errors name the first field at fault."""
+    if request.content_type != "application/json":
+        raise responses.unsupported_media_type()
+    try:
+        return model.model_validate_json(request.body or b"null")
+    except ValidationError as error:
+        problem = main_problem(error.errors(include_url=False, include_input=False))
+        if problem["type"] == "json_invalid":
+            raise InvalidRequest(f"The body is not valid JSON: {problem['ctx']['error']}.") from None
+        where = [str(step) for step in problem["loc"] if not is_union_branch(step)]
+        name = ".".join(where) or None
+        message = "It is not supported here" if problem["type"] == "none_required" else problem["msg"]
+        raise InvalidRequest(f"{name or 'The body'}: {message.removeprefix('Value error, ')}.", param=name) from None
+
+
+def main_problem(problems: Sequence[ErrorDetails]) -> ErrorDetails:
+    """The first problem; of the branches of a union, the one that came furthest."""
+    first = problems[0]
+    field = tuple(takewhile(lambda step: not is_union_branch(step), first["loc"]))
+    return max((item for item in problems if item["loc"][: len(field)] == field), key=lambda item: len(item["loc"]))
+
+
+def is_union_branch(step: int | str) -> bool:
+    """Whether a step of pydantic's error location names a branch of a union instead of a field."""
+    return isinstance(step, str) and (step in {"str", "int", "float", "bool"} or "[" in step)
+
+
+async def respond(
+    request: HttpRequest, caller: Caller, prepare: Callable[[], Awaitable[tuple[Call, ResponseFormat]]]
+) -> HttpResponseBase:
+    """The answer to a request that generates: one body, or an event stream; replayed for an Idempotency-Key.
+
+    `prepare` makes the call and the form its answer takes; it may refuse by raising `ApiError`.
+    """
+    recording = await idempotent.begin(request, caller)
+    if isinstance(recording, Answer):
+        return recording.response()
+    if recording is None:
+        return await _respond(*await prepared(request, prepare), generation.generate)
+    try:
+        call, form = recording.of(*await prepared(request, prepare))
+        return await _respond(call, form, recording.generate)
+    except Exception:
+        await recording.free()
+        raise
+
+
+async def prepared(
+    request: HttpRequest, prepare: Callable[[], Awaitable[tuple[Call, ResponseFormat]]]
+) -> tuple[Call, ResponseFormat]:
+    """The call and its form, with what the request's Cache-Control says of answers made before."""
+    call, form = await prepare()
+    directives = request.headers.get("Cache-Control", "").lower()
+    for freshness in (Freshness.UNSTORED, Freshness.NEW):
+        if freshness.value in directives:
+            return replace(call, freshness=freshness), form
+    return call, form
+
+
+async def _respond(call: Call, form: ResponseFormat, generate: Generate) -> HttpResponseBase:
+    if call.stream:
+        return await stream(call, form, generate)
+    # In a task of its own: when the client leaves, the answer is still finished, stored and billed.
+    result = generation.whole(await lifecycle.finish(generate(call, generation.discard)))
+    body, headers = form.whole(result)
+    response = responses.json_response(body)
+    for name, value in headers.items():
+        response[name] = value
+    return response
+
+
+async def stream(call: Call, form: ResponseFormat, generate: Generate) -> sse.EventStream:
+    """Answer with an event stream, one of those the caller may have open at once.
+
+    The first event is awaited before the headers go out, so that refusals and early failures have a real status; after
+    `KEEP_ALIVE_SECONDS` headers and comment lines go out to keep proxies alive, and later failures are error events.
+    """
+
+    async def work(hear: EventSink) -> Ending:
+        async with stream_limits.counted(call.caller.user.pk):
+            return await generate(call, hear)
+
+    feed = Feed(work, form, KEEP_ALIVE_SECONDS)
+    try:
+        first = await feed.next()
+    except BaseException:
+        await feed.close()
+        raise
+    return sse.EventStream(Body(feed, first), **(feed.headers or {}))

@@ -1,0 +1,133 @@
+"""The OpenAI-compatible endpoint: https://platform.openai.com/docs/api-reference/chat/object"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from drf_spectacular.utils import OpenApiResponse, extend_schema
+
+from accounts.authentication import Caller
+from accounts.permissions import IsUser
+from aichat.api.async_views import AsyncView, parse, respond
+from aichat.api.headers import answer_headers, stream_headers
+from aichat.api.openai.schemas import CompletionBody
+from aichat.core.errors import ApiError
+from aichat.core.telemetry import tracing
+from aichat.core.web import responses, sse
+from aichat.core.web.openapi import ANY_OBJECT, CHAT_HEADERS, EVENTS_SCHEMA, charges, may_answer
+from aichat.generation import experiments
+from aichat.generation.errors import STATUSES
+from aichat.generation.request import Call, Completed, Failed, GenerationEvent, Piece, Result, Started
+
+DONE = b"data: [DONE]\n\n"
+HERE = "\0delta"  # no model is called so
+
+
+class CompletionsView(AsyncView):
+    permission_classes = [IsUser]
+
+    @extend_schema(
+        summary="Chat completion (OpenAI-compatible)",
+        request=CompletionBody,
+        responses={
+            (200, "application/json"): OpenApiResponse(ANY_OBJECT, "A `chat.completion` object."),
+            (200, "text/event-stream"): OpenApiResponse(EVENTS_SCHEMA, "`chat.completion.chunk`s, then `[DONE]`."),
+        },
+    )
+    @may_answer(*STATUSES)
+    @charges(*CHAT_HEADERS)
+    async def post(self, request: HttpRequest, caller: Caller) -> HttpResponseBase:
+        """For any OpenAI client, with `/v1` as its base URL. Model `auto` is the default route."""
+        body = parse(CompletionBody, request)
+        return await respond(request, caller, lambda: prepare(caller, body))
+
+
+async def prepare(caller: Caller, body: CompletionBody) -> tuple[Call, "CompletionForm"]:
+    call = Call(
+        caller=caller,
+        model=body.model,
+        messages=body.message_dicts(),
+        stream=body.stream,
+        max_tokens=body.max_completion_tokens or body.max_tokens,
+        parameters=body.parameters(),
+    )
+    call = experiments.treated(call, await experiments.treatment(caller, body.model))
+    return call, CompletionForm(include_usage=body.stream_options is not None and body.stream_options.include_usage)
+
+
+def completion(result: Result) -> dict[str, Any]:
+    message: dict[str, Any] = {"role": "assistant", "content": result.text or None, "refusal": None}
+    if result.tool_calls:
+        message["tool_calls"] = result.tool_calls
+    return {
+        **envelope(result, "chat.completion"),
+        "choices": [{"index": 0, "message": message, "finish_reason": result.finish_reason, "logprobs": None}],
+        "usage": usage(result),
+    }
+
+
+def envelope(result: Result, kind: str) -> dict[str, Any]:
+    """`created` is the time in the result's ID, so that all chunks and every replay say the same."""
+    created = (result.id.int >> 80) // 1000
+    return {"id": f"chatcmpl-{result.id.hex}", "object": kind, "created": created, "model": result.model}
+
+
+def usage(result: Result) -> dict[str, Any]:
+    tokens = result.usage
+    return {
+        "prompt_tokens": tokens.input_tokens,
+        "completion_tokens": tokens.output_tokens,
+        "total_tokens": tokens.input_tokens + tokens.output_tokens,
+        "prompt_tokens_details": {"cached_tokens": tokens.cached_input_tokens},
+        "completion_tokens_details": {"reasoning_tokens": tokens.reasoning_tokens},
+    }
+
+
+@dataclass(slots=True)
+class CompletionForm:
+    """Answers as `chat.completion`s. With `include_usage` every chunk has a `usage` member, null until the last."""
+
+    include_usage: bool
+    started: Result | None = None
+    before: bytes = b""  # what stands around the delta of a piece, encoded once for all of them
+    after: bytes = b""
+
+    def whole(self, result: Result) -> tuple[bytes, dict[str, str]]:
+        return responses.json_bytes(completion(result)), answer_headers(result)
+
+    def headers(self, event: GenerationEvent) -> dict[str, str]:
+        return stream_headers(event)
+
+    def encode(self, event: GenerationEvent) -> bytes:
+        match event:
+            case Piece(text, tool_calls):
+                delta: dict[str, Any] = {"content": text} if text else {}
+                if tool_calls:
+                    delta["tool_calls"] = tool_calls
+                return self.before + responses.json_bytes(delta) + self.after
+            case Started(result):
+                self.started = result
+                self.before, self.after = self.chunk(HERE).split(responses.json_bytes(HERE))
+                return self.chunk({"role": "assistant", "content": ""})
+            case Completed(result):
+                return self.chunk({}, result.finish_reason) + self.usage_chunk(result) + DONE
+            case Failed(error):
+                return self.encode_error(error)
+
+    def usage_chunk(self, result: Result) -> bytes:
+        if not self.include_usage:
+            return b""
+        return sse.server_sent_event(
+            {**envelope(result, "chat.completion.chunk"), "choices": [], "usage": usage(result)}
+        )
+
+    def chunk(self, delta: Any, finish_reason: str | None = None) -> bytes:
+        assert self.started
+        choice = {"index": 0, "delta": delta, "finish_reason": finish_reason, "logprobs": None}
+        body = {**envelope(self.started, "chat.completion.chunk"), "choices": [choice]}
+        return sse.server_sent_event({**body, "usage": None} if self.include_usage else body)
+
+    def encode_error(self, error: ApiError) -> bytes:
+        """The official SDKs raise `APIError` for a chunk with an `error` member."""
+        return sse.server_sent_event(error.body(tracing.request_id()))

@@ -1,0 +1,29 @@
+"""The body of `POST /api/v1/chat`."""
+
+from typing import Annotated
+from uuid import UUID
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+)
+
+from aichat.api.fields import Temperature, Text, storable
+
+
+class ChatBody(BaseModel):
+    """`POST /api/v1/chat`"""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    message: Text
+    conversation_id: UUID | None = Field(None, description="Continue this conversation; without it a new one begins.")
+    model: str = Field("auto", min_length=1, max_length=100)
+    system: Annotated[str, AfterValidator(storable)] | None = Field(
+        None, description="System prompt; replaces the conversation's."
+    )
+    temperature: Temperature | None = None
+    max_tokens: int | None = Field(None, ge=1)
+    stream: bool = False

@@ -1,0 +1,52 @@
+"""The audit log: who changed what, from which value to which, in which request. Kept in Django's own `LogEntry`.
+
+Pages of the admin write it through `core.admin.base.Admin`, REST endpoints through `record`: the entries look the same.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from django.contrib.admin.models import ADDITION, CHANGE, DELETION, LogEntry
+from django.contrib.contenttypes.models import ContentType
+from django.db.models import Model, QuerySet
+
+from aichat.core.telemetry import tracing
+
+Values = Mapping[str, tuple[Any, Any]]
+ADDED, CHANGED, DELETED = "added", "changed", "deleted"
+FLAGS = {ADDED: ADDITION, CHANGED: CHANGE, DELETED: DELETION}
+
+
+def facts(values: Values, **more: str) -> dict[str, Any]:
+    """The last part of a log entry's message; Django's history page passes over what it does not know."""
+    shown = {name: [_text(before), _text(after)] for name, (before, after) in values.items()}
+    return {"audit": {"request_id": tracing.request_id(), "values": shown, **more}}
+
+
+def record(actor: Model, row: Model, verb: str, values: Values, **more: str) -> None:
+    """Log that `actor` added, changed or deleted `row`; `values` are (before, after) by field. Never secrets."""
+    LogEntry.objects.create(
+        user_id=actor.pk,
+        content_type=ContentType.objects.get_for_model(type(row)),
+        object_id=str(row.pk),
+        object_repr=str(row)[:200],
+        action_flag=FLAGS[verb],
+        change_message=json.dumps([{verb: {"fields": list(values)}}, facts(values, **more)]),
+    )
+
+
+def details(entry: LogEntry) -> dict[str, Any]:
+    """What `facts` noted of a log entry; empty for entries that others wrote."""
+    try:
+        parts = json.loads(entry.change_message or "[]")
+    except ValueError:
+        return {}
+    found = [part["audit"] for part in parts if isinstance(part, dict) and "audit" in part]
+    return found[-1] if found else {}
+
+
+def _text(value: Any) -> str | None:
+    if isinstance(value, list | tuple | QuerySet):
+        return ", ".join(map(str, value))
+    return None if value is None else str(value)

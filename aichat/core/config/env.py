@@ -1,0 +1,152 @@
+"""Reads settings from the environment: every wrong value names the variable and the mend.
+
+A leaf used by `settings.py` (its patterns also by fields); everything else reads `django.conf.settings`.
+"""
+
+import os
+import re
+from collections.abc import Callable
+from decimal import Decimal, InvalidOperation
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+from django.core.exceptions import ImproperlyConfigured
+
+T = TypeVar("T")
+ORIGIN = re.compile(r"https?://[^/\s?#@]+")
+RATE = re.compile(r"[1-9]\d*/(sec|min|hour|day)")
+LARGEST = 10**9  # of a decimal setting: keeps every price and amount inside a 64-bit column
+TRUE, FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off"}
+
+
+def _read(name: str, default: T, parse: Callable[[str], T], expected: str) -> T:
+    raw = os.environ.get(name, "").strip()
+    if not raw:
+        return default
+    try:
+        return parse(raw)
+    except (ValueError, InvalidOperation):
+        raise ImproperlyConfigured(f"{name}={raw!r} is wrong: write {expected}.") from None
+
+
+def text(name: str, default: str = "") -> str:
+    return _read(name, default, str, "text")
+
+
+def boolean(name: str, default: bool) -> bool:
+    def parse(raw: str) -> bool:
+        if raw.lower() not in TRUE | FALSE:
+            raise ValueError
+        return raw.lower() in TRUE
+
+    return _read(name, default, parse, "true or false")
+
+
+def booleans(prefix: str) -> dict[str, bool]:
+    """All variables that begin with `prefix`, by the rest of their name in lower case."""
+    names = [name for name, value in os.environ.items() if name.startswith(prefix) and value.strip()]
+    return {name.removeprefix(prefix).lower(): boolean(name, False) for name in names}
+
+
+def whole(name: str, default: int, *, minimum: int = 0, maximum: float = float("inf")) -> int:
+    def parse(raw: str) -> int:
+        if not minimum <= int(raw) <= maximum:
+            raise ValueError
+        return int(raw)
+
+    bounds = f"from {minimum}" if maximum == float("inf") else f"from {minimum} to {maximum:.0f}"
+    return _read(name, default, parse, f"a whole number {bounds}, such as {default}")
+
+
+def seconds(name: str, default: float) -> float:
+    def parse(raw: str) -> float:
+        if not 0 < float(raw) < float("inf"):
+            raise ValueError
+        return float(raw)
+
+    return _read(name, default, parse, f"a number of seconds above 0, such as {default:g}")
+
+
+def decimal(name: str, default: str, *, places: int | None = None) -> Decimal:
+    """From 0 to a billion; `places` is the most digits after the point."""
+
+    def parse(raw: str) -> Decimal:
+        value = Decimal(raw)
+        exponent = value.as_tuple().exponent
+        if not isinstance(exponent, int) or not 0 <= value <= LARGEST:
+            raise ValueError
+        if places is not None and exponent < -places:
+            raise ValueError
+        return value
+
+    digits = "" if places is None else f" with at most {places} decimal places"
+    return _read(name, Decimal(default), parse, f"a number from 0 to {LARGEST}{digits}, such as {default}")
+
+
+def rate(name: str, default: str) -> str:
+    def parse(raw: str) -> str:
+        if not RATE.fullmatch(raw):
+            raise ValueError
+        return raw
+
+    return _read(name, default, parse, f"N/sec, N/min, N/hour or N/day, such as {default}")
+
+
+def choice(name: str, default: str, allowed: tuple[str, ...]) -> str:
+    def parse(raw: str) -> str:
+        matches = [value for value in allowed if value.lower() == raw.lower()]
+        if not matches:
+            raise ValueError
+        return matches[0]
+
+    return _read(name, default, parse, "one of " + ", ".join(allowed))
+
+
+def words(name: str, default: str = "") -> list[str]:
+    """A comma separated list."""
+    return [word.strip() for word in text(name, default).split(",") if word.strip()]
+
+
+def origins(name: str) -> list[str]:
+    """A comma separated list of origins: what a browser sends as `Origin`, without path or trailing slash."""
+    found = [word.rstrip("/") for word in words(name)]
+    for origin in found:
+        if not ORIGIN.fullmatch(origin):
+            raise ImproperlyConfigured(
+                f"{name}: {origin!r} is wrong: write an origin, such as https://app.example.com."
+            )
+    return found
+
+
+def mapping(name: str, allowed: tuple[str, ...]) -> dict[str, str]:
+    """A comma separated list of `word=value`, with values of those allowed."""
+
+    def parse(raw: str) -> dict[str, str]:
+        pairs = dict(pair.rsplit("=", 1) for pair in raw.split(",") if pair.strip())
+        if not set(pairs.values()) <= set(allowed):
+            raise ValueError
+        return {word.strip(): value for word, value in pairs.items()}
+
+    return _read(name, {}, parse, f"word={allowed[0]},… with values of {', '.join(allowed)}")
+
+
+def url(name: str, default: str = "", schemes: tuple[str, ...] = ("http", "https")) -> str:
+    def parse(raw: str) -> str:
+        parts = urlsplit(raw)
+        if parts.scheme not in schemes or not parts.netloc:
+            raise ValueError
+        return raw.rstrip("/")
+
+    return _read(name, default, parse, "an address starting with " + " or ".join(f"{scheme}://" for scheme in schemes))
+
+
+def endpoint(name: str, *, port: int) -> tuple[str, int] | None:
+    """`host` or `host:port`; None when it is not set."""
+
+    def parse(raw: str) -> tuple[str, int] | None:
+        parts = urlsplit(f"//{raw}")
+        if not parts.hostname or parts.path or "@" in raw:
+            raise ValueError
+        return parts.hostname, parts.port or port
+
+    return _read(name, None, parse, f"host or host:port, such as 127.0.0.1:{port}")

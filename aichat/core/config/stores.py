@@ -1,0 +1,193 @@
+"""Turns the addresses of stores (database, cache, files) and the secret key into Django's settings."""
+
+import os
+import secrets
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from django.core.exceptions import ImproperlyConfigured
+
+from aichat.core.config.env import text
+
+T = TypeVar("T")
+SYNC_CONNECTIONS = 8  # database connections of a process for its ordinary views, beside those of async work
+
+
+def secret_key(keep_in: Path) -> str:
+    """SECRET_KEY, or one made once and kept beside the data: no start without a key, none shared by two installations."""
+    if given := text("SECRET_KEY"):
+        return given
+    if keep_in.exists():
+        return keep_in.read_text()
+    try:
+        keep_in.parent.mkdir(parents=True, exist_ok=True)
+        draft = keep_in.with_name(f"{keep_in.name}.{secrets.token_hex(8)}")
+        with open(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:  # noqa: PTH123
+            file.write(secrets.token_urlsafe(50))
+        try:
+            os.link(draft, keep_in)  # of many processes starting at once one wins, and none reads half a key
+        finally:
+            draft.unlink()
+    except FileExistsError:
+        pass
+    except OSError as error:
+        raise ImproperlyConfigured(
+            f"SECRET_KEY is not set and {keep_in} can't be written ({error.strerror}): set SECRET_KEY."
+        ) from None
+    return keep_in.read_text()
+
+
+def database(name: str, default: str, *, base_dir: Path, timeout: float, threads: int) -> dict[str, object]:
+    """The DATABASES entry of a database address.
+
+    `timeout` (seconds) bounds every statement and lock wait; `threads` is how many of ours ask at the same time.
+    """
+    raw = text(name, default)
+    try:
+        parts = urlsplit(raw)
+        _ = parts.port  # parsed when it is read
+    except ValueError:  # its words may quote the password
+        raise ImproperlyConfigured(f"{name} is no address: percent-encode the password's special characters.") from None
+    if parts.scheme == "sqlite" and parts.path.strip("/") not in {"", ":memory:"}:
+        return _sqlite(base_dir / unquote(parts.path[1:]), timeout)
+    if parts.scheme in {"postgres", "postgresql"} and parts.path.strip("/"):
+        return _postgresql(raw, timeout, threads)
+    if parts.scheme in {"mongodb", "mongodb+srv"} and parts.path.strip("/"):
+        return _mongodb(raw, timeout, threads)
+    raise ImproperlyConfigured(
+        f"{name}={parts.scheme}://… is wrong: write sqlite:///path/to/file, postgres://user:password@host:5432/name, "
+        "or mongodb://user:password@host:27017/name?replicaSet=rs0."
+    )
+
+
+def caches(redis_url: str, *, timeout: float) -> dict[str, object]:
+    """The CACHES: Redis shared by all processes, or a dictionary in each. `timeout` (seconds) bounds each command."""
+    if not redis_url:
+        return {
+            "default": {
+                "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
+                "OPTIONS": {"MAX_ENTRIES": 10_000},
+            }
+        }
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
+
+    return {
+        "default": {
+            "BACKEND": "django_redis.cache.RedisCache",
+            "LOCATION": redis_url,
+            "KEY_PREFIX": "aichat",
+            "OPTIONS": {
+                "IGNORE_EXCEPTIONS": True,
+                "REDIS_CLIENT_CLASS": "aichat.core.redis.health.GuardedRedis",
+                "SERIALIZER": "django_redis.serializers.json.JSONSerializer",  # a pickle runs its writer's code
+                "SOCKET_CONNECT_TIMEOUT": timeout,
+                "SOCKET_TIMEOUT": timeout,
+                "CONNECTION_POOL_KWARGS": {"retry": Retry(NoBackoff(), 0)},  # by default three, over seconds
+            },
+        }
+    }
+
+
+def _sqlite(path: Path, timeout: float) -> dict[str, object]:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ImproperlyConfigured(
+            f"DATABASE_URL: the folder {path.parent} can't be made ({error.strerror})."
+        ) from None
+    return {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": path,
+        "OPTIONS": {
+            "timeout": timeout,
+            # A deferred transaction that turns into a writer fails at once under load; an immediate one queues.
+            "transaction_mode": "IMMEDIATE",
+            # FULL: a committed grant or charge survives a power cut, not only a killed process.
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-16000;",
+        },
+    }
+
+
+def _postgresql(address: str, timeout: float, threads: int) -> dict[str, object]:
+    parts = urlsplit(address)
+    milliseconds = int(timeout * 1000)
+    return {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": unquote(parts.path[1:]),
+        "USER": unquote(parts.username or ""),
+        "PASSWORD": unquote(parts.password or ""),
+        "HOST": unquote(parts.hostname or ""),
+        "PORT": str(parts.port or ""),
+        "CONN_HEALTH_CHECKS": True,  # a connection that died in the pool is replaced, not handed out
+        "OPTIONS": {
+            "prepare_threshold": 5,  # uses of a statement, before the server keeps its plan
+            **_postgresql_options(parts.query),
+            "connect_timeout": max(1, min(5, int(timeout))),
+            "tcp_user_timeout": milliseconds,  # a server whose machine is gone says nothing, not even no
+            # What is prepared is meant to be planned once: the server would plan some of it anew for each list.
+            "options": f"-c statement_timeout={milliseconds} -c lock_timeout={milliseconds} "
+            "-c plan_cache_mode=force_generic_plan",
+            "pool": {
+                "min_size": 1,
+                "max_size": threads + 1 + SYNC_CONNECTIONS,  # one for the commits
+                "timeout": timeout,
+                "reconnect_timeout": 0,
+                "reconnect_failed": _refuse_waiting,
+            },
+        },
+    }
+
+
+def _postgresql_options(query: str) -> dict[str, object]:
+    pairs = (pair.partition("=") for pair in unquote(query).split("&") if "=" in pair)
+    options: dict[str, object] = {name: value for name, _, value in pairs}
+    if "prepare_threshold" in options:  # psycopg wants a number; any other word keeps no plans
+        threshold = str(options["prepare_threshold"])
+        options["prepare_threshold"] = int(threshold) if threshold.isdigit() else None
+    return options
+
+
+def _refuse_waiting(pool: Any) -> None:
+    """The database refuses connections: requests waiting for one fail now instead of after the timeout.
+
+    The pool has no call for this; left to itself it would let them wait, and try again ever more rarely.
+    """
+    from psycopg_pool import PoolTimeout
+
+    with pool._lock:
+        while pool._waiting:
+            pool._waiting.popleft().fail(PoolTimeout("the database refuses connections"))
+
+
+def storage(address: str) -> dict[str, object]:
+    """The default entry of STORAGES: local files, or a bucket (`s3://bucket/folder?endpoint_url=…&region_name=…`).
+
+    The credentials are boto3's own: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or the machine's role.
+    """
+    if not address:
+        return {"BACKEND": "django.core.files.storage.FileSystemStorage"}
+    parts = urlsplit(address)
+    return {
+        "BACKEND": "storages.backends.s3.S3Storage",
+        "OPTIONS": {
+            "bucket_name": parts.netloc,
+            "location": parts.path.strip("/"),
+            "file_overwrite": False,
+            **dict(parse_qsl(parts.query)),
+        },
+    }
+
+
+def _mongodb(address: str, timeout: float, threads: int) -> dict[str, object]:
+    return {
+        "ENGINE": "aichat.core.database.mongodb",
+        "HOST": address,
+        "NAME": unquote(urlsplit(address).path[1:]),
+        "OPTIONS": {
+            "timeoutMS": int(timeout * 1000),
+            "serverSelectionTimeoutMS": int(min(timeout, 5) * 1000),
+            "maxPoolSize": threads + SYNC_CONNECTIONS,
+        },
+    }

@@ -1,0 +1,75 @@
+"""Django loads this module for `ENGINE = "aichat.core.database.mongodb"`."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from django.db import OperationalError
+from django_mongodb_backend import base, features, operations
+from pymongo import MongoClient
+from pymongo.errors import PyMongoError
+
+from aichat.core.database.mongodb.schema import DatabaseSchemaEditor
+
+COMMIT_ATTEMPTS = 3
+
+
+class DatabaseFeatures(features.DatabaseFeatures):  # type: ignore[misc]
+    supports_table_check_constraints = True
+
+
+class DatabaseOperations(operations.DatabaseOperations):  # type: ignore[misc]
+    compiler_module = "aichat.core.database.mongodb.compiler"
+
+
+class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]
+    SchemaEditorClass = DatabaseSchemaEditor
+    features_class = DatabaseFeatures
+    ops_class = DatabaseOperations
+
+    def start_transaction_mongo(self) -> None:
+        with operational_errors():
+            super().start_transaction_mongo()
+
+    def commit_mongo(self) -> None:
+        """Commit, and ask again when the answer got lost. Whatever happens, the session ends: the next one is fresh."""
+        if self.session:
+            try:
+                with operational_errors():
+                    self._commit_transaction()
+            except OperationalError:
+                self._end_session()
+                self.run_on_commit: list[Any] = []
+                raise
+            self._end_session()
+        self.run_and_clear_commit_hooks()
+
+    def _commit_transaction(self) -> None:
+        for attempt in range(1, COMMIT_ATTEMPTS + 1):
+            try:
+                self.session.commit_transaction()
+                return
+            except PyMongoError as error:
+                if attempt == COMMIT_ATTEMPTS or not error.has_error_label("UnknownTransactionCommitResult"):
+                    raise
+
+    def ping(self) -> None:
+        """Ask for an answer; raises `OperationalError`."""
+        with operational_errors():
+            self.database.command("ping")
+
+    def has_transactions(self) -> bool:
+        """Whether the server is part of a replica set or cluster; raises `OperationalError`."""
+        # A client of its own: asked before the workers are forked, which connections don't survive.
+        with operational_errors(), MongoClient[dict[str, Any]](**self.get_connection_params()) as client:
+            hello = client.admin.command("hello")
+        return "setName" in hello or hello.get("msg") == "isdbgrid"
+
+
+@contextmanager
+def operational_errors() -> Iterator[None]:
+    """The driver's errors, where MongoDB's backend lets them through, as Django's."""
+    try:
+        yield
+    except PyMongoError as error:
+        raise OperationalError(str(error)) from error

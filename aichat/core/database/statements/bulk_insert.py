@@ -1,0 +1,257 @@
+"""New rows: how a model's values become the driver's, and how they are written on each engine."""
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, date, datetime
+from functools import cache
+from operator import itemgetter
+from types import NoneType
+from typing import Any, TypeAlias
+from uuid import UUID
+
+import orjson
+from django.db import DEFAULT_DB_ALIAS, IntegrityError, connection, models
+
+from aichat.core.database.statements.prepared import Statement, recordset
+
+Convert = Callable[[Any], Any]
+Field: TypeAlias = "models.Field[Any, Any]"
+NewRow: TypeAlias = tuple[type[models.Model], Mapping[str, Any]]  # every column's value, by its attribute's name
+
+
+def insert(rows: Sequence[models.Model]) -> None:
+    """Add new rows of one model in the current transaction; no signals, and keys must be set (as `db.Row` does).
+
+    Values are plain ones, no expressions. Raises what `bulk_create` would: `IntegrityError` on a collision.
+    """
+    if not rows:
+        return
+    insert_values(type(rows[0]), [row.__dict__ for row in rows])
+    for row in rows:
+        row._state.adding, row._state.db = False, DEFAULT_DB_ALIAS
+
+
+def insert_values(model: type[models.Model], rows: Sequence[Mapping[str, Any]]) -> None:
+    """The same without instances, which cost as much again: every column's value, by its attribute's name."""
+    insert_rows([(model, row) for row in rows])
+
+
+def insert_rows(rows: Iterable[NewRow], *, last: bool = False) -> None:
+    """The same for rows of several models, in the order in which these come first; on PostgreSQL in one round trip.
+
+    `last` as with `Statement.together`.
+    """
+    by_model: dict[type[models.Model], list[list[Any]]] = {}
+    vendor = connection.vendor
+    for model, values in rows:
+        found = by_model.get(model)
+        if found is None:
+            found = by_model[model] = []
+        found.append(_table(model, vendor).values(values))
+    if by_model:
+        WRITERS[vendor]([(_table(model, vendor), found) for model, found in by_model.items()], last)
+
+
+class Encoded:
+    """A value for a JSON column that is written often: encoded once."""
+
+    __slots__ = ("text", "value")
+
+    def __init__(self, value: Any) -> None:
+        self.value, self.text = value, json.dumps(value)
+
+
+# --- Columns ----------------------------------------------------------------------------------------------------------
+
+
+class Table:
+    """A model's columns, and how a row's values become the driver's."""
+
+    def __init__(self, model: type[models.Model], vendor: str) -> None:
+        fields: list[Any] = [field for field in model._meta.concrete_fields if not field.generated]
+        self.name = model._meta.db_table
+        self.names: list[str] = [field.column for field in fields]
+        self.insert = Statement("" if vendor == "mongodb" else _insert_text(self.name, fields))
+        self._read = itemgetter(*(field.attname for field in fields))
+        self._columns = [_column(field, vendor) for field in fields]
+        self._steps: dict[tuple[type, ...], list[tuple[int, Convert]]] = {}
+        computed = [field.name for field in fields if _is_computed(field)]
+        if computed:
+            raise TypeError(f"{model.__name__} needs bulk_create: saving it computes {', '.join(computed)}.")
+
+    def values(self, row: Mapping[str, Any]) -> list[Any]:
+        values = list(self._read(row))
+        kinds = tuple(map(type, values))
+        steps = self._steps.get(kinds)
+        if steps is None:
+            steps = self._steps[kinds] = self._plan(kinds)
+        for place, convert in steps:
+            values[place] = convert(values[place])
+        return values
+
+    def _plan(self, kinds: Sequence[type]) -> list[tuple[int, Convert]]:
+        """What is to be converted in a row with values of these types: rows of a table are much alike."""
+        return [
+            (place, convert)
+            for place, (kind, (plain, convert)) in enumerate(zip(kinds, self._columns, strict=True))
+            if kind not in plain
+        ]
+
+
+@cache
+def _table(model: type[models.Model], vendor: str) -> Table:
+    return Table(model, vendor)
+
+
+def _is_computed(field: Field) -> bool:
+    """Whether saving changes the row (a file is stored, a date set)."""
+    if isinstance(field, models.DateField):
+        return field.auto_now or field.auto_now_add
+    return type(field).pre_save is not models.Field.pre_save
+
+
+PLAIN: dict[str, frozenset[type]] = {
+    "CharField": frozenset({str}),
+    "TextField": frozenset({str}),
+    "BooleanField": frozenset({bool}),
+    "FloatField": frozenset({float}),
+    "PositiveSmallIntegerField": frozenset({int}),
+    "SmallIntegerField": frozenset({int}),
+    "PositiveIntegerField": frozenset({int}),
+    "IntegerField": frozenset({int}),
+    "BigIntegerField": frozenset({int}),
+}
+NONE = frozenset({NoneType})
+
+
+def _column(field: Field, vendor: str) -> tuple[frozenset[type], Convert]:
+    """Values of the first types go to the driver as they are, others are converted."""
+    target: Any = field
+    while isinstance(target, models.ForeignKey):
+        target = target.target_field
+    kind = target.get_internal_type()
+    plain = PLAIN.get(kind, frozenset()) | NONE
+
+    def as_django_does(value: Any) -> Any:
+        return field.get_db_prep_save(value, connection)
+
+    convert = FAST.get((vendor, kind), _unchanged)(as_django_does)
+    if kind == "CharField":
+        convert = _choice(convert)
+    if kind == "JSONField":
+        wrap = orjson.Fragment if vendor == "postgresql" else str
+        convert = _json_value(convert) if vendor == "mongodb" else _json_text(target.encoder, wrap)
+    if vendor == "postgresql" and kind in {"UUIDField", "DateField", "DateTimeField"}:
+        plain |= {UUID, date, datetime}
+    if vendor == "mongodb":
+        if "IntegerField" in kind and "Small" not in kind:
+            plain = NONE  # of a class of its own, lest the driver store a small number shorter
+        if not field.null:
+            plain, convert = plain - NONE, _not_null(field, convert)
+    return plain, convert
+
+
+def _unchanged(convert: Convert) -> Convert:
+    return convert
+
+
+def _choice(otherwise: Convert) -> Convert:
+    return lambda value: value.value if isinstance(value, models.TextChoices) else otherwise(value)
+
+
+def _json_text(encoder: Any, wrap: Convert) -> Convert:
+    return lambda value: wrap(value.text if type(value) is Encoded else json.dumps(value, cls=encoder))
+
+
+def _json_value(otherwise: Convert) -> Convert:
+    return lambda value: otherwise(value.value if type(value) is Encoded else value)
+
+
+def _not_null(field: Field, convert: Convert) -> Convert:
+    """MongoDB has no NOT NULL: its backend checks when it saves."""
+
+    def checked(value: Any) -> Any:
+        if value is None:
+            raise IntegrityError(f"You can't set {field.name} (a non-nullable field) to None.")
+        return convert(value)
+
+    return checked
+
+
+def _hex(otherwise: Convert) -> Convert:
+    return lambda value: value.hex if type(value) is UUID else otherwise(value)
+
+
+def _utc_text(otherwise: Convert) -> Convert:
+    def text(value: Any) -> Any:
+        if type(value) is datetime and value.tzinfo is UTC:
+            return str(value.replace(tzinfo=None))
+        return otherwise(value)
+
+    return text
+
+
+def _day_text(otherwise: Convert) -> Convert:
+    return lambda value: value.isoformat() if type(value) is date else otherwise(value)
+
+
+def _int64(otherwise: Convert) -> Convert:
+    from bson import Int64
+
+    return lambda value: Int64(value) if type(value) is int else otherwise(value)
+
+
+FAST: dict[tuple[str, str], Callable[[Convert], Convert]] = {
+    ("sqlite", "UUIDField"): _hex,
+    ("sqlite", "DateTimeField"): _utc_text,
+    ("sqlite", "DateField"): _day_text,
+    ("mongodb", "UUIDField"): _hex,
+    ("mongodb", "BigIntegerField"): _int64,
+    ("mongodb", "IntegerField"): _int64,
+    ("mongodb", "PositiveIntegerField"): _int64,
+}
+
+
+# --- Writing ----------------------------------------------------------------------------------------------------------
+
+
+def _quoted(name: str | None) -> str:
+    return connection.ops.quote_name(name or "")
+
+
+def _insert_text(table: str, fields: Sequence[Field]) -> str:
+    names = ", ".join(_quoted(field.column) for field in fields)
+    beginning = f"INSERT INTO {_quoted(table)} ({names})"
+    if connection.vendor != "postgresql":
+        return f"{beginning} VALUES ({', '.join(['%s'] * len(fields))})"
+    # One text for any number of rows, so that it is prepared once; and faster than VALUES, COPY or arrays.
+    typed = ", ".join(f"{_quoted(field.column)} {field.db_type(connection)}" for field in fields)
+    return f"{beginning} SELECT {names} FROM json_to_recordset(%s::json) AS new ({typed})"
+
+
+Rows: TypeAlias = "list[tuple[Table, list[list[Any]]]]"
+
+
+def _write_sqlite(new: Rows, last: bool) -> None:
+    for table, rows in new:
+        table.insert.many(rows)
+
+
+def _write_postgresql(new: Rows, last: bool) -> None:
+    Statement.together([(table.insert, [recordset(table.names, rows)]) for table, rows in new], last=last)
+
+
+def _write_mongodb(new: Rows, last: bool) -> None:
+    from django_mongodb_backend.query import wrap_database_errors
+
+    for table, rows in new:
+        collection = connection.get_collection(table.name)  # type: ignore[attr-defined]
+        documents = [dict(zip(table.names, row, strict=True)) for row in rows]
+        wrap_database_errors(collection.insert_many)(documents, session=connection.session)  # type: ignore[attr-defined]
+
+
+WRITERS: dict[str, Callable[[Rows, bool], None]] = {
+    "sqlite": _write_sqlite,
+    "postgresql": _write_postgresql,
+    "mongodb": _write_mongodb,
+}

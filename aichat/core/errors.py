@@ -1,0 +1,95 @@
+"""The error vocabulary: every error of the API is an `ApiError` with a status and a code.
+
+Subclasses are defined beside what raises them; `aichat/core/web/responses.py` renders them all. The `type` values are
+OpenAI's, so that its SDKs raise their own exception classes: https://platform.openai.com/docs/guides/error-codes
+"""
+
+from typing import Any
+
+TYPES = {
+    401: "authentication_error",
+    402: "insufficient_quota",
+    403: "permission_error",
+    429: "rate_limit_error",
+}
+
+
+class ApiError(Exception):
+    """An error a client is meant to see.
+
+    `param` names the field at fault, `extra` are further members of the error object, `headers` go on the response.
+    """
+
+    status = 500
+    code = "internal_error"
+    message = "Something went wrong on our side. Quote the request ID when you report it."
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        code: str = "",
+        status: int = 0,
+        param: str | None = None,
+        retry_after: float | None = None,
+        **extra: Any,
+    ) -> None:
+        self.message = message or self.message
+        self.code = code or self.code
+        self.status = status or self.status
+        self.param = param
+        self.retry_after = retry_after
+        self.extra = extra
+        super().__init__(self.message)
+
+    def body(self, request_id: str) -> dict[str, Any]:
+        """The response body: `{"error": {type, code, message, param, request_id, …}}`."""
+        kind = TYPES.get(self.status) or ("invalid_request_error" if self.status < 500 else "api_error")
+        return {
+            "error": {
+                "type": kind,
+                "code": self.code,
+                "message": self.message,
+                "param": self.param,
+                "request_id": request_id,
+                **self.extra,
+            }
+        }
+
+
+class InvalidRequest(ApiError):
+    status, code, message = 400, "invalid_request", "The request is not valid."
+
+
+class NotAuthenticated(ApiError):
+    status, code = 401, "not_authenticated"
+    message = "Send a login token or an API key as 'Authorization: Bearer …'."
+
+
+class PermissionDenied(ApiError):
+    status, code, message = 403, "permission_denied", "Your role does not allow this."
+
+
+class NotFound(ApiError):
+    status, code, message = 404, "not_found", "There is nothing here, or it is not yours."
+
+
+class MethodNotAllowed(ApiError):
+    status, code, message = 405, "method_not_allowed", "This method is not allowed here."
+
+
+class PayloadTooLarge(ApiError):
+    status, code = 413, "payload_too_large"
+
+
+class RateLimited(ApiError):
+    status, code, message = 429, "rate_limit_exceeded", "Too many requests: wait, then try again."
+
+
+class Overloaded(ApiError):
+    status, code, message = 503, "overloaded", "The server is busy: try again shortly."
+
+
+class DatabaseUnavailable(ApiError):
+    status, code = 503, "database_unavailable"
+    message = "The database does not answer: try again shortly. The same Idempotency-Key is never charged twice."

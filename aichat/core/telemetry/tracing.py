@@ -1,0 +1,111 @@
+"""The request ID and who is asking: set once at the edge, readable wherever the request's work happens.
+
+A context variable holds one mutable `Trace`; tasks and threads started for the request inherit it, so what is bound
+deep inside (the user, after authentication) is seen by the access line at the edge.
+"""
+
+import logging
+import random
+import re
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from time import perf_counter
+from urllib.parse import quote
+
+from aichat.core.telemetry import measurements
+
+access = logging.getLogger("aichat.access")
+ACCESS_LINE = "%(method)s %(path)s %(status)s"
+ACCEPTED = re.compile(r"[A-Za-z0-9._-]{1,64}")
+# https://www.w3.org/TR/trace-context/#traceparent-header: version, trace id, parent id, flags
+TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+@dataclass(slots=True)
+class Trace:
+    """One request (or one run of a command or job) as the logs see it."""
+
+    request_id: str
+    traceparent: str = ""
+    user: str = ""
+    organization: str = ""
+    route: str = ""  # the URL conf's pattern, once it is known
+    started: float = field(default_factory=perf_counter)
+    headers: dict[str, str] = field(default_factory=dict)  # for the answer, whatever it will be
+
+
+_current: ContextVar[Trace | None] = ContextVar("trace", default=None)
+
+
+def begin(request_id: str = "", traceparent: str = "") -> Trace:
+    """Start a trace for the work that follows; an ID that can't be taken over is replaced by a new one."""
+    trace = Trace(
+        request_id=request_id if ACCEPTED.fullmatch(request_id) else new_id(),
+        traceparent=traceparent if TRACEPARENT.fullmatch(traceparent) else "",
+    )
+    _current.set(trace)
+    return trace
+
+
+def new_id() -> str:
+    """Like that of a UUID 4. Not a secret: the operating system need not be asked for it."""
+    return f"{random.getrandbits(128):032x}"
+
+
+def current() -> Trace | None:
+    return _current.get()
+
+
+def request_id() -> str:
+    """The request's ID; empty outside of any request."""
+    trace = _current.get()
+    return trace.request_id if trace else ""
+
+
+def bind(*, user: object = "", organization: object = "") -> None:
+    """Say who is asking, once authentication knows."""
+    if trace := _current.get():
+        trace.user, trace.organization = str(user), str(organization)
+
+
+def answer_with(headers: dict[str, str]) -> None:
+    """Headers for the request's answer, also when that will be an error: said deep inside, written at the edge."""
+    if trace := _current.get():
+        trace.headers.update(headers)
+
+
+def answer_headers(trace: Trace) -> dict[str, str]:
+    """What every answer says of its request."""
+    return {"X-Request-ID": trace.request_id, **trace.headers}
+
+
+def encoded_headers(trace: Trace) -> list[tuple[bytes, bytes]]:
+    return [(name.encode(), value.encode("latin-1")) for name, value in answer_headers(trace).items()]
+
+
+def log_access(trace: Trace, *, method: str, path: str, status: int, finished: bool) -> None:
+    """The access line, and the request's measurement. The path is logged without its query, where a careless client may
+    put a secret."""
+    seconds = perf_counter() - trace.started
+    measurements.note(measurements.RequestEnded(method=method, route=trace.route, status=status, seconds=seconds))
+    facts = {
+        "method": method,
+        "path": path if path.isprintable() else quote(path),
+        "status": status,
+        "duration_ms": round(seconds * 1000, 2),
+        "finished": finished,  # false: the client left before the answer's end
+    }
+    if access.isEnabledFor(logging.INFO):  # made here, because nobody asks which line of the code logs it
+        access.handle(access.makeRecord(access.name, logging.INFO, "", 0, ACCESS_LINE, (facts,), None, extra=facts))
+
+
+class TraceFilter(logging.Filter):
+    """Gives every log record the request's fields."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        trace = _current.get()
+        record.request_id = trace.request_id if trace else ""
+        record.traceparent = trace.traceparent if trace else ""
+        record.user = trace.user if trace else ""
+        record.organization = trace.organization if trace else ""
+        return True

@@ -1,0 +1,165 @@
+"""Request tracing, the body limit and static files, for sync and async requests alike."""
+
+from collections.abc import Awaitable, Callable
+
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
+from django.conf import settings
+from django.http import HttpRequest, HttpResponsePermanentRedirect, StreamingHttpResponse
+from django.http.response import HttpResponseBase
+from django.middleware.common import CommonMiddleware
+from whitenoise.middleware import WhiteNoiseMiddleware
+
+from aichat.core.errors import PayloadTooLarge
+from aichat.core.telemetry import tracing
+from aichat.core.web.responses import error_response
+from aichat.core.web.sse import in_turn
+
+BODY_TOO_LARGE = "aichat.body_too_large"  # in the ASGI scope
+PROBES = {"/healthz", "/readyz", "/metrics"}
+GetResponse = Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]]
+
+
+class Middleware:
+    """Both kinds of request from one pair of hooks: `before` may answer itself, `after` sees every response."""
+
+    sync_capable = True
+    async_capable = True
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+        self.is_async = iscoroutinefunction(get_response)
+        if self.is_async:
+            markcoroutinefunction(self)
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
+        if self.is_async:
+            return self.__acall__(request)
+        response = self.before(request) or self.get_response(request)
+        assert isinstance(response, HttpResponseBase)
+        return self.after(request, response)
+
+    async def __acall__(self, request: HttpRequest) -> HttpResponseBase:
+        response = self.before(request)
+        if response is None:
+            answer = self.get_response(request)
+            assert isinstance(answer, Awaitable)
+            response = await answer
+        return self.after(request, response)
+
+    def before(self, request: HttpRequest) -> HttpResponseBase | None:
+        return None
+
+    def after(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+        return response
+
+
+class TraceMiddleware(Middleware):
+    """Names the route and the user of an admin page in the trace. Where no ASGI server began one (tests), it does, and
+    answers what `asgi.Traced` would."""
+
+    def before(self, request: HttpRequest) -> None:
+        if not is_traced(request):
+            tracing.begin(request.headers.get("X-Request-ID", ""), request.headers.get("traceparent", ""))
+
+    def after(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+        trace = tracing.current()
+        if trace is None:
+            return response
+        if not is_traced(request):
+            for name, value in tracing.answer_headers(trace).items():
+                response[name] = value
+        if request.resolver_match:
+            trace.route = request.resolver_match.route
+        user = getattr(request, "_cached_user", None)  # set when somebody looked at request.user
+        if user is not None and user.is_authenticated:
+            tracing.bind(user=user.pk)
+        return response
+
+
+def is_traced(request: HttpRequest) -> bool:
+    return "aichat.trace" in getattr(request, "scope", {})
+
+
+def policy(**sources: str) -> str:
+    """A Content-Security-Policy that allows nothing but what is named, and no embedding anywhere."""
+    allowed = {"default_src": "'none'", "base_uri": "'none'", "frame_ancestors": "'none'", "form_action": "'none'"}
+    return "; ".join(f"{name.replace('_', '-')} {value}" for name, value in {**allowed, **sources}.items())
+
+
+SELF = "'self'"
+API_POLICY = policy()
+DOCS_POLICY = policy(
+    script_src=SELF, style_src=f"{SELF} 'unsafe-inline'", img_src=f"{SELF} data:", font_src=SELF, connect_src=SELF
+)
+# Unfold's pages are written for Alpine.js, which compiles the attributes it finds (eval), and set colours in style
+# elements and attributes. Scripts come from files of ours only: what somebody writes into a page never runs.
+ADMIN_POLICY = policy(
+    script_src=f"{SELF} 'unsafe-eval'",
+    style_src=f"{SELF} 'unsafe-inline'",
+    img_src=f"{SELF} data:",
+    font_src=SELF,
+    connect_src=SELF,
+    form_action=SELF,
+)
+
+
+class ContentPolicyMiddleware(Middleware):
+    """Says with every answer what a browser may load and run because of it."""
+
+    def after(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+        if request.path.startswith("/admin/"):
+            found = ADMIN_POLICY
+        elif request.path.startswith("/api/docs/"):
+            found = DOCS_POLICY
+        else:
+            found = API_POLICY
+        response.headers.setdefault("Content-Security-Policy", found)
+        return response
+
+
+class HostMiddleware(CommonMiddleware):
+    """Django's, without a look at the Host that a probe names: it asks an address, which nobody put into ALLOWED_HOSTS."""
+
+    def process_request(self, request: HttpRequest) -> HttpResponsePermanentRedirect | None:
+        return None if request.path in PROBES else super().process_request(request)
+
+
+class BodyLimitMiddleware(Middleware):
+    """Refuses a body over MAX_REQUEST_BYTES: its length was announced, or `aichat/asgi.py` found out while reading."""
+
+    def before(self, request: HttpRequest) -> HttpResponseBase | None:
+        limit = settings.MAX_REQUEST_BYTES
+        announced = request.headers.get("Content-Length") or "0"
+        if BODY_TOO_LARGE not in getattr(request, "scope", {}) and not (announced.isdigit() and int(announced) > limit):
+            return None
+        response = error_response(PayloadTooLarge(f"The request is larger than {limit} bytes (MAX_REQUEST_BYTES)."))
+        response["Connection"] = "close"  # the rest of the body is not waited for
+        return response
+
+
+class StaticFilesMiddleware(WhiteNoiseMiddleware):  # type: ignore[misc]
+    """WhiteNoise without a thread for every request that is not for a static file."""
+
+    async_capable = True
+
+    def __init__(self, get_response: GetResponse) -> None:
+        super().__init__(get_response)
+        self.is_async = iscoroutinefunction(get_response)
+        if self.is_async:
+            markcoroutinefunction(self)
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
+        answer: HttpResponseBase | Awaitable[HttpResponseBase]
+        answer = self.__acall__(request) if self.is_async else super().__call__(request)
+        return answer
+
+    async def __acall__(self, request: HttpRequest) -> HttpResponseBase:
+        path = request.path_info
+        file = await sync_to_async(self.find_file)(path) if self.autorefresh else self.files.get(path)
+        if file is not None:
+            response: HttpResponseBase = await sync_to_async(self.serve)(file, request)
+            if isinstance(response, StreamingHttpResponse):
+                response.streaming_content = in_turn(response.streaming_content)  # type: ignore[arg-type]
+        else:
+            response = await self.get_response(request)
+        return response

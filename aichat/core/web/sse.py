@@ -1,0 +1,53 @@
+"""Server-sent events: how one is written, and the response that streams them."""
+
+from collections.abc import AsyncIterator, Iterable
+from typing import Any, Protocol
+
+from django.http import StreamingHttpResponse
+
+from aichat.core.web.responses import json_bytes
+
+EVENT_STREAM = "text/event-stream; charset=utf-8"
+
+
+class Events(Protocol):
+    def __aiter__(self) -> AsyncIterator[bytes]: ...
+
+    async def __anext__(self) -> bytes: ...
+
+    async def aclose(self) -> None: ...
+
+
+class EventStream(StreamingHttpResponse):
+    """Server-sent events, encoded, from an async generator or what can be closed like one.
+
+    Iterating it is iterating the events themselves, so that whoever closes the iterator closes them, at once: what they
+    must settle when the client leaves does not wait for garbage collection.
+    """
+
+    def __init__(self, events: Events, **headers: str) -> None:
+        super().__init__(events, content_type=EVENT_STREAM)
+        self.events = events
+        self["Cache-Control"] = "no-store"
+        self["X-Accel-Buffering"] = "no"  # nginx would collect the events otherwise
+        for name, value in headers.items():
+            self[name] = value
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self.events
+
+
+async def in_turn(parts: Iterable[bytes]) -> AsyncIterator[bytes]:
+    """For ASGI, where Django would collect a plain iterator first, with a warning."""
+    for part in parts:
+        yield part
+
+
+def server_sent_event(data: Any, event: str = "") -> bytes:
+    """One event of https://html.spec.whatwg.org/multipage/server-sent-events.html; `data` is JSON or ready bytes."""
+    payload = data if isinstance(data, bytes) else json_bytes(data)
+    name = b"event: " + event.encode() + b"\n" if event else b""
+    return name + b"data: " + payload + b"\n\n"
+
+
+KEEP_ALIVE = b": waiting\n\n"

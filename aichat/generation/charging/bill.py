@@ -1,0 +1,176 @@
+"""What one chat costs its user. Settled exactly once, whatever became of it; `docs/FAULTS.md` has the table."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+from django.conf import settings
+
+from aichat.catalog.snapshot import ModelInfo
+from aichat.core.background import lifecycle
+from aichat.core.errors import ApiError
+from aichat.generation import reporting
+from aichat.generation.charging import group_commit, tokens
+from aichat.generation.charging.settlement import SETTLE_PATIENCE, Attempt, reservation, settlement
+from aichat.generation.errors import ClientLeft
+from aichat.generation.request import Call, Result
+from aichat.idempotency.keys import IdempotencyInProgress
+from aichat.providers.base import Usage
+from aichat.usage.models import UsageRecord
+from credits.models import HoldRef
+from credits.services import OperationResult, Release, Unaffordable
+
+logger = logging.getLogger(__name__)
+
+OK, PARTIAL, CANCELLED = "ok", "partial", "cancelled"
+
+
+class Bill:
+    """Opened with the hold; one of `whole`, `part`, `abandoned` and `nothing` closes it, the first one alone."""
+
+    hold: HoldRef | None = None  # of a cached answer that costs nothing
+
+    def __init__(self, call: Call) -> None:
+        self.call = call
+        self.result = Result(id=call.id, request_id=call.request_id)
+        self.attempts: list[Attempt] = []
+        self.settled = False
+
+    async def reserve(self, candidates: Sequence[ModelInfo]) -> None:
+        """The first commit: a hold for the whole answer, else for a useful shorter one. Raises `Unaffordable`."""
+        try:
+            try:
+                self.hold = await self._reserve(self.most_it_can_cost(candidates))
+            except Unaffordable as error:
+                if not self.cap(candidates, error.affordable):
+                    raise
+                self.hold = await self._reserve(self.most_it_can_cost(candidates))
+        except Unaffordable as error:
+            reporting.refused(self.call.caller, self.call.model, error)
+            raise
+
+    async def reserve_exactly(self, amount: int) -> None:
+        """The first commit when the price is known beforehand, in microcredits. Raises `Unaffordable`."""
+        self.hold = await self._reserve(amount)
+
+    async def _reserve(self, amount: int) -> HoldRef:
+        hold, unit = reservation(self.call, amount)
+        reserving = group_commit.submit(unit, refusable=True)
+        try:
+            await asyncio.shield(reserving)
+        except asyncio.CancelledError:
+            lifecycle.spawn(_give_back(hold, reserving))
+            raise
+        return hold
+
+    def max_tokens(self, model: ModelInfo) -> int:
+        """The limit sent upstream, which is what the hold covers."""
+        return min(self.result.max_tokens_capped or self.call.most_tokens, model.max_output_tokens)
+
+    def most_it_can_cost(self, candidates: Sequence[ModelInfo]) -> int:
+        """Microcredits to hold: the dearest candidate, its longest answer."""
+        return max(
+            model.rates.most(
+                Usage(
+                    input_tokens=tokens.upper_bound(self.call.messages, self.call.parameters, model.image_tokens),
+                    output_tokens=self.max_tokens(model),
+                )
+            )
+            for model in candidates
+            if model.rates
+        )
+
+    def cap(self, candidates: Sequence[ModelInfo], affordable: int) -> bool:
+        """Shorten the answer to what `affordable` microcredits cover; False when that would be of no use."""
+        low, high = settings.SHORTEST_CAPPED_ANSWER, max(self.max_tokens(model) for model in candidates)
+        while low <= high:  # the price rises with the length
+            self.result.max_tokens_capped = (low + high) // 2
+            if self.most_it_can_cost(candidates) <= affordable:
+                low = self.result.max_tokens_capped + 1
+            else:
+                high = self.result.max_tokens_capped - 1
+        self.result.max_tokens_capped = high if high >= settings.SHORTEST_CAPPED_ANSWER else None
+        return self.result.max_tokens_capped is not None
+
+    async def whole(self) -> None:
+        """The answer came to its end: reported usage is paid, or our estimate where none was reported."""
+        attempt = self.attempts[-1]
+        attempt.status = OK
+        if attempt.usage is None:
+            self.estimate(attempt)
+        await self.charge()
+
+    async def part(self, problem: ApiError) -> None:
+        """The answer broke off with `problem`: what was delivered is paid."""
+        attempt = self.attempts[-1]
+        attempt.status, attempt.error = PARTIAL, problem
+        self.estimate(attempt)
+        await self.charge()
+
+    async def abandoned(self) -> None:
+        """The client left: what was delivered is paid, or the input alone once a provider was at work on it."""
+        if self.settled:
+            return
+        attempt = self.attempts[-1] if self.attempts else None
+        if attempt is None or (attempt.status and self.result.is_empty):
+            await self.nothing()  # between two candidates
+            return
+        attempt.status, attempt.error = CANCELLED, ClientLeft()
+        if self.result.is_empty and not attempt.accepted:
+            await self.nothing()
+            return
+        self.estimate(attempt)
+        await self.charge()
+
+    async def nothing(self) -> None:
+        """Nothing was delivered: the hold is released, and what a provider may bill us for is recorded as our cost."""
+        await self.commit(charge=0, delivered=False)
+
+    async def charge(self) -> None:
+        attempt = self.attempts[-1]
+        assert attempt.usage is not None and attempt.model.rates is not None
+        self.result.usage, self.result.usage_source = attempt.usage, attempt.source
+        await self.commit(charge=attempt.model.rates.charge(attempt.usage), delivered=not self.result.is_empty)
+
+    def estimate(self, attempt: Attempt) -> None:
+        """Count what the attempt used ourselves: its input, and the output that was delivered."""
+        output = len(self.result.text.encode()) + sum(
+            len(call["function"]["name"]) + len(call["function"]["arguments"]) for call in self.result.tool_calls
+        )
+        attempt.usage = Usage(
+            input_tokens=tokens.estimate(self.call.messages, attempt.model.image_tokens),
+            output_tokens=tokens.estimate_text(output),
+        )
+        attempt.source = UsageRecord.Source.ESTIMATED
+
+    async def commit(self, *, charge: int, delivered: bool) -> None:
+        """The second commit, once; it goes on when the client leaves while it runs."""
+        if self.settled:
+            return
+        self.settled = True
+        await lifecycle.finish(self.settle(charge, self.result if delivered else None))
+
+    async def settle(self, charge: int, result: Result | None) -> None:
+        try:
+            try:
+                outcome = await group_commit.submit(settlement(self.call, self.hold, self.attempts, result, charge))
+                reporting.chat_settled(self.call, self.attempts, outcome.charged)
+            except IdempotencyInProgress:
+                # This attempt was taken for dead, and a later one has its key: what it made is not charged.
+                await group_commit.submit(settlement(self.call, self.hold, self.attempts, None, 0))
+                raise
+        except IdempotencyInProgress:
+            raise
+        except Exception:
+            hold = str(self.hold.id) if self.hold else None
+            logger.error("a chat was not settled; its hold will expire", extra={"hold": hold})
+            raise
+
+
+async def _give_back(hold: HoldRef, reserving: "asyncio.Future[OperationResult]") -> None:
+    """The client left while its credits were being reserved."""
+    try:
+        await reserving
+    except ApiError:
+        return  # there were not enough: nothing was taken
+    await group_commit.submit(group_commit.Unit(operation=Release(hold=hold), patience=SETTLE_PATIENCE))

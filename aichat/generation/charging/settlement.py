@@ -1,0 +1,177 @@
+"""The two commits of a generation: one that reserves, one that settles and records everything."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from time import monotonic
+from typing import Any
+
+from django.utils import timezone
+
+from aichat.catalog.snapshot import ModelInfo
+from aichat.core.database.models import uuid7
+from aichat.core.database.statements import NewRow
+from aichat.core.errors import ApiError
+from aichat.generation.charging.group_commit import Unit
+from aichat.generation.request import Call, Result
+from aichat.providers.base import Usage
+from aichat.usage.models import UsageRecord
+from credits.models import HoldRef
+from credits.services import OperationResult, Release, Reserve, Settle, hold_expiry, is_low, notice_if_low
+from credits.spending_limits import limits_of
+
+# Seconds a settlement is tried again while the database is away. After that the hold expires: nothing was charged.
+SETTLE_PATIENCE = 15.0
+NO_USAGE = Usage()
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One candidate's turn."""
+
+    model: ModelInfo
+    number: int
+    started: float
+    accepted: bool = False
+    first_token_at: float | None = None
+    status: str = ""
+    usage: Usage | None = None
+    source: str = UsageRecord.Source.EXACT
+    cached: bool = False  # the answer was there already: no provider bills us for it
+    error: ApiError | None = None
+
+
+def reservation(call: Call, amount: int) -> tuple[HoldRef, Unit]:
+    """The first commit: the hold there will be, unless its unit is refused with `Unaffordable`."""
+    operation = Reserve(
+        wallet_id=call.caller.organization.pk,
+        amount=amount,
+        hold_id=call.id,
+        expires_at=hold_expiry(),
+        request_id=call.request_id,
+        limits=limits_of(call.caller),
+    )
+    return operation.hold, Unit(operation=operation)
+
+
+def settlement(
+    call: Call, hold: HoldRef | None, attempts: Sequence[Attempt], result: Result | None, charge: int
+) -> Unit:
+    """The second commit: the charge (0: the hold is released), a usage record per attempt, and what the caller keeps.
+
+    `result` is None when nothing was delivered, `hold` when nothing is charged for what is. Settling twice changes
+    nothing. It may fail with `IdempotencyInProgress`: then this attempt was taken for dead, and a later one has its key.
+    """
+    return Unit(
+        operation=_operation(call, hold, charge),
+        wallet_of=None if hold else call.caller.organization,
+        write=_Writing(call, hold, attempts, result, timezone.now(), monotonic()),
+        committed=lambda outcome: notice_if_low(outcome, call.caller.user.pk),
+        patience=SETTLE_PATIENCE,
+    )
+
+
+@dataclass(slots=True)
+class _Writing:
+    """The rows of a settlement. Called again, it looks whether an earlier try had committed and only its answer was lost."""
+
+    call: Call
+    hold: HoldRef | None
+    attempts: Sequence[Attempt]
+    result: Result | None
+    now: datetime
+    ended: float
+    tried: bool = False
+
+    def __call__(self, outcome: OperationResult) -> list[NewRow]:
+        if earlier := self.earlier(outcome):
+            self.answer(earlier.charged, outcome)
+            return []
+        rows: list[NewRow] = [(UsageRecord, values) for values in self.records(outcome)]
+        if self.result is not None:
+            self.answer(outcome.charged, outcome)
+            rows += self.call.remember(self.result)
+        if self.result is not None or outcome.charged:
+            error = self.attempts[-1].error if self.attempts else None
+            self.call.seal(self.result or Result(self.call.id, self.call.request_id), error)
+        return rows
+
+    def earlier(self, outcome: OperationResult) -> UsageRecord | None:
+        """What a try before this one has recorded: the ledger says that there was one, or else we know."""
+        tried, self.tried = self.tried, True
+        if self.hold:
+            return UsageRecord.objects.filter(hold_id=self.hold.id).first() if outcome.repeated else None
+        return UsageRecord.objects.filter(pk=self.call.id).first() if tried else None
+
+    def answer(self, charged: int, outcome: OperationResult) -> None:
+        if self.result is not None:
+            self.result.charged, self.result.available = charged, outcome.available
+            self.result.credits_low = is_low(outcome.available)
+
+    def records(self, outcome: OperationResult) -> list[dict[str, Any]]:
+        records = [_record(self.call, attempt, self.now, self.ended) for attempt in self.attempts]
+        if records:
+            last = records[-1]
+            last |= {"final": True, "charged": outcome.charged, "shortfall": outcome.shortfall}
+            if self.hold:
+                last["hold_id"] = self.hold.id
+                last["reference"] = self.hold.reference if outcome.charged else ""
+            else:
+                last["id"] = self.call.id  # by which another try finds it
+            if last["cached"]:
+                last["saved"] -= outcome.charged
+            last["finish_reason"] = (self.result.finish_reason or "") if self.result else ""
+        return records
+
+
+def _operation(call: Call, hold: HoldRef | None, charge: int) -> Settle | Release | None:
+    if hold is None:
+        return None
+    return Settle(hold=hold, charge=charge, request_id=call.request_id) if charge else Release(hold=hold)
+
+
+def _record(call: Call, attempt: Attempt, now: datetime, ended: float) -> dict[str, Any]:
+    """The columns of an attempt's usage record; an instance would cost as much as writing it."""
+    usage, rates = attempt.usage or NO_USAGE, attempt.model.rates
+    assert rates is not None  # routing leaves out models without a price
+    cost = rates.cost_nanousd(usage)
+    key = call.caller.api_key
+    return {
+        "id": uuid7(),
+        "request_id": call.request_id,
+        "organization_id": call.caller.organization.pk,
+        "user_id": call.caller.user.pk,
+        "api_key_id": key.id if key else None,
+        "kind": UsageRecord.Kind.CHAT.value,
+        "requested_model": call.model,
+        "model": attempt.model.slug,
+        "provider": attempt.model.provider.slug,
+        "status": attempt.status,
+        "attempt": attempt.number,
+        "final": False,
+        "streamed": call.stream,
+        "cached": attempt.cached,
+        "fallback": attempt.number > 1,
+        "experiment": call.treatment.experiment,
+        "variant": call.treatment.variant,
+        "unit": call.treatment.unit,
+        "finish_reason": "",
+        "input_tokens": usage.input_tokens,
+        "cached_input_tokens": usage.cached_input_tokens,
+        "output_tokens": usage.output_tokens,
+        "reasoning_tokens": usage.reasoning_tokens,
+        "images": 0,
+        "source": attempt.source,
+        "charged": 0,
+        "shortfall": 0,
+        "cost_nanousd": 0 if attempt.cached else cost,
+        "saved": rates.charge(usage) if attempt.cached else 0,
+        "saved_nanousd": cost if attempt.cached else 0,
+        "prices": rates.snapshot(),
+        "hold_id": None,
+        "reference": "",
+        "latency_ms": round((ended - attempt.started) * 1000),
+        "first_token_ms": round((attempt.first_token_at - attempt.started) * 1000) if attempt.first_token_at else None,
+        "created_at": now,
+        "day": now.date(),
+    }

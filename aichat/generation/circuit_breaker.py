@@ -1,0 +1,185 @@
+"""Circuit breakers: a model that keeps failing is left alone for a while, so that nobody waits for it.
+
+One per provider and model, its state in Django's cache: shared by all processes with Redis, else each its own. It opens
+after BREAKER_FAILURES retryable failures in a row, or at once for as long as a 429 asks with Retry-After; the longer
+cool-down wins. When that is over, exactly one request tries (half-open): its success closes the breaker, its failure
+opens it again. A cache that fails is a closed breaker: no chat is refused for it.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from time import monotonic, time
+from typing import Any, ParamSpec, TypeVar
+
+from django.conf import settings
+from django.core.cache import cache, caches
+from django.core.cache.backends.locmem import LocMemCache
+from redis import RedisError
+
+from aichat.catalog.snapshot import ModelInfo
+from aichat.core.background import lifecycle
+from aichat.core.redis import pipeline as redis
+from aichat.providers.errors import AttemptOutcome, ProviderError
+
+logger = logging.getLogger(__name__)
+P = ParamSpec("P")
+T = TypeVar("T")
+
+LONGEST_COOLDOWN = 3600.0  # seconds, whatever a Retry-After says
+FORGET = 600  # seconds without a failure after which the count begins anew, and an open breaker is closed
+WELL_SECONDS = 0.2  # how late a process may hear of another's failures
+NEVER = float("-inf")
+CLOSED, OPEN, HALF_OPEN = "closed", "open", "half_open"
+
+
+@dataclass(slots=True)
+class Breaker:
+    """One model's breaker as a request found it. Times are seconds since 1970."""
+
+    provider: str
+    model: str
+    failures: int = 0
+    open_until: float = 0.0
+    probing: bool = False
+
+    @property
+    def state(self) -> str:
+        if not self.open_until:
+            return CLOSED
+        return OPEN if time() < self.open_until else HALF_OPEN
+
+    @property
+    def wait(self) -> float:
+        """Seconds until it may be tried again."""
+        return max(0.0, self.open_until - time())
+
+    def key(self, what: str) -> str:
+        return f"breaker:{what}:{self.provider}:{self.model}"
+
+    async def admits(self) -> bool:
+        """Whether this request may call the model: when half-open, one of all requests may."""
+        if self.state == HALF_OPEN:
+            self.probing = bool(await _ask(cache.add, self.key("probe"), 1, _probe_time()))
+            return self.probing
+        return self.state == CLOSED
+
+    async def failed(self, error: ProviderError) -> None:
+        """The model failed in a way that could be the provider's fault."""
+        await _ask(self._count, error)
+        _well.pop((self.provider, self.model), None)
+
+    def succeeded(self) -> None:
+        """The provider is well. Nobody waits for this to be written down."""
+        if self.probing:
+            _write(cache.delete_many, [self.key("open"), self.key("failures"), self.key("probe")])
+            logger.info("%s of %s answers again", self.model, self.provider)
+        elif self.failures:
+            _write(cache.delete, self.key("failures"))
+
+    def left(self) -> None:
+        """The request ended without telling anything about the provider: another one may try."""
+        if self.probing:
+            _write(cache.delete, self.key("probe"))
+
+    def _count(self, error: ProviderError) -> None:
+        cache.add(self.key("failures"), 0, FORGET)
+        try:
+            failures = cache.incr(self.key("failures")) or 0
+        except ValueError:  # it was reset just now
+            failures = 1
+        cooldown = settings.BREAKER_COOLDOWN if self.probing or failures >= settings.BREAKER_FAILURES else 0.0
+        if error.outcome is AttemptOutcome.RATE_LIMITED and error.retry_after:
+            cooldown = max(cooldown, min(error.retry_after, LONGEST_COOLDOWN))
+        if cooldown:
+            until = max(time() + cooldown, float(cache.get(self.key("open")) or 0))
+            cache.set(self.key("open"), until, until - time() + FORGET)
+            facts = {"model": self.model, "provider": self.provider, "seconds": round(until - time(), 1)}
+            logger.warning("%(provider)s: %(model)s is left alone for %(seconds)s s", facts, extra=facts)
+        if self.probing:
+            cache.delete(self.key("probe"))
+
+
+# When this process last saw that nothing is wrong with a model, in monotonic seconds.
+_well: dict[tuple[str, str], float] = {}
+
+
+async def look(models: Sequence[ModelInfo]) -> list[Breaker]:
+    """The breakers of `models`, in order. What was well within `WELL_SECONDS` is well; else one trip to the cache."""
+    found = _closed(models)
+    now = monotonic()
+    if all(now - _well.get((item.provider, item.model), NEVER) <= WELL_SECONDS for item in found):
+        return found
+    if settings.REDIS_URL:
+        try:
+            _filled(found, await redis.ask("MGET", *(redis.cache_key(key) for key in _keys(found))))
+        except RedisError:
+            return found
+    else:
+        found = await _ask(states, models) or found
+    for item in found:
+        if not item.failures and not item.open_until:
+            _well[item.provider, item.model] = now
+    return found
+
+
+def forget() -> None:
+    """What was seen (for tests)."""
+    _well.clear()
+
+
+def states(models: Iterable[ModelInfo]) -> list[Breaker]:
+    """The breakers of `models`, in order, for whoever may wait for the cache (the admin, `/readyz`)."""
+    found = _closed(models)
+    keys = _keys(found)
+    known: dict[str, Any] = cache.get_many(keys)
+    return _filled(found, [known.get(key) for key in keys])
+
+
+def _closed(models: Iterable[ModelInfo]) -> list[Breaker]:
+    return [Breaker(model.provider.slug, model.slug) for model in models]
+
+
+def _keys(breakers: Iterable[Breaker]) -> list[str]:
+    return [breaker.key(what) for breaker in breakers for what in ("failures", "open")]
+
+
+def _filled(breakers: list[Breaker], values: Sequence[Any]) -> list[Breaker]:
+    for breaker, failures, open_until in zip(breakers, values[::2], values[1::2], strict=True):
+        breaker.failures, breaker.open_until = int(failures or 0), float(open_until or 0)
+    return breakers
+
+
+def describe(models: Iterable[ModelInfo]) -> list[dict[str, object]]:
+    """What is not closed, for `/readyz`; empty when all is well or the cache does not answer."""
+    try:
+        found = states(models)
+    except Exception:
+        logger.exception("the breakers can't be read")
+        return []
+    return [
+        {"provider": item.provider, "model": item.model, "state": item.state, "retry_after": round(item.wait, 1)}
+        for item in found
+        if item.state != CLOSED
+    ]
+
+
+def _probe_time() -> float:
+    """Seconds after which a probe whose process died no longer keeps others from trying."""
+    return float(settings.CHAT_TOTAL_TIMEOUT) + 10
+
+
+async def _ask(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
+    """Cache work: at once in process, on a thread when it goes over the network. None when the cache failed."""
+    try:
+        if isinstance(caches["default"], LocMemCache):
+            return work(*args, **kwargs)
+        return await asyncio.to_thread(work, *args, **kwargs)
+    except Exception:
+        logger.exception("the cache failed; the breaker counts as closed")
+        return None
+
+
+def _write(work: Callable[..., Any], *args: Any) -> None:
+    lifecycle.spawn(_ask(work, *args))

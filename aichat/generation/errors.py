@@ -1,0 +1,63 @@
+"""What a client is told when no candidate could answer."""
+
+from aichat.core.errors import ApiError
+from aichat.providers.errors import AttemptOutcome, ProviderError
+
+# What a generation can end with, besides what every route can: for the OpenAPI document.
+STATUSES = (402, 403, 409, 502, 504)
+
+
+class ContentBlocked(ApiError):
+    status, code = 400, "content_blocked"
+    message = "The provider's safety filter refused this. Nothing was charged."
+
+
+class ProviderFailed(ApiError):
+    status, code = 502, "provider_error"
+    message = "The AI provider failed. Nothing was charged for what was not delivered; try again."
+
+
+class ProviderUnavailable(ApiError):
+    status, code = 503, "provider_unavailable"
+    message = "The AI provider is not available at the moment. Try again shortly."
+
+
+class AllLeftAlone(ProviderUnavailable):
+    """Every candidate's breaker is open: nobody was asked."""
+
+    def __init__(self, wait: float) -> None:
+        super().__init__(retry_after=max(1.0, wait), outcome="breaker_open")
+
+
+class ProviderTimeout(ApiError):
+    status, code = 504, "provider_timeout"
+    message = "The AI provider did not answer in time. Try again."
+
+
+class RefusedByProvider(ApiError):
+    status, code = 400, "invalid_request"
+
+
+class ClientLeft(ApiError):
+    """Nobody hears this but a replay with the same Idempotency-Key."""
+
+    status, code = 409, "cancelled"
+    message = "The client left before this answer was finished: this is what was delivered and charged."
+
+
+def as_api_error(error: ProviderError) -> ApiError:
+    """The error for the client. Only a refusal of the request itself repeats the provider's words."""
+    outcome = error.outcome
+    if outcome is AttemptOutcome.EMPTY and error.is_blameless:
+        return ProviderFailed(f"The model gave no answer: {error}. Nothing was charged.", outcome=outcome.value)
+    if outcome.is_timeout:
+        return ProviderTimeout(outcome=outcome.value)
+    match outcome:
+        case AttemptOutcome.BLOCKED:
+            return ContentBlocked()
+        case AttemptOutcome.INVALID_REQUEST:
+            return RefusedByProvider(f"The AI provider refused the request: {error}")
+        case AttemptOutcome.RATE_LIMITED | AttemptOutcome.OVERLOADED | AttemptOutcome.UNREACHABLE:
+            return ProviderUnavailable(retry_after=error.retry_after or 1, outcome=outcome.value)
+        case _:
+            return ProviderFailed(outcome=outcome.value)

@@ -1,0 +1,214 @@
+"""THE way a chat is made: candidates, reserve, one provider after another, settle. Everything else only listens.
+
+`generate` tells a listener the events as they come, and answers the last: `Completed` or `Failed`, so that no stream ever
+just ends. What it raises has charged nothing; cancelled (the client left), it settles what was delivered. A listener may
+take its time: nothing more is read from the provider meanwhile. `docs/FAULTS.md` has the table of outcomes and their price.
+"""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from time import monotonic
+
+from django.conf import settings
+
+from aichat.catalog import snapshot
+from aichat.catalog.snapshot import Catalog, ModelInfo
+from aichat.generation import circuit_breaker, prompt_cache
+from aichat.generation.candidates import choose
+from aichat.generation.charging.bill import Bill
+from aichat.generation.charging.settlement import Attempt
+from aichat.generation.circuit_breaker import Breaker
+from aichat.generation.deadlines import AttemptTimeouts, chat_limits
+from aichat.generation.errors import AllLeftAlone, as_api_error
+from aichat.generation.features import require_features
+from aichat.generation.prompt_cache import Hit
+from aichat.generation.request import (
+    Call,
+    Completed,
+    Ending,
+    EventSink,
+    Failed,
+    GenerationEvent,
+    Piece,
+    Result,
+    Started,
+)
+from aichat.providers.base import Accepted, ChatRequest, Delta, Part
+from aichat.providers.errors import AttemptOutcome, ProviderError
+from aichat.providers.registry import chat_adapter
+
+logger = logging.getLogger(__name__)
+
+
+async def complete(call: Call) -> Result:
+    """The whole answer. Raises `ApiError`."""
+    return whole(await generate(call, discard))
+
+
+def whole(end: Ending) -> Result:
+    """The answer that came to its end. Raises the `ApiError` it broke off with."""
+    match end:
+        case Completed(result):
+            return result
+        case Failed(error):
+            raise error
+
+
+async def discard(event: GenerationEvent) -> None:
+    """For whoever waits for the end alone."""
+
+
+async def generate(call: Call, hear: EventSink) -> Ending:
+    """Make the answer to a chat: `hear` is told its events, and the last of them is answered.
+
+    Raises `ApiError` when there is no answer; nothing was heard then.
+    """
+    deadline = monotonic() + settings.CHAT_TOTAL_TIMEOUT
+    await require_features(call)
+    models = await catalog()
+    candidates = choose(call, models)
+    found = await prompt_cache.look(call, candidates, models, deadline)
+    if isinstance(found, Hit):
+        return await found.serve(call, hear)
+    with found as keeping:
+        run = await begin(call, candidates, deadline)
+        run.result.cache = keeping.word
+        return keeping.ended(await run.work(keeping.noting(hear)))
+
+
+async def begin(call: Call, candidates: Sequence[ModelInfo], deadline: float) -> "Run":
+    """Reserve what the answer can cost, unless every candidate is left alone. Raises `ApiError`."""
+    breakers = await circuit_breaker.look(candidates)
+    if all(item.state == circuit_breaker.OPEN for item in breakers):
+        raise AllLeftAlone(min(item.wait for item in breakers))
+    bill, asked = Bill(call), monotonic()
+    await bill.reserve(candidates)
+    waited = monotonic() - asked  # for our own database, of which no provider is to be blamed
+    return Run(bill, list(zip(candidates, breakers, strict=True)), deadline + waited)
+
+
+async def catalog() -> Catalog:
+    return await snapshot.ready()
+
+
+class Run:
+    """One chat on its way through the candidates."""
+
+    def __init__(self, bill: Bill, candidates: list[tuple[ModelInfo, Breaker]], deadline: float) -> None:
+        self.call, self.bill, self.result = bill.call, bill, bill.result
+        self.candidates = candidates
+        self.limits = chat_limits()
+        self.deadline = deadline
+
+    async def work(self, hear: EventSink) -> Ending:
+        self.hear = hear
+        try:
+            await self.answer()
+            await self.bill.whole()
+        except ProviderError as error:
+            problem = as_api_error(error)
+            if self.result.is_empty:
+                await self.bill.nothing()
+                raise problem from error
+            await self.bill.part(problem)
+            return Failed(problem, self.result)
+        except asyncio.CancelledError:
+            await self.bill.abandoned()
+            raise
+        except BaseException:
+            # A defect of ours must not keep the user's credits until the hold expires.
+            await self.bill.nothing()
+            raise
+        return Completed(self.result)
+
+    async def answer(self) -> None:
+        """That of the first candidate that gives one. Raises the `ProviderError` of the last that was tried."""
+        last: ProviderError | None = None
+        for number, (model, circuit) in enumerate(self.candidates, start=1):
+            if monotonic() >= self.deadline:
+                break
+            if not await circuit.admits():
+                continue
+            attempt = Attempt(model, number, started=monotonic())
+            self.bill.attempts.append(attempt)
+            try:
+                await self.ask(attempt)
+                circuit.succeeded()
+                return
+            except ProviderError as error:
+                await self.note_failure(attempt, circuit, error)
+                if not self.result.is_empty or not error.outcome.is_retryable:
+                    raise
+                last = error
+            except BaseException:
+                circuit.left()
+                raise
+        raise last or AllLeftAlone(min(circuit.wait for _, circuit in self.candidates))
+
+    async def note_failure(self, attempt: Attempt, circuit: Breaker, error: ProviderError) -> None:
+        attempt.status = error.outcome
+        if attempt.accepted and attempt.usage is None:
+            self.bill.estimate(attempt)
+        facts = {"model": attempt.model.slug, "provider": attempt.model.provider.slug, "outcome": error.outcome.value}
+        # Not the provider's own words, which may quote the prompt or a key; why there is no connection, we say ourselves.
+        if error.outcome is AttemptOutcome.UNREACHABLE:
+            facts["reason"] = str(error)
+        logger.warning("%(provider)s failed: %(outcome)s", facts, extra=facts)
+        if error.is_blameless:
+            circuit.left()
+        elif error.outcome.is_retryable:
+            await circuit.failed(error)
+        else:
+            circuit.succeeded()  # it refused, so it is there
+
+    async def ask(self, attempt: Attempt) -> None:
+        """One candidate. Raises `ProviderError` unless its answer came to its end."""
+        model, result = attempt.model, self.result
+        request = ChatRequest(
+            model=model.upstream_name,
+            messages=self.call.messages,
+            max_tokens=self.bill.max_tokens(model),
+            stream=self.call.stream,
+            parameters=self.call.sampling,
+            request_id=self.call.request_id,
+        )
+
+        async def take(part: Part) -> None:
+            if isinstance(part, Accepted):
+                attempt.accepted = True
+                return
+            if part.text or part.tool_calls:
+                watch.rest()
+                await self.deliver(attempt, part)
+            watch.go_on()
+
+        async with AttemptTimeouts(stream=self.call.stream, limits=self.limits, deadline=self.deadline) as watch:
+            finished = await chat_adapter(model.provider.kind).chat(request, model.provider.endpoint, take)
+        result.finish_reason, attempt.usage = finished.reason, finished.usage
+        if result.is_empty:
+            result.finish_reason = None
+            raise no_answer(finished.reason)
+
+    async def deliver(self, attempt: Attempt, delta: Delta) -> None:
+        result = self.result
+        if result.is_empty:
+            attempt.first_token_at = monotonic()
+            result.model, result.provider = attempt.model.slug, attempt.model.provider.slug
+            result.fallback = attempt.number > 1
+            await self.hear(Started(result))
+        result.text += delta.text
+        result.add_tool_calls(delta.tool_calls)
+        await self.hear(Piece(delta.text, delta.tool_calls))
+
+
+def no_answer(reason: str) -> ProviderError:
+    """A success without content: refused by a safety filter, all its tokens spent on thinking, or empty for no reason."""
+    if reason == "content_filter":
+        return ProviderError(AttemptOutcome.BLOCKED)
+    if reason == "length":
+        # `max_tokens` is the client's choice: nobody else's breaker opens for it.
+        return ProviderError(
+            AttemptOutcome.EMPTY, "every token went into thinking: raise max_tokens", is_blameless=True
+        )
+    return ProviderError(AttemptOutcome.EMPTY)

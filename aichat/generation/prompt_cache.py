@@ -1,0 +1,290 @@
+"""A chat's way through the prompt cache: an answer made before, or a request that leads and keeps its answer.
+
+Only whole answers are kept, under the models that could have served them: one of a fallback under its own route, never
+under the one that was asked for. Streams and JSON answers share what is kept.
+"""
+
+import logging
+import random
+import time
+from asyncio import CancelledError
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from decimal import ROUND_CEILING
+from types import TracebackType
+from typing import Literal
+
+from django.conf import settings
+
+from aichat.catalog import routing
+from aichat.catalog.snapshot import Catalog, ModelInfo
+from aichat.core.background import lifecycle
+from aichat.core.telemetry import prometheus
+from aichat.flags import evaluation
+from aichat.flags.features import PROMPT_CACHE
+from aichat.generation.charging.bill import OK, Bill
+from aichat.generation.charging.settlement import Attempt
+from aichat.generation.errors import ProviderTimeout
+from aichat.generation.request import (
+    Call,
+    Completed,
+    Ending,
+    EventSink,
+    Freshness,
+    GenerationEvent,
+    Piece,
+    Result,
+    Started,
+)
+from aichat.promptcache import invalidation, single_flight, store
+from aichat.promptcache.entry import Entry, Pieces, Unreadable
+from aichat.promptcache.invalidation import Versions
+from aichat.promptcache.key import Question, Scope
+from aichat.promptcache.single_flight import Flight
+from aichat.providers.base import image_urls
+from aichat.providers.errors import AttemptOutcome
+
+logger = logging.getLogger(__name__)
+JITTER = 0.1  # of the TTL, so that what was stored together does not run out together
+
+
+class _Outdated(Exception):
+    """Somebody has invalidated something that this process has not read of yet."""
+
+
+async def look(call: Call, candidates: Sequence[ModelInfo], catalog: Catalog, deadline: float) -> "Hit | Keeping":
+    """The answer made before or just being made for an identical request; else what keeps the one to come.
+
+    Waits until `deadline` (monotonic seconds) for another request's answer; then raises `ProviderTimeout`.
+    """
+    if not is_cacheable(call):
+        prometheus.prompt_cache("bypass")
+        return Keeping("bypass")
+    question = Question(
+        caller=call.caller,
+        route=candidates,
+        messages=call.messages,
+        max_tokens=call.most_tokens,
+        parameters=call.sampling,
+        variant=(call.treatment.experiment, call.treatment.variant) if call.treatment.experiment else (),
+    )
+    announced = ""
+    while True:
+        asked = _Asked(question, await invalidation.ready(announced), catalog)
+        try:
+            digest = question.digest(asked.versions)
+        except TypeError:  # a number beyond 64 bits
+            return Keeping("bypass")
+        if call.freshness is Freshness.NEW:
+            prometheus.prompt_cache("bypass")
+            return Keeping("bypass", Flight(digest), asked)
+        try:
+            found = await single_flight.find(digest, asked.reader(digest), asked.notice, deadline)
+        except _Outdated as news:
+            announced = str(news)
+            continue
+        except TimeoutError:
+            raise ProviderTimeout(outcome=AttemptOutcome.TIMEOUT_TOTAL.value) from None
+        if isinstance(found, Flight):
+            prometheus.prompt_cache("miss")
+            return Keeping("miss", found, asked)
+        prometheus.prompt_cache("coalesced" if found.is_coalesced else "hit")
+        return Hit(found.entry, candidates)
+
+
+def is_cacheable(call: Call) -> bool:
+    """Whether the request and the settings let its answer be kept and reused."""
+    return (
+        settings.PROMPT_CACHE_TTL > 0
+        and call.freshness is not Freshness.UNSTORED
+        and (settings.PROMPT_CACHE_TOOLS or not call.parameters.get("tools"))
+        and (settings.PROMPT_CACHE_IMAGES or not image_urls(call.messages))
+        and evaluation.is_enabled(PROMPT_CACHE, call.caller)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A question, and the versions under which it was asked."""
+
+    question: Question
+    versions: Versions
+    catalog: Catalog
+
+    def notice(self, latest: str) -> None:
+        if latest > self.versions.latest:
+            raise _Outdated(latest)
+
+    def reader(self, digest: str) -> single_flight.Read:
+        """Makes an entry of bytes; raises `Unreadable` for one that is none, or may no longer be served."""
+        slugs = {model.slug for model in self.question.route}
+
+        def read(raw: bytes) -> Entry:
+            try:
+                entry = Entry.decode(digest, raw)
+            except Unreadable as error:
+                logger.warning("the prompt cache held what is no answer, which counts as a miss: %s", error)
+                raise
+            is_old = time.time() - entry.created_at > settings.PROMPT_CACHE_TTL
+            if is_old or entry.model not in slugs or self.versions.of(Scope.USER, entry.by) != entry.by_version:
+                raise Unreadable("out of date")
+            return entry
+
+        return read
+
+    def entry(self, result: Result, pieces: Pieces) -> Entry:
+        assert result.finish_reason
+        user = str(self.question.caller.user.pk)
+        return Entry(
+            pieces=pieces,
+            model=result.model,
+            provider=result.provider,
+            finish_reason=result.finish_reason,
+            usage=result.usage,
+            source=result.usage_source,
+            created_at=time.time(),
+            prompt=self.question.prompt,
+            by=user,
+            by_version=self.versions.of(Scope.USER, user),
+            fallback=result.fallback,
+        )
+
+
+class Keeping:
+    """Around a request that asks a provider: keeps its answer, and tells those who wait for it how it ended."""
+
+    def __init__(
+        self, word: Literal["miss", "bypass"], flight: Flight | None = None, asked: _Asked | None = None
+    ) -> None:
+        self.word = word
+        self.flight, self.asked = flight, asked
+        self.pieces: Pieces = []
+
+    def __enter__(self) -> "Keeping":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.flight is not None:
+            self.flight.give_up()
+
+    def noting(self, hear: EventSink) -> EventSink:
+        """`hear`, with a note of what it heard."""
+        if self.flight is None:
+            return hear
+        flight = self.flight
+
+        async def note(event: GenerationEvent) -> None:
+            if isinstance(event, Piece):
+                self.pieces.append((event.text, event.tool_calls))
+            flight.reader_since = time.monotonic()
+            await hear(event)
+            flight.reader_since = None
+
+        return note
+
+    def ended(self, end: Ending) -> Ending:
+        """Before the last event goes out to the client."""
+        if self.flight is not None and isinstance(end, Completed) and is_whole(end.result):
+            flight, self.flight = self.flight, None
+            lifecycle.spawn(self.keep(flight, end.result))
+        return end
+
+    async def keep(self, flight: Flight, result: Result) -> None:
+        assert self.asked is not None
+        entry = self.asked.entry(result, self.pieces)
+        try:
+            raw = entry.encode(flight.digest)
+        except TypeError:
+            flight.give_up()
+            return
+        if len(raw) > settings.PROMPT_CACHE_LARGEST_ANSWER:
+            await flight.hand_over(entry, raw)
+        elif not result.fallback:
+            if await flight.land(entry, raw, ttl()):
+                prometheus.stored.inc()
+                prometheus.stored_bytes.inc(len(raw))
+        else:
+            await flight.hand_over(entry, raw)
+            await self.keep_elsewhere(entry)
+
+    async def keep_elsewhere(self, entry: Entry) -> None:
+        """An answer of a fallback, for those who ask for that model by name."""
+        assert self.asked is not None
+        question = self.asked.question
+        try:
+            route = routing.candidates(self.asked.catalog, question.caller, entry.model)
+        except (routing.ModelNotFound, routing.ModelNotAllowed):
+            return
+        digest = question.digest(self.asked.versions, route)
+        await store.keep(digest, replace(entry, fallback=False).encode(digest), ttl())
+
+
+def is_whole(result: Result) -> bool:
+    """Whether the model said all it wanted to say: neither cut off nor filtered."""
+    return result.finish_reason == "stop" or (result.finish_reason == "tool_calls" and settings.PROMPT_CACHE_TOOLS)
+
+
+def ttl() -> float:
+    """Seconds."""
+    return settings.PROMPT_CACHE_TTL * random.uniform(1 - JITTER, 1)
+
+
+class Hit:
+    """An answer that is there already."""
+
+    def __init__(self, entry: Entry, candidates: Sequence[ModelInfo]) -> None:
+        self.entry = entry
+        slugs = [model.slug for model in candidates]
+        self.place = slugs.index(entry.model)
+        self.model = candidates[self.place]
+        assert self.model.rates is not None  # routing leaves out models without a price
+        self.rates = self.model.rates
+
+    @property
+    def original(self) -> int:
+        """Microcredits the answer cost when it was made."""
+        return self.rates.charge(self.entry.usage)
+
+    @property
+    def price(self) -> int:
+        """Microcredits: CACHE_HIT_PRICE of what the answer cost."""
+        if not settings.CACHE_HIT_PRICE:
+            return 0
+        return int((self.original * settings.CACHE_HIT_PRICE).to_integral_value(ROUND_CEILING))
+
+    async def serve(self, call: Call, hear: EventSink) -> Ending:
+        """As the first time. Raises `Unaffordable` before anything is heard when a hit has a price."""
+        bill = Bill(call)
+        charge = self.price
+        if charge:
+            await bill.reserve_exactly(charge)
+        result = self.result(bill)
+        try:
+            if call.stream:
+                await hear(Started(result))
+                for text, tool_calls in self.entry.pieces:
+                    await hear(Piece(text, tool_calls))
+        except CancelledError:  # the answer was whole, whether or not its reader was patient
+            await bill.commit(charge=charge, delivered=True)
+            raise
+        await bill.commit(charge=charge, delivered=True)
+        prometheus.saved(self.original - result.charged, self.rates.cost_nanousd(self.entry.usage))
+        return Completed(result)
+
+    def result(self, bill: Bill) -> Result:
+        entry, result = self.entry, bill.result
+        now = time.monotonic()
+        attempt = Attempt(self.model, self.place + 1 if entry.fallback else 1, started=now, cached=True)
+        attempt.first_token_at, attempt.status = now, OK
+        attempt.usage, attempt.source = entry.usage, entry.source
+        bill.attempts.append(attempt)
+        result.model, result.provider, result.fallback = entry.model, entry.provider, entry.fallback
+        result.finish_reason, result.usage, result.usage_source = entry.finish_reason, entry.usage, entry.source
+        result.text = "".join(text for text, _ in entry.pieces)
+        for _, tool_calls in entry.pieces:
+            result.add_tool_calls(tool_calls)
+        result.cached, result.cache = True, "hit"
+        result.age = max(0, int(time.time() - entry.created_at))
+        return result

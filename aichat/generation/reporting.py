@@ -1,0 +1,81 @@
+"""What others are told of a generation once its settlement is committed, or once it was refused."""
+
+from collections.abc import Sequence
+from time import monotonic
+
+from accounts.authentication import Caller
+from aichat.core.telemetry import measurements, product_events
+from aichat.generation.charging.settlement import Attempt
+from aichat.generation.request import Call
+from aichat.providers.base import Usage
+from credits.services import Unaffordable
+from credits.spending_limits import SpendLimitReached
+
+
+def chat_settled(call: Call, attempts: Sequence[Attempt], charged: int) -> None:
+    """`charged` is in microcredits. Tells nothing when no candidate was asked."""
+    ended = monotonic()
+    for attempt in attempts:
+        is_final = attempt is attempts[-1]
+        usage = attempt.usage or Usage()
+        measurements.note(
+            measurements.AttemptEnded(
+                kind="chat",
+                provider=attempt.model.provider.slug,
+                model=attempt.model.slug,
+                outcome=attempt.status,
+                final=is_final,
+                seconds=ended - attempt.started,
+                first_token_seconds=attempt.first_token_at - attempt.started if attempt.first_token_at else None,
+                input_tokens=usage.input_tokens,
+                output_tokens=usage.output_tokens,
+                charged=charged if is_final else 0,
+                cached=attempt.cached,
+                fallback=attempt.number > 1,
+            )
+        )
+    if attempts:
+        product_events.emit(chat_event(call, attempts[-1], charged, ended))
+
+
+def chat_event(call: Call, last: Attempt, charged: int, ended: float) -> product_events.ProductEvent:
+    user, organization = call.caller.user.pk, call.caller.organization.pk
+    model, provider = last.model.slug, last.model.provider.slug
+    if last.status != "ok":
+        return product_events.ChatFailed(
+            user=user,
+            organization=organization,
+            model=model,
+            provider=provider,
+            outcome=str(last.status),
+            charged=charged,
+        )
+    usage = last.usage or Usage()
+    return product_events.ChatCompleted(
+        user=user,
+        organization=organization,
+        model=model,
+        provider=provider,
+        streamed=call.stream,
+        fallback=last.number > 1,
+        cached=last.cached,
+        input_tokens=usage.input_tokens,
+        output_tokens=usage.output_tokens,
+        charged=charged,
+        latency_ms=round((ended - last.started) * 1000),
+        experiment=call.treatment.experiment,
+        variant=call.treatment.variant,
+    )
+
+
+def refused(caller: Caller, model: str, error: Unaffordable) -> None:
+    """A reservation was refused: by the wallet, or by a spending limit."""
+    user, organization = caller.user.pk, caller.organization.pk
+    if isinstance(error, SpendLimitReached):
+        product_events.emit(product_events.LimitHit(user=user, organization=organization, limit="spending"))
+    else:
+        product_events.emit(
+            product_events.RefusedForCredits(
+                user=user, organization=organization, model=model, affordable=error.affordable
+            )
+        )

@@ -1,0 +1,159 @@
+"""What goes into a generation and what comes out of it."""
+
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, Literal, Protocol
+from uuid import UUID
+
+from django.conf import settings
+
+from accounts.authentication import Caller
+from aichat.core.database.models import uuid7
+from aichat.core.database.statements import NewRow
+from aichat.core.errors import ApiError
+from aichat.core.telemetry import tracing
+from aichat.flags.rules import NOTHING, Treatment
+from aichat.providers.base import FinishReason, Usage
+
+
+def no_rows(result: "Result") -> Sequence[NewRow]:
+    return ()
+
+
+def store_nothing(result: "Result", error: ApiError | None) -> None:
+    pass
+
+
+class Freshness(Enum):
+    """What a request's Cache-Control says of answers made before: fine, `no-cache` (none), `no-store` (nor keep this)."""
+
+    ANY = ""
+    NEW = "no-cache"
+    UNSTORED = "no-store"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One chat to generate.
+
+    `messages` and `parameters` are in OpenAI's vocabulary; `treatment` is what experiments add. `remember` answers the
+    rows the caller wants kept of the result (messages of a conversation), `seal` stores an answer that was delivered or
+    charged, with the error it broke off with, for replays; both run inside the settling transaction and may run more
+    than once.
+    """
+
+    caller: Caller
+    model: str
+    messages: list[dict[str, Any]]
+    stream: bool
+    max_tokens: int | None = None
+    input_param: str = "messages"  # the client's name for what it wrote, named when that is too long
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    remember: Callable[["Result"], Sequence[NewRow]] = no_rows
+    treatment: Treatment = NOTHING
+    seal: Callable[["Result", ApiError | None], None] = store_nothing
+    freshness: Freshness = Freshness.ANY
+    id: UUID = field(default_factory=uuid7)
+    request_id: str = field(default_factory=tracing.request_id)
+
+    @property
+    def most_tokens(self) -> int:
+        """The longest answer: as the client says, else the experiment's variant, else the default."""
+        return self.max_tokens or self.treatment.max_tokens or settings.DEFAULT_MAX_TOKENS
+
+    @property
+    def sampling(self) -> Mapping[str, Any]:
+        """The parameters to send upstream: the client's, and a temperature of the experiment's variant."""
+        if self.treatment.temperature is None:
+            return self.parameters
+        return {"temperature": self.treatment.temperature, **self.parameters}
+
+
+@dataclass(slots=True)
+class Result:
+    """The answer as far as it was delivered, and its bill in microcredits."""
+
+    id: UUID
+    request_id: str
+    model: str = ""
+    provider: str = ""
+    text: str = ""
+    tool_calls: list[dict[str, Any]] = field(default_factory=list)
+    finish_reason: FinishReason | None = None
+    usage: Usage = field(default_factory=Usage)
+    usage_source: str = ""  # whether the provider reported it: UsageRecord.Source
+    charged: int = 0
+    available: int = 0
+    credits_low: bool = False
+    max_tokens_capped: int | None = None  # shorter than asked for, because the credits did not cover more
+    cached: bool = False
+    age: int = 0  # seconds since a cached answer was made
+    cache: Literal["hit", "miss", "bypass"] = "bypass"  # what the prompt cache had to do with it
+    fallback: bool = False
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.text and not self.tool_calls
+
+    def add_tool_calls(self, deltas: tuple[dict[str, Any], ...]) -> None:
+        """Merge OpenAI tool call deltas: pieces with the same index belong together, their arguments are joined."""
+        for delta in deltas:
+            index = delta.get("index", len(self.tool_calls))
+            while len(self.tool_calls) <= index:
+                self.tool_calls.append({"id": "", "type": "function", "function": {"name": "", "arguments": ""}})
+            call, piece = self.tool_calls[index], delta.get("function") or {}
+            call["id"] = delta.get("id") or call["id"]
+            if "extra_content" in delta:  # Gemini's thought signature, which the client is to send back
+                call["extra_content"] = delta["extra_content"]
+            call["function"]["name"] += piece.get("name") or ""
+            call["function"]["arguments"] += piece.get("arguments") or ""
+
+
+# --- Events, in the order they come -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The first piece of the answer is there; `result` names the model that serves it."""
+
+    result: Result
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    text: str
+    tool_calls: tuple[dict[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """The answer is whole, and its settlement is committed."""
+
+    result: Result
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The answer broke off after its first piece; what was delivered is settled."""
+
+    error: ApiError
+    result: Result
+
+
+Ending = Completed | Failed
+GenerationEvent = Started | Piece | Ending
+EventSink = Callable[[GenerationEvent], Awaitable[None]]  # it may take its time
+Generate = Callable[["Call", EventSink], Coroutine[Any, Any, Ending]]
+
+
+class ResponseFormat(Protocol):
+    """How an endpoint words a generation: the whole answer with its headers, and the events of a stream."""
+
+    def whole(self, result: Result) -> tuple[bytes, dict[str, str]]: ...
+
+    def headers(self, event: GenerationEvent) -> dict[str, str]: ...
+
+    def encode(self, event: GenerationEvent) -> bytes: ...
+
+    def encode_error(self, error: ApiError) -> bytes: ...

@@ -1,0 +1,160 @@
+"""Claiming an Idempotency-Key, completing it, and replaying what was answered.
+
+A request with a key first claims it (one commit). The answer is stored in the commit that charges; a failure that
+charged nothing frees the key; an attempt whose process died loses it when its lease runs out.
+"""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+from django.conf import settings
+from django.db import IntegrityError
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
+from rest_framework.request import Request
+
+from accounts.authentication import Caller
+from aichat.core.database import transactions
+from aichat.core.errors import ApiError, InvalidRequest
+from aichat.idempotency.models import IdempotentRequest
+
+HEADER = "Idempotency-Key"
+KEPT = timedelta(hours=24)
+VISIBLE_ASCII = re.compile(r"[\x21-\x7e]{1,255}")
+State = IdempotentRequest.State
+
+
+class IdempotencyConflict(ApiError):
+    status, code = 409, "idempotency_conflict"
+    message = "This Idempotency-Key was used for another request in the last 24 hours: make a new one."
+
+
+class IdempotencyInProgress(ApiError):
+    status, code = 409, "idempotency_in_progress"
+    message = "The first request with this Idempotency-Key is still running: ask again shortly."
+
+    def __init__(self) -> None:
+        super().__init__(param=HEADER, retry_after=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A response as it is stored and replayed."""
+
+    status: int
+    body: bytes
+    content_type: str = "application/json"
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def response(self) -> HttpResponse:
+        response = HttpResponse(self.body, status=self.status, content_type=self.content_type)
+        for name, value in self.headers.items():
+            response[name] = value
+        response["Idempotent-Replayed"] = "true"
+        return response
+
+
+@dataclass(frozen=True, slots=True)
+class KeyClaim:
+    """The right to answer a key. `attempt` sets it apart from later attempts at the same key."""
+
+    id: UUID
+    attempt: UUID
+
+    def _row(self) -> QuerySet[IdempotentRequest]:
+        return IdempotentRequest.objects.filter(pk=self.id, attempt=self.attempt, state=State.RUNNING)
+
+    def complete(self, answer: Answer) -> None:
+        """Store the answer; belongs into the transaction that charges. Raises `IdempotencyInProgress` when another
+        attempt has taken the key over: this one must not charge."""
+        if not self._row().update(
+            state=State.ANSWERED,
+            status=answer.status,
+            content_type=answer.content_type,
+            headers=dict(answer.headers),
+            body=answer.body.decode(),
+        ):
+            raise IdempotencyInProgress
+
+    def free(self) -> None:
+        """Nothing was charged: the key can be used for a true retry. What is answered stays."""
+        self._row().delete()
+
+    def forget(self) -> None:
+        """What was answered came to nothing and charged nothing: the key can be used for a true retry."""
+        IdempotentRequest.objects.filter(pk=self.id, attempt=self.attempt).delete()
+
+
+def key_of(request: HttpRequest | Request) -> str | None:
+    """The request's key, if it has one. Raises `InvalidRequest`."""
+    key = request.headers.get(HEADER)
+    if key is not None and not VISIBLE_ASCII.fullmatch(key):
+        raise InvalidRequest(f"{HEADER} is 1 to 255 visible ASCII characters.", param=HEADER)
+    return key
+
+
+def claim_key(caller: Caller, key: str, request: HttpRequest | Request) -> KeyClaim | Answer:
+    """The right to answer `key`, or what was answered.
+
+    Raises `IdempotencyConflict` (another request) and `IdempotencyInProgress`.
+    """
+    what = f"{caller.user.pk}\n{request.method}\n{request.get_full_path()}\n".encode() + request.body
+    found = _Request(caller.organization.pk, key, hashlib.sha256(what).hexdigest())
+    try:
+        return transactions.run_atomic(_claim, found)
+    except IntegrityError:  # a twin was quicker
+        return transactions.run_atomic(_claim, found)
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    organization_id: UUID
+    key: str
+    fingerprint: str
+
+    @property
+    def id(self) -> UUID:
+        """Found by its primary key on every engine, and a stranger's key is another row."""
+        return UUID(bytes=hashlib.sha256(self.organization_id.bytes + self.key.encode()).digest()[:16])
+
+
+def _claim(found: _Request) -> KeyClaim | Answer:
+    now = timezone.now()
+    claim = KeyClaim(found.id, uuid4())
+    fresh: dict[str, Any] = {
+        "fingerprint": found.fingerprint,
+        "state": State.RUNNING,
+        "attempt": claim.attempt,
+        "lease_until": now + timedelta(seconds=settings.IDEMPOTENCY_LEASE),
+        "created_at": now,
+        "expires_at": now + KEPT,
+    }
+    row = IdempotentRequest.objects.filter(pk=found.id).first()
+    if row is None:
+        IdempotentRequest.objects.create(pk=found.id, organization_id=found.organization_id, key=found.key, **fresh)
+        return claim
+    is_alive = row.state == State.ANSWERED or row.lease_until > now
+    if is_alive and row.expires_at > now:
+        if row.fingerprint != found.fingerprint:
+            raise IdempotencyConflict(param=HEADER)
+        if row.state == State.ANSWERED:
+            return Answer(row.status, row.body.encode(), row.content_type, row.headers)
+        raise IdempotencyInProgress
+    ours = IdempotentRequest.objects.filter(
+        pk=row.pk, attempt=row.attempt, state=row.state, lease_until=row.lease_until
+    )
+    if not ours.update(**fresh, body=""):
+        raise IdempotencyInProgress  # its process lives after all, or somebody else took it over
+    return claim
+
+
+def forget_expired() -> int:
+    """Delete the keys of more than 24 hours ago; answers how many."""
+    deleted, _ = IdempotentRequest.objects.filter(expires_at__lte=timezone.now()).delete()
+    return deleted

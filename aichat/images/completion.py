@@ -1,0 +1,140 @@
+"""How an image job ends: pictures and charge, another try later, or failure. Each end is one commit."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.utils import timezone
+
+from aichat.core.database import transactions
+from aichat.core.errors import ApiError
+from aichat.generation.errors import as_api_error
+from aichat.generation.images import Drawing, ImageAttempt
+from aichat.images import reporting
+from aichat.images.models import ImageJob, Picture, WebhookDelivery
+from aichat.images.reporting import usage_record
+from aichat.images.storage import Verified, store, sweep
+from aichat.usage.models import UsageRecord
+from credits.services import (
+    OperationResult,
+    Release,
+    Settle,
+    apply,
+    notice_if_low,
+    renew_holds,
+)
+
+Status = ImageJob.Status
+LONGEST_BACKOFF = 300.0
+
+
+def finish(job: ImageJob, drawing: "Drawing[Verified]") -> bool:
+    """Write what became of a run: pictures and charge, another try later, or failure. False: the job was not ours."""
+    if drawing.images:
+        return succeed(job, drawing)
+    assert drawing.error is not None
+    if job.background and drawing.error.outcome.is_retryable and job.attempts < settings.IMAGE_ATTEMPTS:
+        return retry_later(job, drawing)
+    return fail(job, as_api_error(drawing.error), drawing.attempts)
+
+
+def succeed(job: ImageJob, drawing: "Drawing[Verified]") -> bool:
+    """Store the files, then settle in one commit; when the job is no longer ours the files go again."""
+    pictures = []
+    for image in drawing.images:
+        picture = Picture(job=job, content_type=image.content_type, width=image.width, height=image.height)
+        picture.file, picture.thumbnail = store(job.pk, picture.pk, image)
+        pictures.append(picture)
+    try:
+        outcome = transactions.run_atomic(_succeed, job, drawing, pictures)
+    except BaseException:
+        discard(pictures)
+        raise
+    if outcome is None:
+        discard(pictures)
+        return False
+    if job.attempts > 1:
+        sweep(job.pk, [name for picture in pictures for name in (picture.file, picture.thumbnail)])
+    notice_if_low(outcome, job.user_id)
+    reporting.completed(job, drawing.attempts, outcome.charged)
+    return True
+
+
+def _succeed(job: ImageJob, drawing: "Drawing[Verified]", pictures: list[Picture]) -> OperationResult | None:
+    served = drawing.served.model
+    outcome = None
+    if job.unchanged().update(
+        status=Status.SUCCEEDED,
+        model=served.slug,
+        provider=served.provider.slug,
+        finished_at=timezone.now(),
+    ):
+        charge = drawing.charge
+        operation = (
+            Settle(hold=job.hold, charge=charge, request_id=job.request_id) if charge else Release(hold=job.hold)
+        )
+        outcome = apply([operation])[0]
+        ImageJob.objects.filter(pk=job.pk).update(charged=outcome.charged)
+        records = [usage_record(job, attempt) for attempt in drawing.attempts]
+        records[-1].final, records[-1].charged, records[-1].shortfall = True, outcome.charged, outcome.shortfall
+        records[-1].reference = job.hold_reference if outcome.charged else ""
+        UsageRecord.objects.bulk_create(records)
+        Picture.objects.bulk_create(pictures)
+        announce(job)
+    return outcome
+
+
+def announce(job: ImageJob) -> None:
+    """In the commit that ends the job, so that no end goes untold."""
+    if job.webhook_url:
+        WebhookDelivery.objects.bulk_create([WebhookDelivery(job=job, url=job.webhook_url)])
+
+
+def discard(pictures: Sequence[Picture]) -> None:
+    for picture in pictures:
+        picture.delete_files()
+
+
+def retry_later(job: ImageJob, drawing: "Drawing[Verified]") -> bool:
+    """Back into the queue, later each time; the failed attempts are on record."""
+    assert drawing.error is not None
+    wait = max(drawing.error.retry_after or 0, min(LONGEST_BACKOFF, settings.IMAGE_BACKOFF_SECONDS * 2**job.attempts))
+    ours = transactions.run_atomic(_retry_later, job, timezone.now() + timedelta(seconds=wait), drawing.attempts)
+    if ours:
+        reporting.measure(drawing.attempts, is_over=False)
+    return ours
+
+
+def _retry_later(job: ImageJob, run_after: datetime, attempts: Sequence[ImageAttempt]) -> bool:
+    ours = job.unchanged().update(status=Status.QUEUED, claim=None, run_after=run_after)
+    if ours:
+        UsageRecord.objects.bulk_create(usage_record(job, attempt) for attempt in attempts)
+        renew_holds([job.hold])
+    return bool(ours)
+
+
+def fail(job: ImageJob, error: ApiError, attempts: Sequence[ImageAttempt] = ()) -> bool:
+    """The job is over without a picture: its credits are free again."""
+    failed = end(job, Status.FAILED, error.code, error.message[:500], attempts)
+    if failed and job.attempts > 1:
+        sweep(job.pk)
+    return failed
+
+
+def end(job: ImageJob, status: str, code: str = "", message: str = "", attempts: Sequence[ImageAttempt] = ()) -> bool:
+    ours = transactions.run_atomic(_end, job, status, code, message, attempts)
+    if ours:
+        reporting.ended(job, attempts, status, code)
+    return ours
+
+
+def _end(job: ImageJob, status: str, code: str, message: str, attempts: Sequence[ImageAttempt]) -> bool:
+    ended = job.unchanged().update(status=status, error_code=code, error_message=message, finished_at=timezone.now())
+    if ended:
+        apply([Release(hold=job.hold)])
+        records = [usage_record(job, attempt) for attempt in attempts]
+        if records:
+            records[-1].final = True
+            UsageRecord.objects.bulk_create(records)
+        announce(job)
+    return bool(ended)

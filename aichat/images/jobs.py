@@ -1,0 +1,178 @@
+"""The life of an image job. Each step is one commit, guarded by one conditional UPDATE of the job's row."""
+
+import logging
+from collections.abc import Callable
+from datetime import timedelta
+from uuid import uuid4
+
+from django.conf import settings
+from django.utils import timezone
+
+from accounts.authentication import Caller
+from aichat.core.database import transactions
+from aichat.core.database.models import uuid7
+from aichat.core.errors import ApiError
+from aichat.core.telemetry import tracing
+from aichat.generation.reporting import refused
+from aichat.images.completion import discard, end
+from aichat.images.models import ImageJob, lease_end
+from aichat.images.storage import sweep
+from credits.services import (
+    Reserve,
+    Unaffordable,
+    apply,
+    hold_expiry,
+)
+from credits.spending_limits import limits_of
+
+logger = logging.getLogger(__name__)
+Status = ImageJob.Status
+HOLD_PREFIX = "image:"  # of the references of their holds
+
+
+class JobIsRunning(ApiError):
+    status, code = 409, "invalid_request"
+    message = "This job is running: it can be deleted once it is over."
+
+
+# --- Begin ------------------------------------------------------------------------------------------------------------
+
+
+def enqueue(
+    caller: Caller,
+    *,
+    prompt: str,
+    model: str,
+    size: str,
+    n: int,
+    background: bool,
+    amount: int,
+    webhook_url: str = "",
+    seal: Callable[[ImageJob], None] = lambda job: None,
+) -> ImageJob:
+    """Hold `amount` microcredits and write the job, in one commit. Raises `InsufficientCreditsError`.
+
+    A job that is not for the background is born claimed: whoever called this runs it. `seal` writes what else belongs
+    into that commit (the answer of an Idempotency-Key).
+    """
+    job_id = uuid7()
+    reserve = Reserve(
+        wallet_id=caller.organization.pk,
+        amount=amount,
+        expires_at=hold_expiry(),
+        reference=f"{HOLD_PREFIX}{job_id}",
+        limits=limits_of(caller),
+    )
+    key = caller.api_key
+    job = ImageJob(
+        id=job_id,
+        organization=caller.organization,
+        user=caller.user,
+        api_key_id=key.id if key else None,
+        request_id=tracing.request_id(),
+        prompt=prompt,
+        requested_model=model,
+        size=size,
+        n=n,
+        background=background,
+        webhook_url=webhook_url,
+        hold_id=reserve.hold.id,
+        hold_amount=amount,
+        hold_reference=reserve.hold.reference,
+    )
+    if not background:
+        job.status, job.claim, job.attempts, job.run_after = Status.RUNNING, uuid4(), 1, lease_end()
+    try:
+        transactions.run_atomic(_enqueue, reserve, job, seal)
+    except Unaffordable as error:
+        refused(caller, model, error)
+        raise
+    if background:
+        dispatch(job)
+    return job
+
+
+def _enqueue(reserve: Reserve, job: ImageJob, seal: Callable[[ImageJob], None]) -> None:
+    apply([reserve])[0].or_raise()
+    ImageJob.objects.bulk_create([job])
+    seal(job)
+
+
+def dispatch(job: ImageJob) -> None:
+    """Tell Celery, where it is the dispatcher. Without its broker the job waits for the sweep: its row is the truth."""
+    if settings.IMAGE_DISPATCHER == "celery":
+        try:
+            from celery import current_app  # most installations have no Celery to load
+
+            current_app.send_task("aichat.images.run", args=[str(job.pk)], retry=False)
+        except Exception as error:
+            logger.warning("the broker does not answer: %s", type(error).__name__, extra={"job": str(job.pk)})
+
+
+# --- End --------------------------------------------------------------------------------------------------------------
+
+
+def cancel(job: ImageJob) -> bool:
+    """Only a queued job can be cancelled; False when a worker was quicker."""
+    return job.status == Status.QUEUED and end(job, Status.CANCELLED)
+
+
+def retry(job: ImageJob) -> bool:
+    """Put a failed job into the queue again, with a hold of its own. Raises `InsufficientCreditsError`."""
+    if job.status != Status.FAILED or not transactions.run_atomic(_retry, job):
+        return False
+    dispatch(job)
+    return True
+
+
+def _retry(job: ImageJob) -> bool:
+    reference = f"{HOLD_PREFIX}{job.pk}:{uuid7().hex[:12]}"
+    reserve = Reserve(
+        wallet_id=job.organization_id,
+        amount=job.hold_amount,
+        expires_at=hold_expiry(),
+        reference=reference,
+        request_id=job.request_id,
+    )
+    ours = job.unchanged().update(
+        status=Status.QUEUED,
+        claim=None,
+        attempts=0,
+        run_after=timezone.now(),
+        error_code="",
+        error_message="",
+        finished_at=None,
+        background=True,
+        hold_id=reserve.hold.id,
+        hold_reference=reference,
+    )
+    if ours:
+        apply([reserve])[0].or_raise()
+    return bool(ours)
+
+
+def purge(days: int, *, batch: int = 200) -> int:
+    """Delete the jobs that ended over `days` days ago, with their files; answers how many. Their bills stay."""
+    before, deleted = timezone.now() - timedelta(days=days), 0
+    over = [Status.SUCCEEDED, Status.FAILED, Status.CANCELLED]
+    while True:
+        jobs = list(ImageJob.objects.filter(status__in=over, finished_at__lt=before)[:batch])
+        for job in jobs:
+            delete(job)
+        deleted += len(jobs)
+        if len(jobs) < batch:
+            return deleted
+
+
+def delete(job: ImageJob) -> None:
+    """A queued job is cancelled, a finished one is deleted with its files. Raises `JobIsRunning`."""
+    if job.status == Status.QUEUED and cancel(job):
+        return
+    job.refresh_from_db()
+    if not job.is_over:
+        raise JobIsRunning
+    pictures = list(job.pictures.all())
+    job_id = job.pk
+    job.delete()
+    discard(pictures)
+    sweep(job_id)

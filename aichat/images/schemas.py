@@ -1,0 +1,62 @@
+"""The bodies of the image endpoints."""
+
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+
+from aichat.core.outbound.public_addresses import is_public
+
+LONGEST_PROMPT = 4000  # characters; what the strictest of the providers takes
+MOST_IMAGES = 4
+
+
+def reachable(url: str) -> str:
+    """Refuses an address that is private as it is written; what a name resolves to is seen when connecting."""
+    if url and not settings.ALLOW_PRIVATE_WEBHOOKS and is_private(urlsplit(url).hostname or ""):
+        raise ValueError("private addresses are not called")
+    return url
+
+
+def is_private(host: str) -> bool:
+    try:
+        return not is_public(host)
+    except ValueError:  # a name
+        return host == "localhost" or host.endswith(".localhost")
+
+
+WebhookUrl = Annotated[
+    str,
+    StringConstraints(max_length=500, pattern=r"^(https?://[^\s/]+\S*)?$"),
+    AfterValidator(reachable),
+]
+Prompt = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_PROMPT, pattern=r"\S")]
+
+
+class ImageBody(BaseModel):
+    """`POST /api/v1/images`"""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    prompt: Prompt
+    model: str = Field("auto", min_length=1, max_length=100)
+    size: str = Field("1024x1024", pattern=r"^\d{3,4}x\d{3,4}$")
+    n: int = Field(1, ge=1, le=MOST_IMAGES)
+    background: bool = False
+    webhook_url: WebhookUrl = Field("", description="Gets a signed POST when the job is over.")
+
+
+class OpenAIImageBody(BaseModel):
+    """`POST /v1/images/generations`: https://platform.openai.com/docs/api-reference/images/create"""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+    prompt: Prompt
+    model: str = Field("auto", min_length=1, max_length=100)
+    size: str | None = Field(None, pattern=r"^(auto|\d{3,4}x\d{3,4})$")
+    n: int | None = Field(None, ge=1, le=MOST_IMAGES)
+    response_format: Literal["b64_json", "url"] | None = None
+    stream: Literal[False] | None = Field(None, description="Not supported.")
+    output_format: Literal["png"] | None = Field(None, description="Images keep the format their model makes.")
+    background: Literal["auto", "opaque"] | None = None

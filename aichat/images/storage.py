@@ -1,0 +1,108 @@
+"""From a provider's bytes to files we can stand behind: verified, bounded, re-encoded without metadata, with signed URLs."""
+
+import io
+import warnings
+from collections.abc import Collection
+from contextlib import suppress
+from dataclasses import dataclass
+from uuid import UUID
+
+from django.core.files.base import ContentFile
+from django.core.files.storage import default_storage
+from django.core.signing import BadSignature, TimestampSigner
+from PIL import Image, UnidentifiedImageError
+
+from aichat.images.models import Picture
+from aichat.providers.errors import AttemptOutcome, ProviderError
+
+LARGEST_BYTES = 32 * 2**20
+LARGEST_PIXELS = 4096 * 4096
+THUMBNAIL = (320, 320)
+CONTENT_TYPES = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp"}
+URL_SECONDS = 3600
+signer = TimestampSigner(salt="aichat.images")
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """An image that is what it says, re-encoded from its pixels."""
+
+    content: bytes
+    thumbnail: bytes
+    content_type: str
+    width: int
+    height: int
+
+
+def verify(raw: bytes) -> Verified:
+    """Raises `ProviderError(MALFORMED)` for anything but a PNG, JPEG or WebP of sane size."""
+    if len(raw) > LARGEST_BYTES:
+        raise ProviderError(AttemptOutcome.MALFORMED, "an image that is too large")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(raw), formats=list(CONTENT_TYPES)) as probe:
+                if probe.width * probe.height > LARGEST_PIXELS:
+                    raise ProviderError(AttemptOutcome.MALFORMED, "an image with too many pixels")
+                probe.verify()
+            # `verify` leaves the image unusable: the pixels are read from a second opening.
+            with Image.open(io.BytesIO(raw), formats=list(CONTENT_TYPES)) as image:
+                kind = image.format or "PNG"
+                pixels = image.convert("RGB" if kind == "JPEG" else "RGBA" if "A" in image.getbands() else "RGB")
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Warning) as error:
+        raise ProviderError(AttemptOutcome.MALFORMED, "an image that can't be decoded") from error
+    small = pixels.copy()
+    small.thumbnail(THUMBNAIL)
+    return Verified(encode(pixels, kind), encode(small, "PNG"), CONTENT_TYPES[kind], pixels.width, pixels.height)
+
+
+def encode(image: Image.Image, kind: str) -> bytes:
+    """From the pixels alone: EXIF, text chunks and profiles of the original stay behind."""
+    image.info.clear()
+    file = io.BytesIO()
+    image.save(file, kind, **({"quality": 92} if kind != "PNG" else {}))
+    return file.getvalue()
+
+
+def folder(job_id: UUID) -> str:
+    return f"images/{job_id}"
+
+
+def store(job_id: UUID, picture_id: UUID, image: Verified) -> tuple[str, str]:
+    """Save both files; answers their names in the storage."""
+    suffix = image.content_type.removeprefix("image/")
+    name = default_storage.save(f"{folder(job_id)}/{picture_id}.{suffix}", ContentFile(image.content))
+    thumbnail = default_storage.save(f"{folder(job_id)}/{picture_id}.thumbnail.png", ContentFile(image.thumbnail))
+    return name, thumbnail
+
+
+def sweep(job_id: UUID, keep: Collection[str] = ()) -> None:
+    """Delete what no row knows: files of a worker that died between storing them and the commit."""
+    with suppress(FileNotFoundError):  # nothing was ever stored
+        for file in default_storage.listdir(folder(job_id))[1]:
+            name = f"{folder(job_id)}/{file}"
+            if name not in keep:
+                default_storage.delete(name)
+        if not keep:
+            default_storage.delete(folder(job_id))  # a bucket has none, and says nothing
+
+
+def read(picture: Picture, *, thumbnail: bool = False) -> bytes:
+    """Raises `FileNotFoundError` when the storage has lost it."""
+    with default_storage.open(picture.thumbnail if thumbnail else picture.file) as file:
+        content: bytes = file.read()
+    return content
+
+
+def sign(picture_id: UUID, variant: str = "file") -> str:
+    """The last part of a URL that shows one picture for `URL_SECONDS`."""
+    return signer.sign(f"{picture_id}:{variant}")
+
+
+def unsign(signed: str) -> tuple[str, str] | None:
+    """Picture ID and variant of a signed part that is ours and still good."""
+    try:
+        picture_id, _, variant = signer.unsign(signed, max_age=URL_SECONDS).partition(":")
+    except BadSignature:
+        return None
+    return picture_id, variant

@@ -1,0 +1,121 @@
+"""One request for pictures, and under an Idempotency-Key the job it led to the first time.
+
+The key is answered in the commit that holds the credits, with the job's ID: from then on the job's row says what the
+answer is, whoever asks again and whatever process died.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from django.http import HttpRequest
+
+from accounts.authentication import Caller
+from accounts.tenancy import owned
+from aichat.catalog import routing
+from aichat.catalog.models import AIModel
+from aichat.core.background import lifecycle
+from aichat.core.database import executor
+from aichat.core.errors import ApiError
+from aichat.flags import evaluation
+from aichat.flags.features import BACKGROUND_IMAGES, IMAGES
+from aichat.generation.images import able, most_it_can_cost
+from aichat.generation.pipeline import catalog
+from aichat.idempotency.keys import Answer, IdempotencyInProgress, KeyClaim, claim_key, key_of
+from aichat.images import jobs
+from aichat.images.models import ImageJob, jobs_of
+from aichat.images.worker import run_job
+
+STATUS_OF = {"content_blocked": 400, "invalid_request": 400, "provider_error": 502, "provider_timeout": 504}
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """The job of a request; `replayed` when an earlier request with the same key had made it."""
+
+    job: ImageJob
+    claim: KeyClaim | None = None
+    replayed: bool = False
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Idempotent-Replayed": "true"} if self.replayed else {}
+
+
+async def ask(request: HttpRequest, caller: Caller, **wanted: Any) -> Submission:
+    """The job for a request: made now, or found by its Idempotency-Key.
+
+    Raises what `begin` raises, `IdempotencyConflict`, and `IdempotencyInProgress` while the first request is running.
+    """
+    key = key_of(request)
+    if key is None:
+        return Submission(await begin(caller, **wanted))
+    claimed = await executor.run(claim_key, caller, key, request)
+    if isinstance(claimed, Answer):
+        job = await executor.run(owned, jobs_of(caller), caller.organization, orjson.loads(claimed.body)["job"])
+        if not (job.background or job.is_over):
+            raise IdempotencyInProgress
+        return Submission(job, replayed=True)
+    try:
+        return Submission(await begin(caller, claimed, **wanted), claimed)
+    except BaseException:
+        await lifecycle.finish(executor.run(claimed.free))
+        raise
+
+
+async def begin(
+    caller: Caller,
+    claim: KeyClaim | None = None,
+    *,
+    prompt: str,
+    model: str,
+    size: str,
+    n: int,
+    background: bool,
+    webhook_url: str = "",
+) -> ImageJob:
+    """Check, hold and write the job.
+
+    Raises `FeatureDisabled`, `ModelNotFound`, `InvalidRequest`, `InsufficientCreditsError`.
+    """
+    await evaluation.ready()
+    evaluation.require(IMAGES, caller)
+    if background:
+        evaluation.require(BACKGROUND_IMAGES, caller)
+    candidates = able(routing.candidates(await catalog(), caller, model, AIModel.Kind.IMAGE), size)
+
+    def seal(job: ImageJob) -> None:
+        if claim:
+            claim.complete(Answer(202, orjson.dumps({"job": str(job.pk)})))
+
+    return await lifecycle.finish(
+        executor.run(
+            jobs.enqueue,
+            caller,
+            prompt=prompt,
+            model=model,
+            size=size,
+            n=n,
+            background=background,
+            webhook_url=webhook_url,
+            amount=most_it_can_cost(candidates, prompt, n),
+            seal=seal,
+        )
+    )
+
+
+async def run_now(asked: Submission) -> ImageJob:
+    """Run the job to its end, also when the client leaves. Raises the error it ended with, which frees its key."""
+    job = asked.job
+    if not job.is_over:
+        await lifecycle.finish(_run(asked))
+    if job.error_code:
+        raise ApiError(job.error_message, code=job.error_code, status=STATUS_OF.get(job.error_code, 503))
+    return job
+
+
+async def _run(asked: Submission) -> None:
+    await run_job(asked.job)
+    await executor.run(asked.job.refresh_from_db)
+    if asked.job.error_code and asked.claim:
+        await executor.run(asked.claim.forget)

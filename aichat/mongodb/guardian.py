@@ -1,9 +1,0 @@
-"""Apart from `apps.py`, because importing this registers guardian's system checks."""
-
-from guardian.apps import GuardianConfig
-
-from aichat.mongodb import OBJECT_ID
-
-
-class MongoGuardianConfig(GuardianConfig):
-    default_auto_field = OBJECT_ID

@@ -1,0 +1,164 @@
+"""Single flight: of any number of identical requests one asks a provider, and the others wait for its answer.
+
+In a process they wait for a future; processes and hosts wait for each other by the lock of `store.py`, one request of
+each looking after it. When the one that asks fails, leaves or dies, another takes its place: at once in its own process,
+within `store.LEASE` and a look elsewhere. Who has seen two of them fail asks for itself, so that a failing provider
+is not asked by one after the other. Nobody waits longer than their own deadline.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from aichat.core.background import lifecycle
+from aichat.core.database.models import uuid7
+from aichat.promptcache import store
+from aichat.promptcache.entry import Entry, Unreadable
+
+FOLLOWED_AT_MOST = 2
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.02, 0.15  # seconds between two looks at what another process is doing
+BEAT = store.LEASE / 6  # seconds: a busy event loop may be late by more than four of them
+# A reader that takes nothing for so many seconds keeps nobody else waiting.
+READER_PATIENCE = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An answer; `is_coalesced`: another request was asking for it when this one came."""
+
+    entry: Entry
+    is_coalesced: bool
+
+
+class Flight:
+    """A question on its way to a provider. Whoever leads ends it with `land`, `hand_over` or `give_up`."""
+
+    def __init__(self, digest: str) -> None:
+        self.digest = digest
+        self.token = uuid7().hex
+        self.landed: asyncio.Future[Entry | None] = asyncio.get_running_loop().create_future()
+        self.is_locked = False
+        self.renewed_at = time.monotonic()
+        self.is_asking = False  # a provider, here or in another process
+        self.reader_since: float | None = None  # since when its client has something to read
+
+    @property
+    def is_under_way(self) -> bool:
+        return not self.landed.done() and self.landed.get_loop() is asyncio.get_running_loop()
+
+    async def land(self, entry: Entry, raw: bytes, ttl: float) -> bool:
+        """The answer, for those who wait and for later; whether it was stored."""
+        is_locked = self.end(entry)
+        return await store.keep(self.digest, raw, ttl, self.token if is_locked else "")
+
+    async def hand_over(self, entry: Entry, raw: bytes) -> None:
+        """The answer for those who wait only."""
+        if self.end(entry):
+            await store.hand_over(self.digest, raw, self.token)
+
+    def give_up(self) -> None:
+        """There is no answer: one of those who wait is to ask. Does nothing once it has ended."""
+        if self.end(None):
+            lifecycle.spawn(store.release(self.digest, self.token))
+
+    def end(self, entry: Entry | None) -> bool:
+        """For this process; whether the lock is still to be given up."""
+        was_locked, self.is_locked = self.is_locked, False
+        if _under_way.get(self.digest) is self:
+            del _under_way[self.digest]
+        if not self.landed.done():
+            self.landed.set_result(entry)
+        return was_locked
+
+
+_under_way: dict[str, Flight] = {}
+_beating: asyncio.TimerHandle | None = None
+
+Read = Callable[[bytes], Entry]
+Notice = Callable[[str], None]
+
+
+async def find(digest: str, read: Read, notice: Notice, deadline: float) -> Found | Flight:
+    """The stored answer, or that of the request that is asking already; else a flight that the caller leads.
+
+    `read` makes an entry of bytes, or raises `Unreadable` for what can't be served; `notice` is told the latest
+    invalidation that the store knows of, and may raise. Raises `TimeoutError` at `deadline` (monotonic seconds).
+    """
+    for _ in range(FOLLOWED_AT_MOST):
+        flight = _under_way.get(digest)
+        if flight is None or not flight.is_under_way:
+            return await _lead(Flight(digest), read, notice, deadline)
+        done, _pending = await asyncio.wait({flight.landed}, timeout=deadline - time.monotonic())
+        if not done:
+            raise TimeoutError
+        if entry := flight.landed.result():
+            return Found(entry, is_coalesced=flight.is_asking)
+    return Flight(digest)  # alone
+
+
+async def _lead(flight: Flight, read: Read, notice: Notice, deadline: float) -> Found | Flight:
+    """Stand for this process: look at the store, wait for another process that is asking, or take the lock."""
+    _under_way[flight.digest] = flight
+    try:
+        found = await _look(flight, read, notice, deadline)
+    except BaseException:
+        flight.give_up()
+        raise
+    if found is None:
+        flight.is_asking = True
+        _keep_beating()
+        return flight
+    flight.end(found.entry)
+    return found
+
+
+async def _look(flight: Flight, read: Read, notice: Notice, deadline: float) -> Found | None:
+    leader, leaders, pause = "", 0, SHORTEST_PAUSE
+    while True:
+        seen = await store.look(flight.digest, flight.token, leader)
+        flight.is_locked = seen.is_locked
+        notice(seen.latest)
+        if seen.raw is not None:
+            try:
+                return Found(read(seen.raw), is_coalesced=flight.is_asking)
+            except Unreadable:
+                await store.drop(flight.digest)
+                continue
+        if not seen.leader:
+            return None
+        leaders += seen.leader != leader
+        if leaders > FOLLOWED_AT_MOST:
+            return None
+        leader, flight.is_asking = seen.leader, True
+        if time.monotonic() + pause >= deadline:
+            raise TimeoutError
+        await asyncio.sleep(pause)
+        pause = min(1.5 * pause, LONGEST_PAUSE)
+
+
+# --- While it is under way --------------------------------------------------------------------------------------------
+
+
+def _keep_beating() -> None:
+    global _beating
+    loop = asyncio.get_running_loop()
+    if _beating is None or _beating.when() < loop.time() - BEAT:  # the latter was another event loop's
+        _beating = loop.call_later(BEAT, _beat)
+
+
+def _beat() -> None:
+    """Renew the locks of this process, and let go of answers that wait for a reader who does not read."""
+    global _beating
+    _beating = None
+    now = time.monotonic()
+    for flight in list(_under_way.values()):
+        if flight.reader_since is not None and now - flight.reader_since > READER_PATIENCE:
+            flight.give_up()
+    held = [flight for flight in _under_way.values() if flight.is_locked and now - flight.renewed_at >= BEAT / 2]
+    for flight in held:  # seldom one: most chats are over before
+        flight.renewed_at = now
+    if held:
+        lifecycle.spawn(store.renew([(flight.digest, flight.token) for flight in held]))
+    if _under_way:
+        _keep_beating()

@@ -1,0 +1,44 @@
+"""A provider that needs no key and no network: it says it is a demo and echoes the prompt, word by word."""
+
+import asyncio
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from aichat.providers.base import Accepted, ChatRequest, Delta, Endpoint, Finished, PartSink, Usage
+
+SECONDS_PER_WORD = 0.01
+
+
+class DemoChat:
+    """Deterministic: a token is a word, and the same prompt has the same answer and usage every time."""
+
+    async def chat(self, request: ChatRequest, endpoint: Endpoint, hear: PartSink) -> Finished:
+        prompt = " ".join(text_of(message) for message in request.messages)
+        last = text_of(request.messages[-1]) if request.messages else ""
+        answer = f"This is the demo model: no AI provider is configured. You wrote: {last}"
+        words = re.findall(r"\S+\s*", answer)
+        said = words[: request.max_tokens]
+        await hear(Accepted())
+        if request.stream:
+            for word in said:
+                await asyncio.sleep(SECONDS_PER_WORD)
+                await hear(Delta(word))
+        else:
+            await hear(Delta("".join(said)))
+        return Finished(
+            "stop" if len(said) == len(words) else "length",
+            Usage(input_tokens=len(prompt.split()), output_tokens=len(said)),
+        )
+
+    def unsupported(self, messages: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any]) -> str | None:
+        """It is offered tools as any model, and never calls one."""
+        return None if parameters.get("tool_choice", "auto") in ("none", "auto") else "tool_choice"
+
+
+def text_of(message: dict[str, Any]) -> str:
+    """The text of an OpenAI message, whose content is a string or a list of parts."""
+    content = message.get("content") or ""
+    if isinstance(content, str):
+        return content
+    return " ".join(part.get("text", "") for part in content if part.get("type") == "text")

@@ -1,0 +1,242 @@
+"""Questions about usage: sums by any dimension over any time, read from the roll-ups and the records since.
+
+Which of a window is read from where, `aichat/usage/windows.py` says.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from django.conf import settings
+from django.db.models import Count, Q, QuerySet, Sum
+from django.db.models.functions import TruncHour
+
+from aichat.core.money import CREDIT
+from aichat.usage.histogram import bucket
+from aichat.usage.models import DailyLatency, DailyUsage, HourlyLatency, HourlyUsage, UsageRecord
+from aichat.usage.windows import FigureSources, Window
+
+NANO = 10**9
+FINE = ("ok", "cancelled")  # how a request may end without being a failure
+Key = tuple[Any, ...]
+
+
+@dataclass(slots=True)
+class Figures:
+    """Sums of usage. Money in microcredits and billionths of a US dollar."""
+
+    attempts: int = 0
+    requests: int = 0
+    failures: int = 0
+    fallbacks: int = 0
+    cache_hits: int = 0
+    estimated: int = 0
+    input_tokens: int = 0
+    cached_input_tokens: int = 0
+    output_tokens: int = 0
+    images: int = 0
+    charged: int = 0
+    shortfall: int = 0
+    cost_nanousd: int = 0
+    saved: int = 0
+    saved_nanousd: int = 0
+    # Of cached answers: parts of the tokens above.
+    hit_input_tokens: int = 0
+    hit_cached_input_tokens: int = 0
+    hit_output_tokens: int = 0
+
+    def add(self, row: "Figures") -> None:
+        for name in NAMES:
+            setattr(self, name, getattr(self, name) + getattr(row, name))
+
+    @property
+    def cost_usd(self) -> Decimal:
+        return Decimal(self.cost_nanousd) / NANO
+
+    @property
+    def saved_usd(self) -> Decimal:
+        return Decimal(self.saved_nanousd) / NANO
+
+    @property
+    def charged_usd(self) -> Decimal:
+        """What the credits charged are worth (CREDITS_PER_USD)."""
+        worth = Decimal(self.charged) / CREDIT / (settings.CREDITS_PER_USD or 1)
+        return worth.quantize(Decimal("1e-9"))
+
+    @property
+    def margin_usd(self) -> Decimal:
+        """What the credits charged are worth, less what the providers bill us."""
+        return self.charged_usd - self.cost_usd
+
+    def share(self, part: int) -> float:
+        """A part of the requests, from 0 to 1."""
+        return round(part / self.requests, 4) if self.requests else 0.0
+
+    @property
+    def error_rate(self) -> float:
+        return self.share(self.failures)
+
+    @property
+    def fallback_rate(self) -> float:
+        return self.share(self.fallbacks)
+
+    @property
+    def cache_hit_rate(self) -> float:
+        return self.share(self.cache_hits)
+
+    @property
+    def estimated_rate(self) -> float:
+        return self.share(self.estimated)
+
+
+NAMES = [field.name for field in fields(Figures)]
+FINAL = Q(final=True)
+COUNTED = {
+    "attempts": Count("id"),
+    "requests": Count("id", filter=FINAL),
+    "failures": Count("id", filter=FINAL & ~Q(status__in=FINE)),
+    "fallbacks": Count("id", filter=FINAL & Q(fallback=True)),
+    "cache_hits": Count("id", filter=FINAL & Q(cached=True)),
+    "estimated": Count("id", filter=FINAL & Q(source=UsageRecord.Source.ESTIMATED)),
+    "hit_input_tokens": Sum("input_tokens", filter=Q(cached=True), default=0),
+    "hit_cached_input_tokens": Sum("cached_input_tokens", filter=Q(cached=True), default=0),
+    "hit_output_tokens": Sum("output_tokens", filter=Q(cached=True), default=0),
+}
+# Prefixed, because an annotation may not be called as a column.
+OF_RECORDS = {f"sum_{name}": COUNTED.get(name) or Sum(name) for name in NAMES}
+OF_SUMS = {f"sum_{name}": Sum(name) for name in NAMES}
+
+
+def sums(window: Window, by: Sequence[str] = (), **only: Any) -> dict[Key, Figures]:
+    """The figures of a window, by the named columns, of the rows that `only` leaves (`user=…`, `organization=…`)."""
+    source = FigureSources.of(window)
+    found: dict[Key, Figures] = defaultdict(Figures)
+    if source.days is not None:
+        collect(DailyUsage.objects.filter(source.days, **only), by, OF_SUMS, found)
+    if source.hours is not None:
+        collect(HourlyUsage.objects.filter(source.hours, **only), by, OF_SUMS, found)
+    if source.records is not None:
+        collect(UsageRecord.objects.filter(source.records, **only), by, OF_RECORDS, found)
+    return dict(found)
+
+
+def hourly(window: Window, by: Sequence[str] = (), **only: Any) -> dict[Key, Figures]:
+    """As `sums`, by hour first; for windows of a day or two of the last days, since it reads the records of others."""
+    source = FigureSources.of(window, by_hour=True)
+    found: dict[Key, Figures] = defaultdict(Figures)
+    if source.hours is not None:
+        collect(HourlyUsage.objects.filter(source.hours, **only), ["hour", *by], OF_SUMS, found)
+    if source.records is not None:
+        records = UsageRecord.objects.filter(source.records, **only).annotate(hour=TruncHour("created_at"))
+        collect(records, ["hour", *by], OF_RECORDS, found)
+    return dict(found)
+
+
+def collect(rows: QuerySet[Any], by: Sequence[str], amounts: Mapping[str, Any], into: dict[Key, Figures]) -> None:
+    grouped = rows.order_by().values(*by).annotate(**amounts) if by else [rows.order_by().aggregate(**amounts)]
+    for row in grouped:
+        figures = Figures(**{name: row[f"sum_{name}"] or 0 for name in NAMES})
+        if figures.attempts:
+            into[tuple(row[name] for name in by)].add(figures)
+
+
+def total(groups: Mapping[Key, Figures]) -> Figures:
+    result = Figures()
+    for figures in groups.values():
+        result.add(figures)
+    return result
+
+
+def regroup(groups: Mapping[Key, Figures], *positions: int) -> dict[Key, Figures]:
+    """The same figures by fewer columns."""
+    found: dict[Key, Figures] = defaultdict(Figures)
+    for key, figures in groups.items():
+        found[tuple(key[position] for position in positions)].add(figures)
+    return dict(found)
+
+
+# --- People -----------------------------------------------------------------------------------------------------------
+
+
+def active_users(window: Window, by: Sequence[str] = (), **only: Any) -> dict[Key, int]:
+    """How many different people made a request, by the named columns; `()` is the key without any."""
+    source = FigureSources.of(window)
+    counts: dict[Key, int] = defaultdict(int)
+    fresh: set[tuple[Key, Any]] = set()
+    for table, condition in ((HourlyUsage, source.hours), (UsageRecord, source.records)):
+        if condition is not None:
+            rows = table.objects.filter(condition, **only).order_by()
+            # With the day, though nobody asks for it: without, SQLite takes the index by user for the distinct values of
+            # the whole table, instead of the one by time for the little that is wanted.
+            fresh |= {(row[:-2], row[-2]) for row in rows.values_list(*by, "user_id", "day").distinct()}
+    if source.days is not None:
+        days = DailyUsage.objects.filter(source.days, **only).order_by()
+        if by:
+            for row in days.values(*by).annotate(people=Count("user_id", distinct=True)):
+                counts[tuple(row[name] for name in by)] += row["people"]
+        else:
+            # Not `Count(distinct=True)`, of which MongoDB makes an error when there are no rows.
+            counts[()] += days.values("user_id").distinct().count()
+        users = list({user for _, user in fresh})
+        for some in chunks(users, 500):
+            known = days.filter(user_id__in=some).values_list(*by, "user_id").distinct()
+            fresh -= {(row[:-1], row[-1]) for row in known}
+    for key, _ in fresh:
+        counts[key] += 1
+    return dict(counts)
+
+
+# --- Latency and failures ---------------------------------------------------------------------------------------------
+
+
+def endings(window: Window, by: Sequence[str] = (), **only: Any) -> dict[Key, dict[int, int]]:
+    """Requests by the named columns and status (the last of the key), as histograms of their latency."""
+    source = FigureSources.of(window)
+    found: dict[Key, dict[int, int]] = defaultdict(lambda: defaultdict(int))
+    columns = [*by, "status"]
+    for table, condition in ((DailyLatency, source.days), (HourlyLatency, source.hours)):
+        if condition is not None:
+            rows = table.objects.filter(condition, **only).order_by()
+            for row in rows.values_list(*columns, "bucket").annotate(n=Sum("requests")):
+                found[row[:-2]][row[-2]] += row[-1]
+    if source.records is not None:
+        records = UsageRecord.objects.filter(source.records, FINAL, **only).order_by()
+        for row in records.values_list(*columns, "latency_ms").annotate(n=Count("id")):
+            found[row[:-2]][bucket(row[-2])] += row[-1]
+    return {key: dict(histogram) for key, histogram in found.items()}
+
+
+def hourly_latency(window: Window) -> dict[datetime, dict[int, int]]:
+    """The latency histograms of the requests that were answered whole, by hour; from where `hourly` reads."""
+    source = FigureSources.of(window, by_hour=True)
+    found: dict[datetime, dict[int, int]] = defaultdict(lambda: defaultdict(int))
+    if source.hours is not None:
+        hours = HourlyLatency.objects.filter(source.hours, status="ok").order_by()
+        for hour, number, count in hours.values_list("hour", "bucket").annotate(n=Sum("requests")):
+            found[hour][number] += count
+    if source.records is not None:
+        records = UsageRecord.objects.filter(source.records, FINAL, status="ok").annotate(hour=TruncHour("created_at"))
+        for hour, latency, count in records.order_by().values_list("hour", "latency_ms").annotate(n=Count("id")):
+            found[hour][bucket(latency)] += count
+    return found
+
+
+def merged(histograms: Iterator[Mapping[int, int]]) -> dict[int, int]:
+    result: dict[int, int] = defaultdict(int)
+    for histogram in histograms:
+        for number, count in histogram.items():
+            result[number] += count
+    return dict(result)
+
+
+def answered(groups: Mapping[Key, Mapping[int, int]], *key: Any) -> dict[int, int]:
+    """The latency histogram of the requests that were answered whole, of the groups whose key begins so."""
+    return merged(h for k, h in groups.items() if k[-1] == "ok" and k[: len(key)] == key)
+
+
+def chunks(rows: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    for start in range(0, len(rows), size):
+        yield rows[start : start + size]

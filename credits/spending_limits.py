@@ -1,0 +1,91 @@
+"""Spending limits: counted in the transaction that moves the credits, by the same kind of guard as a balance."""
+
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
+from uuid import UUID, uuid5
+
+from django.db.models import F
+from django.utils import timezone
+
+from accounts.authentication import Caller
+from aichat.core.money import format_credits
+from credits.models import Limit, SpendCounter
+from credits.operations import Unaffordable
+
+FOREVER = date(1970, 1, 1)
+
+
+class SpendLimitReached(Unaffordable):
+    """402 `insufficient_credits` when a key is used up, 429 `quota_exceeded` with the reset time for a period."""
+
+    def __init__(self, limit: Limit, *, required: int, left: int) -> None:
+        self.affordable = left
+        needed, free = format_credits(required), format_credits(left)
+        facts: dict[str, Any] = {"limit": limit.name, "required": needed, "available": free}
+        message = f"This can cost up to {needed} credits and {free} are left of the spending limit of {limit.name}."
+        if limit.resets_at is None:
+            super().__init__(message, status=402, code="insufficient_credits", **facts)
+            return
+        wait = (limit.resets_at - timezone.now()).total_seconds()
+        super().__init__(
+            message,
+            status=429,
+            code="quota_exceeded",
+            retry_after=max(1, wait),
+            resets_at=limit.resets_at.isoformat().replace("+00:00", "Z"),
+            **facts,
+        )
+
+
+def limits_of(caller: Caller) -> list[Limit]:
+    """The limits the caller's spending must fit in. Reads nothing: the rows came with the authentication."""
+    found = []
+    key = caller.api_key
+    if key and key.spend_limit is not None:
+        found.append(Limit("this API key", uuid5(key.id, "ever"), FOREVER, key.spend_limit))
+    for name, owner in (("this user", caller.user), ("this organization", caller.organization)):
+        if owner.spend_limit_day is not None:
+            found.append(_daily(f"{name} for a day", owner.pk, owner.spend_limit_day))
+        if owner.spend_limit_month is not None:
+            found.append(_monthly(f"{name} for a month", owner.pk, owner.spend_limit_month))
+    return found
+
+
+def _daily(name: str, owner_id: UUID, amount: int) -> Limit:
+    today = timezone.now().date()
+    return Limit(name, uuid5(owner_id, "day"), today, amount, resets_at=_midnight(today + timedelta(days=1)))
+
+
+def _monthly(name: str, owner_id: UUID, amount: int) -> Limit:
+    first = timezone.now().date().replace(day=1)
+    following = (first + timedelta(days=32)).replace(day=1)
+    return Limit(name, uuid5(owner_id, "month"), first, amount, resets_at=_midnight(following))
+
+
+def _midnight(day: date) -> datetime:
+    return datetime.combine(day, time(), UTC)
+
+
+def count(limit: Limit, amount: int) -> bool:
+    """Count `amount` microcredits against the limit, unless it would be exceeded."""
+    row = SpendCounter.objects.filter(pk=limit.counter_id)
+    if row.filter(starts=limit.starts, spent__lte=limit.amount - amount).update(spent=F("spent") + amount):
+        return True
+    if row.filter(starts__lt=limit.starts).update(starts=limit.starts, spent=0):
+        return count(limit, amount)
+    counter = row.first()
+    if counter is None:
+        SpendCounter.objects.create(pk=limit.counter_id, starts=limit.starts)
+        return count(limit, amount)
+    return counter.starts > limit.starts  # the period ended while the request was on its way
+
+
+def correct(counter_id: UUID, starts: date, change: int) -> None:
+    """Correct what was counted for a hold; of a period that is over nothing is left to correct."""
+    if change:
+        SpendCounter.objects.filter(pk=counter_id, starts=starts).update(spent=F("spent") + change)
+
+
+def reached(limit: Limit, required: int) -> SpendLimitReached:
+    spent = SpendCounter.objects.values_list("spent", flat=True).get(pk=limit.counter_id)
+    return SpendLimitReached(limit, required=required, left=max(0, limit.amount - spent))

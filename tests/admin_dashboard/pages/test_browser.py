@@ -1,0 +1,95 @@
+"""An operator's morning in a real browser: log in, look, grant credits, change a role, find a request; and every page."""
+
+import os
+from collections.abc import Callable, Iterator
+
+import pytest
+from django.contrib import admin
+from django.urls import reverse
+from playwright.sync_api import Page, expect, sync_playwright
+
+from aichat.usage.models import UsageRecord
+from tests.admin_dashboard.chromium import CHROMIUM, QUIET
+from tests.conftest import PASSWORD, Actor
+
+LISTS = [
+    reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist") for model in admin.site._registry
+]
+
+
+@pytest.fixture
+def prepared(server: str, ada: Actor, alice: Actor, usage_record: Callable[..., UsageRecord]) -> str:
+    """Before the browser starts: it has an event loop of its own, beside which Django asks no database."""
+    alice.set_credits(10)
+    usage_record(alice, request_id="morning-1", charged=0)  # no charge without its entry
+    return server
+
+
+@pytest.fixture
+def page(prepared: str) -> Iterator[Page]:
+    """Logged in as Ada. Whatever a page complains of in the console, a refused script for one, fails the test."""
+    if CHROMIUM is None and not os.environ.get("CI"):
+        pytest.skip("no chromium")
+    complaints: list[str] = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        page = browser.new_page(base_url=prepared, viewport={"width": 1280, "height": 900})
+        page.set_default_timeout(15_000)
+        page.on("pageerror", lambda error: complaints.append(f"{page.url}: {error}"))
+        page.on("console", lambda line: complaints.append(f"{page.url}: {line.text}") if line.type == "error" else None)
+        page.goto("/admin/login/")
+        page.fill("[name=username]", "ada@example.com")
+        page.fill("[name=password]", PASSWORD)
+        page.click("[type=submit]")
+        yield page
+        browser.close()
+    assert complaints == []
+
+
+def test_look_grant_promote_and_find(page: Page) -> None:
+    expect(page.locator(".dash-card").first).to_contain_text("Requests")
+    page.click("text=24 hours")
+    expect(page.locator(".dash-chosen")).to_have_text("24 hours")
+    expect(page.locator("svg.plot-marks").first).to_be_visible()
+    page.click("text=Figures >> nth=0")
+    expect(page.locator(".plot-table td").first).to_be_visible()
+
+    page.goto("/admin/accounts/user/")
+    page.click("text=alice@example.com")
+    page.get_by_role("link", name="Credits", exact=False).last.click()
+    page.get_by_role("link", name="Grant or adjust").click()
+    page.fill("[name=amount]", "2.5")
+    page.fill("[name=reason]", "A good morning")
+    page.click("text=Move credits")
+    expect(page.locator("body")).to_contain_text("2.5 credits granted: the balance is 12.5.")
+    expect(page.locator("body")).to_contain_text("A good morning")
+
+    page.goto("/admin/accounts/user/?q=alice")
+    page.click("text=alice@example.com")
+    page.select_option("[name=role]", "SUBSCRIBER")
+    page.click("[name=_save]")
+    expect(page.locator("body")).to_contain_text("was changed successfully")
+    page.goto("/admin/admin/logentry/")
+    expect(page.locator("#result_list")).to_contain_text("role: USER → SUBSCRIBER")
+
+    page.goto("/admin/")
+    page.fill(".dash-find [name=id]", "morning-1")
+    page.click(".dash-find button")
+    expect(page.locator("h1.dash-title")).to_have_text("Request morning-1")
+    expect(page.locator(".dash-section").first).to_contain_text("alice@example.com")
+
+
+def test_no_page_of_the_admin_complains_and_none_is_wider_than_a_phone(page: Page) -> None:
+    """Every list, its form to add, and its first row: scripts and styles load, nothing is refused by the policy."""
+    for address in LISTS:
+        page.goto(address)
+        further = (f'a[href^="{address}add/"]', '#result_list a[href*="/change/"]')
+        found = [
+            page.locator(selector).first.get_attribute("href") for selector in further if page.locator(selector).count()
+        ]
+        for link in found:
+            page.goto(link or "")
+    page.set_viewport_size({"width": 375, "height": 812})
+    for address in ("/admin/", "/admin/reconciliation/", "/admin/requests/morning-1/"):
+        page.goto(address)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 375, address

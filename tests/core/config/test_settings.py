@@ -1,0 +1,190 @@
+"""Settings from the environment: what is read, and the one clear line for what is wrong."""
+
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+
+from aichat.core import money
+from aichat.core.config import checks, env, stores
+
+
+@pytest.fixture
+def given(monkeypatch: pytest.MonkeyPatch) -> Any:
+    return lambda value: monkeypatch.setenv("X", value)
+
+
+@pytest.mark.parametrize(
+    ("read", "raw", "expected"),
+    [
+        (lambda: env.boolean("X", False), "YES", True),
+        (lambda: env.boolean("X", True), "off", False),
+        (lambda: env.boolean("X", True), " ", True),
+        (lambda: env.whole("X", 5, minimum=1), "7", 7),
+        (lambda: env.whole("X", 5), "", 5),
+        (lambda: env.seconds("X", 5), "0.5", 0.5),
+        (lambda: env.decimal("X", "1"), "0", Decimal(0)),
+        (lambda: env.decimal("X", "1", places=6), "0.000001", Decimal("0.000001")),
+        (lambda: env.rate("X", "1/min"), "5/hour", "5/hour"),
+        (lambda: env.choice("X", "a", ("a", "B")), "b", "B"),
+        (lambda: env.words("X", "a,b"), " c , ,d ", ["c", "d"]),
+        (lambda: env.url("X", ""), "http://host:1/v1/", "http://host:1/v1"),
+        (
+            lambda: env.origins("X"),
+            "https://a.example.com/, http://localhost:3000",
+            ["https://a.example.com", "http://localhost:3000"],
+        ),
+        (lambda: env.text("X", "d"), "  t  ", "t"),
+    ],
+)
+def test_a_right_value_is_read(given: Any, read: Any, raw: str, expected: object) -> None:
+    given(raw)
+    assert read() == expected
+
+
+@pytest.mark.parametrize(
+    ("read", "raw"),
+    [
+        (lambda: env.boolean("X", False), "maybe"),
+        (lambda: env.whole("X", 5, minimum=1), "0"),
+        (lambda: env.whole("X", 5), "-1"),
+        (lambda: env.whole("X", 5), "1.5"),
+        (lambda: env.seconds("X", 5), "0"),
+        (lambda: env.seconds("X", 5), "-1"),
+        (lambda: env.seconds("X", 5), "nan"),
+        (lambda: env.seconds("X", 5), "inf"),
+        (lambda: env.seconds("X", 5), "soon"),
+        (lambda: env.decimal("X", "1"), "-1"),
+        (lambda: env.decimal("X", "1"), "NaN"),
+        (lambda: env.decimal("X", "1"), "Infinity"),
+        (lambda: env.decimal("X", "1"), "1e999999"),
+        (lambda: env.decimal("X", "1"), "a lot"),
+        (lambda: env.decimal("X", "1", places=6), "0.0000001"),
+        (lambda: env.rate("X", "1/min"), "0/min"),
+        (lambda: env.rate("X", "1/min"), "5/minute"),
+        (lambda: env.rate("X", "1/min"), "5"),
+        (lambda: env.choice("X", "a", ("a", "b")), "c"),
+        (lambda: env.url("X", ""), "host:1"),
+        (lambda: env.url("X", ""), "ftp://host"),
+        (lambda: env.origins("X"), "app.example.com"),
+        (lambda: env.origins("X"), "https://app.example.com/path"),
+        (lambda: env.origins("X"), "*"),
+    ],
+)
+def test_a_wrong_value_names_the_variable_and_the_mend(given: Any, read: Any, raw: str) -> None:
+    given(raw)
+    with pytest.raises(ImproperlyConfigured) as caught:
+        read()
+    line = str(caught.value)
+    assert line.startswith("X") and raw in line and "write " in line and "\n" not in line
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        "nonsense",
+        "mysql://h/n",
+        "sqlite://",
+        "sqlite:///:memory:",
+        "sqlite:////dev/null/db",
+        "postgres://u:hunter2@[h",
+        "postgres://u:hunter2/x@h/n",
+    ],
+)
+def test_a_wrong_database_address_is_one_line_without_its_password(given: Any, raw: str, tmp_path: Path) -> None:
+    given(raw)
+    with pytest.raises(ImproperlyConfigured) as caught:
+        stores.database("X", "", base_dir=tmp_path, timeout=5, threads=1)
+    assert "\n" not in str(caught.value) and "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("query", "uses"), [("", 5), ("?prepare_threshold=1", 1), ("?prepare_threshold=none", None)])
+def test_postgresql_keeps_plans_unless_told_otherwise(given: Any, query: str, uses: int | None, tmp_path: Path) -> None:
+    given(f"postgres://u:p@h/n{query}")
+    options: Any = stores.database("X", "", base_dir=tmp_path, timeout=5, threads=1)["OPTIONS"]
+    assert options["prepare_threshold"] == uses
+
+
+def test_a_secret_key_is_made_once_and_readable_by_its_owner_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SECRET_KEY", "")
+    keep_in = tmp_path / "var" / "secret_key"
+    made = stores.secret_key(keep_in)
+    assert len(made) >= 50 and stores.secret_key(keep_in) == made
+    assert keep_in.stat().st_mode & 0o777 == 0o600
+    assert [path.name for path in keep_in.parent.iterdir()] == ["secret_key"]
+    monkeypatch.setenv("SECRET_KEY", "given")
+    assert stores.secret_key(keep_in) == "given"
+
+
+def test_a_hold_must_outlive_its_request(settings: Any) -> None:
+    assert checks.holds_outlive_requests() == []
+    settings.HOLD_TTL = settings.CHAT_TOTAL_TIMEOUT
+    assert [problem.id for problem in checks.holds_outlive_requests()] == ["aichat.E001"]
+
+
+def test_the_total_must_cover_an_attempt(settings: Any) -> None:
+    assert checks.total_timeout_covers_an_attempt() == []
+    settings.CHAT_IDLE_TIMEOUT = settings.CHAT_TOTAL_TIMEOUT + 1
+    problem = checks.total_timeout_covers_an_attempt()[0]
+    assert problem.id == "aichat.E002" and problem.hint
+
+
+def test_a_wrong_combination_stops_the_start(settings: Any) -> None:
+
+    checks.stop_on_errors()
+    settings.HOLD_TTL = 1
+    with pytest.raises(SystemExit) as caught:
+        checks.stop_on_errors()
+    assert str(caught.value.code).startswith("Configuration error: HOLD_TTL")
+
+
+# --- Amounts ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("credits", "micro"),
+    [
+        ("1", 1_000_000),
+        (1, 1_000_000),
+        ("12.5", 12_500_000),
+        ("0.000001", 1),
+        ("-3", -3_000_000),
+        ("1e3", 10**9),
+        ("5.0000000", 5_000_000),
+    ],
+)
+def test_credits_are_microcredits(credits: str | int, micro: int) -> None:
+    assert money.to_microcredits(credits) == micro
+
+
+@pytest.mark.parametrize(
+    "credits",
+    [
+        "",
+        "x",
+        "NaN",
+        "inf",
+        "-inf",
+        "1e999999",
+        "1e-999999",
+        "0.0000001",
+        "1." + "0" * 40 + "1",
+        "1000000000001",
+        "1,5",
+    ],
+)
+def test_an_amount_that_is_not_exact_is_refused(credits: str) -> None:
+    with pytest.raises(ValueError, match=r"number|decimal places|too large"):
+        money.to_microcredits(credits)
+
+
+@pytest.mark.parametrize(
+    ("micro", "text"),
+    [(0, "0"), (1, "0.000001"), (100_000_000, "100"), (12_500_000, "12.5"), (-1, "-0.000001"), (-10_000_000, "-10")],
+)
+def test_microcredits_are_written_without_trailing_zeros(micro: int, text: str) -> None:
+    assert money.format_credits(micro) == text
