@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PACKAGES := accounts admin_dashboard aichat credits
 # Wheels only, each with a known hash: nothing is compiled here, and no package runs code while it is installed. The lock is
-# complete, so pip resolves nothing: a release that came out since can't break a start (pip 23 trips over extras so).
+# complete, so pip resolves nothing: a release that came out since can't break a start.
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --no-input --only-binary :all: --require-hashes --no-deps
 
 # The whole suite runs on SQLite, what depends on the database on the others too: real servers, started by the tests.
@@ -65,9 +65,9 @@ build: $(VENV)/.runtime ## prove that it starts as deployed, with the runtime pa
 	@if docker info >/dev/null 2>&1; then docker build --tag aichat .; else echo "No Docker here: the image was not built."; fi
 
 lock: $(VENV)/.development ## compute requirements*.txt from pyproject.toml
-	@$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
+	@$(BIN)/uv pip compile pyproject.toml --universal --no-strip-extras --python-version 3.11 --generate-hashes \
 		--custom-compile-command "make lock" --quiet --output-file requirements.txt
-	@$(BIN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes \
+	@$(BIN)/uv pip compile pyproject.toml --group dev --universal --no-strip-extras --python-version 3.11 --generate-hashes \
 		--custom-compile-command "make lock" --quiet --output-file requirements-dev.txt
 
 $(VENV)/bin/python:
