@@ -1,4 +1,4 @@
-"""Health, and the caller's own account."""
+"""What probes and monitoring ask: `/healthz`, `/readyz`, `/metrics`."""
 
 import asyncio
 import functools
@@ -33,7 +33,7 @@ Probe = Callable[[HttpRequest], Coroutine[Any, Any, HttpResponse]]
 
 
 def only_get(view: Probe) -> Probe:
-    """405 in our error shape for anything but GET and HEAD."""
+    """Decorate a view so that other methods than GET and HEAD get a 405 in our error shape."""
 
     @csrf_exempt
     @functools.wraps(view)
@@ -50,14 +50,14 @@ def only_get(view: Probe) -> Probe:
 @permission_classes([Public])  # type: ignore[type-var]  # DRF's stubs don't know coroutines
 @only_get
 async def home(request: HttpRequest) -> HttpResponseRedirect:
-    """To the admin, for whoever opens the bare address in a browser."""
+    """Redirect to the admin, for a person who opens the bare address in a browser."""
     return HttpResponseRedirect(reverse("admin:index"))
 
 
 @permission_classes([Public])  # type: ignore[type-var]  # DRF's stubs don't know coroutines
 @only_get
 async def healthz(request: HttpRequest) -> JsonResponse:
-    """The process answers."""
+    """Say that the process answers; the database is not asked."""
     return JsonResponse({"status": "ok"})
 
 
@@ -83,7 +83,7 @@ async def readyz(request: HttpRequest) -> JsonResponse:
 @permission_classes([Public])  # type: ignore[type-var]  # DRF's stubs don't know coroutines
 @only_get
 async def metrics(request: HttpRequest) -> HttpResponse:
-    """For Prometheus, over all workers. With METRICS_TOKEN as the bearer, or straight from this machine."""
+    """The metrics of all workers, for Prometheus: to METRICS_TOKEN as the bearer, or to a client on this machine."""
     if not may_read_metrics(request):
         return error_response(PermissionDenied("Send METRICS_TOKEN as the bearer token, or ask from this machine."))
     body = await asyncio.to_thread(counts.exposition, BreakerMetrics(await generation.catalog()))
@@ -91,7 +91,7 @@ async def metrics(request: HttpRequest) -> HttpResponse:
 
 
 def may_read_metrics(request: HttpRequest) -> bool:
-    """A request that a proxy on this machine passed on is not from this machine."""
+    """Whether the request has METRICS_TOKEN, or comes from this machine and not through a proxy on it."""
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     if settings.METRICS_TOKEN and scheme.lower() == "bearer":
         return compare_digest(token.strip().encode(), settings.METRICS_TOKEN.encode())
@@ -100,7 +100,7 @@ def may_read_metrics(request: HttpRequest) -> bool:
 
 
 class BreakerMetrics:
-    """Which models are left alone: 0 none of it, 1 open, 0.5 half open."""
+    """A gauge of each model's circuit breaker: 0 closed, 1 open, 0.5 half open."""
 
     VALUES: ClassVar[dict[str, float]] = {
         circuit_breaker.CLOSED: 0,
@@ -119,7 +119,7 @@ class BreakerMetrics:
 
 
 async def _answers(probe: Awaitable[bool | None]) -> bool:
-    """Whether a probe succeeds in time; False is a failure too."""
+    """Whether the probe ends within PROBE_TIMEOUT without an error, and not with False."""
     try:
         async with asyncio.timeout(PROBE_TIMEOUT):
             return await probe is not False

@@ -13,9 +13,9 @@ from aichat.idempotency.keys import Answer, KeyClaim, claim_key, key_of
 
 
 def once(request: Request, work: Callable[[], Response]) -> Response | HttpResponse:
-    """The response of `work`, or with an Idempotency-Key that was answered before, that answer again.
+    """The response of `work`, or the stored answer when the request's Idempotency-Key was answered before.
 
-    What `work` writes and the stored answer are one commit; when it raises, nothing of it stays and the key is free.
+    What `work` writes and the stored answer are one commit. When `work` raises, nothing was written and the key is free.
     """
     key = key_of(request)
     if key is None:

@@ -1,7 +1,7 @@
 """Claiming an Idempotency-Key, completing it, and replaying what was answered.
 
-A request with a key first claims it (one commit). The answer is stored in the commit that charges; a failure that
-charged nothing frees the key; an attempt whose process died loses it when its lease runs out.
+A request with a key first claims the key (one commit). The answer is stored in the commit that charges; a failure that
+charged nothing frees the key; an attempt whose process died loses the key when its lease runs out.
 """
 
 import hashlib
@@ -45,7 +45,7 @@ class IdempotencyInProgress(ApiError):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A response as it is stored and replayed."""
+    """A response that is stored and replayed."""
 
     status: int
     body: bytes
@@ -62,7 +62,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class KeyClaim:
-    """The right to answer a key. `attempt` sets it apart from later attempts at the same key."""
+    """The right of one attempt to answer a key. A later attempt at the same key has another `attempt`."""
 
     id: UUID
     attempt: UUID
@@ -71,8 +71,10 @@ class KeyClaim:
         return IdempotentRequest.objects.filter(pk=self.id, attempt=self.attempt, state=State.RUNNING)
 
     def complete(self, answer: Answer) -> None:
-        """Store the answer; belongs into the transaction that charges. Raises `IdempotencyInProgress` when another
-        attempt has taken the key over: this one must not charge."""
+        """Store the answer, inside the transaction that charges.
+
+        Raises `IdempotencyInProgress` when another attempt has taken the key over: then this attempt must not charge.
+        """
         if not self._row().update(
             state=State.ANSWERED,
             status=answer.status,
@@ -83,16 +85,16 @@ class KeyClaim:
             raise IdempotencyInProgress
 
     def free(self) -> None:
-        """Nothing was charged: the key can be used for a true retry. What is answered stays."""
+        """Free the key for a true retry, after nothing was charged. An answered key stays answered."""
         self._row().delete()
 
     def forget(self) -> None:
-        """What was answered came to nothing and charged nothing: the key can be used for a true retry."""
+        """Free a key whose stored answer came to nothing and charged nothing, for a true retry."""
         IdempotentRequest.objects.filter(pk=self.id, attempt=self.attempt).delete()
 
 
 def key_of(request: HttpRequest | Request) -> str | None:
-    """The request's key, if it has one. Raises `InvalidRequest`."""
+    """The request's Idempotency-Key, or None. Raises `InvalidRequest` for a key of another form."""
     key = request.headers.get(HEADER)
     if key is not None and not VISIBLE_ASCII.fullmatch(key):
         raise InvalidRequest(f"{HEADER} is 1 to 255 visible ASCII characters.", param=HEADER)
@@ -100,9 +102,9 @@ def key_of(request: HttpRequest | Request) -> str | None:
 
 
 def claim_key(caller: Caller, key: str, request: HttpRequest | Request) -> KeyClaim | Answer:
-    """The right to answer `key`, or what was answered.
+    """Claim the right to answer `key`, or find the stored answer.
 
-    Raises `IdempotencyConflict` (another request) and `IdempotencyInProgress`.
+    Raises `IdempotencyConflict` (the key was used for another request) and `IdempotencyInProgress` (the first is running).
     """
     what = f"{caller.user.pk}\n{request.method}\n{request.get_full_path()}\n".encode() + request.body
     found = _Request(caller.organization.pk, key, hashlib.sha256(what).hexdigest())
@@ -120,7 +122,7 @@ class _Request:
 
     @property
     def id(self) -> UUID:
-        """Found by its primary key on every engine, and a stranger's key is another row."""
+        """The row's primary key, made of organization and key: a stranger's same key is another row."""
         return UUID(bytes=hashlib.sha256(self.organization_id.bytes + self.key.encode()).digest()[:16])
 
 
@@ -155,6 +157,6 @@ def _claim(found: _Request) -> KeyClaim | Answer:
 
 
 def forget_expired() -> int:
-    """Delete the keys of more than 24 hours ago; answers how many."""
+    """Delete the keys that expired (24 hours after they were claimed). Returns how many."""
     deleted, _ = IdempotentRequest.objects.filter(expires_at__lte=timezone.now()).delete()
     return deleted

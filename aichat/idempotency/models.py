@@ -1,14 +1,14 @@
-"""What was answered to requests with an Idempotency-Key."""
+"""Requests with an Idempotency-Key, and their answers."""
 
 from django.db import models
 
 
 class IdempotentRequest(models.Model):
-    """One key of one organization: being worked on, or answered.
+    """One key of one organization, whose request is running or answered.
 
-    Claimed by whoever inserts it, or takes it over by a conditional UPDATE once its `lease_until` is past because its
-    process died. `attempt` is the fence: only the attempt that still has the row can complete it, in the commit that
-    charges, so that a request is charged and replayable, or neither.
+    An attempt claims the key by inserting the row, or by a conditional UPDATE once `lease_until` is past because the
+    earlier attempt's process died. `attempt` is the fence: only the attempt that still has the row can complete it, in the
+    commit that charges, so that a request is charged and replayable, or neither.
     """
 
     class State(models.TextChoices):

@@ -1,4 +1,7 @@
-"""Keeps the claims of this process alive while their requests run: a crash frees its keys within IDEMPOTENCY_LEASE."""
+"""Renews the leases of this process's claims while their requests run.
+
+After a crash nobody renews them, and the keys are free after IDEMPOTENCY_LEASE seconds.
+"""
 
 import asyncio
 import logging
@@ -18,6 +21,7 @@ _renewing: asyncio.Task[None] | None = None
 
 
 def renew() -> None:
+    """Give every claim of this process a full lease again, by one UPDATE."""
     until = timezone.now() + timedelta(seconds=settings.IDEMPOTENCY_LEASE)
     running = IdempotentRequest.objects.filter(state=IdempotentRequest.State.RUNNING)
     running.filter(attempt__in=[claim.attempt for claim in held]).update(lease_until=until)

@@ -1,4 +1,4 @@
-"""Image jobs as a gallery."""
+"""The admin's pages of image jobs (a gallery) and of webhook deliveries."""
 
 from django.contrib import admin, messages
 from django.db.models import QuerySet
@@ -31,7 +31,7 @@ class WebhookDeliveryAdmin(ReadOnlyAdmin):
 
 @admin.register(ImageJob)
 class ImageJobAdmin(ReadOnlyAdmin):
-    """The row is the job: it is acted upon, never edited."""
+    """Image jobs, read-only: an operator retries or cancels a job, and never edits its row."""
 
     list_display = ["pictures", "prompt_start", "state", "user", "model", "credits", "created_at"]
     list_display_links = ["pictures", "prompt_start"]

@@ -1,4 +1,4 @@
-"""Who works on a job: a claim with a lease, renewed while its worker lives. Each step is one conditional UPDATE."""
+"""Claims of image jobs: a worker has a job by a lease that it renews. Each step is one conditional UPDATE."""
 
 import logging
 from datetime import timedelta
@@ -21,9 +21,9 @@ AT_ONCE = 1000
 
 
 def claim_due(limit: int) -> list[ImageJob]:
-    """Take up to `limit` due jobs, the longest waiting first. What another worker takes meanwhile is theirs."""
+    """Claim up to `limit` due jobs, the longest waiting first; jobs that another worker claims meanwhile are left out."""
     claimed = []
-    # Where Celery hands out the jobs, only those that it has forgotten are taken here.
+    # Where Celery hands out the jobs, this loop takes only those that Celery has lost.
     patience = timedelta(seconds=settings.IMAGE_SWEEP_SECONDS if settings.IMAGE_DISPATCHER == "celery" else 0)
     for job in ImageJob.objects.due(timezone.now() - patience).order_by("run_after")[:limit]:
         if job.attempts >= settings.IMAGE_ATTEMPTS:
@@ -34,6 +34,7 @@ def claim_due(limit: int) -> list[ImageJob]:
 
 
 def take(job: ImageJob) -> bool:
+    """Claim one job for an attempt. Returns False when another worker was quicker."""
     claim, until = uuid4(), lease_end()
     taken = job.unchanged().update(status=Status.RUNNING, claim=claim, run_after=until, attempts=F("attempts") + 1)
     if taken:
@@ -42,7 +43,7 @@ def take(job: ImageJob) -> bool:
 
 
 def heartbeat(job: ImageJob) -> bool:
-    """Renew the lease and the hold; False when the job is no longer ours."""
+    """Renew the job's lease and its hold. Returns False when the job is no longer this worker's."""
     job.run_after = lease_end()
     ours = bool(job.unchanged().update(run_after=job.run_after))
     if ours:
@@ -51,9 +52,10 @@ def heartbeat(job: ImageJob) -> bool:
 
 
 def keep_holds_of_queue() -> None:
-    """Queued jobs keep their credits held however long they wait: renew what is past half of its time, the oldest first.
+    """Renew the holds of queued jobs that are past half of their time, the oldest first, `AT_ONCE` at a time.
 
-    What is renewed makes room for the next ones, so that the length of the queue does not matter.
+    So a job keeps its credits held however long it waits. A renewed hold makes room for the next ones: the length of the
+    queue does not matter.
     """
     soon = timezone.now() + timedelta(seconds=settings.HOLD_TTL / 2)
     ageing = Hold.objects.filter(state=Hold.State.OPEN, expires_at__lt=soon, reference__startswith=HOLD_PREFIX)
@@ -63,6 +65,6 @@ def keep_holds_of_queue() -> None:
 
 
 def give_up(job: ImageJob) -> bool:
-    """Its workers died, as often as a job may be tried."""
+    """Fail a job that was interrupted as often as a job may be tried (IMAGE_ATTEMPTS)."""
     logger.error("image job given up", extra={"job": str(job.pk)})
     return fail(job, ApiError("The job was interrupted too often."))

@@ -1,4 +1,4 @@
-"""The life of an image job. Each step is one commit, guarded by one conditional UPDATE of the job's row."""
+"""The life of an image job: made, cancelled, retried, deleted. Each step is one commit, guarded by one conditional UPDATE."""
 
 import logging
 from collections.abc import Callable
@@ -27,7 +27,7 @@ from credits.spending_limits import limits_of
 
 logger = logging.getLogger(__name__)
 Status = ImageJob.Status
-HOLD_PREFIX = "image:"  # of the references of their holds
+HOLD_PREFIX = "image:"  # with which the references of the jobs' holds begin
 
 
 class JobIsRunning(ApiError):
@@ -48,12 +48,12 @@ def enqueue(
     background: bool,
     amount: int,
     webhook_url: str = "",
-    seal: Callable[[ImageJob], None] = lambda job: None,
+    store_replay: Callable[[ImageJob], None] = lambda job: None,
 ) -> ImageJob:
     """Hold `amount` microcredits and write the job, in one commit. Raises `InsufficientCreditsError`.
 
-    A job that is not for the background is born claimed: whoever called this runs it. `seal` writes what else belongs
-    into that commit (the answer of an Idempotency-Key).
+    A job that is not for the background is made claimed: the caller of this function runs the job. `store_replay` writes
+    into the same commit what answers a repeated Idempotency-Key.
     """
     job_id = uuid7()
     reserve = Reserve(
@@ -83,7 +83,7 @@ def enqueue(
     if not background:
         job.status, job.claim, job.attempts, job.run_after = Status.RUNNING, uuid4(), 1, lease_end()
     try:
-        transactions.run_atomic(_enqueue, reserve, job, seal)
+        transactions.run_atomic(_enqueue, reserve, job, store_replay)
     except Unaffordable as error:
         refused(caller, model, error)
         raise
@@ -92,14 +92,14 @@ def enqueue(
     return job
 
 
-def _enqueue(reserve: Reserve, job: ImageJob, seal: Callable[[ImageJob], None]) -> None:
+def _enqueue(reserve: Reserve, job: ImageJob, store_replay: Callable[[ImageJob], None]) -> None:
     apply([reserve])[0].or_raise()
     ImageJob.objects.bulk_create([job])
-    seal(job)
+    store_replay(job)
 
 
 def dispatch(job: ImageJob) -> None:
-    """Tell Celery, where it is the dispatcher. Without its broker the job waits for the sweep: its row is the truth."""
+    """Send the job to Celery, where Celery is the dispatcher. While the broker is away, the queue's loop finds the job."""
     if settings.IMAGE_DISPATCHER == "celery":
         try:
             from celery import current_app  # most installations have no Celery to load
@@ -113,12 +113,12 @@ def dispatch(job: ImageJob) -> None:
 
 
 def cancel(job: ImageJob) -> bool:
-    """Only a queued job can be cancelled; False when a worker was quicker."""
+    """Cancel a queued job. Returns False when the job is not queued (any more)."""
     return job.status == Status.QUEUED and end(job, Status.CANCELLED)
 
 
 def retry(job: ImageJob) -> bool:
-    """Put a failed job into the queue again, with a hold of its own. Raises `InsufficientCreditsError`."""
+    """Put a failed job into the queue again, with a new hold. Raises `InsufficientCreditsError`."""
     if job.status != Status.FAILED or not transactions.run_atomic(_retry, job):
         return False
     dispatch(job)
@@ -152,7 +152,7 @@ def _retry(job: ImageJob) -> bool:
 
 
 def purge(days: int, *, batch: int = 200) -> int:
-    """Delete the jobs that ended over `days` days ago, with their files; answers how many. Their bills stay."""
+    """Delete the jobs that ended over `days` days ago, with their files, not their bills. Returns how many."""
     before, deleted = timezone.now() - timedelta(days=days), 0
     over = [Status.SUCCEEDED, Status.FAILED, Status.CANCELLED]
     while True:
@@ -165,7 +165,7 @@ def purge(days: int, *, batch: int = 200) -> int:
 
 
 def delete(job: ImageJob) -> None:
-    """A queued job is cancelled, a finished one is deleted with its files. Raises `JobIsRunning`."""
+    """Cancel a queued job, or delete a finished one with its files. Raises `JobIsRunning`."""
     if job.status == Status.QUEUED and cancel(job):
         return
     job.refresh_from_db()

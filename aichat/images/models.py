@@ -1,4 +1,4 @@
-"""Image jobs and their pictures. The row is the job: what it says is true, whatever process or broker died."""
+"""Image jobs, their pictures and their webhook deliveries. A job's row is its truth, whatever process or broker died."""
 
 from datetime import datetime, timedelta
 
@@ -13,21 +13,21 @@ from credits.models import Hold, HoldRef
 
 
 def lease_end() -> datetime:
-    """Of a lease that begins or is renewed now."""
+    """The end of a lease that begins or is renewed now."""
     return timezone.now() + timedelta(seconds=settings.IMAGE_LEASE_SECONDS)
 
 
 class ImageJobQuerySet(models.QuerySet["ImageJob"]):
     def due(self, moment: datetime) -> "ImageJobQuerySet":
-        """Jobs a worker may take at `moment`: waiting for their time, or left behind by a worker that died."""
+        """Jobs that a worker may claim at `moment`: queued and due, or left behind by a worker that died."""
         return self.filter(status__in=[ImageJob.Status.QUEUED, ImageJob.Status.RUNNING], run_after__lte=moment)
 
 
 class ImageJob(Row):
     """One request for pictures, made at once or in the background.
 
-    A running job has a `claim` (whoever wrote it owns the job) and `run_after` is then the end of its lease: a worker
-    that dies stops renewing it, and the job is due again.
+    A running job has a `claim`, a token of the worker that has the job, and `run_after` is the end of the worker's lease: a
+    worker that dies stops renewing the lease, and the job is due again.
     """
 
     class Status(models.TextChoices):
@@ -87,18 +87,18 @@ class ImageJob(Row):
         return self.status in {self.Status.SUCCEEDED, self.Status.FAILED, self.Status.CANCELLED}
 
     def unchanged(self) -> ImageJobQuerySet:
-        """The job's row, if nobody has claimed it since it was read."""
+        """The job's row, if nobody claimed the job since the row was read."""
         return ImageJob.objects.filter(pk=self.pk, status=self.status, claim=self.claim)
 
     def position_in_queue(self) -> int | None:
-        """How many jobs run before this one; None unless it is queued."""
+        """How many queued jobs stand before this one; None unless this one is queued."""
         if self.status != self.Status.QUEUED:
             return None
         return ImageJob.objects.filter(status=self.Status.QUEUED, run_after__lt=self.run_after).count()
 
 
 def jobs_of(caller: Caller) -> "models.QuerySet[ImageJob]":
-    """The caller's own jobs in the organization they act for."""
+    """The jobs that the caller made in the organization they act for."""
     return ImageJob.objects.filter(organization=caller.organization, user=caller.user)
 
 

@@ -1,4 +1,4 @@
-"""What others are told of an image job, after the commit that made it true."""
+"""Measurements, product events and usage records of image jobs."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from aichat.usage.models import UsageRecord
 
 
 def completed(job: ImageJob, attempts: Sequence[ImageAttempt], charged: int) -> None:
-    """Its pictures are stored and paid: `charged` microcredits."""
+    """Report a job whose pictures are stored and paid with `charged` microcredits; after the commit."""
     measure(attempts, is_over=True, charged=charged)
     served = attempts[-1]
     product_events.emit(
@@ -27,7 +27,7 @@ def completed(job: ImageJob, attempts: Sequence[ImageAttempt], charged: int) -> 
 
 
 def ended(job: ImageJob, attempts: Sequence[ImageAttempt], status: str, code: str) -> None:
-    """It is over without a picture."""
+    """Report a job that ended without a picture; after the commit."""
     measure(attempts, is_over=True)
     product_events.emit(
         product_events.ImageFailed(user=job.user_id, organization=job.organization_id, status=status, code=code)
@@ -35,6 +35,7 @@ def ended(job: ImageJob, attempts: Sequence[ImageAttempt], status: str, code: st
 
 
 def measure(attempts: Sequence[ImageAttempt], *, is_over: bool, charged: int = 0) -> None:
+    """Note a measurement of each attempt. `charged` (microcredits) is on the last one, when the job `is_over`."""
     for attempt in attempts:
         is_final = is_over and attempt is attempts[-1]
         measurements.note(
@@ -55,6 +56,7 @@ def measure(attempts: Sequence[ImageAttempt], *, is_over: bool, charged: int = 0
 
 
 def usage_record(job: ImageJob, attempt: ImageAttempt) -> UsageRecord:
+    """The unsaved usage record of one attempt, without a charge."""
     rates, now = attempt.model.rates, timezone.now()
     assert rates is not None  # routing leaves out models without a price
     return UsageRecord(

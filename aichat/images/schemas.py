@@ -1,4 +1,4 @@
-"""The bodies of the image endpoints."""
+"""The request bodies of the image endpoints."""
 
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -13,13 +13,14 @@ MOST_IMAGES = 4
 
 
 def reachable(url: str) -> str:
-    """Refuses an address that is private as it is written; what a name resolves to is seen when connecting."""
+    """Refuse an address that is written as a private one. A name's address is checked when a webhook is sent."""
     if url and not settings.ALLOW_PRIVATE_WEBHOOKS and is_private(urlsplit(url).hostname or ""):
         raise ValueError("private addresses are not called")
     return url
 
 
 def is_private(host: str) -> bool:
+    """Whether `host` is a private IP address or a name of this machine."""
     try:
         return not is_public(host)
     except ValueError:  # a name
@@ -35,7 +36,7 @@ Prompt = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_PROMP
 
 
 class ImageBody(BaseModel):
-    """`POST /api/v1/images`"""
+    """The body of `POST /api/v1/images`."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
@@ -48,7 +49,7 @@ class ImageBody(BaseModel):
 
 
 class OpenAIImageBody(BaseModel):
-    """`POST /v1/images/generations`: https://platform.openai.com/docs/api-reference/images/create"""
+    """The body of `POST /v1/images/generations`: https://platform.openai.com/docs/api-reference/images/create"""
 
     model_config = ConfigDict(strict=True, extra="ignore")
 

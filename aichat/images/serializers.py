@@ -1,3 +1,5 @@
+"""Image jobs and pictures as JSON."""
+
 from typing import Any
 
 from drf_spectacular.utils import extend_schema_field
@@ -9,7 +11,7 @@ from aichat.images.storage import sign
 
 
 def picture_url(request: Any, picture: Picture, variant: str = "file") -> str:
-    """Shows one picture for an hour, to whoever has it."""
+    """A URL that shows one picture for an hour, to anybody who has the URL."""
     return str(request.build_absolute_uri(f"/api/v1/images/files/{sign(picture.pk, variant)}"))
 
 

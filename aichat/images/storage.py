@@ -1,4 +1,4 @@
-"""From a provider's bytes to files we can stand behind: verified, bounded, re-encoded without metadata, with signed URLs."""
+"""Pictures as files: a provider's bytes are verified, bounded and re-encoded without metadata; URLs are signed."""
 
 import io
 import warnings
@@ -25,7 +25,7 @@ signer = TimestampSigner(salt="aichat.images")
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """An image that is what it says, re-encoded from its pixels."""
+    """An image that was decoded completely, and re-encoded from its pixels."""
 
     content: bytes
     thumbnail: bytes
@@ -35,7 +35,7 @@ class Verified:
 
 
 def verify(raw: bytes) -> Verified:
-    """Raises `ProviderError(MALFORMED)` for anything but a PNG, JPEG or WebP of sane size."""
+    """Decode and re-encode an image. Raises `ProviderError(MALFORMED)` for anything but a PNG, JPEG or WebP within limits."""
     if len(raw) > LARGEST_BYTES:
         raise ProviderError(AttemptOutcome.MALFORMED, "an image that is too large")
     try:
@@ -57,7 +57,7 @@ def verify(raw: bytes) -> Verified:
 
 
 def encode(image: Image.Image, kind: str) -> bytes:
-    """From the pixels alone: EXIF, text chunks and profiles of the original stay behind."""
+    """The image's pixels as a file of `kind`, without the EXIF, text chunks and profiles of the original."""
     image.info.clear()
     file = io.BytesIO()
     image.save(file, kind, **({"quality": 92} if kind != "PNG" else {}))
@@ -69,7 +69,7 @@ def folder(job_id: UUID) -> str:
 
 
 def store(job_id: UUID, picture_id: UUID, image: Verified) -> tuple[str, str]:
-    """Save both files; answers their names in the storage."""
+    """Save a picture and its thumbnail. Returns the names of both files in the storage."""
     suffix = image.content_type.removeprefix("image/")
     name = default_storage.save(f"{folder(job_id)}/{picture_id}.{suffix}", ContentFile(image.content))
     thumbnail = default_storage.save(f"{folder(job_id)}/{picture_id}.thumbnail.png", ContentFile(image.thumbnail))
@@ -77,7 +77,7 @@ def store(job_id: UUID, picture_id: UUID, image: Verified) -> tuple[str, str]:
 
 
 def sweep(job_id: UUID, keep: Collection[str] = ()) -> None:
-    """Delete what no row knows: files of a worker that died between storing them and the commit."""
+    """Delete a job's files except `keep`: those of a worker that died between storing files and its commit."""
     with suppress(FileNotFoundError):  # nothing was ever stored
         for file in default_storage.listdir(folder(job_id))[1]:
             name = f"{folder(job_id)}/{file}"
@@ -88,19 +88,19 @@ def sweep(job_id: UUID, keep: Collection[str] = ()) -> None:
 
 
 def read(picture: Picture, *, thumbnail: bool = False) -> bytes:
-    """Raises `FileNotFoundError` when the storage has lost it."""
+    """The picture's bytes. Raises `FileNotFoundError` when the storage has lost the file."""
     with default_storage.open(picture.thumbnail if thumbnail else picture.file) as file:
         content: bytes = file.read()
     return content
 
 
 def sign(picture_id: UUID, variant: str = "file") -> str:
-    """The last part of a URL that shows one picture for `URL_SECONDS`."""
+    """Sign the last part of a URL, which shows one picture for `URL_SECONDS`."""
     return signer.sign(f"{picture_id}:{variant}")
 
 
 def unsign(signed: str) -> tuple[str, str] | None:
-    """Picture ID and variant of a signed part that is ours and still good."""
+    """Picture ID and variant of a signed part; None when the signature is wrong or too old."""
     try:
         picture_id, _, variant = signer.unsign(signed, max_age=URL_SECONDS).partition(":")
     except BadSignature:

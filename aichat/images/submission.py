@@ -1,7 +1,7 @@
-"""One request for pictures, and under an Idempotency-Key the job it led to the first time.
+"""The job of a request for pictures: made now, or found by the request's Idempotency-Key.
 
-The key is answered in the commit that holds the credits, with the job's ID: from then on the job's row says what the
-answer is, whoever asks again and whatever process died.
+The commit that holds the credits stores the job's ID as the key's answer. From then on the job's row says what a repeated
+request is answered, whatever process died.
 """
 
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ STATUS_OF = {"content_blocked": 400, "invalid_request": 400, "provider_error": 5
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """The job of a request; `replayed` when an earlier request with the same key had made it."""
+    """The job of a request. `replayed` says that an earlier request with the same Idempotency-Key made the job."""
 
     job: ImageJob
     claim: KeyClaim | None = None
@@ -43,7 +43,7 @@ class Submission:
 
 
 async def ask(request: HttpRequest, caller: Caller, **wanted: Any) -> Submission:
-    """The job for a request: made now, or found by its Idempotency-Key.
+    """Make the job of a request, or find it by the request's Idempotency-Key.
 
     Raises what `begin` raises, `IdempotencyConflict`, and `IdempotencyInProgress` while the first request is running.
     """
@@ -74,7 +74,7 @@ async def begin(
     background: bool,
     webhook_url: str = "",
 ) -> ImageJob:
-    """Check, hold and write the job.
+    """Check the request, hold its credits and write its job.
 
     Raises `FeatureDisabled`, `ModelNotFound`, `InvalidRequest`, `InsufficientCreditsError`.
     """
@@ -84,7 +84,7 @@ async def begin(
         evaluation.require(BACKGROUND_IMAGES, caller)
     candidates = able(routing.candidates(await catalog(), caller, model, AIModel.Kind.IMAGE), size)
 
-    def seal(job: ImageJob) -> None:
+    def store_replay(job: ImageJob) -> None:
         if claim:
             claim.complete(Answer(202, orjson.dumps({"job": str(job.pk)})))
 
@@ -99,13 +99,13 @@ async def begin(
             background=background,
             webhook_url=webhook_url,
             amount=most_it_can_cost(candidates, prompt, n),
-            seal=seal,
+            store_replay=store_replay,
         )
     )
 
 
 async def run_now(asked: Submission) -> ImageJob:
-    """Run the job to its end, also when the client leaves. Raises the error it ended with, which frees its key."""
+    """Run the job to its end, also when the client leaves. Raises the error the job ended with; then its key is free."""
     job = asked.job
     if not job.is_over:
         await lifecycle.finish(_run(asked))

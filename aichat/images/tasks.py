@@ -1,4 +1,4 @@
-"""What Celery runs. See `aichat/celery.py`."""
+"""The task that Celery runs (`aichat/celery.py`)."""
 
 import asyncio
 
@@ -13,7 +13,7 @@ from aichat.providers import http
 
 @shared_task(name="aichat.images.run")  # type: ignore[untyped-decorator]
 def run(job_id: str) -> None:
-    """Run the job if it is still waiting for its time to come."""
+    """Run the job, if it is queued and due."""
     job = ImageJob.objects.due(timezone.now()).filter(pk=job_id, status=ImageJob.Status.QUEUED).first()
     if job is not None and claims.take(job):
         asyncio.run(_run(job))

@@ -1,4 +1,4 @@
-"""Pictures: made at once or in the background, listed, shown, deleted."""
+"""The image endpoints: pictures are made at once or in the background, listed, watched, shown and deleted."""
 
 import asyncio
 import base64

@@ -1,4 +1,4 @@
-"""Runs image jobs: those of a request, and those of the queue, inside a serving process or as `run_image_worker`."""
+"""Runs image jobs: of a request, and of the queue, inside a serving process or as `manage.py run_image_worker`."""
 
 import asyncio
 import logging
@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 async def run_job(job: ImageJob) -> None:
-    """Run a claimed job to its end, renewing its lease meanwhile. Errors end the job, never the worker."""
+    """Run a claimed job to its end and renew its lease meanwhile. An error ends the job, never the worker."""
     tracing.begin(job.request_id)
     tracing.bind(user=job.user_id, organization=job.organization_id)
     running = asyncio.ensure_future(_run(job))
@@ -52,7 +52,7 @@ async def _run(job: ImageJob) -> None:
 
 
 class ImageWorker:
-    """Takes jobs from the queue, `concurrency` at a time."""
+    """Takes jobs from the queue and runs `concurrency` of them at a time."""
 
     def __init__(self, concurrency: int) -> None:
         self.concurrency = concurrency
@@ -60,7 +60,7 @@ class ImageWorker:
         self.stopping = asyncio.Event()
 
     async def run(self) -> None:
-        """Until `stop`: then no new job is taken, and those that run are finished."""
+        """Work until `stop` is called; then take no new job, and finish those that run."""
         while not self.stopping.is_set():
             try:
                 await executor.run(claims.keep_holds_of_queue)
@@ -97,7 +97,7 @@ _embedded: tuple[ImageWorker, asyncio.Task[None]] | None = None
 
 @lifecycle.on_startup
 async def start_embedded() -> None:
-    """A serving process works on the queue too, so that background images need nothing else."""
+    """Start a worker inside the serving process, so that background images need no other process."""
     global _embedded
     if settings.IMAGE_WORKER_CONCURRENCY:
         worker = ImageWorker(settings.IMAGE_WORKER_CONCURRENCY)

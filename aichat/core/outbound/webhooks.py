@@ -1,4 +1,4 @@
-"""Signed messages to somebody else's server: never followed elsewhere, and never into the operator's own network.
+"""Signed messages to somebody else's server: redirects are not followed, private addresses are not called.
 
 The signature is `t=SECONDS,v1=HEX`: HMAC-SHA256 with the shared secret over "SECONDS.BODY". A receiver compares it in
 constant time and refuses a time that is minutes old.
@@ -22,7 +22,7 @@ def signature(secret: str, body: bytes, seconds: int) -> str:
 
 
 async def post(url: str, body: bytes, secret: str, **headers: str) -> tuple[int | None, str]:
-    """One attempt; answers the status code, if there was an answer, and what was wrong."""
+    """Send `body` once. Returns the status code (None without an answer) and the problem ("" when a 2xx came)."""
     guard = None if settings.ALLOW_PRIVATE_WEBHOOKS else public_socket
     sent = {
         "Content-Type": "application/json",

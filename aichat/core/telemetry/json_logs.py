@@ -7,8 +7,10 @@ from pythonjsonlogger.orjson import OrjsonFormatter
 
 
 class JsonFormatter(OrjsonFormatter):
-    """With orjson, an eighth of the time of the standard library's; which writes what that refuses: half of a surrogate
-    pair, a number beyond 64 bits."""
+    """Writes each record with orjson, in an eighth of the time of the standard library's `json`.
+
+    `json` writes the records that orjson refuses: half of a surrogate pair, an integer beyond 64 bits.
+    """
 
     def jsonify_log_record(self, log_data: dict[str, Any]) -> str:
         try:

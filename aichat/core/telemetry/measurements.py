@@ -1,8 +1,8 @@
-"""What is measured, once for every monitoring system: code notes it, exporters (StatsD, Prometheus) register for it.
+"""Measurements for every monitoring system: code notes each once, exporters (StatsD, Prometheus) register for all.
 
     measurements.note(measurements.AttemptEnded(kind="chat", provider="openai", …))
 
-Labels are few and known beforehand: routes instead of paths, no users, no request IDs.
+Labels have few values, known beforehand: routes instead of paths, no users, no request IDs.
 """
 
 import logging
@@ -51,12 +51,12 @@ _listeners: list[Listener] = []
 
 
 def register(listener: Listener) -> None:
-    """Called once at start (`AppConfig.ready`); the listener must return at once: it is on the way of every request."""
+    """Add a listener, once at start (`AppConfig.ready`). The listener must return at once: every request waits for it."""
     _listeners.append(listener)
 
 
 def note(measurement: Measurement) -> None:
-    """Tell every listener; never raises."""
+    """Give the measurement to every listener; a listener's error is logged, never raised."""
     for listener in _listeners:
         try:
             listener(measurement)

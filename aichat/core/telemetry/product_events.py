@@ -1,10 +1,10 @@
-"""Product events: code says what happened, sinks decide who hears.
+"""Product events: code emits what a person did or met, sinks pass it on.
 
     events.emit(events.ApiKeyCreated(user=user.pk, key=row.id))
 
-The classes below are the whole catalogue: a name, whom it is about, and its facts, which are identifiers and numbers, never
-message contents, e-mail addresses, keys or comments. `emit` is called after the commit that made it true; it never raises and
-never waits: a sink that is slow or broken can't touch a request.
+The classes below are the whole catalogue. An event has a name, the user it is about, and facts, which are identifiers and
+numbers, never message contents, e-mail addresses, keys or comments. `emit` is called after the commit that made the event
+true; `emit` never raises and never waits: a sink that is slow or broken can't touch a request.
 """
 
 import logging
@@ -27,7 +27,7 @@ class ProductEvent:
     organization: UUID | None = None
 
     def facts(self) -> dict[str, Any]:
-        """What else is known, as JSON has it; what is not known is left out."""
+        """The event's facts as JSON values, without name, user and organization; a fact without a value is left out."""
         found = {}
         for name in _fact_names(type(self)):  # type: ignore[arg-type]  # a class has a hash, mypy
             value = getattr(self, name)
@@ -65,7 +65,7 @@ class ApiKeyRevoked(ProductEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FirstChat(ProductEvent):
-    """Told once for each user, by `aichat/analytics`, which hears of every chat."""
+    """A user's first chat came to its end. `aichat/analytics`, a sink of every `ChatCompleted`, emits the event."""
 
     name = "first_chat"
     model: str
@@ -73,7 +73,7 @@ class FirstChat(ProductEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatCompleted(ProductEvent):
-    """An answer came to its end and is settled. `charged` is in microcredits."""
+    """A chat's answer came to its end and was settled. `charged` is in microcredits."""
 
     name = "chat_completed"
     model: str
@@ -91,7 +91,7 @@ class ChatCompleted(ProductEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatFailed(ProductEvent):
-    """No answer, or not the whole of it: `outcome` is the usage record's status. `charged` is in microcredits."""
+    """A chat got no answer, or not the whole one. `outcome` is the usage record's status; `charged` is in microcredits."""
 
     name = "chat_failed"
     model: str
@@ -102,7 +102,7 @@ class ChatFailed(ProductEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageCompleted(ProductEvent):
-    """`images` were delivered for `charged` microcredits."""
+    """An image job delivered `images` pictures and charged `charged` microcredits."""
 
     name = "image_completed"
     model: str
@@ -113,7 +113,7 @@ class ImageCompleted(ProductEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageFailed(ProductEvent):
-    """An image job that ended without a picture; `status` is `failed` or `cancelled`, `code` that of the API's error."""
+    """An image job ended without a picture. `status` is `failed` or `cancelled`, `code` is the code of the API's error."""
 
     name = "image_failed"
     status: str
@@ -122,7 +122,7 @@ class ImageFailed(ProductEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CreditsLow(ProductEvent):
-    """A charge took the organization's `balance` (microcredits) below LOW_CREDITS: told once each time that happens."""
+    """A charge took the organization's `balance` (microcredits) below LOW_CREDITS: emitted once each time that happens."""
 
     name = "credits_low"
     balance: int
@@ -130,7 +130,7 @@ class CreditsLow(ProductEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefusedForCredits(ProductEvent):
-    """402: the wallet did not cover the request. `affordable` is what it could have held, in microcredits."""
+    """The wallet did not cover a request (402). `affordable` is what the wallet could have held, in microcredits."""
 
     name = "refused_for_credits"
     model: str
@@ -141,7 +141,8 @@ class RefusedForCredits(ProductEvent):
 class LimitHit(ProductEvent):
     """A request was refused by a limit: `requests`, `streams` or `spending`.
 
-    The first two at most once a minute for each user in each process, since a loop gone wild meets them a thousand times.
+    `requests` and `streams` are emitted at most once a minute for each user in each process: a runaway client meets them a
+    thousand times.
     """
 
     name = "limit_hit"
@@ -150,7 +151,7 @@ class LimitHit(ProductEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeedbackGiven(ProductEvent):
-    """`rating` is 1 or -1, of an answer that `model` wrote. The comment stays where it is."""
+    """A person rated an answer of `model`: `rating` is 1 or -1. The person's comment is no part of the event."""
 
     name = "feedback_given"
     model: str
@@ -161,7 +162,7 @@ class FeedbackGiven(ProductEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlagExposed(ProductEvent):
-    """A flag (`on` or `off`) or an experiment decided something for the user: at most once a day in each process."""
+    """A flag (`on` or `off`) or an experiment decided something for the user; emitted at most once a day in each process."""
 
     name = "flag_exposed"
     flag: str
@@ -188,21 +189,21 @@ CATALOG: dict[str, type[ProductEvent]] = {
 }
 
 
-AMOUNTS = {"charged", "balance", "affordable"}  # facts in microcredits, whatever the event
+AMOUNTS = {"charged", "balance", "affordable"}  # names of the facts that are microcredits in every event
 
-# --- Telling ----------------------------------------------------------------------------------------------------------
+# --- Sinks ------------------------------------------------------------------------------------------------------------
 
 Sink = Callable[[ProductEvent], None]
 _sinks: list[Sink] = []
 
 
 def register(sink: Sink) -> None:
-    """Called once at start (`AppConfig.ready`); the sink must return at once."""
+    """Add a sink, once at start (`AppConfig.ready`). The sink must return at once: a request waits for it."""
     _sinks.append(sink)
 
 
 def emit(event: ProductEvent) -> None:
-    """Tell every sink."""
+    """Give the event to every sink; a sink's error is logged, never raised."""
     for sink in _sinks:
         try:
             sink(event)
@@ -211,9 +212,10 @@ def emit(event: ProductEvent) -> None:
 
 
 class OncePerPeriod:
-    """For what would be told too often: each key once in a period of `seconds`, in this process.
+    """Allows each key once in a period of `seconds`, in this process.
 
-    Periods begin at multiples of `seconds` since 1970, so one of 86,400 is a UTC day. Beyond `most` keys it forgets them.
+    Periods begin at multiples of `seconds` since 1970, so a period of 86,400 is a UTC day. Once `most` keys were seen, all
+    are forgotten.
     """
 
     def __init__(self, seconds: float, most: int = 50_000) -> None:
@@ -235,6 +237,6 @@ _limits = OncePerPeriod(60)
 
 
 def limit_hit(limit: str, user: UUID, organization: UUID | None = None) -> None:
-    """`LimitHit`, not more than once a minute for each user and limit."""
+    """Emit `LimitHit`, at most once a minute for each user and limit in this process."""
     if _limits.allows((limit, user)):
         emit(LimitHit(user=user, organization=organization, limit=limit))

@@ -1,7 +1,7 @@
-"""What `/metrics` counts, over all workers: a leaf, so that every part may count.
+"""The counters that `/metrics` shows, summed over all workers.
 
-Under gunicorn each worker writes its values into files of its own in PROMETHEUS_MULTIPROC_DIR (`gunicorn.conf.py` makes
-it), which whichever worker is asked adds up. A count is a few microseconds.
+Under gunicorn each worker writes its values into files of its own in PROMETHEUS_MULTIPROC_DIR (which `gunicorn.conf.py`
+makes), and the worker that is asked adds up all files. Counting takes a few microseconds.
 """
 
 import os
@@ -42,12 +42,12 @@ _saved_usd = Counter("aichat_prompt_cache_saved_usd", "US dollars no provider wa
 
 @lru_cache(maxsize=4096)
 def _with(metric: Any, *labels: str) -> Any:
-    """The one of a metric's series with these labels: looking it up in the library takes longer than counting."""
+    """A metric's series with these labels, cached: the library's own look-up takes longer than counting."""
     return metric.labels(*labels)
 
 
-def hear(item: Measurement) -> None:
-    """Count what was measured. A hit of the prompt cache used no provider's tokens."""
+def count(item: Measurement) -> None:
+    """Count one measurement. A hit of the prompt cache used no provider's tokens."""
     match item:
         case RequestEnded(method=method, route=route, status=status, seconds=seconds):
             _with(_requests, route or "none", method, str(status)).inc()
@@ -60,28 +60,29 @@ def hear(item: Measurement) -> None:
 
 
 def start() -> None:
-    """At the start of the process (`AppConfig.ready`)."""
-    measurements.register(hear)
+    """Count every measurement from now on; called once at start (`AppConfig.ready`)."""
+    measurements.register(count)
 
 
 def prompt_cache(result: str) -> None:
+    """Count one look into the prompt cache: `hit`, `coalesced`, `miss` or `bypass`."""
     _with(_lookups, result).inc()
 
 
 def saved(microcredits: int, nanousd: int) -> None:
-    """What one hit of the prompt cache spared its user and us."""
+    """Count what one hit of the prompt cache spared the user (microcredits) and the operator (billionths of a US dollar)."""
     _saved_credits.inc(microcredits / CREDIT)
     _saved_usd.inc(nanousd / 10**9)
 
 
 class Collector(Protocol):
-    """Says what is known at the time of asking."""
+    """A source of metrics whose values are computed when `/metrics` is read."""
 
     def collect(self) -> Iterable[Metric]: ...
 
 
 def exposition(*momentary: Collector) -> bytes:
-    """Everything in Prometheus's text format, with what `momentary` collectors say besides."""
+    """All counters of all workers and the metrics of the `momentary` collectors, in Prometheus's text format."""
     others = CollectorRegistry()
     for collector in momentary:
         others.register(collector)
@@ -95,10 +96,10 @@ def exposition(*momentary: Collector) -> bytes:
 
 
 def bury(pid: int) -> None:
-    """What a worker that is gone had open is not open any more; what it counted goes to what all of those have counted.
+    """Close the gauges of a worker that ended, and add its counters to the common files of all ended workers.
 
-    Two files for all of them, instead of some for each: workers that keep being killed must not make each reading slower.
-    Called by the one process that sees them go.
+    The ended workers share two files instead of having some each: workers that keep being killed must not make each reading
+    of `/metrics` slower. gunicorn's master, the one process that sees workers end, calls this.
     """
     mark_process_dead(pid)  # type: ignore[no-untyped-call]
     directory = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])

@@ -1,6 +1,6 @@
 """Counters and timings for Datadog or any StatsD server (STATSD_HOST), by the official client, over UDP.
 
-What is measured is put into a lane: the client's work and the socket are off the way of requests.
+Measurements go through a `BatchQueue`: no request waits for the client's work or the socket.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,14 +17,14 @@ PREFIX = "aichat"
 
 
 class Exporter:
-    """Sends measurements to one server; it does not matter whether that is there."""
+    """Sends measurements to one server; UDP packets to a server that is away are lost without an error."""
 
     def __init__(self, host: str, port: int) -> None:
         self.host, self.port = host, port
         self._client: Any = None
 
     def client(self) -> Any:
-        """Made when it is first used, after any fork: a client of our own, not the package's global one."""
+        """The official client, made at its first use, after any fork: a client of our own, not the package's global one."""
         if self._client is None:
             from datadog.dogstatsd.base import DogStatsd  # a tenth of a second, which others need not wait for
 
@@ -33,7 +33,7 @@ class Exporter:
                 port=self.port,
                 namespace=PREFIX,
                 disable_buffering=False,
-                flush_interval=0,  # no thread of its own: the lane flushes
+                flush_interval=0,  # no thread of its own: the batch queue flushes
                 disable_telemetry=True,
                 origin_detection_enabled=False,
             )
@@ -73,9 +73,12 @@ class Exporter:
 
 
 def start() -> Callable[[Measurement], None] | None:
-    """Called once at start (`AppConfig.ready`): listens when STATSD_HOST is set."""
+    """Send every measurement to STATSD_HOST, when that is set; called once at start (`AppConfig.ready`).
+
+    Returns the registered listener, or None without STATSD_HOST.
+    """
     if settings.STATSD_HOST is None:
         return None
-    lane: BatchQueue[Measurement] = BatchQueue("statsd", Exporter(*settings.STATSD_HOST).send, every=0.5)
-    measurements.register(lane.put)
-    return lane.put
+    queue: BatchQueue[Measurement] = BatchQueue("statsd", Exporter(*settings.STATSD_HOST).send, every=0.5)
+    measurements.register(queue.put)
+    return queue.put

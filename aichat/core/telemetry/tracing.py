@@ -1,7 +1,7 @@
-"""The request ID and who is asking: set once at the edge, readable wherever the request's work happens.
+"""The request ID and the caller: set once at the edge, readable wherever the request's work happens.
 
-A context variable holds one mutable `Trace`; tasks and threads started for the request inherit it, so what is bound
-deep inside (the user, after authentication) is seen by the access line at the edge.
+A context variable holds one mutable `Trace`. Tasks and threads started for the request inherit the variable, so the access
+line at the edge sees what is bound deep inside (the user, after authentication).
 """
 
 import logging
@@ -23,7 +23,7 @@ TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 @dataclass(slots=True)
 class Trace:
-    """One request (or one run of a command or job) as the logs see it."""
+    """The fields that every log line of one request (or one run of a command or job) carries."""
 
     request_id: str
     traceparent: str = ""
@@ -31,14 +31,14 @@ class Trace:
     organization: str = ""
     route: str = ""  # the URL conf's pattern, once it is known
     started: float = field(default_factory=perf_counter)
-    headers: dict[str, str] = field(default_factory=dict)  # for the answer, whatever it will be
+    headers: dict[str, str] = field(default_factory=dict)  # for the answer, also when the answer is an error
 
 
 _current: ContextVar[Trace | None] = ContextVar("trace", default=None)
 
 
 def begin(request_id: str = "", traceparent: str = "") -> Trace:
-    """Start a trace for the work that follows; an ID that can't be taken over is replaced by a new one."""
+    """Start a trace for the work that follows. A request ID that is not of the `ACCEPTED` form is replaced by a new one."""
     trace = Trace(
         request_id=request_id if ACCEPTED.fullmatch(request_id) else new_id(),
         traceparent=traceparent if TRACEPARENT.fullmatch(traceparent) else "",
@@ -48,11 +48,12 @@ def begin(request_id: str = "", traceparent: str = "") -> Trace:
 
 
 def new_id() -> str:
-    """Like that of a UUID 4. Not a secret: the operating system need not be asked for it."""
+    """A random request ID of 32 hex digits. The ID is no secret: the operating system's generator need not be asked."""
     return f"{random.getrandbits(128):032x}"
 
 
 def current() -> Trace | None:
+    """The trace of the work that runs; None outside of any request, command or job."""
     return _current.get()
 
 
@@ -63,29 +64,32 @@ def request_id() -> str:
 
 
 def bind(*, user: object = "", organization: object = "") -> None:
-    """Say who is asking, once authentication knows."""
+    """Put the caller's IDs on the trace, once authentication knows them."""
     if trace := _current.get():
         trace.user, trace.organization = str(user), str(organization)
 
 
 def answer_with(headers: dict[str, str]) -> None:
-    """Headers for the request's answer, also when that will be an error: said deep inside, written at the edge."""
+    """Add headers to the request's answer, also when the answer will be an error: the edge writes them."""
     if trace := _current.get():
         trace.headers.update(headers)
 
 
 def answer_headers(trace: Trace) -> dict[str, str]:
-    """What every answer says of its request."""
+    """The headers of every answer: the request ID, and what `answer_with` added."""
     return {"X-Request-ID": trace.request_id, **trace.headers}
 
 
 def encoded_headers(trace: Trace) -> list[tuple[bytes, bytes]]:
+    """The headers of `answer_headers` as ASGI sends them."""
     return [(name.encode(), value.encode("latin-1")) for name, value in answer_headers(trace).items()]
 
 
 def log_access(trace: Trace, *, method: str, path: str, status: int, finished: bool) -> None:
-    """The access line, and the request's measurement. The path is logged without its query, where a careless client may
-    put a secret."""
+    """Log the access line and note the request's measurement.
+
+    The path is logged without its query, where a careless client may put a secret.
+    """
     seconds = perf_counter() - trace.started
     measurements.note(measurements.RequestEnded(method=method, route=trace.route, status=status, seconds=seconds))
     facts = {
@@ -95,7 +99,7 @@ def log_access(trace: Trace, *, method: str, path: str, status: int, finished: b
         "duration_ms": round(seconds * 1000, 2),
         "finished": finished,  # false: the client left before the answer's end
     }
-    if access.isEnabledFor(logging.INFO):  # made here, because nobody asks which line of the code logs it
+    if access.isEnabledFor(logging.INFO):  # the record is made here: finding the line of code that logs takes long
         access.handle(access.makeRecord(access.name, logging.INFO, "", 0, ACCESS_LINE, (facts,), None, extra=facts))
 
 

@@ -20,8 +20,8 @@ Model = type[models.Model]
 class Command(BaseCommand):
     help = """Copy everything from DATABASE_URL to another database, of any engine, with all keys. Stop the server first.
 
-    The other database is given its tables and must be empty; its ledger is verified at the end. The copy is made by a
-    second process with the other engine's settings: rows go there in batches, as lines of JSON.
+    The other database must be empty: the command makes its tables, and verifies its ledger at the end. A second process
+    with the other engine's settings writes the copy; the first sends it rows in batches, as lines of JSON.
     """
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -89,7 +89,7 @@ class Command(BaseCommand):
 
 
 def in_order() -> list[Model]:
-    """Every table to copy, what others refer to first."""
+    """Every table to copy; a table stands after those that its foreign keys refer to."""
     wanted = [model for model in apps.get_models() if model._meta.managed and not model._meta.proxy]
     ordered: list[Model] = []
 
@@ -108,12 +108,12 @@ def in_order() -> list[Model]:
 
 
 def table(model: Model) -> models.QuerySet[Any]:
-    """All rows, without what a model's own manager hides or forbids."""
+    """All rows of a table, by a plain queryset: a model's own manager may hide rows or forbid writing."""
     return models.QuerySet(model)
 
 
 def batched_rows(rows: models.QuerySet[Any]) -> Iterator[list[Any]]:
-    """All rows by their key, in pages: no cursor is open for the whole time."""
+    """All rows, in pages by primary key: no cursor stays open for the whole copy."""
     page = list(rows[:BATCH])
     while page:
         yield page
@@ -121,12 +121,12 @@ def batched_rows(rows: models.QuerySet[Any]) -> Iterator[list[Any]]:
 
 
 def counted(model: Model) -> bool:
-    """Whether the database numbers the rows: each engine in its own way, so these keys can't be kept."""
+    """Whether the database makes the rows' keys: each engine makes other ones, so these keys can't be copied."""
     return isinstance(model._meta.pk, models.AutoField)
 
 
 def dump(model: Model, rows: Iterable[models.Model]) -> list[dict[str, Any]]:
-    """Rows as Django serializes them. What the database numbers is named by its natural key instead."""
+    """Rows in the form of Django's serializers. A key that the database makes is replaced by the natural key."""
     related = {field.related_model for field in model._meta.get_fields() if field.is_relation and field.concrete}
     natural = counted(model) or any(isinstance(other, type) and counted(other) for other in related)
     dumped: list[dict[str, Any]] = serializers.Serializer().serialize(
@@ -139,7 +139,7 @@ def dump(model: Model, rows: Iterable[models.Model]) -> list[dict[str, Any]]:
 
 
 def keep_times() -> None:
-    """`auto_now_add` would set today's date: in this process, which only copies, it does not."""
+    """Switch `auto_now` and `auto_now_add` off in this process, which only copies: they would set today's date."""
     for model in apps.get_models():
         for field in model._meta.local_fields:
             if isinstance(field, models.DateField):

@@ -1,7 +1,7 @@
 """The database engine for MongoDB: MongoDB's own Django backend, with the indexes and errors our code relies on.
 
-`DATABASE_URL=mongodb://…` selects it. Apps of others count their rows in integers, which MongoDB can't do: here are
-their configurations and migrations with keys that it has.
+`DATABASE_URL=mongodb://…` selects the engine. Third-party apps number their rows with integers, which MongoDB can't do: this
+package has configurations and migrations for those apps with MongoDB's own keys (ObjectId).
 """
 
 OBJECT_ID = "aichat.core.database.mongodb.fields.ObjectIdAutoField"

@@ -1,4 +1,4 @@
-"""Apps of others, whose keys are integers, with keys that MongoDB has. `migrations/` holds their tables with these."""
+"""Django's own apps with ObjectId keys instead of integer keys. `migrations/` holds the tables of these apps."""
 
 from django.contrib.admin.apps import AdminConfig
 from django.contrib.auth.apps import AuthConfig

@@ -1,4 +1,4 @@
-"""Django loads this module for `ENGINE = "aichat.core.database.mongodb"`."""
+"""The connection to MongoDB. Django loads this module for `ENGINE = "aichat.core.database.mongodb"`."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -54,7 +54,7 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]
                     raise
 
     def ping(self) -> None:
-        """Ask for an answer; raises `OperationalError`."""
+        """Send MongoDB's `ping`; raises `OperationalError` when no answer comes."""
         with operational_errors():
             self.database.command("ping")
 
@@ -68,7 +68,7 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]
 
 @contextmanager
 def operational_errors() -> Iterator[None]:
-    """The driver's errors, where MongoDB's backend lets them through, as Django's."""
+    """Raise the driver's errors as Django's `OperationalError`, where MongoDB's backend lets them through."""
     try:
         yield
     except PyMongoError as error:

@@ -1,4 +1,4 @@
-"""Pipelines whose sorting an index can do. Django loads the compilers from here by name."""
+"""Compilers whose pipelines sort by an index. Django loads the compilers from this module by name."""
 
 from typing import Any
 
@@ -15,10 +15,10 @@ __all__ = ["SQLAggregateCompiler", "SQLCompiler", "SQLDeleteCompiler", "SQLInser
 
 
 class SortableQuery(MongoQuery):  # type: ignore[misc]
-    """MongoDB sorts by an index when `$sort` comes right after `$match`.
+    """Puts `$sort` right after `$match`, where MongoDB sorts by an index.
 
-    Its Django backend puts the `$lookup`s of `select_related()`, the `$project` of `values()` and even
-    `{"$addFields": {"x": "$x"}}` before it, and then every page of a list would join and sort all of its rows.
+    MongoDB's Django backend puts the `$lookup`s of `select_related()`, the `$project` of `values()` and even
+    `{"$addFields": {"x": "$x"}}` before `$sort`, and then every page of a list would join and sort all rows.
     """
 
     extra_fields: Any

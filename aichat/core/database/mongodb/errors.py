@@ -1,17 +1,17 @@
-"""What an error of MongoDB's means. They arrive as the cause of one of Django's, or as themselves (from a cursor)."""
+"""What an error of MongoDB's driver means. It arrives as the cause of one of Django's errors, or bare (from a cursor)."""
 
 from collections.abc import Iterator
 
 from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
 
-# What a server says that is stopping, starting or changing its role:
+# Codes of a server that is stopping, starting or changing its role:
 # https://github.com/mongodb/specifications/blob/master/source/retryable-reads/retryable-reads.md
-# and, when it has just started, of a cursor that the one before it had open: not found, killed.
+# and, of a server that has just started, for a cursor that was open before: not found, killed.
 GONE = {6, 7, 89, 91, 94, 134, 189, 262, 9001, 10107, 11600, 11601, 11602, 13435, 13436} | {43, 237}
 
 
 def is_unavailable(error: BaseException) -> bool:
-    """Whether the server could not be asked, or not in time."""
+    """Whether the server could not be asked, or did not answer in time."""
     return any(
         isinstance(cause, ConnectionFailure)
         or (isinstance(cause, PyMongoError) and cause.timeout)
@@ -21,22 +21,22 @@ def is_unavailable(error: BaseException) -> bool:
 
 
 def _codes(error: OperationFailure) -> set[int | None]:
-    """Its code; of a list of writes that was done but not confirmed, the codes of why not."""
+    """The error's code, and the codes of writes that were done but not confirmed by enough members."""
     unconfirmed = (error.details or {}).get("writeConcernErrors") or []
     return {error.code, *(each.get("code") for each in unconfirmed)}
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """The error and what led to it: a failed rollback hides the failure it was to undo."""
+    """The error and the errors that led to it: a failed rollback hides the failure that it should have undone."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether the transaction was rolled back only because of somebody else's.
+    """Whether another transaction caused this one to be rolled back, so that running it again may succeed.
 
-    A lost connection carries the same label; it is left to the caller, who can say so.
+    A lost connection carries the same label (TransientTransactionError), and is answered with False.
     """
     cause = error.__cause__ or error
     if not isinstance(cause, PyMongoError) or is_unavailable(error):

@@ -1,4 +1,4 @@
-"""Apart from `apps.py`, because importing this registers guardian's system checks."""
+"""django-guardian with ObjectId keys. Not in `apps.py`, because importing guardian's configuration registers its checks."""
 
 from guardian.apps import GuardianConfig
 

@@ -11,9 +11,10 @@ LOWEST_STRING = ""
 
 
 class DatabaseSchemaEditor(schema.DatabaseSchemaEditor):  # type: ignore[misc]
-    """MongoDB's backend makes every unique index partial (on `$type`), and the planner then ignores it.
+    """Makes unique indexes that MongoDB's planner uses, and validators from check constraints.
 
-    Where no value can be null a plain unique index says the same; where it can, a condition the planner understands.
+    MongoDB's backend makes every unique index partial (on `$type`), and the planner ignores a partial index. Where no value
+    can be null, a plain unique index has the same meaning; elsewhere the index gets a condition that the planner understands.
     """
 
     def add_index(
@@ -46,7 +47,7 @@ class DatabaseSchemaEditor(schema.DatabaseSchemaEditor):  # type: ignore[misc]
         self.get_collection((parent_model or model)._meta.db_table).create_indexes([wanted])
 
     def effective_default(self, field: Any) -> Any:
-        """What a new column holds in rows there are: as a value, for a pipeline takes `{}` and `$…` for expressions."""
+        """A new column's value in existing rows, as a literal: a pipeline takes `{}` and `$…` for expressions."""
         default = super().effective_default(field)
         return default if default is None else {"$literal": default}
 
