@@ -24,7 +24,7 @@ from aichat.core.errors import InvalidRequest, MethodNotAllowed, PermissionDenie
 from aichat.core.web import responses, sse
 from aichat.flags import evaluation
 from aichat.generation import pipeline as generation
-from aichat.generation.request import Call, Ending, EventSink, Freshness, Generate, ResponseFormat
+from aichat.generation.request import Ending, EventSink, Freshness, Generate, GenerationRequest, ResponseFormat
 from aichat.idempotency.keys import Answer
 
 KEEP_ALIVE_SECONDS = 15.0
@@ -104,11 +104,11 @@ def is_union_branch(step: int | str) -> bool:
 
 
 async def respond(
-    request: HttpRequest, caller: Caller, prepare: Callable[[], Awaitable[tuple[Call, ResponseFormat]]]
+    request: HttpRequest, caller: Caller, prepare: Callable[[], Awaitable[tuple[GenerationRequest, ResponseFormat]]]
 ) -> HttpResponseBase:
     """The answer to a request that generates: one body, or an event stream; replayed for an Idempotency-Key.
 
-    `prepare` makes the call and the form its answer takes; it may refuse by raising `ApiError`.
+    `prepare` makes the request and the format its answer takes; it may refuse by raising `ApiError`.
     """
     recording = await idempotent.begin(request, caller)
     if isinstance(recording, Answer):
@@ -116,49 +116,53 @@ async def respond(
     if recording is None:
         return await _respond(*await prepared(request, prepare), generation.generate)
     try:
-        call, form = recording.of(*await prepared(request, prepare))
-        return await _respond(call, form, recording.generate)
+        generation_request, response_format = recording.of(*await prepared(request, prepare))
+        return await _respond(generation_request, response_format, recording.generate)
     except Exception:
         await recording.free()
         raise
 
 
 async def prepared(
-    request: HttpRequest, prepare: Callable[[], Awaitable[tuple[Call, ResponseFormat]]]
-) -> tuple[Call, ResponseFormat]:
-    """The call and its form, with what the request's Cache-Control says of answers made before."""
-    call, form = await prepare()
+    request: HttpRequest, prepare: Callable[[], Awaitable[tuple[GenerationRequest, ResponseFormat]]]
+) -> tuple[GenerationRequest, ResponseFormat]:
+    """The request and its format, with what the request's Cache-Control says of answers made before."""
+    generation_request, response_format = await prepare()
     directives = request.headers.get("Cache-Control", "").lower()
     for freshness in (Freshness.UNSTORED, Freshness.NEW):
         if freshness.value in directives:
-            return replace(call, freshness=freshness), form
-    return call, form
+            return replace(generation_request, freshness=freshness), response_format
+    return generation_request, response_format
 
 
-async def _respond(call: Call, form: ResponseFormat, generate: Generate) -> HttpResponseBase:
-    if call.stream:
-        return await stream(call, form, generate)
+async def _respond(
+    generation_request: GenerationRequest, response_format: ResponseFormat, generate: Generate
+) -> HttpResponseBase:
+    if generation_request.stream:
+        return await stream(generation_request, response_format, generate)
     # In a task of its own: when the client leaves, the answer is still finished, stored and billed.
-    result = generation.whole(await lifecycle.finish(generate(call, generation.discard)))
-    body, headers = form.whole(result)
+    result = generation.whole(await lifecycle.finish(generate(generation_request, generation.discard)))
+    body, headers = response_format.whole(result)
     response = responses.json_response(body)
     for name, value in headers.items():
         response[name] = value
     return response
 
 
-async def stream(call: Call, form: ResponseFormat, generate: Generate) -> sse.EventStream:
+async def stream(
+    generation_request: GenerationRequest, response_format: ResponseFormat, generate: Generate
+) -> sse.EventStream:
     """Answer with an event stream, one of those the caller may have open at once.
 
     The first event is awaited before the headers go out, so that refusals and early failures have a real status; after
     `KEEP_ALIVE_SECONDS` headers and comment lines go out to keep proxies alive, and later failures are error events.
     """
 
-    async def work(hear: EventSink) -> Ending:
-        async with stream_limits.counted(call.caller.user.pk):
-            return await generate(call, hear)
+    async def work(sink: EventSink) -> Ending:
+        async with stream_limits.counted(generation_request.caller.user.pk):
+            return await generate(generation_request, sink)
 
-    feed = Feed(work, form, KEEP_ALIVE_SECONDS)
+    feed = Feed(work, response_format, KEEP_ALIVE_SECONDS)
     try:
         first = await feed.next()
     except BaseException:

@@ -19,8 +19,10 @@ class Feed:
     request stores what was encoded until then.
     """
 
-    def __init__(self, work: Callable[[EventSink], Awaitable[Ending]], form: ResponseFormat, patience: float) -> None:
-        self.form, self.patience = form, patience
+    def __init__(
+        self, work: Callable[[EventSink], Awaitable[Ending]], response_format: ResponseFormat, patience: float
+    ) -> None:
+        self.response_format, self.patience = response_format, patience
         self.headers: dict[str, str] | None = None  # what the first event says of the answer
         self.over = False
         self.error: Exception | None = None
@@ -35,17 +37,17 @@ class Feed:
 
     async def fill(self, work: Callable[[EventSink], Awaitable[Ending]]) -> None:
         try:
-            await self.hear(await work(self.hear))
+            await self.put(await work(self.put))
         except Exception as error:
             self.error = error
         finally:
             self.over = True
             self.wake()
 
-    async def hear(self, event: GenerationEvent) -> None:
+    async def put(self, event: GenerationEvent) -> None:
         if self.headers is None:
-            self.headers = self.form.headers(event)
-        data = self.form.encode(event)
+            self.headers = self.response_format.headers(event)
+        data = self.response_format.encode(event)
         self.pieces.append(data)
         self.size += len(data)
         self.wake()
@@ -119,7 +121,7 @@ class Body:
             data = self.first.pop() if self.first else await self.feed.next()
         except Exception as error:
             self.is_over = True
-            return self.feed.form.encode_error(responses.as_api_error(error))
+            return self.feed.response_format.encode_error(responses.as_api_error(error))
         self.is_over = self.feed.ended
         return sse.KEEP_ALIVE if data is None else data
 

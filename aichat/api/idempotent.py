@@ -12,12 +12,12 @@ from aichat.core.telemetry import tracing
 from aichat.core.web import responses, sse
 from aichat.generation import pipeline as generation
 from aichat.generation.request import (
-    Call,
     Completed,
     Ending,
     EventSink,
     Failed,
     GenerationEvent,
+    GenerationRequest,
     ResponseFormat,
     Result,
 )
@@ -46,13 +46,17 @@ class Recording:
         self.headers: dict[str, str] = {}
         renewal.held.add(claim)
 
-    def of(self, call: Call, form: ResponseFormat) -> tuple[Call, ResponseFormat]:
-        """The same call and form, recorded."""
-        return replace(call, seal=Seal(self, call, form)), RecordedForm(self, form)
+    def of(
+        self, generation_request: GenerationRequest, response_format: ResponseFormat
+    ) -> tuple[GenerationRequest, ResponseFormat]:
+        """The same request and format, recorded."""
+        return replace(
+            generation_request, store_replay=ReplayStore(self, generation_request, response_format)
+        ), RecordedFormat(self, response_format)
 
-    async def generate(self, call: Call, hear: EventSink) -> Ending:
+    async def generate(self, generation_request: GenerationRequest, sink: EventSink) -> Ending:
         try:
-            return await generation.generate(call, hear)
+            return await generation.generate(generation_request, sink)
         except BaseException:
             await self.free()
             raise
@@ -65,38 +69,42 @@ class Recording:
         await lifecycle.finish(executor.run(self.claim.free))
 
 
-class RecordedForm:
-    """A form that keeps what it encodes."""
+class RecordedFormat:
+    """A format that keeps what it encodes."""
 
-    def __init__(self, recording: Recording, form: ResponseFormat) -> None:
-        self.recording, self.form = recording, form
-        self.whole, self.encode_error = form.whole, form.encode_error
+    def __init__(self, recording: Recording, response_format: ResponseFormat) -> None:
+        self.recording, self.response_format = recording, response_format
+        self.whole, self.encode_error = response_format.whole, response_format.encode_error
 
     def headers(self, event: GenerationEvent) -> dict[str, str]:
-        self.recording.headers = self.form.headers(event)
+        self.recording.headers = self.response_format.headers(event)
         return self.recording.headers
 
     def encode(self, event: GenerationEvent) -> bytes:
-        part = self.form.encode(event)
+        part = self.response_format.encode(event)
         self.recording.parts.append(part)
         return part
 
 
-class Seal:
+class ReplayStore:
     """Runs inside the settling transaction, and may run again: stores what was delivered and how it ended."""
 
-    def __init__(self, recording: Recording, call: Call, form: ResponseFormat) -> None:
-        self.recording, self.call, self.form = recording, call, form
+    def __init__(
+        self, recording: Recording, generation_request: GenerationRequest, response_format: ResponseFormat
+    ) -> None:
+        self.recording, self.generation_request, self.response_format = recording, generation_request, response_format
 
     def __call__(self, result: Result, error: ApiError | None) -> None:
-        self.recording.claim.complete(self.stream(result, error) if self.call.stream else self.whole(result, error))
+        self.recording.claim.complete(
+            self.stream(result, error) if self.generation_request.stream else self.whole(result, error)
+        )
 
     def stream(self, result: Result, error: ApiError | None) -> Answer:
-        last = self.form.encode(Failed(error, result) if error else Completed(result))
+        last = self.response_format.encode(Failed(error, result) if error else Completed(result))
         return Answer(200, b"".join([*self.recording.parts, last]), sse.EVENT_STREAM, self.recording.headers)
 
     def whole(self, result: Result, error: ApiError | None) -> Answer:
         if error:
             return Answer(error.status, responses.json_bytes(error.body(tracing.request_id())))
-        body, headers = self.form.whole(result)
+        body, headers = self.response_format.whole(result)
         return Answer(200, body, headers=headers)

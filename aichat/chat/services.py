@@ -54,12 +54,12 @@ def prompt(
     return [*fixed, *kept, new]
 
 
-def rememberer(
+def turn_saver(
     conversation: Conversation, *, is_new: bool, message: str, question_id: UUID, answer_id: UUID
 ) -> Callable[[Result], list[NewRow]]:
     """What the settling transaction runs to keep the turn: it answers the rows to add. The IDs say the order of the turn."""
 
-    def remember(result: Result) -> list[NewRow]:
+    def rows_to_save(result: Result) -> list[NewRow]:
         now = timezone.now()
         conversation.updated_at = now
         if not is_new and not Conversation.objects.filter(pk=conversation.pk).update(
@@ -86,7 +86,7 @@ def rememberer(
         messages: list[NewRow] = [(Message, question | turn), (Message, answer | turn)]
         return [(Conversation, vars(conversation)), *messages] if is_new else messages
 
-    return remember
+    return rows_to_save
 
 
 def new_conversation(caller: Caller, message: str, system: str) -> Conversation:

@@ -42,7 +42,7 @@ from aichat.flags.rules import Treatment
 from aichat.generation import experiments
 from aichat.generation import pipeline as generation
 from aichat.generation.errors import STATUSES
-from aichat.generation.request import Call, Completed, Failed, GenerationEvent, Piece, Result
+from aichat.generation.request import Completed, Failed, GenerationEvent, GenerationRequest, Piece, Result
 
 
 class ChatView(AsyncView):
@@ -66,8 +66,8 @@ class ChatView(AsyncView):
         return await respond(request, caller, lambda: prepare(caller, body))
 
 
-async def prepare(caller: Caller, body: ChatBody) -> tuple[Call, "ChatForm"]:
-    """The call for a chat body, with the history of its conversation. Raises `NotFound`, `ModelNotFound`."""
+async def prepare(caller: Caller, body: ChatBody) -> tuple[GenerationRequest, "ChatFormat"]:
+    """The request for a chat body, with the history of its conversation. Raises `NotFound`, `ModelNotFound`."""
     history: list[dict[str, Any]] = []
     if body.conversation_id:
         conversation, history = await executor.run(services.load, caller, body.conversation_id)
@@ -79,7 +79,7 @@ async def prepare(caller: Caller, body: ChatBody) -> tuple[Call, "ChatForm"]:
     model = experiments.route(await generation.catalog(), caller, body.model, treatment)[0]
     system = experiments.system_prompt(treatment, conversation.system)
     question_id, answer_id = uuid7(), uuid7()
-    call = Call(
+    generation_request = GenerationRequest(
         caller=caller,
         model=body.model,
         messages=[],
@@ -87,7 +87,7 @@ async def prepare(caller: Caller, body: ChatBody) -> tuple[Call, "ChatForm"]:
         max_tokens=body.max_tokens,
         input_param="message",
         parameters={} if body.temperature is None else {"temperature": body.temperature},
-        remember=services.rememberer(
+        rows_to_save=services.turn_saver(
             conversation,
             is_new=body.conversation_id is None,
             message=body.message,
@@ -96,13 +96,15 @@ async def prepare(caller: Caller, body: ChatBody) -> tuple[Call, "ChatForm"]:
         ),
         treatment=treatment,
     )
-    most = min(call.most_tokens, model.max_output_tokens)
-    call = replace(call, messages=services.prompt(system, history, body.message, model, most))
-    return call, ChatForm(conversation.pk, answer_id, treatment)
+    most = min(generation_request.most_tokens, model.max_output_tokens)
+    generation_request = replace(
+        generation_request, messages=services.prompt(system, history, body.message, model, most)
+    )
+    return generation_request, ChatFormat(conversation.pk, answer_id, treatment)
 
 
 @dataclass(frozen=True, slots=True)
-class ChatForm:
+class ChatFormat:
     """The answer's place in its conversation, and how it is worded."""
 
     conversation_id: UUID

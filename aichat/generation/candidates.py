@@ -8,42 +8,43 @@ from aichat.catalog.snapshot import Catalog, ModelInfo
 from aichat.core.errors import InvalidRequest
 from aichat.generation import experiments
 from aichat.generation.charging import tokens
-from aichat.generation.request import Call
+from aichat.generation.request import GenerationRequest
 from aichat.providers.base import image_urls
 from aichat.providers.registry import chat_adapter
 
 
-def choose(call: Call, catalog: Catalog) -> list[ModelInfo]:
-    """The candidates for a call, best first. Those that can't honour the request are left out.
+def choose(request: GenerationRequest, catalog: Catalog) -> list[ModelInfo]:
+    """The candidates for a request, best first. Those that can't honour the request are left out.
 
     Raises `ModelNotFound`, and `InvalidRequest` naming the field when the model that was named, or under `auto` every
     one, can't honour it.
     """
-    route = experiments.route(catalog, call.caller, call.model, call.treatment)
-    obstacles = [obstacle(call, model) for model in route]
+    route = experiments.route(catalog, request.caller, request.model, request.treatment)
+    obstacles = [obstacle(request, model) for model in route]
     able = [model for model, problem in zip(route, obstacles, strict=True) if problem is None]
-    is_named = call.model != routing.AUTO and not call.treatment.model
+    is_named = request.model != routing.AUTO and not request.treatment.model
     if obstacles[0] and (is_named or not able):
         raise obstacles[0]
     return able
 
 
-def obstacle(call: Call, model: ModelInfo) -> InvalidRequest | None:
-    """Why the model can't honour the call, if it can't."""
-    if call.max_tokens is not None and call.max_tokens > model.max_output_tokens:
+def obstacle(request: GenerationRequest, model: ModelInfo) -> InvalidRequest | None:
+    """Why the model can't honour the request, if it can't."""
+    if request.max_tokens is not None and request.max_tokens > model.max_output_tokens:
         return InvalidRequest(f"{model.slug} writes at most {model.max_output_tokens} tokens.", param="max_tokens")
-    length = tokens.estimate(call.messages, model.image_tokens)
+    length = tokens.estimate(request.messages, model.image_tokens)
     if length > model.context_window:
         return InvalidRequest(
-            f"{model.slug} reads at most {model.context_window} tokens; this is about {length}.", param=call.input_param
+            f"{model.slug} reads at most {model.context_window} tokens; this is about {length}.",
+            param=request.input_param,
         )
-    if not model.vision and image_urls(call.messages):
+    if not model.vision and image_urls(request.messages):
         return InvalidRequest(f"{model.slug} does not read images.", param="messages")
-    if not model.tools and call.parameters.get("tools"):
+    if not model.tools and request.parameters.get("tools"):
         return InvalidRequest(f"{model.slug} does not call functions.", param="tools")
-    if not model.structured_output and wants_json(call.parameters):
+    if not model.structured_output and wants_json(request.parameters):
         return InvalidRequest(f"{model.slug} does not answer in JSON on demand.", param="response_format")
-    if name := chat_adapter(model.provider.kind).unsupported(call.messages, call.parameters):
+    if name := chat_adapter(model.provider.kind).unsupported(request.messages, request.parameters):
         return InvalidRequest(f"{model.slug} can't be asked this: see `{name}`.", param=name)
     return None
 

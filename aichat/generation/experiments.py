@@ -10,7 +10,7 @@ from aichat.catalog import routing
 from aichat.catalog.snapshot import Catalog, ModelInfo
 from aichat.flags import evaluation
 from aichat.flags.rules import NOTHING, Treatment
-from aichat.generation.request import Call
+from aichat.generation.request import GenerationRequest
 
 logger = logging.getLogger(__name__)
 
@@ -21,11 +21,11 @@ async def treatment(caller: Caller, model: str, conversation: UUID | None = None
     return evaluation.treatment(caller, model, conversation)
 
 
-def treated(call: Call, treatment: Treatment) -> Call:
-    """The call under the treatment, system prompt and all."""
+def treated(request: GenerationRequest, treatment: Treatment) -> GenerationRequest:
+    """The request under the treatment, system prompt and all."""
     if treatment is NOTHING:
-        return call
-    return replace(call, messages=with_system(treatment, call.messages), treatment=treatment)
+        return request
+    return replace(request, messages=with_system(treatment, request.messages), treatment=treatment)
 
 
 def system_prompt(treatment: Treatment, own: str) -> str:

@@ -2,13 +2,13 @@
 
 from aichat.flags import evaluation
 from aichat.flags.features import STREAMING, TOOLS
-from aichat.generation.request import Call
+from aichat.generation.request import GenerationRequest
 
 
-async def require_features(call: Call) -> None:
-    """Raises `FeatureDisabled` (403) when the call needs something that is switched off."""
+async def require_features(request: GenerationRequest) -> None:
+    """Raises `FeatureDisabled` (403) when the request needs something that is switched off."""
     await evaluation.ready()
-    if call.stream:
-        evaluation.require(STREAMING, call.caller)
-    if call.parameters.get("tools"):
-        evaluation.require(TOOLS, call.caller)
+    if request.stream:
+        evaluation.require(STREAMING, request.caller)
+    if request.parameters.get("tools"):
+        evaluation.require(TOOLS, request.caller)

@@ -24,12 +24,12 @@ from aichat.generation.errors import AllLeftAlone, as_api_error
 from aichat.generation.features import require_features
 from aichat.generation.prompt_cache import Hit
 from aichat.generation.request import (
-    Call,
     Completed,
     Ending,
     EventSink,
     Failed,
     GenerationEvent,
+    GenerationRequest,
     Piece,
     Result,
     Started,
@@ -41,9 +41,9 @@ from aichat.providers.registry import chat_adapter
 logger = logging.getLogger(__name__)
 
 
-async def complete(call: Call) -> Result:
+async def complete(request: GenerationRequest) -> Result:
     """The whole answer. Raises `ApiError`."""
-    return whole(await generate(call, discard))
+    return whole(await generate(request, discard))
 
 
 def whole(end: Ending) -> Result:
@@ -59,30 +59,30 @@ async def discard(event: GenerationEvent) -> None:
     """For whoever waits for the end alone."""
 
 
-async def generate(call: Call, hear: EventSink) -> Ending:
-    """Make the answer to a chat: `hear` is told its events, and the last of them is answered.
+async def generate(request: GenerationRequest, sink: EventSink) -> Ending:
+    """Make the answer to a chat: `sink` is told its events, and the last of them is answered.
 
     Raises `ApiError` when there is no answer; nothing was heard then.
     """
     deadline = monotonic() + settings.CHAT_TOTAL_TIMEOUT
-    await require_features(call)
+    await require_features(request)
     models = await catalog()
-    candidates = choose(call, models)
-    found = await prompt_cache.look(call, candidates, models, deadline)
+    candidates = choose(request, models)
+    found = await prompt_cache.look(request, candidates, models, deadline)
     if isinstance(found, Hit):
-        return await found.serve(call, hear)
+        return await found.serve(request, sink)
     with found as keeping:
-        run = await begin(call, candidates, deadline)
+        run = await begin(request, candidates, deadline)
         run.result.cache = keeping.word
-        return keeping.ended(await run.work(keeping.noting(hear)))
+        return keeping.ended(await run.work(keeping.noting(sink)))
 
 
-async def begin(call: Call, candidates: Sequence[ModelInfo], deadline: float) -> "Run":
+async def begin(request: GenerationRequest, candidates: Sequence[ModelInfo], deadline: float) -> "Run":
     """Reserve what the answer can cost, unless every candidate is left alone. Raises `ApiError`."""
     breakers = await circuit_breaker.look(candidates)
     if all(item.state == circuit_breaker.OPEN for item in breakers):
         raise AllLeftAlone(min(item.wait for item in breakers))
-    bill, asked = Bill(call), monotonic()
+    bill, asked = Bill(request), monotonic()
     await bill.reserve(candidates)
     waited = monotonic() - asked  # for our own database, of which no provider is to be blamed
     return Run(bill, list(zip(candidates, breakers, strict=True)), deadline + waited)
@@ -96,13 +96,13 @@ class Run:
     """One chat on its way through the candidates."""
 
     def __init__(self, bill: Bill, candidates: list[tuple[ModelInfo, Breaker]], deadline: float) -> None:
-        self.call, self.bill, self.result = bill.call, bill, bill.result
+        self.request, self.bill, self.result = bill.request, bill, bill.result
         self.candidates = candidates
         self.limits = chat_limits()
         self.deadline = deadline
 
-    async def work(self, hear: EventSink) -> Ending:
-        self.hear = hear
+    async def work(self, sink: EventSink) -> Ending:
+        self.sink = sink
         try:
             await self.answer()
             await self.bill.whole()
@@ -167,11 +167,11 @@ class Run:
         model, result = attempt.model, self.result
         request = ChatRequest(
             model=model.upstream_name,
-            messages=self.call.messages,
+            messages=self.request.messages,
             max_tokens=self.bill.max_tokens(model),
-            stream=self.call.stream,
-            parameters=self.call.sampling,
-            request_id=self.call.request_id,
+            stream=self.request.stream,
+            parameters=self.request.sampling,
+            request_id=self.request.request_id,
         )
 
         async def take(part: Part) -> None:
@@ -183,7 +183,7 @@ class Run:
                 await self.deliver(attempt, part)
             watch.go_on()
 
-        async with AttemptTimeouts(stream=self.call.stream, limits=self.limits, deadline=self.deadline) as watch:
+        async with AttemptTimeouts(stream=self.request.stream, limits=self.limits, deadline=self.deadline) as watch:
             finished = await chat_adapter(model.provider.kind).chat(request, model.provider.endpoint, take)
         result.finish_reason, attempt.usage = finished.reason, finished.usage
         if result.is_empty:
@@ -196,10 +196,10 @@ class Run:
             attempt.first_token_at = monotonic()
             result.model, result.provider = attempt.model.slug, attempt.model.provider.slug
             result.fallback = attempt.number > 1
-            await self.hear(Started(result))
+            await self.sink(Started(result))
         result.text += delta.text
         result.add_tool_calls(delta.tool_calls)
-        await self.hear(Piece(delta.text, delta.tool_calls))
+        await self.sink(Piece(delta.text, delta.tool_calls))
 
 
 def no_answer(reason: str) -> ProviderError:

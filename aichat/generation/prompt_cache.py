@@ -26,12 +26,12 @@ from aichat.generation.charging.bill import OK, Bill
 from aichat.generation.charging.settlement import Attempt
 from aichat.generation.errors import ProviderTimeout
 from aichat.generation.request import (
-    Call,
     Completed,
     Ending,
     EventSink,
     Freshness,
     GenerationEvent,
+    GenerationRequest,
     Piece,
     Result,
     Started,
@@ -52,21 +52,23 @@ class _Outdated(Exception):
     """Somebody has invalidated something that this process has not read of yet."""
 
 
-async def look(call: Call, candidates: Sequence[ModelInfo], catalog: Catalog, deadline: float) -> "Hit | Keeping":
+async def look(
+    request: GenerationRequest, candidates: Sequence[ModelInfo], catalog: Catalog, deadline: float
+) -> "Hit | Keeping":
     """The answer made before or just being made for an identical request; else what keeps the one to come.
 
     Waits until `deadline` (monotonic seconds) for another request's answer; then raises `ProviderTimeout`.
     """
-    if not is_cacheable(call):
+    if not is_cacheable(request):
         prometheus.prompt_cache("bypass")
         return Keeping("bypass")
     question = Question(
-        caller=call.caller,
+        caller=request.caller,
         route=candidates,
-        messages=call.messages,
-        max_tokens=call.most_tokens,
-        parameters=call.sampling,
-        variant=(call.treatment.experiment, call.treatment.variant) if call.treatment.experiment else (),
+        messages=request.messages,
+        max_tokens=request.most_tokens,
+        parameters=request.sampling,
+        variant=(request.treatment.experiment, request.treatment.variant) if request.treatment.experiment else (),
     )
     announced = ""
     while True:
@@ -75,7 +77,7 @@ async def look(call: Call, candidates: Sequence[ModelInfo], catalog: Catalog, de
             digest = question.digest(asked.versions)
         except TypeError:  # a number beyond 64 bits
             return Keeping("bypass")
-        if call.freshness is Freshness.NEW:
+        if request.freshness is Freshness.NEW:
             prometheus.prompt_cache("bypass")
             return Keeping("bypass", Flight(digest), asked)
         try:
@@ -92,14 +94,14 @@ async def look(call: Call, candidates: Sequence[ModelInfo], catalog: Catalog, de
         return Hit(found.entry, candidates)
 
 
-def is_cacheable(call: Call) -> bool:
+def is_cacheable(request: GenerationRequest) -> bool:
     """Whether the request and the settings let its answer be kept and reused."""
     return (
         settings.PROMPT_CACHE_TTL > 0
-        and call.freshness is not Freshness.UNSTORED
-        and (settings.PROMPT_CACHE_TOOLS or not call.parameters.get("tools"))
-        and (settings.PROMPT_CACHE_IMAGES or not image_urls(call.messages))
-        and evaluation.is_enabled(PROMPT_CACHE, call.caller)
+        and request.freshness is not Freshness.UNSTORED
+        and (settings.PROMPT_CACHE_TOOLS or not request.parameters.get("tools"))
+        and (settings.PROMPT_CACHE_IMAGES or not image_urls(request.messages))
+        and evaluation.is_enabled(PROMPT_CACHE, request.caller)
     )
 
 
@@ -169,17 +171,17 @@ class Keeping:
         if self.flight is not None:
             self.flight.give_up()
 
-    def noting(self, hear: EventSink) -> EventSink:
-        """`hear`, with a note of what it heard."""
+    def noting(self, sink: EventSink) -> EventSink:
+        """`sink`, with a note of what it heard."""
         if self.flight is None:
-            return hear
+            return sink
         flight = self.flight
 
         async def note(event: GenerationEvent) -> None:
             if isinstance(event, Piece):
                 self.pieces.append((event.text, event.tool_calls))
             flight.reader_since = time.monotonic()
-            await hear(event)
+            await sink(event)
             flight.reader_since = None
 
         return note
@@ -254,18 +256,18 @@ class Hit:
             return 0
         return int((self.original * settings.CACHE_HIT_PRICE).to_integral_value(ROUND_CEILING))
 
-    async def serve(self, call: Call, hear: EventSink) -> Ending:
+    async def serve(self, request: GenerationRequest, sink: EventSink) -> Ending:
         """As the first time. Raises `Unaffordable` before anything is heard when a hit has a price."""
-        bill = Bill(call)
+        bill = Bill(request)
         charge = self.price
         if charge:
             await bill.reserve_exactly(charge)
         result = self.result(bill)
         try:
-            if call.stream:
-                await hear(Started(result))
+            if request.stream:
+                await sink(Started(result))
                 for text, tool_calls in self.entry.pieces:
-                    await hear(Piece(text, tool_calls))
+                    await sink(Piece(text, tool_calls))
         except CancelledError:  # the answer was whole, whether or not its reader was patient
             await bill.commit(charge=charge, delivered=True)
             raise

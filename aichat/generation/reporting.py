@@ -6,13 +6,13 @@ from time import monotonic
 from accounts.authentication import Caller
 from aichat.core.telemetry import measurements, product_events
 from aichat.generation.charging.settlement import Attempt
-from aichat.generation.request import Call
+from aichat.generation.request import GenerationRequest
 from aichat.providers.base import Usage
 from credits.services import Unaffordable
 from credits.spending_limits import SpendLimitReached
 
 
-def chat_settled(call: Call, attempts: Sequence[Attempt], charged: int) -> None:
+def chat_settled(request: GenerationRequest, attempts: Sequence[Attempt], charged: int) -> None:
     """`charged` is in microcredits. Tells nothing when no candidate was asked."""
     ended = monotonic()
     for attempt in attempts:
@@ -35,11 +35,11 @@ def chat_settled(call: Call, attempts: Sequence[Attempt], charged: int) -> None:
             )
         )
     if attempts:
-        product_events.emit(chat_event(call, attempts[-1], charged, ended))
+        product_events.emit(chat_event(request, attempts[-1], charged, ended))
 
 
-def chat_event(call: Call, last: Attempt, charged: int, ended: float) -> product_events.ProductEvent:
-    user, organization = call.caller.user.pk, call.caller.organization.pk
+def chat_event(request: GenerationRequest, last: Attempt, charged: int, ended: float) -> product_events.ProductEvent:
+    user, organization = request.caller.user.pk, request.caller.organization.pk
     model, provider = last.model.slug, last.model.provider.slug
     if last.status != "ok":
         return product_events.ChatFailed(
@@ -56,15 +56,15 @@ def chat_event(call: Call, last: Attempt, charged: int, ended: float) -> product
         organization=organization,
         model=model,
         provider=provider,
-        streamed=call.stream,
+        streamed=request.stream,
         fallback=last.number > 1,
         cached=last.cached,
         input_tokens=usage.input_tokens,
         output_tokens=usage.output_tokens,
         charged=charged,
         latency_ms=round((ended - last.started) * 1000),
-        experiment=call.treatment.experiment,
-        variant=call.treatment.variant,
+        experiment=request.treatment.experiment,
+        variant=request.treatment.variant,
     )
 
 

@@ -34,13 +34,13 @@ class Freshness(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
+class GenerationRequest:
     """One chat to generate.
 
-    `messages` and `parameters` are in OpenAI's vocabulary; `treatment` is what experiments add. `remember` answers the
-    rows the caller wants kept of the result (messages of a conversation), `seal` stores an answer that was delivered or
-    charged, with the error it broke off with, for replays; both run inside the settling transaction and may run more
-    than once.
+    `messages` and `parameters` are in OpenAI's vocabulary; `treatment` is what experiments add. `rows_to_save` returns the
+    rows the endpoint wants inserted with the result (a conversation's messages). `store_replay` stores an answer that was
+    delivered or charged, with the error it broke off with, for requests that repeat its Idempotency-Key. Both run inside
+    the settling transaction and may run more than once.
     """
 
     caller: Caller
@@ -50,9 +50,9 @@ class Call:
     max_tokens: int | None = None
     input_param: str = "messages"  # the client's name for what it wrote, named when that is too long
     parameters: Mapping[str, Any] = field(default_factory=dict)
-    remember: Callable[["Result"], Sequence[NewRow]] = no_rows
+    rows_to_save: Callable[["Result"], Sequence[NewRow]] = no_rows
     treatment: Treatment = NOTHING
-    seal: Callable[["Result", ApiError | None], None] = store_nothing
+    store_replay: Callable[["Result", ApiError | None], None] = store_nothing
     freshness: Freshness = Freshness.ANY
     id: UUID = field(default_factory=uuid7)
     request_id: str = field(default_factory=tracing.request_id)
@@ -102,12 +102,12 @@ class Result:
             index = delta.get("index", len(self.tool_calls))
             while len(self.tool_calls) <= index:
                 self.tool_calls.append({"id": "", "type": "function", "function": {"name": "", "arguments": ""}})
-            call, piece = self.tool_calls[index], delta.get("function") or {}
-            call["id"] = delta.get("id") or call["id"]
+            tool_call, piece = self.tool_calls[index], delta.get("function") or {}
+            tool_call["id"] = delta.get("id") or tool_call["id"]
             if "extra_content" in delta:  # Gemini's thought signature, which the client is to send back
-                call["extra_content"] = delta["extra_content"]
-            call["function"]["name"] += piece.get("name") or ""
-            call["function"]["arguments"] += piece.get("arguments") or ""
+                tool_call["extra_content"] = delta["extra_content"]
+            tool_call["function"]["name"] += piece.get("name") or ""
+            tool_call["function"]["arguments"] += piece.get("arguments") or ""
 
 
 # --- Events, in the order they come -----------------------------------------------------------------------------------
@@ -144,7 +144,7 @@ class Failed:
 Ending = Completed | Failed
 GenerationEvent = Started | Piece | Ending
 EventSink = Callable[[GenerationEvent], Awaitable[None]]  # it may take its time
-Generate = Callable[["Call", EventSink], Coroutine[Any, Any, Ending]]
+Generate = Callable[["GenerationRequest", EventSink], Coroutine[Any, Any, Ending]]
 
 
 class ResponseFormat(Protocol):

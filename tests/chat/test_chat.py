@@ -376,15 +376,15 @@ def test_two_settlements_of_one_hold_are_one(server: str, alice: Actor) -> None:
     from accounts.authentication import authenticate
     from aichat.generation.charging.group_commit import commit_together
     from aichat.generation.charging.settlement import Attempt, reservation, settlement
-    from aichat.generation.request import Call, Result
+    from aichat.generation.request import GenerationRequest, Result
     from aichat.providers.base import Usage
 
     caller = authenticate(f"Bearer {alice.key}")
-    call = Call(caller=caller, model="demo", messages=[], stream=False, request_id="twice")
+    call = GenerationRequest(caller=caller, model="demo", messages=[], stream=False, request_id="twice")
     model = snapshot.current()["demo"]
     for charge in (CREDIT, 0):
         hold, unit = reservation(
-            Call(caller=caller, model="demo", messages=[], stream=False, request_id="twice"), CREDIT
+            GenerationRequest(caller=caller, model="demo", messages=[], stream=False, request_id="twice"), CREDIT
         )
         commit_together([unit])
         attempt = Attempt(model, 1, started=monotonic(), status="ok", usage=Usage(1, 1))

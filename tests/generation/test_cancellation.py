@@ -12,7 +12,7 @@ from aichat.core.background import lifecycle
 from aichat.core.database import executor
 from aichat.core.money import CREDIT
 from aichat.generation import pipeline
-from aichat.generation.request import Call, Completed, GenerationEvent, Started
+from aichat.generation.request import Completed, GenerationEvent, GenerationRequest, Started
 from aichat.providers.base import Accepted, ChatRequest, Delta, Endpoint, Finished, PartSink, Usage
 from aichat.usage.models import UsageRecord
 from credits.models import Hold
@@ -55,18 +55,18 @@ def stepwise(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pipeline, "chat_adapter", lambda kind: Scripted())
 
 
-def new_call(alice: Actor, *, stream: bool) -> Call:
+def new_request(alice: Actor, *, stream: bool) -> GenerationRequest:
     caller = authenticate(f"Bearer {alice.key}")
-    return Call(
+    return GenerationRequest(
         caller=caller, model="demo", messages=[{"role": "user", "content": "Hi"}], stream=stream, request_id="r"
     )
 
 
-async def listen(call: Call) -> None:
+async def listen(request: GenerationRequest) -> None:
     async def hear(event: GenerationEvent) -> None:
         await asyncio.sleep(0)
 
-    await pipeline.generate(call, hear)
+    await pipeline.generate(request, hear)
 
 
 async def cancelled_after(work: Any, steps: int, *, times: int) -> bool:
@@ -94,8 +94,8 @@ def test_a_cancellation_at_every_step_settles_exactly_once(
     seen: set[str] = set()
     for steps in range(MOST_STEPS):
         before = UsageRecord.objects.count()
-        call = new_call(alice, stream=stream)
-        work = listen(call) if stream else pipeline.complete(call)
+        request = new_request(alice, stream=stream)
+        work = listen(request) if stream else pipeline.complete(request)
         ended = asyncio.run(cancelled_after(work, steps, times=times))
         assert not Hold.objects.filter(state=Hold.State.OPEN).exists(), f"after {steps} steps"
         records = list(UsageRecord.objects.order_by("id"))[before:]
@@ -114,7 +114,7 @@ def test_a_cancellation_at_every_step_settles_exactly_once(
 
 @pytest.mark.parametrize("count", range(1, 6))
 def test_leaving_at_any_event_settles_what_was_delivered(catalog: None, alice: Actor, count: int) -> None:
-    call, heard = new_call(alice, stream=True), list[GenerationEvent]()
+    request, heard = new_request(alice, stream=True), list[GenerationEvent]()
 
     async def hear(event: GenerationEvent) -> None:
         heard.append(event)
@@ -122,7 +122,7 @@ def test_leaving_at_any_event_settles_what_was_delivered(catalog: None, alice: A
             await asyncio.Event().wait()  # a reader who takes no more, and then leaves
 
     async def leave() -> None:
-        task = asyncio.ensure_future(pipeline.generate(call, hear))
+        task = asyncio.ensure_future(pipeline.generate(request, hear))
         for _ in range(MOST_STEPS):
             await asyncio.sleep(0)
         task.cancel()
@@ -136,13 +136,13 @@ def test_leaving_at_any_event_settles_what_was_delivered(catalog: None, alice: A
 
 def test_a_reader_who_takes_their_time_is_no_slow_provider(catalog: None, alice: Actor, settings: Any) -> None:
     settings.CHAT_FIRST_TOKEN_TIMEOUT = settings.CHAT_IDLE_TIMEOUT = 0.2
-    call = new_call(alice, stream=True)
+    request = new_request(alice, stream=True)
 
     async def hear(event: GenerationEvent) -> None:
         if isinstance(event, Started):
             await asyncio.sleep(0.4)
 
-    assert isinstance(asyncio.run(pipeline.generate(call, hear)), Completed)
+    assert isinstance(asyncio.run(pipeline.generate(request, hear)), Completed)
     assert UsageRecord.objects.get().status == "ok"
 
 
@@ -156,5 +156,5 @@ def test_a_defect_in_an_adapter_gives_the_credits_back(
 
     monkeypatch.setattr(pipeline, "chat_adapter", lambda kind: Defective())
     with pytest.raises(ZeroDivisionError):
-        asyncio.run(pipeline.complete(new_call(alice, stream=False)))
+        asyncio.run(pipeline.complete(new_request(alice, stream=False)))
     assert (alice.wallet.available, alice.wallet.held) == (100 * CREDIT, 0)

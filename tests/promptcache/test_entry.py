@@ -12,7 +12,7 @@ from accounts.models import Organization, User
 from aichat.api.openai.schemas import CompletionBody
 from aichat.catalog.snapshot import ModelInfo, ProviderInfo
 from aichat.chat.schemas import ChatBody
-from aichat.generation.request import Call
+from aichat.generation.request import GenerationRequest
 from aichat.promptcache.entry import Entry, Unreadable
 from aichat.promptcache.invalidation import Versions
 from aichat.promptcache.key import Question
@@ -126,8 +126,8 @@ CALL = {
     "treatment": "route, messages, parameters, variant",
     "stream": "not: streams and JSON answers share what is kept",
     "input_param": "not: the wording of an error",
-    "remember": "not: what is done with the answer",
-    "seal": "not: what is done with the answer",
+    "rows_to_save": "not: what is done with the answer",
+    "store_replay": "not: what is done with the answer",
     "freshness": "not: whether the cache is asked",
     "id": "not: of this request",
     "request_id": "not: of this request",
@@ -141,7 +141,7 @@ NO_PARAMETERS = {
 
 
 def test_a_new_field_of_a_request_needs_a_decision() -> None:
-    assert {field.name for field in fields(Call)} == set(CALL)
+    assert {field.name for field in fields(GenerationRequest)} == set(CALL)
     assert {field.name for field in fields(ChatRequest)} == CHAT_REQUEST
     assert set(ChatBody.model_fields) == CHAT_BODY
 

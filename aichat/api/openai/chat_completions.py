@@ -18,7 +18,7 @@ from aichat.core.web import responses, sse
 from aichat.core.web.openapi import ANY_OBJECT, CHAT_HEADERS, EVENTS_SCHEMA, charges, may_answer
 from aichat.generation import experiments
 from aichat.generation.errors import STATUSES
-from aichat.generation.request import Call, Completed, Failed, GenerationEvent, Piece, Result, Started
+from aichat.generation.request import Completed, Failed, GenerationEvent, GenerationRequest, Piece, Result, Started
 
 DONE = b"data: [DONE]\n\n"
 HERE = "\0delta"  # no model is called so
@@ -43,8 +43,8 @@ class CompletionsView(AsyncView):
         return await respond(request, caller, lambda: prepare(caller, body))
 
 
-async def prepare(caller: Caller, body: CompletionBody) -> tuple[Call, "CompletionForm"]:
-    call = Call(
+async def prepare(caller: Caller, body: CompletionBody) -> tuple[GenerationRequest, "CompletionFormat"]:
+    generation_request = GenerationRequest(
         caller=caller,
         model=body.model,
         messages=body.message_dicts(),
@@ -52,8 +52,10 @@ async def prepare(caller: Caller, body: CompletionBody) -> tuple[Call, "Completi
         max_tokens=body.max_completion_tokens or body.max_tokens,
         parameters=body.parameters(),
     )
-    call = experiments.treated(call, await experiments.treatment(caller, body.model))
-    return call, CompletionForm(include_usage=body.stream_options is not None and body.stream_options.include_usage)
+    generation_request = experiments.treated(generation_request, await experiments.treatment(caller, body.model))
+    return generation_request, CompletionFormat(
+        include_usage=body.stream_options is not None and body.stream_options.include_usage
+    )
 
 
 def completion(result: Result) -> dict[str, Any]:
@@ -85,7 +87,7 @@ def usage(result: Result) -> dict[str, Any]:
 
 
 @dataclass(slots=True)
-class CompletionForm:
+class CompletionFormat:
     """Answers as `chat.completion`s. With `include_usage` every chunk has a `usage` member, null until the last."""
 
     include_usage: bool

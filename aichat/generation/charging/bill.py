@@ -13,7 +13,7 @@ from aichat.generation import reporting
 from aichat.generation.charging import group_commit, tokens
 from aichat.generation.charging.settlement import SETTLE_PATIENCE, Attempt, reservation, settlement
 from aichat.generation.errors import ClientLeft
-from aichat.generation.request import Call, Result
+from aichat.generation.request import GenerationRequest, Result
 from aichat.idempotency.keys import IdempotencyInProgress
 from aichat.providers.base import Usage
 from aichat.usage.models import UsageRecord
@@ -30,9 +30,9 @@ class Bill:
 
     hold: HoldRef | None = None  # of a cached answer that costs nothing
 
-    def __init__(self, call: Call) -> None:
-        self.call = call
-        self.result = Result(id=call.id, request_id=call.request_id)
+    def __init__(self, request: GenerationRequest) -> None:
+        self.request = request
+        self.result = Result(id=request.id, request_id=request.request_id)
         self.attempts: list[Attempt] = []
         self.settled = False
 
@@ -46,7 +46,7 @@ class Bill:
                     raise
                 self.hold = await self._reserve(self.most_it_can_cost(candidates))
         except Unaffordable as error:
-            reporting.refused(self.call.caller, self.call.model, error)
+            reporting.refused(self.request.caller, self.request.model, error)
             raise
 
     async def reserve_exactly(self, amount: int) -> None:
@@ -54,7 +54,7 @@ class Bill:
         self.hold = await self._reserve(amount)
 
     async def _reserve(self, amount: int) -> HoldRef:
-        hold, unit = reservation(self.call, amount)
+        hold, unit = reservation(self.request, amount)
         reserving = group_commit.submit(unit, refusable=True)
         try:
             await asyncio.shield(reserving)
@@ -65,14 +65,14 @@ class Bill:
 
     def max_tokens(self, model: ModelInfo) -> int:
         """The limit sent upstream, which is what the hold covers."""
-        return min(self.result.max_tokens_capped or self.call.most_tokens, model.max_output_tokens)
+        return min(self.result.max_tokens_capped or self.request.most_tokens, model.max_output_tokens)
 
     def most_it_can_cost(self, candidates: Sequence[ModelInfo]) -> int:
         """Microcredits to hold: the dearest candidate, its longest answer."""
         return max(
             model.rates.most(
                 Usage(
-                    input_tokens=tokens.upper_bound(self.call.messages, self.call.parameters, model.image_tokens),
+                    input_tokens=tokens.upper_bound(self.request.messages, self.request.parameters, model.image_tokens),
                     output_tokens=self.max_tokens(model),
                 )
             )
@@ -135,10 +135,11 @@ class Bill:
     def estimate(self, attempt: Attempt) -> None:
         """Count what the attempt used ourselves: its input, and the output that was delivered."""
         output = len(self.result.text.encode()) + sum(
-            len(call["function"]["name"]) + len(call["function"]["arguments"]) for call in self.result.tool_calls
+            len(tool_call["function"]["name"]) + len(tool_call["function"]["arguments"])
+            for tool_call in self.result.tool_calls
         )
         attempt.usage = Usage(
-            input_tokens=tokens.estimate(self.call.messages, attempt.model.image_tokens),
+            input_tokens=tokens.estimate(self.request.messages, attempt.model.image_tokens),
             output_tokens=tokens.estimate_text(output),
         )
         attempt.source = UsageRecord.Source.ESTIMATED
@@ -153,11 +154,11 @@ class Bill:
     async def settle(self, charge: int, result: Result | None) -> None:
         try:
             try:
-                outcome = await group_commit.submit(settlement(self.call, self.hold, self.attempts, result, charge))
-                reporting.chat_settled(self.call, self.attempts, outcome.charged)
+                outcome = await group_commit.submit(settlement(self.request, self.hold, self.attempts, result, charge))
+                reporting.chat_settled(self.request, self.attempts, outcome.charged)
             except IdempotencyInProgress:
                 # This attempt was taken for dead, and a later one has its key: what it made is not charged.
-                await group_commit.submit(settlement(self.call, self.hold, self.attempts, None, 0))
+                await group_commit.submit(settlement(self.request, self.hold, self.attempts, None, 0))
                 raise
         except IdempotencyInProgress:
             raise

@@ -13,7 +13,7 @@ from aichat.core.database.models import uuid7
 from aichat.core.database.statements import NewRow
 from aichat.core.errors import ApiError
 from aichat.generation.charging.group_commit import Unit
-from aichat.generation.request import Call, Result
+from aichat.generation.request import GenerationRequest, Result
 from aichat.providers.base import Usage
 from aichat.usage.models import UsageRecord
 from credits.models import HoldRef
@@ -41,21 +41,21 @@ class Attempt:
     error: ApiError | None = None
 
 
-def reservation(call: Call, amount: int) -> tuple[HoldRef, Unit]:
+def reservation(request: GenerationRequest, amount: int) -> tuple[HoldRef, Unit]:
     """The first commit: the hold there will be, unless its unit is refused with `Unaffordable`."""
     operation = Reserve(
-        wallet_id=call.caller.organization.pk,
+        wallet_id=request.caller.organization.pk,
         amount=amount,
-        hold_id=call.id,
+        hold_id=request.id,
         expires_at=hold_expiry(),
-        request_id=call.request_id,
-        limits=limits_of(call.caller),
+        request_id=request.request_id,
+        limits=limits_of(request.caller),
     )
     return operation.hold, Unit(operation=operation)
 
 
 def settlement(
-    call: Call, hold: HoldRef | None, attempts: Sequence[Attempt], result: Result | None, charge: int
+    request: GenerationRequest, hold: HoldRef | None, attempts: Sequence[Attempt], result: Result | None, charge: int
 ) -> Unit:
     """The second commit: the charge (0: the hold is released), a usage record per attempt, and what the caller keeps.
 
@@ -63,10 +63,10 @@ def settlement(
     nothing. It may fail with `IdempotencyInProgress`: then this attempt was taken for dead, and a later one has its key.
     """
     return Unit(
-        operation=_operation(call, hold, charge),
-        wallet_of=None if hold else call.caller.organization,
-        write=_Writing(call, hold, attempts, result, timezone.now(), monotonic()),
-        committed=lambda outcome: notice_if_low(outcome, call.caller.user.pk),
+        operation=_operation(request, hold, charge),
+        wallet_of=None if hold else request.caller.organization,
+        write=_Writing(request, hold, attempts, result, timezone.now(), monotonic()),
+        committed=lambda outcome: notice_if_low(outcome, request.caller.user.pk),
         patience=SETTLE_PATIENCE,
     )
 
@@ -75,7 +75,7 @@ def settlement(
 class _Writing:
     """The rows of a settlement. Called again, it looks whether an earlier try had committed and only its answer was lost."""
 
-    call: Call
+    request: GenerationRequest
     hold: HoldRef | None
     attempts: Sequence[Attempt]
     result: Result | None
@@ -90,10 +90,10 @@ class _Writing:
         rows: list[NewRow] = [(UsageRecord, values) for values in self.records(outcome)]
         if self.result is not None:
             self.answer(outcome.charged, outcome)
-            rows += self.call.remember(self.result)
+            rows += self.request.rows_to_save(self.result)
         if self.result is not None or outcome.charged:
             error = self.attempts[-1].error if self.attempts else None
-            self.call.seal(self.result or Result(self.call.id, self.call.request_id), error)
+            self.request.store_replay(self.result or Result(self.request.id, self.request.request_id), error)
         return rows
 
     def earlier(self, outcome: OperationResult) -> UsageRecord | None:
@@ -101,7 +101,7 @@ class _Writing:
         tried, self.tried = self.tried, True
         if self.hold:
             return UsageRecord.objects.filter(hold_id=self.hold.id).first() if outcome.repeated else None
-        return UsageRecord.objects.filter(pk=self.call.id).first() if tried else None
+        return UsageRecord.objects.filter(pk=self.request.id).first() if tried else None
 
     def answer(self, charged: int, outcome: OperationResult) -> None:
         if self.result is not None:
@@ -109,7 +109,7 @@ class _Writing:
             self.result.credits_low = is_low(outcome.available)
 
     def records(self, outcome: OperationResult) -> list[dict[str, Any]]:
-        records = [_record(self.call, attempt, self.now, self.ended) for attempt in self.attempts]
+        records = [_record(self.request, attempt, self.now, self.ended) for attempt in self.attempts]
         if records:
             last = records[-1]
             last |= {"final": True, "charged": outcome.charged, "shortfall": outcome.shortfall}
@@ -117,44 +117,44 @@ class _Writing:
                 last["hold_id"] = self.hold.id
                 last["reference"] = self.hold.reference if outcome.charged else ""
             else:
-                last["id"] = self.call.id  # by which another try finds it
+                last["id"] = self.request.id  # by which another try finds it
             if last["cached"]:
                 last["saved"] -= outcome.charged
             last["finish_reason"] = (self.result.finish_reason or "") if self.result else ""
         return records
 
 
-def _operation(call: Call, hold: HoldRef | None, charge: int) -> Settle | Release | None:
+def _operation(request: GenerationRequest, hold: HoldRef | None, charge: int) -> Settle | Release | None:
     if hold is None:
         return None
-    return Settle(hold=hold, charge=charge, request_id=call.request_id) if charge else Release(hold=hold)
+    return Settle(hold=hold, charge=charge, request_id=request.request_id) if charge else Release(hold=hold)
 
 
-def _record(call: Call, attempt: Attempt, now: datetime, ended: float) -> dict[str, Any]:
+def _record(request: GenerationRequest, attempt: Attempt, now: datetime, ended: float) -> dict[str, Any]:
     """The columns of an attempt's usage record; an instance would cost as much as writing it."""
     usage, rates = attempt.usage or NO_USAGE, attempt.model.rates
     assert rates is not None  # routing leaves out models without a price
     cost = rates.cost_nanousd(usage)
-    key = call.caller.api_key
+    key = request.caller.api_key
     return {
         "id": uuid7(),
-        "request_id": call.request_id,
-        "organization_id": call.caller.organization.pk,
-        "user_id": call.caller.user.pk,
+        "request_id": request.request_id,
+        "organization_id": request.caller.organization.pk,
+        "user_id": request.caller.user.pk,
         "api_key_id": key.id if key else None,
         "kind": UsageRecord.Kind.CHAT.value,
-        "requested_model": call.model,
+        "requested_model": request.model,
         "model": attempt.model.slug,
         "provider": attempt.model.provider.slug,
         "status": attempt.status,
         "attempt": attempt.number,
         "final": False,
-        "streamed": call.stream,
+        "streamed": request.stream,
         "cached": attempt.cached,
         "fallback": attempt.number > 1,
-        "experiment": call.treatment.experiment,
-        "variant": call.treatment.variant,
-        "unit": call.treatment.unit,
+        "experiment": request.treatment.experiment,
+        "variant": request.treatment.variant,
+        "unit": request.treatment.unit,
         "finish_reason": "",
         "input_tokens": usage.input_tokens,
         "cached_input_tokens": usage.cached_input_tokens,
