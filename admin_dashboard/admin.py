@@ -1,4 +1,4 @@
-"""Pages of the admin that belong to no single app: Django finds them here."""
+"""Registers the admin pages that belong to no single app; Django's autodiscovery imports this module."""
 
 from admin_dashboard.experiments import admin as experiments
 from aichat.core.admin import audit_page

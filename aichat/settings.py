@@ -1,6 +1,6 @@
 """Settings, read top to bottom. Every environment variable is described in `docs/DEPLOYMENT.md`.
 
-Values that are wrong on their own stop the start here; combinations are system checks in `aichat/core/config/checks.py`.
+A wrong value raises at import and stops the start; wrong combinations are system checks in `aichat/core/config/checks.py`.
 """
 
 from datetime import timedelta
@@ -15,7 +15,7 @@ from aichat.core.database import mongodb
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 DATA_DIR = BASE_DIR / "var"
-environ.Env.read_env(BASE_DIR / ".env")  # what the environment already says wins
+environ.Env.read_env(BASE_DIR / ".env")  # variables of the environment take precedence over the file
 
 # --- Django -----------------------------------------------------------------------------------------------------------
 DEBUG = env.boolean("DEBUG", False)
@@ -96,13 +96,13 @@ FORMAT_MODULE_PATH = "aichat.core.admin.formats"
 # Read by `gunicorn.conf.py`.
 HOST = env.text("HOST", "127.0.0.1")
 PORT = env.whole("PORT", 8000, minimum=1, maximum=65_535)
-WEB_CONCURRENCY = env.whole("WEB_CONCURRENCY", 0)  # 0: nobody chose a number, two are started
+WEB_CONCURRENCY = env.whole("WEB_CONCURRENCY", 0)  # 0: not set; gunicorn then starts two
 
 # --- Stores -----------------------------------------------------------------------------------------------------------
 DATABASE_TIMEOUT = env.seconds("DATABASE_TIMEOUT", 20)
-# Threads a process keeps for the database work of async views, each with a connection of its own.
+# Threads of a process for the database work of async views; each has its own connection.
 DATABASE_THREADS = env.whole("DATABASE_THREADS", 8, minimum=1)
-# Reservations that may wait in a process for their commit; beyond that requests are refused (503 overloaded).
+# Reservations of a process that may wait for their commit; further requests are refused (503 overloaded).
 COMMIT_QUEUE = env.whole("COMMIT_QUEUE", 5000, minimum=1)
 DATABASES = {
     "default": stores.database(
@@ -122,17 +122,21 @@ if DATABASES["default"]["ENGINE"] == "aichat.core.database.mongodb":
     DEFAULT_AUTO_FIELD = mongodb.OBJECT_ID
 
 REDIS_URL = env.url("REDIS_URL", schemes=("redis", "rediss"))
-CACHE_TIMEOUT = env.seconds("CACHE_TIMEOUT", 0.25)  # to connect, and for each command; then it goes on without
+CACHE_TIMEOUT = env.seconds("CACHE_TIMEOUT", 0.25)  # for connecting and each command; then Redis is done without
 CACHES = stores.caches(REDIS_URL, timeout=CACHE_TIMEOUT)
 
-# Static files are served from the packages' own folders: there is no `collectstatic` and no second copy to forget.
+# WhiteNoise serves static files from the packages' own folders, so `collectstatic` is not needed.
 STATIC_URL = "static/"
 WHITENOISE_USE_FINDERS = True
 
 # --- Security ---------------------------------------------------------------------------------------------------------
 HTTPS = env.boolean("HTTPS", False)
 SECURE_SSL_REDIRECT = HTTPS
-SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^metrics$"]  # probes speak to the port, not to the proxy
+SECURE_REDIRECT_EXEMPT = [
+    r"^healthz$",
+    r"^readyz$",
+    r"^metrics$",
+]  # probes ask the port itself
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
 SECURE_HSTS_SECONDS = int(timedelta(days=365).total_seconds()) if HTTPS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = HTTPS
@@ -183,7 +187,7 @@ PASSWORD_HASHERS = [
     "django.contrib.auth.hashers.PBKDF2PasswordHasher",
 ]
 AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.ModelBackend", "guardian.backends.ObjectPermissionBackend"]
-# Object permissions are django-guardian's; nobody is anonymous with rights, and its helpers stay off our classes.
+# django-guardian: no anonymous user with permissions, and no methods added to our model classes.
 ANONYMOUS_USER_NAME = None
 GUARDIAN_MONKEY_PATCH_USER = GUARDIAN_MONKEY_PATCH_GROUP = False
 
@@ -221,7 +225,7 @@ SPECTACULAR_SETTINGS = {
     "VERSION": "1",
     "DESCRIPTION": "Multi-user AI chat and images with credits. Errors have one shape; see `docs/API.md`.",
     "OAS_VERSION": "3.1.0",
-    "SCHEMA_PATH_PREFIX": "/(api/)?v1",  # what follows names an operation and its group
+    "SCHEMA_PATH_PREFIX": "/(api/)?v1",  # the part of a path before the operation's name
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_PERMISSIONS": ["accounts.permissions.Public"],
     "SWAGGER_UI_DIST": "SIDECAR",
@@ -236,20 +240,20 @@ SPECTACULAR_SETTINGS = {
 # --- Rate limits ------------------------------------------------------------------------------------------------------
 # Login and registration, by address and by e-mail.
 RATE_LIMIT_AUTH = env.rate("RATE_LIMIT_AUTH", "10/min")
-# A person's requests with all their tokens together, by role: a brake for loops gone wild, which credits bound anyway.
+# A user's requests over all their tokens, by role. The limit stops runaway loops; credits bound their cost anyway.
 RATE_LIMIT_USER = env.rate("RATE_LIMIT_USER", "3000/min")
 RATE_LIMIT_SUBSCRIBER = env.rate("RATE_LIMIT_SUBSCRIBER", "6000/min")
 RATE_LIMIT_ADMIN = env.rate("RATE_LIMIT_ADMIN", "12000/min")
-# Event streams a person may have open at once; 0: any number.
+# Event streams that a user may have open at once; 0: no limit.
 STREAMS_PER_USER = env.whole("STREAMS_PER_USER", 1000)
-# Seconds after which a client that reads nothing of what is sent to it is disconnected; it pays for what was delivered.
+# Seconds after which a client that reads nothing of its stream is disconnected; what was delivered is charged.
 STALLED_READER_TIMEOUT = env.seconds("STALLED_READER_TIMEOUT", 30)
 
 # --- Single sign-on ---------------------------------------------------------------------------------------------------
-# Bearer JWTs of this OpenID Connect issuer for this audience are accepted; their users are made at first sight.
+# Bearer JWTs of this OpenID Connect issuer and audience are accepted; an unknown user is created.
 OIDC_ISSUER = env.url("OIDC_ISSUER")
 OIDC_AUDIENCE = env.text("OIDC_AUDIENCE")
-# The claim that says the role, and what its values mean: OIDC_ROLE_MAP=staff=ADMIN,paying=SUBSCRIBER
+# The claim that names the role, and the role of each of its values: OIDC_ROLE_MAP=staff=ADMIN,paying=SUBSCRIBER
 OIDC_ROLE_CLAIM = env.text("OIDC_ROLE_CLAIM")
 OIDC_ROLE_MAP = env.mapping("OIDC_ROLE_MAP", ("USER", "SUBSCRIBER", "ADMIN"))
 
@@ -258,12 +262,12 @@ OPENAI_API_KEY = env.text("OPENAI_API_KEY")
 OPENAI_BASE_URL = env.url("OPENAI_BASE_URL", "https://api.openai.com/v1")
 GEMINI_API_KEY = env.text("GEMINI_API_KEY")
 GEMINI_BASE_URL = env.url("GEMINI_BASE_URL", "https://generativelanguage.googleapis.com")
-# Providers that are rows of the catalog (Ollama, vLLM …) may be on this machine or in its network.
+# Whether providers that are rows of the catalog (Ollama, vLLM …) may have private addresses.
 ALLOW_PRIVATE_UPSTREAMS = env.boolean("ALLOW_PRIVATE_UPSTREAMS", False)
-# Open by default only while no paid provider is set: a stranger can't spend an operator's money.
+# Open by default only while no paid provider is set, so that strangers can't spend an operator's money.
 REGISTRATION_OPEN = env.boolean("REGISTRATION_OPEN", not (OPENAI_API_KEY or GEMINI_API_KEY))
 
-# Seconds. What each bounds is said in `aichat/generation/deadlines.py`.
+# In seconds; `aichat/generation/deadlines.py` says which wait each of them bounds.
 CHAT_CONNECT_TIMEOUT = env.seconds("CHAT_CONNECT_TIMEOUT", 5)
 CHAT_ATTEMPT_TIMEOUT = env.seconds("CHAT_ATTEMPT_TIMEOUT", 120)
 CHAT_FIRST_TOKEN_TIMEOUT = env.seconds("CHAT_FIRST_TOKEN_TIMEOUT", 30)
@@ -271,32 +275,34 @@ CHAT_IDLE_TIMEOUT = env.seconds("CHAT_IDLE_TIMEOUT", 30)
 CHAT_TOTAL_TIMEOUT = env.seconds("CHAT_TOTAL_TIMEOUT", 300)
 IMAGE_ATTEMPT_TIMEOUT = env.seconds("IMAGE_ATTEMPT_TIMEOUT", 120)
 IMAGE_TOTAL_TIMEOUT = env.seconds("IMAGE_TOTAL_TIMEOUT", 240)
-# A model that failed so many times in a row is left alone for so many seconds: `aichat/generation/circuit_breaker.py`.
+# After BREAKER_FAILURES failures in a row a model is skipped for BREAKER_COOLDOWN seconds.
 BREAKER_FAILURES = env.whole("BREAKER_FAILURES", 5, minimum=1)
 BREAKER_COOLDOWN = env.seconds("BREAKER_COOLDOWN", 30)
 
 # --- Prompt cache -----------------------------------------------------------------------------------------------------
-# Seconds an answer is kept for the same question; 0: none is.
+# Seconds an answer is kept for an identical request; 0 turns the cache off.
 PROMPT_CACHE_TTL = env.whole("PROMPT_CACHE_TTL", 86_400, maximum=366 * 86_400)
-# Who may be given an answer: the organization it was made for, the one person, or everybody.
+# Who may receive a cached answer: the organization it was made for, the one user, or everybody.
 PROMPT_CACHE_SCOPE = env.choice("PROMPT_CACHE_SCOPE", "organization", ("organization", "user", "global"))
-# Whether requests with tools or images take part.
+# Whether requests with tools, or with images, use the cache.
 PROMPT_CACHE_TOOLS = env.boolean("PROMPT_CACHE_TOOLS", False)
 PROMPT_CACHE_IMAGES = env.boolean("PROMPT_CACHE_IMAGES", False)
 PROMPT_CACHE_LARGEST_ANSWER = env.whole("PROMPT_CACHE_LARGEST_ANSWER", 256 * 1024)  # bytes
-PROMPT_CACHE_MEMORY = env.whole("PROMPT_CACHE_MEMORY", 32 * 2**20)  # bytes in each process, without Redis
-# Of the price of the answer when it was made.
+PROMPT_CACHE_MEMORY = env.whole("PROMPT_CACHE_MEMORY", 32 * 2**20)  # bytes in each process; used without Redis
+# The share of the answer's original price that a cache hit costs.
 CACHE_HIT_PRICE = env.decimal("CACHE_HIT_PRICE", "0", places=6)
 
 # --- Images -----------------------------------------------------------------------------------------------------------
-IMAGE_LEASE_SECONDS = env.seconds("IMAGE_LEASE_SECONDS", 30)  # how soon a dead worker's job is taken up by another
+IMAGE_LEASE_SECONDS = env.seconds(
+    "IMAGE_LEASE_SECONDS", 30
+)  # after which another worker takes over a dead worker's job
 IMAGE_ATTEMPTS = env.whole("IMAGE_ATTEMPTS", 3, minimum=1)
-IMAGE_BACKOFF_SECONDS = env.seconds("IMAGE_BACKOFF_SECONDS", 2)  # doubled with each attempt
+IMAGE_BACKOFF_SECONDS = env.seconds("IMAGE_BACKOFF_SECONDS", 2)  # the first wait; it doubles with each attempt
 IMAGE_POLL_SECONDS = env.seconds("IMAGE_POLL_SECONDS", 1)
 IMAGE_DISPATCHER = env.choice("IMAGE_DISPATCHER", "database", ("database", "celery"))
-IMAGE_SWEEP_SECONDS = env.seconds("IMAGE_SWEEP_SECONDS", 10)  # with Celery: when a waiting job counts as forgotten
-IMAGE_WORKER_CONCURRENCY = env.whole("IMAGE_WORKER_CONCURRENCY", 2)  # in each serving process; 0: none
-ALLOW_PRIVATE_WEBHOOKS = env.boolean("ALLOW_PRIVATE_WEBHOOKS", False)  # true: also to addresses of the own network
+IMAGE_SWEEP_SECONDS = env.seconds("IMAGE_SWEEP_SECONDS", 10)  # with Celery: waiting jobs of this age are sent again
+IMAGE_WORKER_CONCURRENCY = env.whole("IMAGE_WORKER_CONCURRENCY", 2)  # jobs at once in each serving process; 0: none
+ALLOW_PRIVATE_WEBHOOKS = env.boolean("ALLOW_PRIVATE_WEBHOOKS", False)  # true: webhooks may go to private addresses
 IMAGE_RETENTION_DAYS = env.whole("IMAGE_RETENTION_DAYS", 0)  # 0: kept until deleted
 MEDIA_ROOT = Path(env.text("MEDIA_ROOT", str(DATA_DIR / "media")))
 MEDIA_STORAGE = env.url("MEDIA_STORAGE", "", schemes=("s3",))  # s3://bucket/folder?endpoint_url=…; empty: MEDIA_ROOT
@@ -310,34 +316,34 @@ STARTER_CREDITS = env.decimal("STARTER_CREDITS", "100", places=6)
 CREDITS_PER_USD = env.decimal("CREDITS_PER_USD", "1000")
 MARKUP = env.decimal("MARKUP", "1")
 DEFAULT_MAX_TOKENS = env.whole("DEFAULT_MAX_TOKENS", 4096, minimum=1)
-# Below this many credits answers say so (X-Credits-Low).
+# Below this many credits answers carry the header X-Credits-Low.
 LOW_CREDITS = env.decimal("LOW_CREDITS", "10")
-# Tokens: rather an answer this short than a refusal, when the credits don't cover the longest one.
+# In tokens: when credits don't cover the requested length, an answer of at least this length is made instead of a refusal.
 SHORTEST_CAPPED_ANSWER = env.whole("SHORTEST_CAPPED_ANSWER", 64, minimum=1)
 HOLD_TTL = env.seconds("HOLD_TTL", 900)
-# Whether servers also do the periodic work (one of them at a time): releasing the holds of requests that died, monthly
-# allowances and the like. Without it, run the commands of the same names by other means.
+# Whether servers also do the periodic work, one server at a time: expired holds, monthly allowances and the like. When
+# it is off, run the management commands of the same names by cron or another scheduler.
 PERIODIC_TASKS = env.boolean("PERIODIC_TASKS", True)
 EXPIRE_HOLDS_INTERVAL = env.seconds("EXPIRE_HOLDS_INTERVAL", 60)
-# Seconds after which the Idempotency-Key of a request whose process died can be used again.
+# Seconds after which an Idempotency-Key is free again when the process that served its request has died.
 IDEMPOTENCY_LEASE = env.seconds("IDEMPOTENCY_LEASE", 30)
 
 # --- Analytics and monitoring -----------------------------------------------------------------------------------------
-# Product events (`aichat/core/telemetry/product_events.py`) as rows of the database.
+# Whether product events (`aichat/core/telemetry/product_events.py`) are stored in the database.
 ANALYTICS_STORED = env.boolean("ANALYTICS_STORED", True)
 ANALYTICS_RETENTION_DAYS = env.whole("ANALYTICS_RETENTION_DAYS", 365)  # 0: kept for ever
 ANALYTICS_PRUNE_INTERVAL = 86_400.0
-# Whether the events of users who said nothing may leave the house: opt-in: no; opt-out: yes, until they say no.
+# Whether events of users who have not decided are forwarded: opt-in: no; opt-out: yes.
 ANALYTICS_CONSENT = env.choice("ANALYTICS_CONSENT", "opt-in", ("opt-in", "opt-out"))
 ANALYTICS_WEBHOOK_URL = env.url("ANALYTICS_WEBHOOK_URL")
 ANALYTICS_WEBHOOK_SECRET = env.text("ANALYTICS_WEBHOOK_SECRET")
 POSTHOG_API_KEY = env.text("POSTHOG_API_KEY")
 POSTHOG_HOST = env.url("POSTHOG_HOST", "https://us.i.posthog.com")
-METRICS_TOKEN = env.text("METRICS_TOKEN")  # bearer of `GET /metrics`; this machine needs none
+METRICS_TOKEN = env.text("METRICS_TOKEN")  # the bearer token of `GET /metrics`; requests from this machine need none
 STATSD_HOST = env.endpoint("STATSD_HOST", port=8125)
 
 # --- Flags ------------------------------------------------------------------------------------------------------------
-# FLAG_STREAMING=off decides a flag whatever its row says; `-` and `.` in a key are written `_`.
+# FLAG_STREAMING=off overrides a flag's row; `-` and `.` of the flag's key are written `_`.
 FLAG_OVERRIDES = env.booleans("FLAG_")
 
 # --- Logs -------------------------------------------------------------------------------------------------------------
@@ -353,7 +359,7 @@ LOGGING = {
             "fmt": "{asctime}{levelname}{name}{message}{request_id}{traceparent}{user}{organization}",
             "style": "{",
             "rename_fields": {"asctime": "time", "levelname": "level", "name": "logger"},
-            # Django hangs the request on some records, and with it the query, which may hold a secret.
+            # Django attaches the request to some records, and with it the query string, which may hold a secret.
             "reserved_attrs": [*RESERVED_ATTRS, "request"],
         },
         "console": {"format": "%(asctime)s %(levelname)-7s %(name)s [%(request_id)s] %(message)s"},
@@ -363,9 +369,9 @@ LOGGING = {
     },
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
     "loggers": {
-        # Our access line says the same with more; tracebacks of unhandled errors stay.
+        # Our access line has the same facts and more; tracebacks of unhandled errors are still logged.
         "django.request": {"level": "ERROR"},
-        # Anybody can cause it, by any Host: the access line has the 400, and its answer says what to mend.
+        # Any client can cause this with an unknown Host; the access line has the 400, and the answer says the mend.
         "django.security.DisallowedHost": {"level": "CRITICAL"},
         "django.server": {"handlers": [], "propagate": False},
         "gunicorn.error": {"handlers": ["stderr"], "level": LOG_LEVEL, "propagate": False},
@@ -374,9 +380,11 @@ LOGGING = {
         # The SDKs log every call with its address, and prompts at DEBUG; the ORM would log statements with their values.
         "google_genai": {"level": "WARNING"},
         "httpx2": {"level": "WARNING"},
-        "psycopg.pool": {"level": "ERROR"},  # each refused connection, which the request that wanted it says already
+        "psycopg.pool": {
+            "level": "ERROR"
+        },  # it logs each refused connection, which the waiting request reports already
         "openai": {"level": "WARNING"},
-        "datadog.dogstatsd": {"level": "ERROR"},  # a line for each packet to an agent that is gone
+        "datadog.dogstatsd": {"level": "ERROR"},  # it logs a line for each packet to an agent that is gone
         "django.db.backends": {"level": "INFO"},
     },
 }

@@ -31,8 +31,10 @@ class InvalidateView(APIView):
         summary="Declare cached answers out of date", request=InvalidationSerializer, responses=InvalidationSerializer
     )
     def post(self, request: Request) -> Response:
-        """None made until now is served again to (or was made for) the organization or user, by the model, or under the
-        system prompt. Every process knows within a second."""
+        """Declare cached answers out of date: of an organization, a user, a model or a system prompt, or all of them.
+
+        No answer made before this request is served again within the scope. Every process applies the invalidation within
+        one second."""
         form = InvalidationSerializer(data=request.data)
         form.is_valid(raise_exception=True)
         facts = form.validated_data

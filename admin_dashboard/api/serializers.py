@@ -12,7 +12,7 @@ from credits.serializers import WalletSerializer
 
 
 class AdminUserSerializer(serializers.ModelSerializer[User]):
-    """A person as an administrator sees them; `credits` are those of their own organization, null before first touch."""
+    """A user as an administrator sees them. `credits` are their personal organization's, null before its first use."""
 
     role = serializers.ChoiceField(choices=Role.choices)
     credits = serializers.SerializerMethodField()
@@ -46,7 +46,7 @@ class MoveCreditsSerializer(serializers.Serializer[Wallet]):
 
 
 class ModelSerializer(serializers.ModelSerializer[AIModel]):
-    """Prices in credits, costs in USD; those of tokens are for a million."""
+    """A catalog model. Prices are in credits, costs in USD; token prices and costs are for a million tokens."""
 
     provider = serializers.CharField(source="provider.slug")
     kind = serializers.ChoiceField(choices=AIModel.Kind.choices)

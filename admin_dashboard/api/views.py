@@ -1,4 +1,4 @@
-"""The REST endpoints of the administration. Only administrators; every write is in the audit log."""
+"""The REST endpoints of the administration. Only administrators may call them; the audit log records every write."""
 
 from typing import Any
 from uuid import UUID
@@ -41,7 +41,7 @@ WINDOW = [
     OpenApiParameter("from", str, description="A day or a moment (ISO 8601, UTC); by default 30 days back."),
     OpenApiParameter("to", str, description="A day (included) or a moment; by default now."),
 ]
-MOST_ROWS = 10_000  # of a JSON answer; CSV has them all
+MOST_ROWS = 10_000  # in a JSON answer; the CSV answer has all rows
 
 
 class StatsView(APIView):
@@ -49,7 +49,7 @@ class StatsView(APIView):
 
     @extend_schema(summary="Statistics", parameters=WINDOW, responses=ANY)
     def get(self, request: Request) -> Response:
-        """Totals of a window, and the same by day, provider and model; up to the last request."""
+        """The totals of a time window and its sums by day, provider and model, up to the last settled request."""
         return Response(Statistics.of(window_of(request.query_params)).body())
 
 
@@ -57,7 +57,7 @@ class StatsView(APIView):
 
 
 class UserPages(CursorPages):
-    """Cursor pages in the order asked for."""
+    """Pages users by cursor, in the order that the query parameter `ordering` names."""
 
     ordering = "-created_at"
     allowed = ("created_at", "email", "role", "last_login")
@@ -74,7 +74,7 @@ def users() -> QuerySet[User]:
 
 
 class UsersView(ListAPIView[User]):
-    """Everybody; `search` looks at e-mail and name."""
+    """All users; the query parameter `search` looks at e-mail and name."""
 
     serializer_class = AdminUserSerializer
     permission_classes = [IsAdmin]
@@ -105,7 +105,7 @@ class UsersView(ListAPIView[User]):
         ],
     )
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """Everybody who has an account, the newest first unless ordered otherwise."""
+        """All users, the newest first unless `ordering` says otherwise."""
         return super().get(request, *args, **kwargs)
 
 
@@ -122,12 +122,12 @@ class UserView(GenericAPIView[User]):
 
     @extend_schema(operation_id="admin_users_retrieve", summary="One user")
     def get(self, request: Request, user_id: UUID) -> Response:
-        """A person, with their credits and when they were last seen."""
+        """One user, with their credits and when they were last seen."""
         return Response(AdminUserSerializer(user_or_404(user_id)).data)
 
     @extend_schema(operation_id="admin_users_partial_update", summary="Change a user's role, or switch them off")
     def patch(self, request: Request, user_id: UUID) -> Response:
-        """`role` and `is_active` only. The last active administrator keeps both."""
+        """Change a user's `role` or `is_active`, nothing else. The last active administrator can lose neither."""
         user = user_or_404(user_id)
         form = AdminUserSerializer(user, data=request.data, partial=True)
         form.is_valid(raise_exception=True)
@@ -149,9 +149,9 @@ class UserCreditsView(APIView):
     @may_answer(402, 409)
     @charges()
     def post(self, request: Request, user_id: UUID) -> HttpResponseBase:
-        """To the user's own organization; a negative amount is an adjustment. Answers the ledger's entry.
+        """Grant credits to the user's personal organization; a negative amount is an adjustment. Answers the ledger entry.
 
-        Safe to send again with an `Idempotency-Key`.
+        A request with an `Idempotency-Key` may be sent again: it grants once.
         """
         return once(request, lambda: self.move(request, user_id))
 
@@ -182,7 +182,7 @@ class UsageView(APIView):
         responses={**ANY, (200, "text/csv"): OpenApiResponse({"type": "string"})},
     )
     def get(self, request: Request) -> HttpResponseBase:
-        """Figures by day, model, provider, user, organization, variant or key; as CSV it is streamed."""
+        """Usage figures by day, model, provider, user, organization, variant or API key; CSV answers are streamed."""
         window, group = window_of(request.query_params), group_of(request.query_params, USAGE_GROUPS)
         groups = queries.sums(window, GROUPS[group])
         rows = ordered(group, groups)
@@ -208,10 +208,10 @@ class ReconciliationView(APIView):
         responses={**ANY, (200, "text/csv"): OpenApiResponse({"type": "string"})},
     )
     def get(self, request: Request) -> HttpResponseBase:
-        """By day and model: what the provider should bill us, what was charged, and how sure it is.
+        """By day and model: the cost the provider should bill, the credits charged, and the share of it that is an estimate.
 
-        `prices` lists the models whose price is unknown, changed in the price library, or an operator's against it, each
-        with its mend. CSV is streamed.
+        `prices` lists the models whose price is unknown, has changed in the price library, or was set by an operator and
+        differs from the library's; each entry says how to mend it. CSV answers are streamed.
         """
         found = Reconciliation.of(window_of(request.query_params))
         if request.accepted_renderer.format == "csv":
@@ -224,7 +224,7 @@ class RequestView(APIView):
 
     @extend_schema(summary="Everything one request did", responses=ANY)
     def get(self, request: Request, request_id: str) -> Response:
-        """Attempts, holds, ledger entries, messages, image jobs and administrators' changes that carry the ID."""
+        """All attempts, holds, ledger entries, messages, image jobs and administrators' changes that carry the request ID."""
         rows = requests.found(request_id)
         if not any(rows.values()):
             raise NotFound("Nothing carries this request ID.")
@@ -240,7 +240,7 @@ class ModelPages(CursorPages):
 
 @extend_schema_view(get=extend_schema(summary="All models"))
 class ModelsView(ListAPIView[AIModel]):
-    """Every model of the catalog, with the prices in force."""
+    """All models of the catalog, with the prices in force."""
 
     serializer_class = ModelSerializer
     permission_classes = [IsAdmin]
@@ -256,7 +256,7 @@ class ModelsView(ListAPIView[AIModel]):
 
     @extend_schema(operation_id="admin_models_create", summary="Add a model", responses={201: ModelSerializer})
     def post(self, request: Request) -> Response:
-        """Without a price, given or known to the price library, it waits disabled."""
+        """Add a model. One without a price, neither given nor known to the price library, is stored disabled."""
         form = ModelSerializer(data=request.data)
         form.is_valid(raise_exception=True)
         model = save_model(AIModel(), form.validated_data, request)
@@ -275,12 +275,12 @@ class ModelView(GenericAPIView[AIModel]):
 
     @extend_schema(operation_id="admin_models_retrieve", summary="One model")
     def get(self, request: Request, slug: str) -> Response:
-        """A model, with the prices in force."""
+        """One model, with the prices in force."""
         return Response(ModelSerializer(self.get_object()).data)
 
     @extend_schema(operation_id="admin_models_partial_update", summary="Change a model or its prices")
     def patch(self, request: Request, slug: str) -> Response:
-        """Another price holds from now on; what was charged before keeps the old one."""
+        """Change a model. A new price holds from now on; what was charged before keeps the old price."""
         model = self.get_object()
         form = ModelSerializer(model, data=request.data, partial=True)
         form.is_valid(raise_exception=True)
@@ -288,7 +288,7 @@ class ModelView(GenericAPIView[AIModel]):
 
     @extend_schema(operation_id="admin_models_destroy", summary="Remove a model", responses={204: None})
     def delete(self, request: Request, slug: str) -> Response:
-        """With its prices. `enabled: false` is the gentler way."""
+        """Delete a model with its prices. To take a model out of use and keep it, set `enabled: false`."""
         editing.delete(self.get_object(), actor=calling(request).user)
         return Response(status=status.HTTP_204_NO_CONTENT)
 

@@ -1,4 +1,4 @@
-"""What the people of the demonstration are called, ask and use. Made up; prices in US dollars per million tokens."""
+"""The names, prompts and models of the made-up demonstration data. Prices are in US dollars for a million tokens."""
 
 from dataclasses import dataclass
 
@@ -24,7 +24,7 @@ TALKS = (
 
 @dataclass(frozen=True, slots=True)
 class Sold:
-    """A model as the demonstration uses it; `share` is its weight, `pace` the milliseconds of a usual answer."""
+    """A model of the demonstration data. `share` is its weight among requests, `pace` the milliseconds of a usual answer."""
 
     slug: str
     provider: str

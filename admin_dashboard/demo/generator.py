@@ -1,6 +1,6 @@
-"""Makes a lively installation: people, teams, conversations, usage, credits, feedback and events of the last weeks.
+"""Generates demonstration data: users, teams, conversations, usage, credits, feedback and events of the last weeks.
 
-The same seed makes the same story on the same day. Credits go through `credits.backfill`, so `verify_ledger` is content.
+The same seed generates the same data on the same day. Credits are booked by `credits.backfill`, so `verify_ledger` passes.
 """
 
 import random
@@ -28,10 +28,10 @@ from aichat.flags.models import Experiment
 from aichat.usage.models import UsageRecord
 from credits.backfill import Kind, Movement, write_history
 
-Progress = Callable[[str, int, int], None]  # what, how many, of how many
+Progress = Callable[[str, int, int], None]  # called with the name of the step, the number done and the total
 AT_ONCE = 2000
 CHATS_A_DAY = 7
-MARGIN = 1.25  # what people pay, over what it costs
+MARGIN = 1.25  # ratio of the users' prices to the provider's cost
 
 
 def demo_users() -> Any:
@@ -39,7 +39,7 @@ def demo_users() -> Any:
 
 
 def has_real_data() -> bool:
-    """Whether anybody but administrators who tried the demo models, and the demonstration's own people, is here."""
+    """Whether users exist beyond the generated ones and administrators who only tried the demo models."""
     others = User.objects.exclude(email__endswith=f"@{DOMAIN}")
     used = UsageRecord.objects.filter(user__in=others).exclude(provider=DEMO)
     return others.exclude(role=Role.ADMIN).exists() or used.exists()
@@ -47,7 +47,7 @@ def has_real_data() -> bool:
 
 @dataclass(slots=True)
 class Rows:
-    """What is to be written besides the ledger, in the order in which it must be."""
+    """The generated rows besides the ledger's, in the order in which they must be inserted."""
 
     conversations: list[Conversation] = field(default_factory=list)
     messages: list[Message] = field(default_factory=list)
@@ -62,7 +62,7 @@ class Rows:
 
 
 class Demo:
-    """`users` people over `days` days."""
+    """Generates `users` users and their activity over `days` days."""
 
     def __init__(self, *, users: int, days: int, seed: int, progress: Progress) -> None:
         self.dice = random.Random(seed)
@@ -71,7 +71,7 @@ class Demo:
         self.start = datetime.combine(self.now.astimezone(UTC).date(), time(), UTC) - timedelta(days=days - 1)
 
     def make(self) -> int:
-        """Answers how many chats there were."""
+        """Generate and insert everything; return the number of chats."""
         sync.add_known([model.slug for model in MODELS])
         people = [self.person(number) for number in range(self.users)]
         self.teams(people)
@@ -115,7 +115,7 @@ class Demo:
 
 
 class Life:
-    """One person's weeks."""
+    """Generates one user's activity."""
 
     def __init__(self, demo: Demo, user: User) -> None:
         self.dice, self.user, self.demo = demo.dice, user, demo
@@ -141,7 +141,7 @@ class Life:
         return len(moments)
 
     def moments(self, joined: datetime) -> list[datetime]:
-        """When they chat: on working days and in daylight more than otherwise."""
+        """The moments at which the user chats: more on working days and by day than otherwise."""
         found = []
         for day in range(self.demo.days):
             midnight = self.demo.start + timedelta(days=day)
@@ -190,7 +190,7 @@ class Life:
         self.converse(record)
 
     def converse(self, record: UsageRecord) -> None:
-        """The turn is kept in a conversation, a new one half of the time, and now and then it is rated."""
+        """Store one chat in a conversation, a new one half of the time, and sometimes a rating of it."""
         question, answer = self.dice.choice(TALKS)
         at = record.created_at
         if not self.rows.conversations or self.dice.random() < 0.5:
@@ -242,12 +242,12 @@ def pick_model(dice: random.Random) -> Sold:
 def usage_record(
     dice: random.Random, user: User, organization_id: UUID, model: Sold, at: datetime, **more: Any
 ) -> UsageRecord:
-    """One request as it could have been, uncharged."""
+    """A usage record of one made-up request, without a charge."""
     status = dice.choices(_statuses, _weights)[0]
     delivered = status in ("ok", "partial", "cancelled")
     input_tokens = int(dice.lognormvariate(6.3, 0.8))
     output_tokens = int(dice.lognormvariate(5.8, 0.7)) if delivered else 0
-    cached = status == "ok" and dice.random() < 0.07  # an answer that was asked for before, free for everybody
+    cached = status == "ok" and dice.random() < 0.07  # a prompt cache hit, which costs nobody anything
     latency = dice.randint(2, 6) if cached else int(model.pace * dice.lognormvariate(0, 0.45)) + output_tokens
     streamed = dice.random() < 0.6
     cost = model.cost_nanousd(input_tokens, output_tokens) if delivered else 0
@@ -278,8 +278,9 @@ def usage_record(
 
 
 def add_usage(count: int, *, days: int, seed: int, progress: Progress) -> None:
-    """`count` further usage records of the demonstration's people, spread over the days and oldest first: uncharged, to see
-    how figures fare at scale."""
+    """Insert `count` further usage records of the generated users, spread over `days`, oldest first.
+
+    They carry no charge; they exist to measure queries at scale."""
     dice = random.Random(seed)
     people = [(user, personal_organization(user).pk) for user in demo_users().order_by("email")]
     now = timezone.now()

@@ -1,4 +1,4 @@
-"""The admin's pages of experiments and their results."""
+"""The admin pages of experiments and their results."""
 
 from typing import Any
 
@@ -50,7 +50,7 @@ class ExperimentForm(TargetedForm):
 
 @admin.register(Experiment)
 class ExperimentAdmin(TargetedAdmin):
-    """Variants of how chats are made, compared on the users who had them."""
+    """Experiments: variants of chat generation, compared on the users who were assigned to them."""
 
     form = ExperimentForm
     list_display = ["key", "state", "variant_names", "percentage", "winner", "started_at", "results_link"]
@@ -106,7 +106,7 @@ class ExperimentAdmin(TargetedAdmin):
 
 
 def cell(name: str, variant: VariantResult) -> dict[str, Any]:
-    """A variant's metric as people read it."""
+    """A variant's metric as text for the results table."""
     found = variant.findings.get(name, Finding())
     return {
         "value": figure(name, found.value),

@@ -1,4 +1,4 @@
-"""What an experiment must not ask of the catalog. The flags app does not know it, so it is checked here, above both."""
+"""Checks an experiment's variants against the catalog, here because the flags app must not import the catalog."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -10,8 +10,8 @@ from aichat.catalog.models import AIModel
 
 
 def check_models(variants: Any, requested_models: Iterable[str]) -> None:
-    """Raises `ValidationError` for a model that doesn't exist, can't be called, or can't write as much as is asked."""
-    snapshot.forget()  # a model made a moment ago by another process counts
+    """Raises `ValidationError` for a model that is missing, can't be called, or writes too few tokens for a variant."""
+    snapshot.forget()  # so that a model which another process added a moment ago is found
     catalog = snapshot.current()
     for variant in variants if isinstance(variants, list) else ():
         slug = variant.get("model") if isinstance(variant, dict) else None

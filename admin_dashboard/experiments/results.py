@@ -1,7 +1,7 @@
-"""What became of an experiment's variants, from usage records and feedback.
+"""The results of an experiment's variants, computed from usage records and feedback.
 
-Every query reads the experiment's own records by index, and answers sums: one row for a unit, for a day, or for a
-latency in milliseconds.
+Every query reads the experiment's own records by an index and returns sums: one row for a unit, a day, or a latency in
+milliseconds.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -27,7 +27,7 @@ from aichat.flags.models import Experiment
 from aichat.usage.models import UsageRecord
 
 CONFIDENCE = 0.95
-# Below this chance a split is taken for broken; as low as is usual, because it is looked at every day.
+# The p-value below which a split counts as broken; low, because it is tested every day.
 MISMATCH = 0.001
 NOT_ENOUGH = "Not enough data yet"
 
@@ -37,7 +37,7 @@ FAILED = ~Q(status__in=["ok", "partial", "cancelled"])
 
 
 class Metric(NamedTuple):
-    """`scale` makes what people read of the unit in the database; `is_share` says that it is a proportion."""
+    """A metric of the results. `scale` converts the stored unit to the displayed one; `is_share`: it is a proportion."""
 
     label: str
     unit: str
@@ -58,7 +58,7 @@ METRICS = {
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A metric of a variant, and its difference to the control once there is enough data."""
+    """A variant's value of a metric, and its difference to the control's once there is enough data."""
 
     value: float | None = None
     interval: Interval | None = None
@@ -118,7 +118,7 @@ class Results:
 
     @property
     def verdict(self) -> str:
-        """One sentence for people."""
+        """The comparison in one sentence for people."""
         if self.is_mismatched:
             return (
                 "The variants did not get the users their weights say: something loses some of them,"
@@ -163,7 +163,7 @@ def results_of(experiment: Experiment) -> Results:
 
 
 def records_of(experiment: Experiment) -> QuerySet[UsageRecord]:
-    """Its records, up to the moment its results stood still."""
+    """The experiment's usage records, up to the moment its results were frozen."""
     assert experiment.started_at is not None
     return UsageRecord.objects.filter(
         experiment=experiment.key, created_at__gte=experiment.started_at, created_at__lt=end_of(experiment)
@@ -178,7 +178,7 @@ FINAL = Q(final=True)
 
 
 def per_unit(records: QuerySet[UsageRecord]) -> Iterator[Mapping[str, Any]]:
-    """Sums for each user or conversation. The cost is of all attempts, the rest of how the request ended."""
+    """Sums for each unit (user or conversation). Cost covers all attempts, the other sums the final attempts."""
     return (
         records.values("variant", "unit", "user_id")
         .annotate(
@@ -213,7 +213,7 @@ def add_unit(variant: VariantResult, row: Mapping[str, Any]) -> None:
 
 
 def latencies(records: QuerySet[UsageRecord]) -> Iterable[Mapping[str, Any]]:
-    """How often each latency occurred, the shortest first: exact percentiles on every engine."""
+    """How often each latency occurred, the shortest first, from which percentiles are exact on every engine."""
     return (
         records.filter(FINAL & DELIVERED)
         .values("variant", "latency_ms")
@@ -254,7 +254,7 @@ def per_day(records: QuerySet[UsageRecord]) -> Iterable[Mapping[str, Any]]:
 
 
 def compare(found: Results) -> None:
-    """Every variant's metrics, and its differences to the control once every variant has its sample.
+    """Every variant's metrics, and their differences to the control's once every variant has its sample size.
 
     With several variants the confidence of each comparison is raised, so that all together have `CONFIDENCE`
     (Bonferroni): more variants must not mean more false alarms.

@@ -22,7 +22,7 @@ class Interval(NamedTuple):
 
 @dataclass(slots=True)
 class Sample:
-    """Sums over units of a measure: each unit adds how often it was measured (`n`) and the sum of what was (`y`)."""
+    """Sums of a measure over units: each unit adds the number of its measurements (`n`) and their sum (`y`)."""
 
     units: int = 0
     n: int = 0
@@ -32,7 +32,7 @@ class Sample:
     ny: float = 0
 
     def add(self, n: int, y: float) -> None:
-        """One more unit; one that was never measured counts for nothing."""
+        """Add one unit's measurements; a unit that was never measured changes nothing."""
         if n:
             self.units += 1
             self.n += n
@@ -47,7 +47,7 @@ class Sample:
 
     @property
     def variance(self) -> float:
-        """Of the mean: the linearised variance of a ratio of sums over units.
+        """The variance of the mean: the linearised variance of a ratio of sums over units.
 
         Cochran, Sampling Techniques (3rd ed. 1977), formula 6.13. With one measure a unit it is the familiar s²/n.
         """
@@ -94,10 +94,10 @@ def newcombe(share: float, n: float, control_share: float, control_n: float, con
 
 
 def effective_size(sample: Sample, other: Sample | None = None) -> float:
-    """How many independent draws a share of `sample` is worth: its measures, divided by the design effect.
+    """The number of independent draws a share of `sample` is worth: its measurements, divided by the design effect.
 
     Rao & Scott, Biometrics 48 (1992) 577–585. Where all units agree the effect can't be seen, and the other sample's is
-    taken. It never counts for more than the measures.
+    taken. The result never exceeds the number of measurements.
     """
     effect = design_effect(sample) or (design_effect(other) if other else None) or 1.0
     return sample.n / max(1.0, effect)
@@ -111,7 +111,7 @@ def design_effect(sample: Sample) -> float | None:
 
 
 def t_quantile(p: float, freedom: float) -> float:
-    """Of Student's t distribution, by its expansion around the normal one: to 1 % from 3 degrees of freedom on.
+    """The quantile of Student's t distribution, expanded around the normal one: within 1 % from 3 degrees of freedom on.
 
     Abramowitz & Stegun, Handbook of Mathematical Functions (1964), 26.7.5.
     """
@@ -126,7 +126,7 @@ def t_quantile(p: float, freedom: float) -> float:
 
 
 def chi_square_tail(x: float, freedom: int) -> float:
-    """The chance of a chi-square of at least `x`. Abramowitz & Stegun 26.4.4 and 26.4.5, by recurrence."""
+    """The probability of a chi-square of at least `x`. Abramowitz & Stegun 26.4.4 and 26.4.5, by recurrence."""
     tail = erfc(sqrt(x / 2)) if freedom % 2 else exp(-x / 2)
     for step in range(1 if freedom % 2 else 2, freedom, 2):
         tail += (x / 2) ** (step / 2) * exp(-x / 2) / gamma(step / 2 + 1)
@@ -134,9 +134,9 @@ def chi_square_tail(x: float, freedom: int) -> float:
 
 
 def sample_ratio(observed: Sequence[int], weights: Sequence[int]) -> float | None:
-    """The chance that units drawn by these weights come out this unevenly; None where nothing can be said.
+    """The probability that units drawn by these weights split at least this unevenly; None without enough units.
 
-    A tiny chance means that variants lose units, and no other figure can be trusted: Fabijan et al., Diagnosing Sample
+    A tiny probability means that variants lose units, and no other figure can be trusted: Fabijan et al., Diagnosing Sample
     Ratio Mismatch in Online Controlled Experiments (KDD 2019).
     """
     drawn = [(count, weight) for count, weight in zip(observed, weights, strict=True) if weight]

@@ -1,4 +1,4 @@
-"""Experiments over the API."""
+"""The REST endpoints of experiments and their results."""
 
 import csv
 from io import StringIO
@@ -35,7 +35,7 @@ def experiment_named(key: str) -> Experiment:
 
 
 def checked(form: ExperimentSerializer) -> ExperimentSerializer:
-    """The form, when its fields are right and its models can be called; one that ends need not have them any more."""
+    """The valid serializer of an experiment whose models can be called; an experiment that ends needs no callable models."""
     form.is_valid(raise_exception=True)
     data, row = form.validated_data, form.instance or Experiment()
     try:
@@ -48,7 +48,7 @@ def checked(form: ExperimentSerializer) -> ExperimentSerializer:
 
 @extend_schema_view(get=extend_schema(summary="All experiments"))
 class ExperimentsView(ListAPIView[Experiment]):
-    """Experiments, whatever their status."""
+    """All experiments, whatever their status."""
 
     serializer_class = ExperimentSerializer
     permission_classes = [IsAdmin]
@@ -58,7 +58,7 @@ class ExperimentsView(ListAPIView[Experiment]):
         operation_id="admin_experiments_create", summary="Make an experiment", responses={201: ExperimentSerializer}
     )
     def post(self, request: Request) -> Response:
-        """A draft, unless its `status` is `running`. The first variant is the control."""
+        """Add an experiment: a draft, unless its `status` is `running`. The first variant is the control."""
         row = save(checked(ExperimentSerializer(data=request.data)), Experiment(), request)
         return Response(ExperimentSerializer(row).data, status=status.HTTP_201_CREATED)
 
@@ -69,12 +69,12 @@ class ExperimentView(GenericAPIView[Experiment]):
 
     @extend_schema(summary="One experiment")
     def get(self, request: Request, key: str) -> Response:
-        """Its variants, its audience and its status."""
+        """One experiment: its variants, audience and status."""
         return Response(ExperimentSerializer(experiment_named(key)).data)
 
     @extend_schema(summary="Change an experiment")
     def patch(self, request: Request, key: str) -> Response:
-        """Start, freeze and stop it by its `status`, ramp it by its `percentage`; a stopped one can have a `winner`."""
+        """Start, freeze or stop an experiment by `status`, ramp it by `percentage`, name a stopped one's `winner`."""
         row = experiment_named(key)
         form = checked(ExperimentSerializer(row, data=request.data, partial=True))
         return Response(ExperimentSerializer(save(form, row, request)).data)
@@ -82,7 +82,7 @@ class ExperimentView(GenericAPIView[Experiment]):
     @extend_schema(summary="Delete an experiment", responses={204: None})
     @may_answer(400)
     def delete(self, request: Request, key: str) -> Response:
-        """Only a draft: what has begun is named by usage records."""
+        """Delete a draft. An experiment that has begun stays, because usage records name it."""
         services.delete(experiment_named(key), actor=calling(request).user)
         return Response(status=status.HTTP_204_NO_CONTENT)
 
@@ -107,7 +107,7 @@ class ResultsView(APIView):
         },
     )
     def get(self, request: Request, key: str) -> Response | HttpResponse:
-        """Differences are null until every variant has its `sample_size` of users (or conversations)."""
+        """An experiment's results. Differences are null until every variant has its `sample_size` of units."""
         found = results_of(experiment_named(key))
         if request.accepted_renderer.format == "csv":
             return csv_response(found)

@@ -1,4 +1,4 @@
-"""The page an operator opens every morning: what happened, what it cost, what needs a look."""
+"""The operator's dashboard: the usage, cost and warnings of a time window."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -29,7 +29,7 @@ from aichat.usage.queries import Figures
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """A figure, how it changed against the window before, and the rows behind it."""
+    """A figure of the dashboard, its change against the previous window, and a link to the rows it sums up."""
 
     name: str
     value: str
@@ -39,7 +39,7 @@ class Card:
 
 
 def context(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
-    """Unfold's DASHBOARD_CALLBACK."""
+    """Adds the dashboard's figures to the template context; Unfold calls it as DASHBOARD_CALLBACK."""
     if not UsageRecord.objects.exists():
         return {**context, "title": "Dashboard", "steps": first_steps()}
     chosen, window, problem = range_of(request.GET.dict())
@@ -92,7 +92,7 @@ def cards(now: Statistics, before: Statistics) -> list[Card]:
 
 
 def change(new: float, old: float, *, good: bool | None = True) -> tuple[str, bool | None]:
-    """Against the window before, in percent, and whether that is good news (`good`: a rise is)."""
+    """The change against the previous window in percent, and whether it is good news (`good`: a rise is good)."""
     if not old:
         return ("new" if new else "–"), None
     percent = (new - old) / abs(old) * 100
@@ -101,7 +101,7 @@ def change(new: float, old: float, *, good: bool | None = True) -> tuple[str, bo
 
 
 def points(new: Figures, old: Figures, rate: str, *, good: bool = False) -> tuple[str, bool | None]:
-    """The change of a rate, in percentage points; there is none against a time without requests."""
+    """The change of a rate in percentage points; none against a window without requests."""
     if not old.requests:
         return "–", None
     difference = (getattr(new, rate) - getattr(old, rate)) * 100
@@ -109,7 +109,7 @@ def points(new: Figures, old: Figures, rate: str, *, good: bool = False) -> tupl
 
 
 def first_steps() -> list[dict[str, Any]]:
-    """What an empty installation needs before there is anything to show."""
+    """The next steps shown on an installation without any usage."""
     has_key = bool(settings.OPENAI_API_KEY or settings.GEMINI_API_KEY)
     return [
         {

@@ -1,4 +1,4 @@
-"""The dashboard's charts, each with the list of the rows it is drawn from."""
+"""The dashboard's charts, each with links to the rows it is drawn from."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -22,7 +22,7 @@ class DashboardChart(NamedTuple):
 
 
 def pictures(now: Statistics) -> list[DashboardChart]:
-    """By day, or by hour when the window is short."""
+    """The charts of a window, by day, or by hour when the window is short."""
     slots: Sequence[Any]
     groups: Mapping[Key, Figures]
     latency: Mapping[Any, Histogram]
@@ -69,13 +69,13 @@ def latency_chart(labels: Sequence[str], slots: Sequence[Any], latency: Mapping[
 
 
 def series(groups: Mapping[Key, Figures], slots: Sequence[Any], value: Callable[[Figures], float]) -> list[Series]:
-    """A series for each name (the second of the key); beyond eight, the smaller ones are one."""
+    """One series for each name (the second part of a key); beyond MOST_KINDS, the smallest ones are added up as one."""
     totals: dict[str, float] = {}
     for (_, name), row in groups.items():
         totals[name] = totals.get(name, 0) + value(row)
     names = sorted(totals, key=lambda name: -totals[name])
     shown, others = (names, []) if len(names) <= 8 else (names[:7], names[7:])
-    shown.sort()  # so that a name has one colour in every chart
+    shown.sort()  # sorted, so that a name has the same colour in every chart
     found = [Series(name, [value(groups.get((slot, name), Figures())) for slot in slots]) for name in shown]
     if others:
         found.append(

@@ -1,4 +1,4 @@
-"""The dashboard's tables: who and what is on top, experiments, the providers' health, and what needs a look."""
+"""The dashboard's tables: top users and models, experiments, the providers' health, and warnings."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -56,7 +56,7 @@ def table(title: str, rows: Iterable[tuple[str, str, Figures]]) -> dict[str, Any
 
 
 def experiments(now: Statistics, variants: dict[Any, Figures]) -> dict[str, Any]:
-    """Each variant with what a request of it cost; the results with their intervals are a page of their own."""
+    """The running experiments' variants with the cost of a request; the results page has the statistics."""
     known = dict(Experiment.objects.filter(key__in={key[0] for key in variants}).values_list("key", "pk"))
     return {
         "title": "Experiments",
@@ -83,7 +83,7 @@ def experiments(now: Statistics, variants: dict[Any, Figures]) -> dict[str, Any]
 
 
 def provider_health(now: Statistics) -> dict[str, Any]:
-    """The breaker of every model that can be called, beside how its requests went; and who knows of the breakers."""
+    """The circuit breaker and the request outcomes of every callable model, and which processes share the breakers' state."""
     models = [model for model in snapshot.current().values() if model.is_callable]
     is_shared = bool(settings.REDIS_URL)
     is_known = not is_shared or health.ping()
@@ -134,7 +134,7 @@ def health_row(now: Statistics, item: circuit_breaker.Breaker, row: Figures, is_
 
 
 def warnings(now: Statistics) -> list[dict[str, str]]:
-    """What costs money or will annoy somebody soon."""
+    """The warnings: what costs money, or will soon fail for somebody."""
     found = []
     by_model = now.by("model")
     losses = sorted((row.margin_usd, slug) for slug, row in by_model.items() if row.margin_usd < 0)

@@ -1,4 +1,4 @@
-"""How figures are written on the operator's pages, and the lists behind them."""
+"""Formats figures for the operator's pages, and links them to the lists of their rows."""
 
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
@@ -17,7 +17,7 @@ RANGES = {"24h": "24 hours", "7d": "7 days", "30d": "30 days"}
 
 
 def range_of(query: Mapping[str, str], default: str = "7d") -> tuple[str, Window, str]:
-    """The name of the range asked for (or `custom`), the range, and what is wrong with a custom one."""
+    """The name of the requested range (or `custom`), the range itself, and the problem of an invalid custom range."""
     chosen, problem = query.get("range", default), ""
     if chosen == "custom":
         try:
@@ -39,7 +39,7 @@ def amount(microcredits: int) -> str:
 
 
 def usd(value: Decimal) -> str:
-    """Cents, or four places where cents would say nothing."""
+    """US dollars with cents, or with four decimal places below one cent."""
     sign, size = "-" if value < 0 else "", abs(value)
     return f"{sign}${size:,.2f}" if size >= 1 or not size else f"{sign}${size:.4f}"
 
@@ -83,7 +83,7 @@ def charges_url(window: Window) -> str:
 
 
 def listing(page: str, window: Window, **more: Any) -> str:
-    """The admin's list of the rows of a window that `more` leaves."""
+    """The address of the admin's list of a window's rows, filtered by `more`."""
     span = {
         "created_at__gte": f"{window.start:%Y-%m-%d %H:%M:%S.%f%z}",
         "created_at__lt": f"{window.end:%Y-%m-%d %H:%M:%S.%f%z}",

@@ -1,4 +1,4 @@
-"""The page of the cost reconciliation, and the same as CSV."""
+"""The page of the cost reconciliation, also as CSV."""
 
 from typing import Any, NamedTuple
 
@@ -25,7 +25,7 @@ from aichat.core.admin.charts import Chart, Series
 from aichat.usage.queries import Figures
 from aichat.usage.windows import Window, whole_day
 
-MOST_ROWS = 400  # of the page; CSV has them all
+MOST_ROWS = 400  # on the page; CSV has all rows
 HEADINGS = ["Requests", "Cost", "Credits", "Worth", "Margin", "Estimated", "Shortfall"]
 
 
@@ -35,7 +35,7 @@ class Cell(NamedTuple):
 
 
 def reconciliation_page(request: HttpRequest) -> HttpResponseBase:
-    """What providers should bill us, beside what was charged; `format=csv` has every row."""
+    """Render the cost providers should bill beside the credits charged; `format=csv` answers every row as CSV."""
     query = request.GET.dict()
     chosen, window, problem = range_of(query, default="30d")
     found = Reconciliation.of(window)
@@ -81,7 +81,7 @@ def cards(total: Figures, window: Window) -> list[tuple[str, str, str]]:
 
 
 def line(row: Figures, model: str, provider: str, window: Window, marks: dict[str, str]) -> dict[str, Any]:
-    """A row of either table, with the address of the usage records it sums up."""
+    """A row of either table, with a link to the usage records it sums up."""
     return {
         "model": model,
         "provider": provider,
@@ -100,7 +100,7 @@ def line(row: Figures, model: str, provider: str, window: Window, marks: dict[st
 
 
 def day_of(window: Window, day: Any) -> Window:
-    """The part of a day that is in the window."""
+    """The part of a day that lies in the window."""
     whole = whole_day(day)
     return Window(max(whole.start, window.start), min(whole.end, window.end))
 

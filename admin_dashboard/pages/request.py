@@ -1,4 +1,4 @@
-"""The page of one request: everything it did, for whoever answers the person who asks about it."""
+"""The page of one request: everything recorded under its ID, for support."""
 
 from datetime import datetime
 from typing import Any
@@ -17,13 +17,13 @@ from aichat.usage.queries import Figures
 
 
 def find_request(request: HttpRequest) -> HttpResponse:
-    """The box of the dashboard: on to the request's own page."""
+    """Redirect from the dashboard's search box to the page of the request."""
     request_id = request.GET.get("id", "").strip()
     return redirect("admin_request", request_id) if request_id and "/" not in request_id else redirect("admin:index")
 
 
 def request_page(request: HttpRequest, request_id: str) -> HttpResponse:
-    """Everything one request did."""
+    """Render everything recorded under one request ID."""
     rows = requests.found(request_id)
     body = {
         **admin.site.each_context(request),

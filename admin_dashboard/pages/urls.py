@@ -1,4 +1,4 @@
-"""The admin's pages that belong to no table."""
+"""The URLs of the admin pages that belong to no table."""
 
 from django.contrib import admin
 from django.urls import path

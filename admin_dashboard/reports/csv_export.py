@@ -1,4 +1,4 @@
-"""CSV: streamed, and safe to open in a spreadsheet."""
+"""Streams CSV whose cells a spreadsheet does not run as formulas."""
 
 import csv
 import io
@@ -13,7 +13,7 @@ from aichat.core.web.sse import in_turn
 
 
 class CSVRenderer(BaseRenderer):
-    """Lets a client ask for CSV (`format=csv`, or Accept); the view streams it itself. Errors stay JSON."""
+    """Lets a client ask for CSV (`format=csv`, or Accept); the view streams the CSV itself, and errors stay JSON."""
 
     media_type, format, charset = "text/csv", "csv", "utf-8"
 
@@ -24,9 +24,9 @@ class CSVRenderer(BaseRenderer):
 def csv_response(
     request: HttpRequest, rows: Iterable[Mapping[str, Any]], name: str, columns: Iterable[str] = ()
 ) -> StreamingHttpResponse:
-    """Streamed: under ASGI from an async generator, since Django would collect a plain one first.
+    """A streamed CSV response of `rows`. The header is `columns`, else the keys of the first row.
 
-    The header is `columns`, else the keys of the first row.
+    Under ASGI the response iterates an async generator, because Django would collect a plain one first.
     """
     parts = csv_parts(rows, columns)
     content = in_turn(parts) if isinstance(request, ASGIRequest) else parts
@@ -36,7 +36,7 @@ def csv_response(
 
 
 def csv_parts(rows: Iterable[Mapping[str, Any]], columns: Iterable[str] = (), size: int = 500) -> Iterator[bytes]:
-    """The header and `size` rows at a time."""
+    """Yield the header, then `size` rows at a time, as text."""
     buffer = io.StringIO()
     writer = csv.writer(buffer)
     header = list(columns)
@@ -55,7 +55,7 @@ def csv_parts(rows: Iterable[Mapping[str, Any]], columns: Iterable[str] = (), si
 
 
 def safe(value: Any) -> Any:
-    """Names come from strangers: a spreadsheet must not run them as a formula."""
+    """Quote text that a spreadsheet would run as a formula: names come from strangers."""
     is_formula = isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") and not is_number(value)
     return f"'{value}" if is_formula else value
 

@@ -1,8 +1,8 @@
-"""What the providers should bill us, day by day and model by model, beside what was charged for it.
+"""The cost providers should bill, by day and model, beside the credits charged: to compare with a provider's invoice.
 
-To lay beside a provider's invoice. Cost is what we recorded at the prices in force; where usage was counted by us
-(`estimated_rate`) or a price is doubtful (`aichat/catalog/drift.py`), the invoice may differ, and says so here first.
-Tokens are those that a provider bills: answers from the prompt cache are requests, and no tokens.
+Costs are recorded at the prices in force. The invoice may differ where usage was estimated (`estimated_rate`) or a
+price is doubtful (`aichat/catalog/drift.py`). Tokens are those that a provider bills: an answer from the prompt cache
+counts as a request, without tokens.
 """
 
 from collections.abc import Iterator, Mapping
@@ -28,10 +28,10 @@ COLUMNS = [
 
 @dataclass(frozen=True, slots=True)
 class Reconciliation:
-    """A window's money, read with a fixed number of queries."""
+    """The costs and charges of a window, read with a fixed number of queries."""
 
     window: Window
-    rows: list[Row]  # the latest day first, in it the dearest model
+    rows: list[Row]  # the latest day first; within a day the most expensive model first
     findings: Mapping[str, Finding]  # by model
 
     @classmethod
@@ -47,7 +47,7 @@ class Reconciliation:
         return queries.total({number: row[3] for number, row in enumerate(self.rows)})  # type: ignore[misc]
 
     def by_model(self) -> list[tuple[str, str, Figures]]:
-        """(model, provider, figures), the dearest first."""
+        """Triples of model, provider and figures, the most expensive first."""
         groups = queries.regroup({(m, p, d): row for d, m, p, row in self.rows}, 0, 1)
         return sorted(
             ((model, provider, row) for (model, provider), row in groups.items()),
@@ -59,7 +59,7 @@ class Reconciliation:
         return sorted((key[0], row) for key, row in groups.items())
 
     def written_rows(self) -> Iterator[dict[str, Any]]:
-        """As the API writes them, in JSON and CSV alike."""
+        """The rows as the API writes them, in JSON and CSV alike."""
         for day, model, provider, row in self.rows:
             finding = self.findings.get(model)
             amounts = amounts_of(row)
@@ -69,7 +69,7 @@ class Reconciliation:
             }  # fmt: skip
 
     def body(self) -> dict[str, Any]:
-        """As the API answers it."""
+        """The JSON body of the API's answer."""
         return {
             "from": self.window.start,
             "to": self.window.end,

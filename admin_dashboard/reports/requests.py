@@ -1,4 +1,4 @@
-"""Everything one request did, found by its ID: what support asks for first."""
+"""Collects everything recorded under one request ID."""
 
 from typing import Any
 
@@ -12,11 +12,11 @@ from aichat.images.models import ImageJob
 from aichat.usage.models import UsageRecord
 from credits.models import Hold, LedgerEntry
 
-MOST = 200  # rows of each kind: a client may send one ID with everything
+MOST = 200  # rows of each kind: a client may send the same ID with every request
 
 
 def found(request_id: str) -> dict[str, list[Any]]:
-    """The rows that carry the request's ID, by what they are; each list oldest first."""
+    """The rows that carry the request ID, by kind; each list is sorted oldest first."""
     rows: dict[str, Any] = {
         "usage": UsageRecord.objects.filter(request_id=request_id).select_related("user", "organization"),
         "holds": Hold.objects.filter(request_id=request_id).select_related("wallet__organization"),
@@ -29,7 +29,7 @@ def found(request_id: str) -> dict[str, list[Any]]:
 
 
 def changes(request_id: str) -> list[LogEntry]:
-    """What an administrator changed with the request."""
+    """The audit log entries of changes that an administrator made with the request."""
     if not request_id.strip():
         return []
     entries = LogEntry.objects.filter(change_message__contains=f'"{request_id}"').select_related("user", "content_type")
@@ -39,7 +39,7 @@ def changes(request_id: str) -> list[LogEntry]:
 
 
 def written(request_id: str, rows: dict[str, list[Any]]) -> dict[str, Any]:
-    """As the API answers it."""
+    """The JSON body of the API's answer."""
     return {
         "request_id": request_id,
         "usage": [fields(row, *USAGE) | credits_of(row) for row in rows["usage"]],

@@ -1,4 +1,4 @@
-"""The figures of the product as a whole: usage, people and credits together, for the REST endpoints and the dashboard."""
+"""The figures of the whole installation: usage, users and credits, for the REST endpoints and the dashboard."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ BY = ["day", "provider", "model"]
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """Everything about a window, read with a fixed number of queries."""
+    """All figures of a time window, read with a fixed number of queries."""
 
     window: Window
     groups: Mapping[Key, Figures]  # by BY
@@ -53,7 +53,7 @@ class Statistics:
         return queries.answered(self.endings)
 
     def failures(self) -> dict[str, int]:
-        """Requests by how they failed, the most frequent first."""
+        """The numbers of failed requests by status, the most frequent first."""
         found: dict[str, int] = {}
         for key, histogram in self.endings.items():
             if key[-1] not in queries.FINE:
@@ -61,7 +61,7 @@ class Statistics:
         return dict(sorted(found.items(), key=lambda item: -item[1]))
 
     def by(self, column: str) -> dict[Any, Figures]:
-        """The figures by one of BY."""
+        """The figures grouped by `name`, one of BY."""
         return {key[0]: row for key, row in queries.regroup(self.groups, BY.index(column)).items()}
 
     def latency_by(self, column: str) -> dict[Any, dict[int, int]]:
@@ -73,7 +73,7 @@ class Statistics:
         return {key: queries.merged(iter(histograms)) for key, histograms in found.items()}
 
     def body(self) -> dict[str, Any]:
-        """As the API answers it."""
+        """The JSON body of the API's answer."""
         totals = {
             "users": self.users,
             "active_users": self.active,
@@ -90,7 +90,7 @@ class Statistics:
         }
 
     def days(self) -> list[dict[str, Any]]:
-        """Each day on which somebody used something or was given credits, in their order."""
+        """The days with usage or with credits given away, in order."""
         used = {row["day"]: row for row in self.rows("day")}
         unused = {"active_users": 0, **written(Figures(), {})}
         return [
@@ -108,7 +108,7 @@ class Statistics:
 
 
 def granted(window: Window) -> dict[date, int]:
-    """Microcredits given (starter credits, grants, allowances), by day."""
+    """Microcredits given away (starter credits, grants, allowances) by day."""
     rows = LedgerEntry.objects.filter(kind__in=GIVEN, created_at__gte=window.start, created_at__lt=window.end).annotate(
         day=TruncDate("created_at")
     )
@@ -140,6 +140,6 @@ def written(row: Figures, latency: Histogram | None = None) -> dict[str, Any]:
 
 
 def dollars(amount: Decimal) -> str:
-    """Without trailing zeros, never in exponents."""
+    """A decimal as text, without trailing zeros and without an exponent."""
     text = format(amount, "f")
     return text.rstrip("0").rstrip(".") if "." in text else text

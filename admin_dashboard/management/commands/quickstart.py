@@ -52,12 +52,12 @@ class Command(BaseCommand):
 
 
 def own_address() -> str:
-    """The server's address as this machine's browser and curl reach it."""
+    """The address at which a browser or curl on this machine reaches the server."""
     host = "127.0.0.1" if settings.HOST in {"", "0.0.0.0", "::"} else settings.HOST  # noqa: S104
     return f"http://[{host}]:{settings.PORT}" if ":" in host else f"http://{host}:{settings.PORT}"
 
 
 def python() -> str:
-    """This interpreter as one types it in the current folder."""
+    """The running Python interpreter, as a path to type in the current folder."""
     path, here = Path(sys.executable), Path.cwd()
     return str(path.relative_to(here) if path.is_relative_to(here) else path)

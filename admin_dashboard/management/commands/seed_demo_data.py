@@ -47,7 +47,7 @@ class Command(BaseCommand):
         self.stdout.write(f"{roll_up()} usage records rolled up. Look at /admin/.")
 
     def progress(self, what: str, done: int, total: int) -> None:
-        """A bar on a terminal; a line every ten seconds otherwise."""
+        """Print progress: a bar on a terminal, else one line every ten seconds."""
         now, is_over = time.monotonic(), done >= total
         if self.stderr.isatty():
             if is_over or now - self.shown_at > 0.1:

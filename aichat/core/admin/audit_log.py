@@ -1,6 +1,6 @@
-"""The audit log: who changed what, from which value to which, in which request. Kept in Django's own `LogEntry`.
+"""The audit log: who changed what, from which value to which, in which request. Entries are rows of Django's `LogEntry`.
 
-Pages of the admin write it through `core.admin.base.Admin`, REST endpoints through `record`: the entries look the same.
+Admin pages write entries through `core.admin.base.Admin`, REST endpoints through `record`; the entries look the same.
 """
 
 import json
@@ -19,13 +19,13 @@ FLAGS = {ADDED: ADDITION, CHANGED: CHANGE, DELETED: DELETION}
 
 
 def facts(values: Values, **more: str) -> dict[str, Any]:
-    """The last part of a log entry's message; Django's history page passes over what it does not know."""
+    """The part of a log entry's message that holds our details; Django's history page ignores it."""
     shown = {name: [_text(before), _text(after)] for name, (before, after) in values.items()}
     return {"audit": {"request_id": tracing.request_id(), "values": shown, **more}}
 
 
 def record(actor: Model, row: Model, verb: str, values: Values, **more: str) -> None:
-    """Log that `actor` added, changed or deleted `row`; `values` are (before, after) by field. Never secrets."""
+    """Log that `actor` added, changed or deleted `row`; `values` are (before, after) by field and must hold no secrets."""
     LogEntry.objects.create(
         user_id=actor.pk,
         content_type=ContentType.objects.get_for_model(type(row)),
@@ -37,7 +37,7 @@ def record(actor: Model, row: Model, verb: str, values: Values, **more: str) -> 
 
 
 def details(entry: LogEntry) -> dict[str, Any]:
-    """What `facts` noted of a log entry; empty for entries that others wrote."""
+    """The details that `facts` stored in a log entry; empty for entries that other code wrote."""
     try:
         parts = json.loads(entry.change_message or "[]")
     except ValueError:

@@ -1,4 +1,4 @@
-"""The admin's page of the audit log."""
+"""The admin page of the audit log."""
 
 from django.contrib import admin
 from django.contrib.admin.models import LogEntry
@@ -14,7 +14,7 @@ FLAGS = {1: "added", 2: "changed", 3: "deleted"}
 
 @admin.register(LogEntry)
 class AuditLogAdmin(LongListAdmin):
-    """Every write of an administrator, in the admin or over the API."""
+    """The audit log: every write of an administrator, in the admin or over the API."""
 
     list_display = ["action_time", "user", "what", "row", "changes", "request_id"]
     list_display_links = ["action_time"]

@@ -1,4 +1,4 @@
-"""What every page of the admin has in common, and the page of the audit log.
+"""Base classes and helpers of all admin pages.
 
 `Admin` writes each change into the audit log with the values before and after and the request ID; `ReadOnlyAdmin` is
 for what only the product itself may write.
@@ -26,9 +26,9 @@ from aichat.core.money import LARGEST, format_credits, to_microcredits
 
 
 class CreditsFormField(forms.CharField):
-    """Credits as a person writes them, such as 12.5; microcredits to the program. Empty is None when not required.
+    """A form field of credits, written as 12.5 and cleaned to microcredits. An empty optional field is None.
 
-    `smallest` is in microcredits.
+    `smallest` is the least allowed amount, in microcredits.
     """
 
     widget = UnfoldAdminTextInputWidget(attrs={"inputmode": "decimal", "autocomplete": "off"})
@@ -59,7 +59,7 @@ class CreditsFormField(forms.CharField):
             raise ValidationError(self.error_messages["required"], code="required")
 
     def run_validators(self, value: Any) -> None:
-        """The amount was judged as an amount; a text's validators do not fit it."""
+        """Do nothing: the amount was validated as a number, and a text field's validators do not fit."""
 
     def has_changed(self, initial: Any, data: Any) -> bool:
         try:
@@ -69,11 +69,13 @@ class CreditsFormField(forms.CharField):
 
 
 class Admin(ModelAdmin):
-    """A page whose every write is in the audit log."""
+    """An admin page that records every write in the audit log."""
 
     list_per_page = 50
-    show_full_result_count = False  # a count of a whole table, for one word on the page
-    credits_fields: Mapping[str, str] = {}  # columns of microcredits that are written in credits, and their help
+    show_full_result_count = False  # it would count the whole table
+    credits_fields: Mapping[
+        str, str
+    ] = {}  # help texts by microcredit column; these columns are shown and edited in credits
 
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         if db_field.name not in self.credits_fields:
@@ -92,8 +94,9 @@ class Admin(ModelAdmin):
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
     ) -> Any:
-        """Checked, saved and written into the audit log in one transaction on every engine, where Django's is none on
-        MongoDB: the last administrator stays one whatever two forms do at once."""
+        """Validate, save and audit a form in one transaction on every engine; Django's own is none on MongoDB.
+
+        Two forms at once can therefore not take away the last administrator."""
         view = super().changeform_view
         if request.method == "POST":
             return transactions.run_atomic(view, request, object_id, form_url, extra_context)
@@ -126,7 +129,7 @@ class Admin(ModelAdmin):
 
 
 class ReadOnlyAdmin(Admin):
-    """Nobody adds, changes or deletes here, whatever their role, one by one or in bulk."""
+    """An admin page on which nobody can add, change or delete rows, whatever their role."""
 
     actions: Any = None
 
@@ -141,7 +144,7 @@ class ReadOnlyAdmin(Admin):
 
 
 class LongListAdmin(ReadOnlyAdmin):
-    """For tables of millions of rows: pages forward without counting them, sorted by what is indexed only."""
+    """An admin page for tables of millions of rows: it never counts them, and sorts only by indexed columns."""
 
     paginator = InfinitePaginator
     sortable_by: Iterable[str] = ()
@@ -160,7 +163,7 @@ class ReadOnlyInline(TabularInline):
 
 
 def changed_values(form: forms.BaseForm) -> dict[str, tuple[Any, Any]]:
-    """Before and after of what a form changes; that a password was changed, never which."""
+    """The (before, after) values of the fields a form changes; of a password only the fact that it changed."""
     pairs: dict[str, tuple[Any, Any]] = {}
     for name in form.changed_data:
         if "password" in name:
@@ -184,7 +187,7 @@ def credits_column(name: str, description: str, *, ordering: str | None = None) 
 
 
 def acting(request: HttpRequest) -> Any:
-    """The administrator (a `User`): nobody else gets past the admin's door."""
+    """The administrator who sent the request, as a `User`; the admin lets nobody else in."""
     return request.user
 
 
@@ -193,7 +196,7 @@ def link(url: str, text: object) -> SafeString:
 
 
 def link_to(row: Model | None, text: object = "") -> str:
-    """A link to the row's own page of the admin; "-" without a row."""
+    """An HTML link to the row's admin page; "-" without a row."""
     if row is None:
         return "-"
     name = f"admin:{row._meta.app_label}_{row._meta.model_name}_change"
@@ -201,11 +204,11 @@ def link_to(row: Model | None, text: object = "") -> str:
 
 
 def by_email(queryset: QuerySet[Any], users: QuerySet[Any], term: str, path: str = "user") -> QuerySet[Any]:
-    """The rows of the users whose e-mail begins with `term`: two indexed look-ups instead of a join over everything."""
+    """The rows of users whose e-mail begins with `term`, found by two indexed queries instead of a join."""
     ids = list(users.filter(email__startswith=term.lower()).values_list("pk", flat=True)[:200])
     return queryset.filter(**{f"{path}__in": ids})
 
 
 def pretty(value: Any) -> SafeString:
-    """JSON for people."""
+    """A value as indented JSON."""
     return format_html('<pre class="whitespace-pre-wrap">{}</pre>', json.dumps(value, indent=2, default=str))

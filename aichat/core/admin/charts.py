@@ -1,4 +1,4 @@
-"""Charts as plain SVG, drawn on the server: no script, no inline style, so they work offline and under any policy.
+"""Draws charts as plain SVG on the server, without script or inline style, so that they work offline and under any CSP.
 
 Positions are percentages and text keeps its size, so one drawing fits a phone and a desktop; colours are classes of
 `aichat/static/aichat/charts.css`, light and dark. Every mark has its figures as a tooltip, and every chart is also a
@@ -20,7 +20,7 @@ MOST_X_LABELS = 6
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One colour of a chart: a value for each label; None where nothing was measured, which a line leaves out."""
+    """One series of a chart: a value for each label, None where nothing was measured (a line chart leaves a gap)."""
 
     name: str
     values: Sequence[float | None]
@@ -28,7 +28,7 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """`labels` along the x axis; `unit` follows the figures of the y axis in the title."""
+    """A chart. `labels` stand along the x axis; the title names the `unit` of the y axis."""
 
     title: str
     labels: Sequence[str]
@@ -37,7 +37,7 @@ class Chart:
     format: Callable[[float], str] = field(default=lambda value: compact(value))
 
     def bars(self) -> SafeString:
-        """Stacked bars: the series add up."""
+        """Draw the chart as stacked bars."""
         axis = ticks(
             max(
                 (sum(v or 0 for v in values) for values in zip(*(s.values for s in self.series), strict=True)),
@@ -47,7 +47,7 @@ class Chart:
         return self._figure(axis, self._bars(axis))
 
     def lines(self) -> SafeString:
-        """A line for each series."""
+        """Draw the chart as one line for each series."""
         axis = ticks(max((value or 0 for series in self.series for value in series.values), default=0))
         return self._figure(axis, self._lines(axis))
 
@@ -169,7 +169,7 @@ class Chart:
 
 
 def ticks(highest: float, wanted: int = 4) -> list[float]:
-    """Round values from 0 to at least `highest`, for an axis."""
+    """Round axis values from 0 to at least `highest`."""
     if highest <= 0:
         return [0.0, 1.0]
     rough = highest / wanted
@@ -179,7 +179,7 @@ def ticks(highest: float, wanted: int = 4) -> list[float]:
 
 
 def compact(value: float) -> str:
-    """A figure short enough for an axis: 1234567 → "1.23M"."""
+    """A number shortened for an axis: 1234567 becomes "1.23M"."""
     for limit, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= limit:
             return f"{value / limit:.3g}{suffix}"

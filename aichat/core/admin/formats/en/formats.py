@@ -1,4 +1,4 @@
-"""How the admin writes times: short, sortable, and in UTC as everywhere."""
+"""The admin's time formats: short, sortable, in UTC."""
 
 DATE_FORMAT = SHORT_DATE_FORMAT = "Y-m-d"
 TIME_FORMAT = "H:i:s"
