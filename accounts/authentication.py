@@ -1,4 +1,4 @@
-"""From the Authorization header to who is asking; the same for DRF views and async views."""
+"""Authenticates callers by the Authorization header, for DRF views and async views alike."""
 
 from dataclasses import dataclass
 from typing import Any, cast
@@ -22,7 +22,7 @@ class InvalidApiKey(ApiError):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who a request acts for: the user, the organization that pays, and the token that said so."""
+    """Who sends a request: the user, the organization that pays, and the token that authenticated them."""
 
     user: User
     organization: Organization
@@ -53,7 +53,10 @@ def authenticate(authorization: str, organization: str = "") -> Caller:
 
 
 def stored_token(secret: str) -> AccessToken:
-    """Our own token or key, found by its digest (so that no comparison of secrets can be timed)."""
+    """The login token or API key with this secret, found by its digest, so that no comparison can be timed.
+
+    Raises `InvalidApiKey` when it is unknown, expired or revoked, or its user is deactivated.
+    """
     try:
         token: AccessToken = AccessToken.objects.select_related("user", "organization").get(digest=hash_token(secret))
     except AccessToken.DoesNotExist:
@@ -69,7 +72,7 @@ def calling(request: Request) -> Caller:
 
 
 class BearerAuthentication(BaseAuthentication):
-    """For DRF views: `request.user` is the user, `request.auth` the `Caller`."""
+    """DRF authentication: sets `request.user` to the user and `request.auth` to the `Caller`."""
 
     def authenticate(self, request: Request) -> tuple[User, Caller] | None:
         authorization = request.headers.get("Authorization", "")

@@ -1,12 +1,12 @@
-"""Callers recognized a moment ago, kept in this process so that a busy key is not looked up for every request.
+"""A cache of authenticated callers in this process, so that a busy key is not looked up for every request.
 
-An entry lives `SHARED_SECONDS` while Redis answers, `ALONE_SECONDS` otherwise. Whatever changes what an entry says (a key
-revoked, a role, a limit, a membership) marks its user or organization, in this process and in Redis, and an entry is taken
-only while the marks are those that were there before the database was read for it: so no look-up that was under way can
-bring back what was revoked. Redis's marks are read in the round trip of the rate limit: with Redis a change holds for the
-next request everywhere; without it at once in the process that made it, and within a second in the others. (If Redis
-can't be reached by the process that makes a change, but by others, or is full, or forgets the mark, it takes them
-`SHARED_SECONDS`.) Failures are not kept.
+An entry lives `SHARED_SECONDS` while Redis answers, `ALONE_SECONDS` otherwise. A change of anything an entry contains (a
+revoked key, a role, a limit, a membership) writes a mark for its user or organization, in this process and in Redis. An
+entry is used only while the marks equal those that were read before the database was: a look-up that was under way
+during a revocation can't bring the revoked key back. Redis's marks are read in the round trip of the rate limit, so with
+Redis a change holds for the next request everywhere. Without Redis a change holds at once in the process that made it and
+within a second in the others. (A process that can't write its mark to Redis, because Redis is full or unreachable for that
+process alone, is noticed by the others after `SHARED_SECONDS`.) Failed authentications are not cached.
 """
 
 import asyncio
@@ -42,9 +42,12 @@ Marks = Sequence[bytes | None]
 
 @dataclass(frozen=True, slots=True)
 class CachedCaller:
-    """A caller as they were `at` (monotonic seconds), when this process had made `changes`, under Redis's `marks` (None:
-    Redis did not say). `owners` are the user's and the organization's ID; `ends` is when the token or JWT expires (seconds
-    since 1970)."""
+    """A caller as read from the database at the monotonic time `at`.
+
+    `changes` is the count of this process's changes at that time, and `marks` are Redis's marks (None: Redis did not
+    answer). `owners` are the IDs of the user and the organization; `ends` is when the token or JWT expires, in seconds
+    since 1970.
+    """
 
     caller: Caller
     owners: tuple[str, str]
@@ -58,13 +61,13 @@ class CachedCaller:
 
     @property
     def is_valid(self) -> bool:
-        """For all that this process knows."""
+        """Whether this process knows of nothing that outdates the entry."""
         return self.is_younger_than(SHARED_SECONDS) and time.time() < self.ends and not _changed_since(self)
 
 
 @dataclass(frozen=True, slots=True)
 class LookUp:
-    """One that is under way, for all who send the same headers and come before this process changes something."""
+    """A look-up under way, shared by requests with the same headers until this process changes something."""
 
     changes: int
     task: "asyncio.Task[Caller]"
@@ -79,9 +82,9 @@ _under_way: dict[bytes, LookUp] = {}
 
 
 class Recognition:
-    """Who sends a request. Made and awaited on the event loop; what it asks Redis shares others' round trip.
+    """The authentication of one request, on the event loop; its questions to Redis share one round trip with others.
 
-    `found` is who it was a moment ago, if nothing has changed that this process knows of.
+    `found` is the cached caller, if this process knows of nothing that outdates the entry.
     """
 
     def __init__(self, authorization: str, organization: str) -> None:
@@ -94,7 +97,7 @@ class Recognition:
             self.marks = _marks_of(self.latest.owners)
 
     async def caller(self) -> Caller:
-        """From memory if nothing has changed, else looked up. Raises what `authenticate` raises."""
+        """Return the cached caller if nothing has changed, else look the caller up. Raises what `authenticate` raises."""
         if self.found and await self.is_unchanged(self.found):
             user, organization = self.found.owners
             tracing.bind(user=user, organization=organization)
@@ -121,13 +124,13 @@ class Recognition:
             task.exception()  # all who wanted to hear of it may have left
 
     async def look_up_alone(self) -> Caller:
-        """What changes once the database is being read is newer than the entry: all marks are from before that."""
+        """Read the caller from the database and cache it, with marks that were read before the database was."""
         at, changes = time.monotonic(), _changes
         marks = await _answer(self.marks)
         caller = await executor.run(authenticate, *self.headers)
         owners = _owners_of(caller)
         if settings.REDIS_URL and (self.latest is None or self.latest.owners != owners):
-            # Whose marks matter is known only now. None is there: nothing has changed for longer than this took.
+            # Only now it is known whose marks matter. Where there is no mark, nothing changed during the look-up.
             marks = await _answer(_marks_of(owners))
             if marks and any(marks):
                 at, changes = time.monotonic(), _changes
@@ -165,7 +168,7 @@ def _changed_since(entry: CachedCaller) -> bool:
 
 
 def changed(*owners: UUID | None) -> None:
-    """Something of these users or organizations changed: call it in the transaction of the change, or after it."""
+    """Outdate cached callers of these users or organizations. Call it in the transaction of the change, or after."""
     ids = [str(owner) for owner in owners if owner is not None]
     _mark(ids)
     transaction.on_commit(lambda: _mark(ids), robust=True)
@@ -214,13 +217,13 @@ def _row_changed(sender: type[Any], instance: Any, created: bool = False, **_: A
 
 
 def watch() -> None:
-    """Mark what is saved or deleted, wherever that happens. An `update()` of many rows says `changed` itself."""
+    """Connect the signals that mark saved and deleted rows. Code that calls `update()` must call `changed` itself."""
     for model in (User, Organization, AccessToken, Membership, ExternalIdentity):
         for signal in (post_save, post_delete):
             signal.connect(_row_changed, sender=model, dispatch_uid=f"known:{model.__name__}")
 
 
 def forget() -> None:
-    """Nothing known, nothing marked (for tests)."""
+    """Empty the cache and this process's marks (for tests)."""
     _known.clear()
     _latest.clear()

@@ -35,7 +35,7 @@ PERIODS = {"sec": 1, "min": 60, "hour": 3600, "day": 86400}
 
 @dataclass(frozen=True, slots=True)
 class RateState:
-    """Where somebody stands after a hit; `reset` is in seconds from now."""
+    """The state of a rate window after a hit; `reset` is in seconds from now."""
 
     allowed: bool
     limit: int
@@ -98,7 +98,7 @@ return answer
 
 
 class RateWindows:
-    """The same in this process's memory."""
+    """Rate windows in this process's memory, for when there is no Redis or Redis fails."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -144,7 +144,7 @@ def _standing(one: RateWindow, allowed: bool, used: int, reset: float) -> RateSt
 
 
 def _words(windows: Sequence[RateWindow]) -> tuple[list[str], list[int]]:
-    """The script's keys and arguments."""
+    """The keys and the arguments of the script `HIT` for these windows."""
     return [one.name for one in windows], [number for one in windows for number in (one.limit, one.period)]
 
 
@@ -159,7 +159,7 @@ def _standings(windows: Sequence[RateWindow], answer: list[int]) -> list[RateSta
 def hit(rate: str, *identifiers: str) -> RateState:
     """Count one attempt of `identifiers` against `rate` ("10/min"); raises `RateLimited` with the time to wait.
 
-    Redis is asked: not for the event loop.
+    Asks Redis synchronously: do not call it on the event loop.
     """
     return _strictest(_hit([window(rate, *identifiers)]))
 
@@ -187,7 +187,7 @@ def _strictest(standings: Sequence[RateState]) -> RateState:
 
 
 def windows_of(caller: Caller) -> list[RateWindow]:
-    """What a request of the caller's counts in: their role's rate, and their key's own."""
+    """The windows in which a request of the caller counts: that of the role, and that of the key if it has one."""
     found = [window(getattr(settings, f"RATE_LIMIT_{caller.user.role}"), "user", str(caller.user.pk))]
     key = caller.api_key
     if key and key.rate_limit:
@@ -196,13 +196,13 @@ def windows_of(caller: Caller) -> list[RateWindow]:
 
 
 def hit_caller(caller: Caller) -> None:
-    """Count one request of the caller's, by key and by role. Raises `RateLimited`. Not for the event loop."""
+    """Count one request of the caller, by role and by key. Raises `RateLimited`. Do not call it on the event loop."""
     _let_in(caller, _hit(windows_of(caller)))
 
 
 @dataclass(frozen=True, slots=True)
 class PendingHits:
-    """A hit that Redis was asked to count, before it was certain who the caller is."""
+    """A hit that Redis was asked to count before the caller was confirmed."""
 
     caller: Caller
     windows: list[RateWindow]
@@ -215,10 +215,10 @@ def asked(caller: Caller) -> PendingHits:
 
 
 async def hit_caller_async(caller: Caller, before: PendingHits | None = None) -> None:
-    """As `hit_caller`, on the event loop.
+    """Count one request of the caller, by role and by key, on the event loop. Raises `RateLimited`.
 
-    What was asked `before` is taken if it was counted in the caller's windows, also when they were looked up anew since:
-    a request is one hit.
+    The hit that was sent `before` is used if it was counted in the same windows, also when the caller was looked up again
+    since: one request is one hit.
     """
     same = before and (before.caller is caller or before.windows == windows_of(caller))
     hit = before if before and same else asked(caller)
@@ -241,13 +241,13 @@ def _let_in(caller: Caller, standings: Sequence[RateState]) -> None:
 
 
 def hit_sign_in(request: Request | HttpRequest, action: str, email: str) -> None:
-    """Login and registration: limited by address, and by the e-mail tried, whatever address it comes from."""
+    """Count a login or registration against two limits: of the client's address, and of the e-mail that is tried."""
     hit(settings.RATE_LIMIT_AUTH, action, "address", request.META.get("REMOTE_ADDR", ""))
     hit(settings.RATE_LIMIT_AUTH, action, "email", email.strip().lower())
 
 
 class CallerThrottle(BaseThrottle):
-    """For DRF views: the limits of whoever is logged in. (Public routes that cost something say their own.)"""
+    """DRF throttle that counts each authenticated request against the caller's limits. Public routes set their own."""
 
     def allow_request(self, request: Request, view: Any) -> bool:
         if isinstance(request.auth, Caller):

@@ -1,8 +1,8 @@
-"""How many event streams a person has open at once: bounded by STREAMS_PER_USER.
+"""Limits the event streams that one user has open at once to STREAMS_PER_USER.
 
 A place is taken before a stream begins and given back when it ends; one whose process died is free again after the
-longest time a stream may take. Kept in Redis for all processes together; without it, or while it fails, by each
-process for itself.
+longest time a stream may take. Redis holds the places for all processes together; without Redis, or while
+Redis fails, each process counts for itself.
 """
 
 import threading
@@ -74,7 +74,7 @@ async def take(user_id: UUID, place: UUID, limit: int, lifetime: float) -> bool:
 
 
 def give_back(user_id: UUID, place: UUID) -> None:
-    """Wherever it was taken: Redis may have come or gone since. Nobody waits for Redis here."""
+    """Free a place in this process and in Redis, which may have come or gone since. Does not wait for Redis."""
     _own.give_back(user_id, place)
     if settings.REDIS_URL:
         lifecycle.spawn(_give_back_shared(user_id, place))
@@ -91,7 +91,7 @@ def _key(user_id: UUID) -> str:
 
 @asynccontextmanager
 async def counted(user_id: UUID) -> AsyncIterator[None]:
-    """Around a stream, which holds one of the user's places; raises `RateLimited` when none is free."""
+    """Hold one of the user's places while a stream is open. Raises `RateLimited` when none is free."""
     limit, place = settings.STREAMS_PER_USER, uuid7()
     if not limit:
         yield

@@ -61,7 +61,7 @@ class Application(ASGIHandler):
                 return
 
     def create_request(self, scope: Mapping[str, Any], body_file: Any) -> tuple[Any, Any]:
-        """As Django's, except that a request it can't read (its query is no UTF-8) gets our error shape."""
+        """Make Django's request; one that Django can't read (its query is not UTF-8) gets our error shape."""
         request, refusal = super().create_request(scope, body_file)
         if refusal is not None:
             refusal = responses.unreadable_address()
@@ -69,11 +69,10 @@ class Application(ASGIHandler):
 
 
 class Traced:
-    """One request at the edge: its trace begins here, its ID is answered with every response, and at its end it has its
-    one access line.
+    """The trace of one request: it adds the request ID to the response and writes the one access line at the end.
 
-    Here and not in a middleware, because here every response passes: also what Django refuses before its middleware
-    runs, what a stream still sends, and what is missing because the client left.
+    Tracing is here and not in a middleware, because every response passes here: also one that Django refuses before its
+    middleware runs, the end of a stream, and a response that is missing because the client left.
     """
 
     def __init__(self, scope: Scope, send: Send) -> None:
@@ -101,10 +100,10 @@ class Traced:
 
 
 def bounded(scope: Scope, receive: Receive) -> Receive:
-    """`receive` that never hands on more than MAX_REQUEST_BYTES, so that no client can fill the disk.
+    """Wrap `receive` so that it passes on at most MAX_REQUEST_BYTES, and no client can fill the disk.
 
-    It drops as much again, because a client that is still sending may not be listening for the refusal; then it says
-    that the body is over. `BodyLimitMiddleware` refuses what is marked in the scope, and closes the connection.
+    The wrapper reads and drops as much again, because a client that is still sending may not read the refusal; then it
+    ends the body. `BodyLimitMiddleware` refuses what is marked in the scope, and closes the connection.
     """
     received, over = 0, False
     announced = next((value for name, value in scope["headers"] if name == b"content-length"), b"")

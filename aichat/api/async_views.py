@@ -1,6 +1,7 @@
 """Async views and event streams, shared by every endpoint that generates.
 
-DRF has no async views: these skip its request cycle, and use the same authentication, errors and OpenAPI document.
+DRF has no async views. These views skip DRF's request cycle, but use its permissions, our authentication and errors, and
+the same OpenAPI document.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -66,7 +67,7 @@ class AsyncView(APIView):
 
 
 def refuse_method(request: HttpRequest, allowed: list[str]) -> HttpResponse:
-    """405, or what OPTIONS asks for: the methods there are."""
+    """The 405 for a method that the view lacks; for OPTIONS the methods that it has."""
     if request.method == "OPTIONS":
         response = HttpResponse(status=204)
     else:
@@ -76,7 +77,7 @@ def refuse_method(request: HttpRequest, allowed: list[str]) -> HttpResponse:
 
 
 def parse(model: type[B], request: HttpRequest) -> B:
-    """The request's JSON body as `model`; errors name the first field at fault."""
+    """Validate the request's JSON body as `model`. Raises `InvalidRequest` naming the first field at fault."""
     if request.content_type != "application/json":
         raise responses.unsupported_media_type()
     try:
@@ -92,7 +93,7 @@ def parse(model: type[B], request: HttpRequest) -> B:
 
 
 def main_problem(problems: Sequence[ErrorDetails]) -> ErrorDetails:
-    """The first problem; of the branches of a union, the one that came furthest."""
+    """The first problem; among the branches of a union, the one of the branch that matched furthest."""
     first = problems[0]
     field = tuple(takewhile(lambda step: not is_union_branch(step), first["loc"]))
     return max((item for item in problems if item["loc"][: len(field)] == field), key=lambda item: len(item["loc"]))
@@ -106,9 +107,9 @@ def is_union_branch(step: int | str) -> bool:
 async def respond(
     request: HttpRequest, caller: Caller, prepare: Callable[[], Awaitable[tuple[GenerationRequest, ResponseFormat]]]
 ) -> HttpResponseBase:
-    """The answer to a request that generates: one body, or an event stream; replayed for an Idempotency-Key.
+    """Respond to a request that generates: with one body or an event stream, replayed for an Idempotency-Key.
 
-    `prepare` makes the request and the format its answer takes; it may refuse by raising `ApiError`.
+    `prepare` returns the generation request and the format of its answer; it may raise `ApiError` to refuse.
     """
     recording = await idempotent.begin(request, caller)
     if isinstance(recording, Answer):
@@ -126,7 +127,7 @@ async def respond(
 async def prepared(
     request: HttpRequest, prepare: Callable[[], Awaitable[tuple[GenerationRequest, ResponseFormat]]]
 ) -> tuple[GenerationRequest, ResponseFormat]:
-    """The request and its format, with what the request's Cache-Control says of answers made before."""
+    """The generation request and its format from `prepare`, with the freshness that Cache-Control asks for."""
     generation_request, response_format = await prepare()
     directives = request.headers.get("Cache-Control", "").lower()
     for freshness in (Freshness.UNSTORED, Freshness.NEW):
@@ -152,7 +153,7 @@ async def _respond(
 async def stream(
     generation_request: GenerationRequest, response_format: ResponseFormat, generate: Generate
 ) -> sse.EventStream:
-    """Answer with an event stream, one of those the caller may have open at once.
+    """Respond with an event stream, which counts as one of those the caller may have open at once.
 
     The first event is awaited before the headers go out, so that refusals and early failures have a real status; after
     `KEEP_ALIVE_SECONDS` headers and comment lines go out to keep proxies alive, and later failures are error events.

@@ -1,4 +1,4 @@
-"""The encoded events of one stream, made by a task of their own and read with a limit to each wait."""
+"""The encoded events of one stream: a task makes them, the response reads them with a limit to each wait."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -12,11 +12,12 @@ READ_AHEAD = 16 * 1024  # bytes that may be encoded before the reader has taken 
 
 
 class Feed:
-    """What came since the reader last asked goes out as one piece: many events cost a fast stream one turn, not each.
+    """A queue of encoded events between a generation and its response.
 
-    `work` tells its events to the listener it is given, and answers the last. A reader that does not ask stops it, and
-    with it the provider, after `READ_AHEAD`. Events are encoded as they are told, because the settlement of a repeatable
-    request stores what was encoded until then.
+    All events since the last read go out as one piece, so a fast stream costs one turn of the event loop for many events.
+    `work` passes its events to the sink it is given and returns the last. A reader that does not read stops `work`, and
+    with it the provider, after `READ_AHEAD` bytes. Events are encoded as they come, because the settlement of a
+    repeatable request stores what was encoded until then.
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class Feed:
             self.reader.set_result(None)
 
     def look(self) -> None:
-        """One timer for all waits of a reader: it wakes one that has waited for `patience` seconds."""
+        """Wake a reader that has waited for `patience` seconds. One timer serves all waits of a stream."""
         waited = self.loop.time() - self.since if self.reader is not None else 0.0
         if waited >= self.patience:
             self.wake()
@@ -68,9 +69,9 @@ class Feed:
         self.timer = self.loop.call_later(self.patience - waited, self.look)
 
     async def next(self) -> bytes | None:
-        """What is there, or None when nothing came in `patience` seconds; empty once the stream is `over`.
+        """The bytes encoded since the last call; None when nothing came in `patience` seconds; empty at the end.
 
-        Raises what the work raised, after everything before it was taken.
+        Raises what `work` raised, after everything before that was read.
         """
         if not self.pieces and not self.over:
             self.reader, self.since = self.loop.create_future(), self.loop.time()
@@ -89,11 +90,11 @@ class Feed:
 
     @property
     def ended(self) -> bool:
-        """Whether everything was taken."""
+        """Whether everything was read."""
         return self.over and not self.pieces and self.error is None
 
     async def close(self) -> None:
-        """Tell the work that nobody listens any more, and wait until it has settled."""
+        """Cancel `work`, because nobody reads any more, and wait until it has settled."""
         self.timer.cancel()
         if not self.task.done():
             self.task.cancel()
@@ -101,9 +102,9 @@ class Feed:
 
 
 class Body:
-    """A feed as the parts of a response: a comment while nothing comes, and an error as an event.
+    """The body of a streaming response: a feed's pieces, a comment line while nothing comes, an error as an event.
 
-    Whoever takes it closes it, whether or not they have begun to read: a stream that nobody reads has to be settled too.
+    The owner must call `aclose`, also without having read: a stream that nobody reads must be settled too.
     """
 
     def __init__(self, feed: Feed, first: bytes | None) -> None:

@@ -1,4 +1,4 @@
-"""Headers that every generated answer carries: model, provider, cost, cache."""
+"""The response headers of generated answers: model, provider, cost, cache."""
 
 from aichat.core.money import format_credits
 from aichat.generation.request import Completed, GenerationEvent, Result, Started
@@ -16,5 +16,5 @@ def model_headers(result: Result) -> dict[str, str]:
 
 
 def stream_headers(event: GenerationEvent) -> dict[str, str]:
-    """What is known when a stream begins: who serves it; the charge comes with its last event."""
+    """The headers of a stream, which name the model and provider; the charge comes with the last event."""
     return model_headers(event.result) if isinstance(event, Started | Completed) else {}

@@ -1,4 +1,4 @@
-"""A generation under an Idempotency-Key: its answer is recorded as it goes out, and stored by the commit that charges."""
+"""Generations with an Idempotency-Key: the answer is recorded as it is sent, and stored by the commit that charges."""
 
 from dataclasses import replace
 
@@ -26,7 +26,7 @@ from aichat.idempotency.keys import Answer, KeyClaim, claim_key, key_of
 
 
 async def begin(request: HttpRequest, caller: Caller) -> "Recording | Answer | None":
-    """None without a key; the stored answer when there is one; else what records the answer to come.
+    """Claim the request's Idempotency-Key: None without one, the stored answer of a repeat, else a recording.
 
     Raises `InvalidRequest`, `IdempotencyConflict`, `IdempotencyInProgress`.
     """
@@ -38,7 +38,7 @@ async def begin(request: HttpRequest, caller: Caller) -> "Recording | Answer | N
 
 
 class Recording:
-    """The claim of one request, and the events of its answer so far."""
+    """The key claimed by one request, and the encoded events of its answer so far."""
 
     def __init__(self, claim: KeyClaim) -> None:
         self.claim = claim
@@ -49,7 +49,7 @@ class Recording:
     def of(
         self, generation_request: GenerationRequest, response_format: ResponseFormat
     ) -> tuple[GenerationRequest, ResponseFormat]:
-        """The same request and format, recorded."""
+        """The request and format, changed so that the answer is recorded and stored."""
         return replace(
             generation_request, store_replay=ReplayStore(self, generation_request, response_format)
         ), RecordedFormat(self, response_format)
@@ -64,13 +64,13 @@ class Recording:
             renewal.held.discard(self.claim)
 
     async def free(self) -> None:
-        """For a true retry, unless the answer was stored after all."""
+        """Free the key, so that a retry generates again, unless the answer was stored after all."""
         renewal.held.discard(self.claim)
         await lifecycle.finish(executor.run(self.claim.free))
 
 
 class RecordedFormat:
-    """A format that keeps what it encodes."""
+    """A response format that keeps what it encodes for the replay."""
 
     def __init__(self, recording: Recording, response_format: ResponseFormat) -> None:
         self.recording, self.response_format = recording, response_format
@@ -87,7 +87,7 @@ class RecordedFormat:
 
 
 class ReplayStore:
-    """Runs inside the settling transaction, and may run again: stores what was delivered and how it ended."""
+    """Stores what was delivered and how it ended. Runs inside the settling transaction, perhaps more than once."""
 
     def __init__(
         self, recording: Recording, generation_request: GenerationRequest, response_format: ResponseFormat

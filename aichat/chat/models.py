@@ -53,7 +53,7 @@ class Message(Row):
 
 
 class Feedback(Row):
-    """What the reader of an answer thought of it. Rating it again replaces it."""
+    """A user's rating of an answer. Rating the same answer again replaces the rating."""
 
     class Rating(models.IntegerChoices):
         UP = 1, "liked"
@@ -78,7 +78,7 @@ class Feedback(Row):
 
 
 class ConversationShare(UserObjectPermission):
-    """A conversation given to a person, to read or to go on: `sharing.py` has the rules. The row is guardian's."""
+    """A conversation shared with a person, to read or to continue. The row is django-guardian's; see `sharing.py`."""
 
     class Meta:
         proxy = True

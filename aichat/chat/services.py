@@ -1,4 +1,4 @@
-"""Conversations: what is sent upstream of them, and what is kept of an answer."""
+"""Conversations: the messages that are sent upstream, and the rows saved with an answer."""
 
 from collections.abc import Callable
 from typing import Any
@@ -36,9 +36,9 @@ def load(caller: Caller, conversation_id: UUID) -> tuple[Conversation, list[dict
 def prompt(
     system: str, history: list[dict[str, Any]], message: str, model: ModelInfo, max_tokens: int
 ) -> list[dict[str, Any]]:
-    """The messages to send: the system prompt and the new message always, of the history as much as the window holds.
+    """The messages to send: system prompt, as much of the history as the context window holds, and the new message.
 
-    The oldest turns go first. What is left begins with a user's turn, as providers expect.
+    The oldest turns are left out first. The kept history begins with a user's turn, as providers expect.
     """
     fixed = [{"role": "system", "content": system}] if system else []
     new = {"role": "user", "content": message}
@@ -57,7 +57,7 @@ def prompt(
 def turn_saver(
     conversation: Conversation, *, is_new: bool, message: str, question_id: UUID, answer_id: UUID
 ) -> Callable[[Result], list[NewRow]]:
-    """What the settling transaction runs to keep the turn: it answers the rows to add. The IDs say the order of the turn."""
+    """A function for the settling transaction that returns the turn's rows. The IDs order question and answer."""
 
     def rows_to_save(result: Result) -> list[NewRow]:
         now = timezone.now()
@@ -90,14 +90,14 @@ def turn_saver(
 
 
 def new_conversation(caller: Caller, message: str, system: str) -> Conversation:
-    """Not saved: it is written with the first answer."""
+    """A conversation that is not saved yet: its row is inserted with the first answer."""
     first_line = " ".join(message.split())
     title = first_line if len(first_line) <= TITLE_LENGTH else first_line[: TITLE_LENGTH - 1] + "…"
     return Conversation(organization=caller.organization, user=caller.user, title=title, system=system)
 
 
 def rate(caller: Caller, message_id: UUID, rating: int, comment: str) -> Feedback:
-    """What the caller thinks of an answer in a conversation of theirs. Raises `NotFound`, `InvalidRequest`."""
+    """Save the caller's rating of an answer in their conversation. Raises `NotFound`, `InvalidRequest`."""
     message = Message.objects.select_related("conversation").filter(id=message_id).first()
     if message is None or not sharing.conversations_of(caller).filter(id=message.conversation_id).exists():
         raise NotFound()

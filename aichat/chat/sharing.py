@@ -59,7 +59,7 @@ def find(caller: Caller, conversation_id: object, access: Access = Access.READ) 
 
 
 def is_reachable(caller: Caller, conversation: Conversation) -> bool:
-    """A team's conversations stay in the team, whoever they were shared with."""
+    """Keep only those that the caller may see: a team's conversations are shared with its members alone."""
     return conversation.organization_id == caller.organization.pk or conversation.organization.is_personal
 
 
@@ -71,14 +71,14 @@ def shared_with(caller: Caller) -> QuerySet[Conversation]:
 
 
 def shares_of(conversation: Conversation) -> list[dict[str, Any]]:
-    """With whom it is shared: their ID, e-mail and access."""
+    """The people a conversation is shared with: ID, e-mail and access."""
     given = _given(object_pk=str(conversation.pk))
     people = User.objects.filter(pk__in=given).order_by("email")
     return [{"id": user.pk, "email": user.email, "access": given[user.pk]} for user in people]
 
 
 def share(conversation: Conversation, *, email: str, access: Access) -> dict[str, Any]:
-    """Give a person this access, instead of what they had. Raises `InvalidRequest`."""
+    """Share a conversation with a person, replacing the access they had. Raises `InvalidRequest`."""
     user = User.objects.filter(email=User.objects.normalize_email(email), is_active=True).first()
     organization = conversation.organization
     if user and not organization.is_personal:
@@ -96,12 +96,12 @@ def all_shares() -> QuerySet[ConversationShare]:
 
 
 def meanings() -> dict[Any, Access]:
-    """What a row's `permission_id` means."""
+    """The access that each `permission_id` stands for."""
     return {permission.pk: CODENAMES[permission.codename] for permission in _permissions()}
 
 
 def set_access(share: ConversationShare, access: Access) -> None:
-    """Give the person this access, instead of what they have."""
+    """Write the person's permission row, replacing the one they had."""
     share.permission_id = next(key for key, meaning in meanings().items() if meaning == access)
     share.save(update_fields=["permission"])
 
@@ -113,7 +113,7 @@ def _share(conversation: Conversation, user: User, access: Access) -> None:
 
 
 def unshare(conversation: Conversation, user_id: UUID) -> bool:
-    """Whether there was anything to take away. By columns of the row: MongoDB can't delete across a join."""
+    """Delete the person's permissions; returns whether there were any. Filters without a join, for MongoDB."""
     return bool(_rows(user_id=user_id, object_pk=str(conversation.pk)).delete()[0])
 
 

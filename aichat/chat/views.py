@@ -67,7 +67,7 @@ class ChatView(AsyncView):
 
 
 async def prepare(caller: Caller, body: ChatBody) -> tuple[GenerationRequest, "ChatFormat"]:
-    """The request for a chat body, with the history of its conversation. Raises `NotFound`, `ModelNotFound`."""
+    """The generation request for a chat body, with its conversation's history. Raises `NotFound`, `ModelNotFound`."""
     history: list[dict[str, Any]] = []
     if body.conversation_id:
         conversation, history = await executor.run(services.load, caller, body.conversation_id)
@@ -105,7 +105,7 @@ async def prepare(caller: Caller, body: ChatBody) -> tuple[GenerationRequest, "C
 
 @dataclass(frozen=True, slots=True)
 class ChatFormat:
-    """The answer's place in its conversation, and how it is worded."""
+    """Encodes an answer as `/api/v1/chat` does, with the IDs of its conversation and message."""
 
     conversation_id: UUID
     answer_id: UUID
@@ -222,7 +222,7 @@ class FeedbackView(GenericAPIView[Feedback]):
 
     @extend_schema(summary="Rate an answer", responses={201: FeedbackSerializer})
     def post(self, request: Request, message_id: UUID) -> Response:
-        """Of a conversation of one's own: 1 is good, -1 is bad. Rating it again replaces the first rating."""
+        """Rate an answer in one's own conversation: 1 is good, -1 is bad. A second rating replaces the first."""
         form = FeedbackSerializer(data=request.data)
         form.is_valid(raise_exception=True)
         comment = form.validated_data.get("comment", "")
@@ -231,20 +231,20 @@ class FeedbackView(GenericAPIView[Feedback]):
 
 
 class SharesView(APIView):
-    """With whom a conversation of the caller's is shared."""
+    """The people with whom the caller's conversation is shared."""
 
     permission_classes = [IsUser]
 
     @extend_schema(summary="A conversation's shares", responses=ShareSerializer(many=True))
     def get(self, request: Request, conversation_id: UUID) -> Response:
-        """Everybody it is shared with."""
+        """List everybody the conversation is shared with."""
         return Response(sharing.shares_of(own_conversation(request, conversation_id)))
 
     @extend_schema(summary="Share a conversation", request=NewShareSerializer, responses={201: ShareSerializer})
     def post(self, request: Request, conversation_id: UUID) -> Response:
-        """With a person, by e-mail: to `read` it, or to `write` (go on with it, for their own credits).
+        """Share with a person by e-mail: to `read`, or to `write` (continue it with their own credits).
 
-        Again with another access changes it. A team's conversation is shared with the team's members only.
+        Sharing again with another access changes the share. A team's conversation is shared with its members only.
         """
         conversation = own_conversation(request, conversation_id)
         form = NewShareSerializer(data=request.data)
@@ -261,7 +261,7 @@ class ShareView(APIView):
 
     @extend_schema(summary="End a share", responses={204: None})
     def delete(self, request: Request, conversation_id: UUID, user_id: UUID) -> Response:
-        """Takes effect with that person's next request."""
+        """End a share; it takes effect with that person's next request."""
         if not sharing.unshare(own_conversation(request, conversation_id), user_id):
             raise NotFound()
         return Response(status=status.HTTP_204_NO_CONTENT)

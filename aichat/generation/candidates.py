@@ -1,4 +1,4 @@
-"""Which models may answer a chat: those of the route that can do all that is asked of them."""
+"""Selects the models that may answer a chat: those of the route that can honour the whole request."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,10 +14,10 @@ from aichat.providers.registry import chat_adapter
 
 
 def choose(request: GenerationRequest, catalog: Catalog) -> list[ModelInfo]:
-    """The candidates for a request, best first. Those that can't honour the request are left out.
+    """The candidates for a request, best first, without models that can't honour the request.
 
-    Raises `ModelNotFound`, and `InvalidRequest` naming the field when the model that was named, or under `auto` every
-    one, can't honour it.
+    Raises `ModelNotFound`, and `InvalidRequest` naming the field when the requested model (under `auto`: every model)
+    can't honour the request.
     """
     route = experiments.route(catalog, request.caller, request.model, request.treatment)
     obstacles = [obstacle(request, model) for model in route]
@@ -29,7 +29,7 @@ def choose(request: GenerationRequest, catalog: Catalog) -> list[ModelInfo]:
 
 
 def obstacle(request: GenerationRequest, model: ModelInfo) -> InvalidRequest | None:
-    """Why the model can't honour the request, if it can't."""
+    """The error that says why the model can't honour the request; None when it can."""
     if request.max_tokens is not None and request.max_tokens > model.max_output_tokens:
         return InvalidRequest(f"{model.slug} writes at most {model.max_output_tokens} tokens.", param="max_tokens")
     length = tokens.estimate(request.messages, model.image_tokens)

@@ -1,9 +1,9 @@
-"""Circuit breakers: a model that keeps failing is left alone for a while, so that nobody waits for it.
+"""Circuit breakers: requests skip a model that keeps failing, so that nobody waits for it.
 
-One per provider and model, its state in Django's cache: shared by all processes with Redis, else each its own. It opens
-after BREAKER_FAILURES retryable failures in a row, or at once for as long as a 429 asks with Retry-After; the longer
-cool-down wins. When that is over, exactly one request tries (half-open): its success closes the breaker, its failure
-opens it again. A cache that fails is a closed breaker: no chat is refused for it.
+There is one breaker per provider and model. Its state is in Django's cache: with Redis all processes share it, without
+Redis each has its own. A breaker opens after BREAKER_FAILURES retryable failures in a row, or at once for the time that a
+429 asks for with Retry-After; the longer cool-down wins. After the cool-down exactly one request tries (half-open): its
+success closes the breaker, its failure opens it again. While the cache fails, breakers count as closed.
 """
 
 import asyncio
@@ -29,14 +29,14 @@ T = TypeVar("T")
 
 LONGEST_COOLDOWN = 3600.0  # seconds, whatever a Retry-After says
 FORGET = 600  # seconds without a failure after which the count begins anew, and an open breaker is closed
-WELL_SECONDS = 0.2  # how late a process may hear of another's failures
+WELL_SECONDS = 0.2  # for which a closed breaker is not read again: so late may a process learn of another's failures
 NEVER = float("-inf")
 CLOSED, OPEN, HALF_OPEN = "closed", "open", "half_open"
 
 
 @dataclass(slots=True)
 class Breaker:
-    """One model's breaker as a request found it. Times are seconds since 1970."""
+    """One model's breaker as read at the start of a request. Times are seconds since 1970."""
 
     provider: str
     model: str
@@ -52,7 +52,7 @@ class Breaker:
 
     @property
     def wait(self) -> float:
-        """Seconds until it may be tried again."""
+        """Seconds until the model may be tried again."""
         return max(0.0, self.open_until - time())
 
     def key(self, what: str) -> str:
@@ -66,12 +66,12 @@ class Breaker:
         return self.state == CLOSED
 
     async def failed(self, error: ProviderError) -> None:
-        """The model failed in a way that could be the provider's fault."""
+        """Count a failure that could be the provider's fault."""
         await _ask(self._count, error)
         _well.pop((self.provider, self.model), None)
 
     def succeeded(self) -> None:
-        """The provider is well. Nobody waits for this to be written down."""
+        """Close the breaker in the background: the provider answered."""
         if self.probing:
             _write(cache.delete_many, [self.key("open"), self.key("failures"), self.key("probe")])
             logger.info("%s of %s answers again", self.model, self.provider)
@@ -79,7 +79,7 @@ class Breaker:
             _write(cache.delete, self.key("failures"))
 
     def left(self) -> None:
-        """The request ended without telling anything about the provider: another one may try."""
+        """Let another request probe: this one ended without showing whether the provider is well."""
         if self.probing:
             _write(cache.delete, self.key("probe"))
 
@@ -106,7 +106,7 @@ _well: dict[tuple[str, str], float] = {}
 
 
 async def look(models: Sequence[ModelInfo]) -> list[Breaker]:
-    """The breakers of `models`, in order. What was well within `WELL_SECONDS` is well; else one trip to the cache."""
+    """The breakers of `models`, in order, read in one trip to the cache unless all were closed `WELL_SECONDS` ago."""
     found = _closed(models)
     now = monotonic()
     if all(now - _well.get((item.provider, item.model), NEVER) <= WELL_SECONDS for item in found):
@@ -125,12 +125,12 @@ async def look(models: Sequence[ModelInfo]) -> list[Breaker]:
 
 
 def forget() -> None:
-    """What was seen (for tests)."""
+    """Read every breaker again (for tests)."""
     _well.clear()
 
 
 def states(models: Iterable[ModelInfo]) -> list[Breaker]:
-    """The breakers of `models`, in order, for whoever may wait for the cache (the admin, `/readyz`)."""
+    """The breakers of `models`, in order, for synchronous code (the admin, `/readyz`)."""
     found = _closed(models)
     keys = _keys(found)
     known: dict[str, Any] = cache.get_many(keys)
@@ -152,7 +152,7 @@ def _filled(breakers: list[Breaker], values: Sequence[Any]) -> list[Breaker]:
 
 
 def describe(models: Iterable[ModelInfo]) -> list[dict[str, object]]:
-    """What is not closed, for `/readyz`; empty when all is well or the cache does not answer."""
+    """The breakers that are not closed, for `/readyz`; empty when the cache does not answer."""
     try:
         found = states(models)
     except Exception:
@@ -166,12 +166,12 @@ def describe(models: Iterable[ModelInfo]) -> list[dict[str, object]]:
 
 
 def _probe_time() -> float:
-    """Seconds after which a probe whose process died no longer keeps others from trying."""
+    """Seconds after which another request may probe although the first one's process died without an answer."""
     return float(settings.CHAT_TOTAL_TIMEOUT) + 10
 
 
 async def _ask(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
-    """Cache work: at once in process, on a thread when it goes over the network. None when the cache failed."""
+    """Run cache work: at once when the cache is in this process, else on a thread. Returns None when the cache fails."""
     try:
         if isinstance(caches["default"], LocMemCache):
             return work(*args, **kwargs)

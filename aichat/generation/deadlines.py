@@ -1,4 +1,4 @@
-"""Every wait for a provider, bounded in one place.
+"""The time limits of every wait for a provider.
 
 connecting            CHAT_CONNECT_TIMEOUT      (in the HTTP client)
 a whole JSON answer   CHAT_ATTEMPT_TIMEOUT      from sending to the last byte
@@ -37,11 +37,11 @@ def chat_limits() -> TimeLimits:
 
 
 class AttemptTimeouts:
-    """`async with Watch(…)` around one attempt: ends it with the `ProviderError` of the limit that ran out.
+    """Context manager around one attempt that ends it with the `ProviderError` of the limit that ran out.
 
-    `deadline` is the monotonic time at which the request as a whole is over. One timer looks whether a limit is over
-    when one may be; what comes from the provider only moves the limit on. `rest` and `go_on` stand around what is not
-    the provider's time: a slow reader is not a slow provider.
+    `deadline` is the monotonic time at which the request as a whole ends. One timer checks the limits; a piece from the
+    provider moves the limit on without a new timer. The time between `rest` and `go_on` is not counted: a slow reader is
+    not a slow provider.
     """
 
     def __init__(self, *, stream: bool, limits: TimeLimits, deadline: float) -> None:
@@ -66,7 +66,7 @@ class AttemptTimeouts:
         self.is_resting = True
 
     def go_on(self) -> None:
-        """From here on the provider is waited for again: for the next piece of the answer."""
+        """Start to wait for the provider's next piece of the answer."""
         self.is_resting = False
         self.wait, self.outcome = self.later
         self.until = monotonic() + self.wait

@@ -1,4 +1,4 @@
-"""What a client is told when no candidate could answer."""
+"""The API errors for a generation that no candidate could answer."""
 
 from aichat.core.errors import ApiError
 from aichat.providers.errors import AttemptOutcome, ProviderError
@@ -23,7 +23,7 @@ class ProviderUnavailable(ApiError):
 
 
 class AllLeftAlone(ProviderUnavailable):
-    """Every candidate's breaker is open: nobody was asked."""
+    """Every candidate's circuit breaker is open, so no provider was asked."""
 
     def __init__(self, wait: float) -> None:
         super().__init__(retry_after=max(1.0, wait), outcome="breaker_open")
@@ -39,14 +39,14 @@ class RefusedByProvider(ApiError):
 
 
 class ClientLeft(ApiError):
-    """Nobody hears this but a replay with the same Idempotency-Key."""
+    """The client left before the end. Only a replay with the same Idempotency-Key returns this error."""
 
     status, code = 409, "cancelled"
     message = "The client left before this answer was finished: this is what was delivered and charged."
 
 
 def as_api_error(error: ProviderError) -> ApiError:
-    """The error for the client. Only a refusal of the request itself repeats the provider's words."""
+    """The API error for a provider's error. Only a refusal of the request itself repeats the provider's words."""
     outcome = error.outcome
     if outcome is AttemptOutcome.EMPTY and error.is_blameless:
         return ProviderFailed(f"The model gave no answer: {error}. Nothing was charged.", outcome=outcome.value)

@@ -1,4 +1,4 @@
-"""What an experiment's variant makes of a chat. Whatever the client says itself is the client's: it is not touched."""
+"""Applies an experiment's variant to a chat. A value that the client sends is never replaced by the variant's."""
 
 import logging
 from dataclasses import replace
@@ -16,20 +16,20 @@ logger = logging.getLogger(__name__)
 
 
 async def treatment(caller: Caller, model: str, conversation: UUID | None = None) -> Treatment:
-    """The variant (and the winners of earlier experiments) for a chat that asks for `model`."""
+    """The variant, and the winners of earlier experiments, for a chat that asks for `model`."""
     await evaluation.ready()
     return evaluation.treatment(caller, model, conversation)
 
 
 def treated(request: GenerationRequest, treatment: Treatment) -> GenerationRequest:
-    """The request under the treatment, system prompt and all."""
+    """The request with the treatment applied, its system prompt included."""
     if treatment is NOTHING:
         return request
     return replace(request, messages=with_system(treatment, request.messages), treatment=treatment)
 
 
 def system_prompt(treatment: Treatment, own: str) -> str:
-    """The variant's system prompt, then the request's own."""
+    """The variant's system prompt followed by the request's own."""
     return "\n\n".join(text for text in (treatment.system, own) if text)
 
 
@@ -43,9 +43,9 @@ def with_system(treatment: Treatment, messages: list[dict[str, Any]]) -> list[di
 
 
 def route(catalog: Catalog, caller: Caller, model: str, treatment: Treatment) -> list[ModelInfo]:
-    """The candidates for a request that asked for `model`: the variant's model first, then those it would have had.
+    """The candidates for a request for `model`: the variant's model first, then the candidates without the variant.
 
-    A variant's model that can't be called any more is passed over. Raises `ModelNotFound`.
+    A variant's model that can't be called any more is left out. Raises `ModelNotFound`.
     """
     usual = routing.candidates(catalog, caller, model)
     if not treatment.model:

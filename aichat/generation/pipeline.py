@@ -1,8 +1,8 @@
-"""THE way a chat is made: candidates, reserve, one provider after another, settle. Everything else only listens.
+"""How every chat is made: choose candidates, reserve credits, ask one provider after another, settle.
 
-`generate` tells a listener the events as they come, and answers the last: `Completed` or `Failed`, so that no stream ever
-just ends. What it raises has charged nothing; cancelled (the client left), it settles what was delivered. A listener may
-take its time: nothing more is read from the provider meanwhile. `docs/FAULTS.md` has the table of outcomes and their price.
+`generate` passes each event to a sink as it comes and returns the last: `Completed` or `Failed`, so that no stream just
+ends. When `generate` raises, nothing was charged; when it is cancelled (the client left), what was delivered is settled.
+While a sink waits, nothing more is read from the provider. `docs/FAULTS.md` has the table of outcomes and their price.
 """
 
 import asyncio
@@ -42,12 +42,12 @@ logger = logging.getLogger(__name__)
 
 
 async def complete(request: GenerationRequest) -> Result:
-    """The whole answer. Raises `ApiError`."""
+    """Generate the whole answer. Raises `ApiError`."""
     return whole(await generate(request, discard))
 
 
 def whole(end: Ending) -> Result:
-    """The answer that came to its end. Raises the `ApiError` it broke off with."""
+    """The result of a complete answer. Raises the `ApiError` with which an answer broke off."""
     match end:
         case Completed(result):
             return result
@@ -56,13 +56,13 @@ def whole(end: Ending) -> Result:
 
 
 async def discard(event: GenerationEvent) -> None:
-    """For whoever waits for the end alone."""
+    """A sink for callers that need only the result."""
 
 
 async def generate(request: GenerationRequest, sink: EventSink) -> Ending:
-    """Make the answer to a chat: `sink` is told its events, and the last of them is answered.
+    """Generate the answer to a chat: pass its events to `sink`, and return the last of them.
 
-    Raises `ApiError` when there is no answer; nothing was heard then.
+    Raises `ApiError` when there is no answer; then `sink` was told nothing.
     """
     deadline = monotonic() + settings.CHAT_TOTAL_TIMEOUT
     await require_features(request)
@@ -78,7 +78,7 @@ async def generate(request: GenerationRequest, sink: EventSink) -> Ending:
 
 
 async def begin(request: GenerationRequest, candidates: Sequence[ModelInfo], deadline: float) -> "Run":
-    """Reserve what the answer can cost, unless every candidate is left alone. Raises `ApiError`."""
+    """Reserve the most that the answer can cost, unless every circuit breaker is open. Raises `ApiError`."""
     breakers = await circuit_breaker.look(candidates)
     if all(item.state == circuit_breaker.OPEN for item in breakers):
         raise AllLeftAlone(min(item.wait for item in breakers))
@@ -123,7 +123,7 @@ class Run:
         return Completed(self.result)
 
     async def answer(self) -> None:
-        """That of the first candidate that gives one. Raises the `ProviderError` of the last that was tried."""
+        """Take the answer of the first candidate that gives one. Raises the `ProviderError` of the last one tried."""
         last: ProviderError | None = None
         for number, (model, circuit) in enumerate(self.candidates, start=1):
             if monotonic() >= self.deadline:
@@ -163,7 +163,7 @@ class Run:
             circuit.succeeded()  # it refused, so it is there
 
     async def ask(self, attempt: Attempt) -> None:
-        """One candidate. Raises `ProviderError` unless its answer came to its end."""
+        """Ask one candidate. Raises `ProviderError` unless its answer is complete."""
         model, result = attempt.model, self.result
         request = ChatRequest(
             model=model.upstream_name,
@@ -203,7 +203,7 @@ class Run:
 
 
 def no_answer(reason: str) -> ProviderError:
-    """A success without content: refused by a safety filter, all its tokens spent on thinking, or empty for no reason."""
+    """The error for a success without content: filtered, all tokens spent on thinking, or empty for no reason."""
     if reason == "content_filter":
         return ProviderError(AttemptOutcome.BLOCKED)
     if reason == "length":

@@ -1,7 +1,7 @@
-"""A chat's way through the prompt cache: an answer made before, or a request that leads and keeps its answer.
+"""The prompt cache around a chat: serve a stored answer, or make the answer and store it.
 
-Only whole answers are kept, under the models that could have served them: one of a fallback under its own route, never
-under the one that was asked for. Streams and JSON answers share what is kept.
+The cache stores only whole answers: none that was cut off or filtered. An answer of a fallback is stored under the
+fallback's own route, never under the requested one. Streams and JSON answers share what is stored.
 """
 
 import logging
@@ -49,13 +49,13 @@ JITTER = 0.1  # of the TTL, so that what was stored together does not run out to
 
 
 class _Outdated(Exception):
-    """Somebody has invalidated something that this process has not read of yet."""
+    """Redis announces an invalidation that this process has not read from the database yet."""
 
 
 async def look(
     request: GenerationRequest, candidates: Sequence[ModelInfo], catalog: Catalog, deadline: float
 ) -> "Hit | Keeping":
-    """The answer made before or just being made for an identical request; else what keeps the one to come.
+    """Return a hit with the stored answer to an identical request, else what stores the answer to come.
 
     Waits until `deadline` (monotonic seconds) for another request's answer; then raises `ProviderTimeout`.
     """
@@ -95,7 +95,7 @@ async def look(
 
 
 def is_cacheable(request: GenerationRequest) -> bool:
-    """Whether the request and the settings let its answer be kept and reused."""
+    """Whether the request and the settings allow its answer to be stored and reused."""
     return (
         settings.PROMPT_CACHE_TTL > 0
         and request.freshness is not Freshness.UNSTORED
@@ -107,7 +107,7 @@ def is_cacheable(request: GenerationRequest) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """A question, and the versions under which it was asked."""
+    """A question, and the versions of what can be invalidated when it was asked."""
 
     question: Question
     versions: Versions
@@ -118,7 +118,7 @@ class _Asked:
             raise _Outdated(latest)
 
     def reader(self, digest: str) -> single_flight.Read:
-        """Makes an entry of bytes; raises `Unreadable` for one that is none, or may no longer be served."""
+        """A function that decodes bytes to an entry, and raises `Unreadable` for what may not be served."""
         slugs = {model.slug for model in self.question.route}
 
         def read(raw: bytes) -> Entry:
@@ -153,7 +153,7 @@ class _Asked:
 
 
 class Keeping:
-    """Around a request that asks a provider: keeps its answer, and tells those who wait for it how it ended."""
+    """Context of a request that asks a provider: stores its answer, and tells those who wait for it how it ended."""
 
     def __init__(
         self, word: Literal["miss", "bypass"], flight: Flight | None = None, asked: _Asked | None = None
@@ -172,7 +172,7 @@ class Keeping:
             self.flight.give_up()
 
     def noting(self, sink: EventSink) -> EventSink:
-        """`sink`, with a note of what it heard."""
+        """A sink that notes the pieces of the answer and passes every event on to `sink`."""
         if self.flight is None:
             return sink
         flight = self.flight
@@ -187,7 +187,7 @@ class Keeping:
         return note
 
     def ended(self, end: Ending) -> Ending:
-        """Before the last event goes out to the client."""
+        """Store a whole answer in the background, before its last event goes out to the client."""
         if self.flight is not None and isinstance(end, Completed) and is_whole(end.result):
             flight, self.flight = self.flight, None
             lifecycle.spawn(self.keep(flight, end.result))
@@ -212,7 +212,7 @@ class Keeping:
             await self.keep_elsewhere(entry)
 
     async def keep_elsewhere(self, entry: Entry) -> None:
-        """An answer of a fallback, for those who ask for that model by name."""
+        """Store a fallback's answer for requests that name that model."""
         assert self.asked is not None
         question = self.asked.question
         try:
@@ -229,12 +229,12 @@ def is_whole(result: Result) -> bool:
 
 
 def ttl() -> float:
-    """Seconds."""
+    """The lifetime of a stored answer, in seconds."""
     return settings.PROMPT_CACHE_TTL * random.uniform(1 - JITTER, 1)
 
 
 class Hit:
-    """An answer that is there already."""
+    """A stored answer, and the model it is from."""
 
     def __init__(self, entry: Entry, candidates: Sequence[ModelInfo]) -> None:
         self.entry = entry
@@ -257,7 +257,7 @@ class Hit:
         return int((self.original * settings.CACHE_HIT_PRICE).to_integral_value(ROUND_CEILING))
 
     async def serve(self, request: GenerationRequest, sink: EventSink) -> Ending:
-        """As the first time. Raises `Unaffordable` before anything is heard when a hit has a price."""
+        """Pass the stored answer's events to `sink` and settle. Raises `Unaffordable` before any event."""
         bill = Bill(request)
         charge = self.price
         if charge:

@@ -1,4 +1,4 @@
-"""What others are told of a generation once its settlement is committed, or once it was refused."""
+"""Reports a generation to measurements and product events, after its settlement is committed or it was refused."""
 
 from collections.abc import Sequence
 from time import monotonic
@@ -13,7 +13,7 @@ from credits.spending_limits import SpendLimitReached
 
 
 def chat_settled(request: GenerationRequest, attempts: Sequence[Attempt], charged: int) -> None:
-    """`charged` is in microcredits. Tells nothing when no candidate was asked."""
+    """Report each attempt of a settled chat. `charged` is in microcredits. Reports nothing without an attempt."""
     ended = monotonic()
     for attempt in attempts:
         is_final = attempt is attempts[-1]
@@ -69,7 +69,7 @@ def chat_event(request: GenerationRequest, last: Attempt, charged: int, ended: f
 
 
 def refused(caller: Caller, model: str, error: Unaffordable) -> None:
-    """A reservation was refused: by the wallet, or by a spending limit."""
+    """Report a reservation that the wallet or a spending limit refused."""
     user, organization = caller.user.pk, caller.organization.pk
     if isinstance(error, SpendLimitReached):
         product_events.emit(product_events.LimitHit(user=user, organization=organization, limit="spending"))

@@ -1,4 +1,4 @@
-"""What goes into a generation and what comes out of it."""
+"""The request for a generation, its result, and the events between."""
 
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,7 +26,7 @@ def store_nothing(result: "Result", error: ApiError | None) -> None:
 
 
 class Freshness(Enum):
-    """What a request's Cache-Control says of answers made before: fine, `no-cache` (none), `no-store` (nor keep this)."""
+    """What a request's Cache-Control asks for: any answer, a new one (`no-cache`), or a new one not stored (`no-store`)."""
 
     ANY = ""
     NEW = "no-cache"
@@ -59,12 +59,12 @@ class GenerationRequest:
 
     @property
     def most_tokens(self) -> int:
-        """The longest answer: as the client says, else the experiment's variant, else the default."""
+        """The longest answer in tokens: the client's choice, else the experiment variant's, else the default."""
         return self.max_tokens or self.treatment.max_tokens or settings.DEFAULT_MAX_TOKENS
 
     @property
     def sampling(self) -> Mapping[str, Any]:
-        """The parameters to send upstream: the client's, and a temperature of the experiment's variant."""
+        """The parameters sent upstream: the client's, and the temperature of an experiment's variant."""
         if self.treatment.temperature is None:
             return self.parameters
         return {"temperature": self.treatment.temperature, **self.parameters}
@@ -72,7 +72,7 @@ class GenerationRequest:
 
 @dataclass(slots=True)
 class Result:
-    """The answer as far as it was delivered, and its bill in microcredits."""
+    """The answer as far as it was delivered; `charged` and `available` are in microcredits."""
 
     id: UUID
     request_id: str
@@ -115,7 +115,7 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The first piece of the answer is there; `result` names the model that serves it."""
+    """The first piece of the answer has come; `result` names the model that serves it."""
 
     result: Result
 
@@ -143,12 +143,12 @@ class Failed:
 
 Ending = Completed | Failed
 GenerationEvent = Started | Piece | Ending
-EventSink = Callable[[GenerationEvent], Awaitable[None]]  # it may take its time
+EventSink = Callable[[GenerationEvent], Awaitable[None]]  # it may wait, and then nothing more is read from the provider
 Generate = Callable[["GenerationRequest", EventSink], Coroutine[Any, Any, Ending]]
 
 
 class ResponseFormat(Protocol):
-    """How an endpoint words a generation: the whole answer with its headers, and the events of a stream."""
+    """How an endpoint encodes a generation: the whole answer with its headers, and the events of a stream."""
 
     def whole(self, result: Result) -> tuple[bytes, dict[str, str]]: ...
 

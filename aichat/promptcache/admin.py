@@ -33,7 +33,7 @@ class InvalidationForm(forms.ModelForm):  # type: ignore[type-arg]
 
 @admin.register(Invalidation)
 class InvalidationAdmin(Admin):
-    """What is added here takes effect in every process within a second. Nothing is changed or deleted."""
+    """Invalidations can be added, not changed or deleted; each takes effect in every process within a second."""
 
     form = InvalidationForm
     list_display = ("created_at", "scope", "target", "actor", "request_id")
@@ -56,4 +56,4 @@ class InvalidationAdmin(Admin):
         obj.pk = invalidation.invalidate(obj.scope, obj.target, actor=acting(request)).pk
 
     def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> Any:
-        """It is in the audit log already: `invalidate` writes it."""
+        """Log nothing: `invalidate` has written to the audit log already."""

@@ -13,7 +13,7 @@ Pieces = list[tuple[str, tuple[dict[str, Any], ...]]]
 
 
 class Unreadable(ValueError):
-    """The bytes are not an answer to this question: cut off, flipped, foreign, or of another version."""
+    """Bytes that are not an answer to this question: cut off, damaged, foreign, or of another version."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""The versions of everything that can be declared out of date, in memory; and the one verb that moves them.
+"""The versions of everything that can be invalidated, in memory, and the function that changes them.
 
 A version is the ID of a target's latest `Invalidation`, or nothing. Each process reads the table again when its copy is
 half a second old; with Redis it also sees the latest version with every look into the cache, and reads at once when
@@ -30,7 +30,7 @@ CLOCKS_APART = timedelta(hours=1)
 
 @dataclass(frozen=True, slots=True)
 class Versions:
-    """By scope and target. `latest` is the newest of them all, as other processes announce it."""
+    """The version of each (scope, target). `latest` is the newest of all, as other processes announce it."""
 
     known: Mapping[tuple[str, str], str]
     latest: str = ""
@@ -46,7 +46,7 @@ _changes = _loaded_changes = 0  # of this process: how many there were, and how 
 
 
 async def ready(announced: str = "") -> Versions:
-    """The versions, fresh; `announced` is the latest that another process was seen to have."""
+    """The current versions; `announced` is the latest version that another process announced."""
     if announced > _loaded.latest:
         return await executor.run(_current, announced)
     return _loaded if _are_fresh() else await _reload()
@@ -67,7 +67,7 @@ _reload = executor.Shared(lambda: _current(""))
 
 
 def _read(announced: str) -> None:
-    """From the database. Rows older than PROMPT_CACHE_TTL no longer matter: no answer as old is served."""
+    """Read the versions. Rows older than PROMPT_CACHE_TTL do not matter: no answer that old is served."""
     global _loaded, _loaded_at, _loaded_changes
     started, changes = time.monotonic(), _changes
     since = timezone.now() - timedelta(seconds=settings.PROMPT_CACHE_TTL) - CLOCKS_APART
@@ -85,13 +85,13 @@ def _read(announced: str) -> None:
 
 
 def forget() -> None:
-    """Read the database at the next question."""
+    """Make the next `ready` read the database."""
     global _changes
     _changes += 1
 
 
 def invalidate(scope: str, target: str = "", *, actor: Any = None) -> Invalidation:
-    """Declare answers out of date: none made until now is served again. Audited, as done by `actor` if there is one."""
+    """End the use of the target's answers made until now. With an `actor` the audit log gets an entry."""
     row = transactions.run_atomic(_add, scope, target, actor)
     forget()
     store.announce(str(row.pk))

@@ -1,4 +1,4 @@
-"""What an answer depends on, as one digest: two requests with the same one would get the same answer."""
+"""The cache key: a digest of everything an answer depends on. Requests with equal digests may share an answer."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ from aichat.promptcache.models import Invalidation
 
 Scope = Invalidation.Scope
 SCHEMA = 1  # of the digest: another one leaves everything stored behind
-# Sent along, and without effect on what the model writes.
+# Parameters that are sent upstream and have no effect on what the model writes.
 NEUTRAL = {"metadata", "prompt_cache_key", "safety_identifier", "service_tier", "store", "user"}
 SYSTEM_ROLES = {"system", "developer"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """A request as far as its answer depends on it, and who asks. `variant` names an experiment and its variant."""
+    """Those parts of a request on which its answer depends, and the caller. `variant`: experiment and variant names."""
 
     caller: Caller
     route: Sequence[ModelInfo]
@@ -36,7 +36,7 @@ class Question:
         return prompt_version(system_prompt(self.messages))
 
     def digest(self, versions: Versions, route: Sequence[ModelInfo] = ()) -> str:
-        """Of the question under its own route or another. The text of a prompt can't be read from it."""
+        """The cache key of the question under its own route or another. The prompt can't be read from it."""
         models = route or self.route
         facts = [
             SCHEMA,
@@ -52,14 +52,14 @@ class Question:
         return blake2b(orjson.dumps(facts, option=orjson.OPT_SORT_KEYS), digest_size=20).hexdigest()
 
     def invalidations(self, models: Iterable[ModelInfo], versions: Versions) -> list[tuple[str, str, str]]:
-        """Those that take answers to it away."""
+        """The versions of the targets that were invalidated: each new version changes the digest."""
         if not versions.known:
             return []
         return [(*target, version) for target in self.targets(models) if (version := versions.of(*target))]
 
     @property
     def tenant(self) -> str:
-        """Whose answers it may be answered with."""
+        """Whose stored answers the caller may get, as PROMPT_CACHE_SCOPE says; empty: everybody's."""
         match settings.PROMPT_CACHE_SCOPE:
             case "global":
                 return ""
@@ -69,7 +69,7 @@ class Question:
                 return str(self.caller.organization.pk)
 
     def targets(self, models: Iterable[ModelInfo]) -> Iterable[tuple[str, str]]:
-        """What can be declared out of date and would take the answer with it."""
+        """The (scope, target) pairs whose invalidation ends the use of the answer."""
         yield Scope.ALL, ""
         yield Scope.ORGANIZATION, str(self.caller.organization.pk)
         yield Scope.USER, str(self.caller.user.pk)
@@ -95,7 +95,7 @@ def text_of(content: Any) -> str:
 
 
 def normalised(message: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The message as a model reads it: a list of a single text is that text, and null is nothing."""
+    """The message without differences a model does not see: one text part is its text, null members are left out."""
     content = message.get("content")
     if isinstance(content, list) and len(content) == 1 and content[0].get("type") == "text":
         content = content[0]["text"]
@@ -108,7 +108,7 @@ _known: dict[str, tuple[ModelInfo, str]] = {}
 
 
 def _facts_of(model: ModelInfo) -> str:
-    """Which model really answers, where, at what price: a change of any leaves the stored answers behind."""
+    """A digest of the model's upstream name, address and price: after a change, stored answers are not found."""
     found = _known.get(model.slug)
     if found is None or found[0] is not model:  # a catalog read anew is made of new objects
         provider = model.provider

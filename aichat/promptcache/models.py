@@ -1,4 +1,4 @@
-"""What was declared out of date, by whom and when. The rows are the truth; every process keeps the latest in memory."""
+"""Invalidations of stored answers: target, actor and time. The rows decide; every process keeps the latest in memory."""
 
 from django.conf import settings
 from django.db import models
@@ -8,9 +8,10 @@ from aichat.core.database.models import Row
 
 
 class Invalidation(Row):
-    """From its moment on, no answer made before it is served to (or was made by) its target.
+    """Ends the use of all answers made for (or by) a target before this row was created.
 
-    Only added, never changed: the ID of a target's latest row is its version, and versions are part of a cache key.
+    Rows are only added, never changed. The ID of a target's latest row is its version, and versions are part of every
+    cache key.
     """
 
     class Scope(models.TextChoices):

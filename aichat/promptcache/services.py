@@ -1,4 +1,4 @@
-"""Declaring answers out of date by what people name: an ID, an e-mail, a slug, or the system prompt itself."""
+"""Invalidation of stored answers by an ID, an e-mail, a slug, or the system prompt itself."""
 
 import re
 from typing import Any
@@ -16,12 +16,12 @@ PROMPT_VERSION = re.compile(r"[0-9a-f]{16}")
 
 
 def invalidate(scope: str, name: str = "", *, actor: Any = None) -> Invalidation:
-    """No answer made until now for `name` is served again. Raises `InvalidRequest`."""
+    """End the use of every answer made until now for `name`. Raises `InvalidRequest`."""
     return invalidation.invalidate(scope, target_of(scope, name.strip()), actor=actor)
 
 
 def target_of(scope: str, name: str) -> str:
-    """The target as it is stored. Raises `InvalidRequest` for what there is not."""
+    """The target as an invalidation stores it. Raises `InvalidRequest` for an unknown scope or name."""
     if scope not in list(Scope):
         raise InvalidRequest(f"Scopes are {', '.join(Scope)}.", param="scope")
     if scope == Scope.ALL:

@@ -25,14 +25,14 @@ READER_PATIENCE = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """An answer; `is_coalesced`: another request was asking for it when this one came."""
+    """A stored or shared answer; `is_coalesced`: another request was generating it when this one came."""
 
     entry: Entry
     is_coalesced: bool
 
 
 class Flight:
-    """A question on its way to a provider. Whoever leads ends it with `land`, `hand_over` or `give_up`."""
+    """A question that one request, the leader, asks a provider. The leader calls `land`, `hand_over` or `give_up`."""
 
     def __init__(self, digest: str) -> None:
         self.digest = digest
@@ -48,22 +48,22 @@ class Flight:
         return not self.landed.done() and self.landed.get_loop() is asyncio.get_running_loop()
 
     async def land(self, entry: Entry, raw: bytes, ttl: float) -> bool:
-        """The answer, for those who wait and for later; whether it was stored."""
+        """Give the answer to those who wait, and store it; returns whether it was stored."""
         is_locked = self.end(entry)
         return await store.keep(self.digest, raw, ttl, self.token if is_locked else "")
 
     async def hand_over(self, entry: Entry, raw: bytes) -> None:
-        """The answer for those who wait only."""
+        """Give the answer to those who wait, without storing it."""
         if self.end(entry):
             await store.hand_over(self.digest, raw, self.token)
 
     def give_up(self) -> None:
-        """There is no answer: one of those who wait is to ask. Does nothing once it has ended."""
+        """End without an answer: one of those who wait asks next. Does nothing after the end."""
         if self.end(None):
             lifecycle.spawn(store.release(self.digest, self.token))
 
     def end(self, entry: Entry | None) -> bool:
-        """For this process; whether the lock is still to be given up."""
+        """End the flight in this process; returns whether its lock must still be released."""
         was_locked, self.is_locked = self.is_locked, False
         if _under_way.get(self.digest) is self:
             del _under_way[self.digest]
@@ -80,7 +80,7 @@ Notice = Callable[[str], None]
 
 
 async def find(digest: str, read: Read, notice: Notice, deadline: float) -> Found | Flight:
-    """The stored answer, or that of the request that is asking already; else a flight that the caller leads.
+    """Return the stored answer, or that of a request under way; else a flight that the caller leads.
 
     `read` makes an entry of bytes, or raises `Unreadable` for what can't be served; `notice` is told the latest
     invalidation that the store knows of, and may raise. Raises `TimeoutError` at `deadline` (monotonic seconds).
@@ -98,7 +98,7 @@ async def find(digest: str, read: Read, notice: Notice, deadline: float) -> Foun
 
 
 async def _lead(flight: Flight, read: Read, notice: Notice, deadline: float) -> Found | Flight:
-    """Stand for this process: look at the store, wait for another process that is asking, or take the lock."""
+    """Look into the store for this process, wait for another process that is asking, or take the lock."""
     _under_way[flight.digest] = flight
     try:
         found = await _look(flight, read, notice, deadline)
@@ -148,7 +148,7 @@ def _keep_beating() -> None:
 
 
 def _beat() -> None:
-    """Renew the locks of this process, and let go of answers that wait for a reader who does not read."""
+    """Renew the locks of this process, and end flights whose client does not read the answer."""
     global _beating
     _beating = None
     now = time.monotonic()

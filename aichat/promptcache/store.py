@@ -1,4 +1,4 @@
-"""Where answers are kept: Redis, shared by all processes, else this process's memory. Bytes by digest, and who is asking.
+"""The store of answers: Redis, shared by all processes, else this process's memory. It maps digests to bytes and locks.
 
 A look that finds nothing takes the question's lock in the same step, so exactly one process asks a provider. The lock is
 a lease: its holder renews it, and a holder that died has lost it within `LEASE`. Its token is a fence: what a holder that
@@ -30,7 +30,10 @@ WARN_EVERY = 60.0  # seconds
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """`raw` is what is stored; without it `leader` is the token of whoever is asking, or empty: we are to ask.
+    """The result of a look into the store.
+
+    `raw` are the stored bytes. Without them `leader` is the token of the process that is asking a provider; an empty one
+    means that this process must ask.
 
     `latest` is the newest invalidation that Redis knows of.
     """
@@ -42,7 +45,7 @@ class Look:
 
 
 def announce(version: str) -> None:
-    """Tell the other processes of the latest invalidation at once; they find it by themselves within half a second."""
+    """Announce the latest invalidation to other processes, which else find it in the database within half a second."""
     if settings.REDIS_URL:
         try:
             with health.guarded():
@@ -52,7 +55,7 @@ def announce(version: str) -> None:
 
 
 async def look(digest: str, token: str, leader: str = "") -> Look:
-    """What is stored, or else the lock. `leader` is who was seen to hold it, and may have left an answer for us."""
+    """Read the stored answer, or else take the lock. `leader`: the holder seen before, who may have left an answer."""
     if not settings.REDIS_URL:
         return Look(memory.get(digest))
     keys = [_answer(digest), _lock(digest), LATEST]
@@ -64,9 +67,9 @@ async def look(digest: str, token: str, leader: str = "") -> Look:
 
 
 async def keep(digest: str, raw: bytes, ttl: float, token: str = "") -> bool:
-    """Store an answer for `ttl` seconds, and give the lock up that `token` holds.
+    """Store an answer for `ttl` seconds, and release the lock that `token` holds.
 
-    False when it could not be stored, or when the lock is somebody else's by now.
+    Returns False when it could not be stored, or when another process holds the lock by now.
     """
     if not settings.REDIS_URL:
         return memory.set(digest, raw, ttl)
@@ -76,24 +79,24 @@ async def keep(digest: str, raw: bytes, ttl: float, token: str = "") -> bool:
 
 
 async def hand_over(digest: str, raw: bytes, token: str) -> None:
-    """Leave an answer for those who saw `token` hold the lock, and for nobody else; then give the lock up."""
+    """Leave an answer only for those who saw `token` hold the lock; then release the lock."""
     if settings.REDIS_URL:
         keys = [_lock(digest), f"{_answer(digest)}:{token}"]
         await _run(STORE, keys, [token, raw, int(SHARED_FOR * 1000)])
 
 
 async def release(digest: str, token: str) -> None:
-    """Give the lock up, so that another asks."""
+    """Release the lock, so that another process asks."""
     await _run(RELEASE, [_lock(digest)], [token])
 
 
 async def renew(held: Sequence[tuple[str, str]]) -> None:
-    """Hold the locks of these digests and tokens for another `LEASE`."""
+    """Extend the locks of these digests and tokens by `LEASE` seconds."""
     await asyncio.gather(*(_run(RENEW, [_lock(digest)], [token, int(LEASE * 1000)]) for digest, token in held))
 
 
 async def drop(digest: str) -> None:
-    """Forget an answer nobody may be given again."""
+    """Delete an answer that may not be served again."""
     if settings.REDIS_URL:
         await _answer_to("DEL", _answer(digest))
     else:
@@ -112,7 +115,7 @@ def _lock(digest: str) -> str:
 
 
 async def _run(script: Script, keys: Sequence[str], args: Sequence[str | bytes | int]) -> Any:
-    """Its answer; None when Redis fails or refuses."""
+    """Run a script and return its answer; None when Redis fails or refuses."""
     try:
         return await script.ask(keys, args)
     except redis.RedisError as error:
@@ -127,7 +130,7 @@ async def _answer_to(*command: str | bytes | int) -> Any:
 
 
 def _none(error: redis.RedisError) -> None:
-    """A Redis that does not answer has been logged where that was found; one that refuses, now and then here."""
+    """Return None; log a refusal at most once per `WARN_EVERY`. A Redis that does not answer was logged already."""
     global _next_warning
     if not isinstance(error, health.CacheUnavailable) and time.monotonic() >= _next_warning:
         _next_warning = time.monotonic() + WARN_EVERY

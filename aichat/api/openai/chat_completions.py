@@ -38,7 +38,7 @@ class CompletionsView(AsyncView):
     @may_answer(*STATUSES)
     @charges(*CHAT_HEADERS)
     async def post(self, request: HttpRequest, caller: Caller) -> HttpResponseBase:
-        """For any OpenAI client, with `/v1` as its base URL. Model `auto` is the default route."""
+        """Answers any OpenAI client whose base URL ends in `/v1`. Model `auto` is the default route."""
         body = parse(CompletionBody, request)
         return await respond(request, caller, lambda: prepare(caller, body))
 
@@ -70,7 +70,7 @@ def completion(result: Result) -> dict[str, Any]:
 
 
 def envelope(result: Result, kind: str) -> dict[str, Any]:
-    """`created` is the time in the result's ID, so that all chunks and every replay say the same."""
+    """The members every object has. `created` is the time in the result's ID, equal in all chunks and replays."""
     created = (result.id.int >> 80) // 1000
     return {"id": f"chatcmpl-{result.id.hex}", "object": kind, "created": created, "model": result.model}
 
@@ -88,7 +88,7 @@ def usage(result: Result) -> dict[str, Any]:
 
 @dataclass(slots=True)
 class CompletionFormat:
-    """Answers as `chat.completion`s. With `include_usage` every chunk has a `usage` member, null until the last."""
+    """Encodes answers as `chat.completion`s. With `include_usage` every chunk has `usage`, null until the last."""
 
     include_usage: bool
     started: Result | None = None
@@ -131,5 +131,5 @@ class CompletionFormat:
         return sse.server_sent_event({**body, "usage": None} if self.include_usage else body)
 
     def encode_error(self, error: ApiError) -> bytes:
-        """The official SDKs raise `APIError` for a chunk with an `error` member."""
+        """Encode an error as a chunk with an `error` member, for which the official SDKs raise `APIError`."""
         return sse.server_sent_event(error.body(tracing.request_id()))

@@ -30,7 +30,7 @@ class CursorPages(CursorPagination):
 
 
 class Negotiation(DefaultContentNegotiation):
-    """DRF's, except that a `?format=` there is no renderer for is a wrong parameter and no 404."""
+    """DRF's content negotiation, which answers 400 instead of 404 to a `?format=` without a renderer."""
 
     def filter_renderers(self, renderers: Any, format: str) -> Any:
         if format not in (known := [renderer.format for renderer in renderers]):
@@ -39,7 +39,7 @@ class Negotiation(DefaultContentNegotiation):
 
 
 class JSONParser(BaseParser):
-    """Strict JSON: what no database can store (lone surrogates, NaN) and what is nested without end is refused here."""
+    """Parses strict JSON: refuses lone surrogates and NaN, which no database can store, and endless nesting."""
 
     media_type = "application/json"
 
@@ -48,6 +48,3 @@ class JSONParser(BaseParser):
             return orjson.loads(stream.read())
         except orjson.JSONDecodeError as error:
             raise exceptions.ParseError(str(error)) from None
-
-
-# --- Errors -----------------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ GetResponse = Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseB
 
 
 class Middleware:
-    """Both kinds of request from one pair of hooks: `before` may answer itself, `after` sees every response."""
+    """Base of sync and async middleware with one pair of hooks: `before` may respond, `after` sees every response."""
 
     sync_capable = True
     async_capable = True
@@ -54,8 +54,10 @@ class Middleware:
 
 
 class TraceMiddleware(Middleware):
-    """Names the route and the user of an admin page in the trace. Where no ASGI server began one (tests), it does, and
-    answers what `asgi.Traced` would."""
+    """Writes the route, and the user of an admin page, into the trace.
+
+    Where no ASGI server began a trace (in tests), this middleware begins one and adds the headers `asgi.Traced` would.
+    """
 
     def before(self, request: HttpRequest) -> None:
         if not is_traced(request):
@@ -104,7 +106,7 @@ ADMIN_POLICY = policy(
 
 
 class ContentPolicyMiddleware(Middleware):
-    """Says with every answer what a browser may load and run because of it."""
+    """Adds the Content-Security-Policy: what a browser may load and run because of a response."""
 
     def after(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
         if request.path.startswith("/admin/"):
@@ -118,7 +120,7 @@ class ContentPolicyMiddleware(Middleware):
 
 
 class HostMiddleware(CommonMiddleware):
-    """Django's, without a look at the Host that a probe names: it asks an address, which nobody put into ALLOWED_HOSTS."""
+    """Django's CommonMiddleware, which does not check the Host of probes: they ask an address, not a host name."""
 
     def process_request(self, request: HttpRequest) -> HttpResponsePermanentRedirect | None:
         return None if request.path in PROBES else super().process_request(request)
@@ -138,7 +140,7 @@ class BodyLimitMiddleware(Middleware):
 
 
 class StaticFilesMiddleware(WhiteNoiseMiddleware):  # type: ignore[misc]
-    """WhiteNoise without a thread for every request that is not for a static file."""
+    """WhiteNoise, which uses a thread for static files only."""
 
     async_capable = True
 

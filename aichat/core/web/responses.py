@@ -1,4 +1,4 @@
-"""How answers look on every path: one error shape, one paging, one event stream."""
+"""JSON responses and the one error shape of every path."""
 
 import logging
 import math
@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 
 def as_api_error(error: BaseException) -> ApiError:
-    """Any exception as the API error a client gets; what nobody foresaw is an `internal_error` without details."""
+    """The API error for any exception; an unexpected one becomes `internal_error` without details."""
     match error:
         case ApiError():
             return error
@@ -94,7 +94,7 @@ def error_response(error: BaseException) -> JsonResponse:
 
 
 def unreadable_address() -> JsonResponse:
-    """What Django refuses before there is a request: the query is no UTF-8."""
+    """The 400 for a request whose query is not UTF-8, which Django refuses before its middleware runs."""
     return error_response(InvalidRequest("The address is not UTF-8: percent-encode it."))
 
 
@@ -119,7 +119,7 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response:
 
 
 def is_page(request: HttpRequest) -> bool:
-    """Whether a person in a browser is asking (the admin): pages get Django's HTML errors, all else gets JSON."""
+    """Whether the request is for a page of the admin: pages get Django's HTML errors, all else gets JSON."""
     return request.path.startswith("/admin/")
 
 
@@ -151,7 +151,7 @@ def server_error(request: HttpRequest) -> HttpResponseBase:
     return defaults.server_error(request) if is_page(request) else error_response(ApiError())
 
 
-# --- Event streams ----------------------------------------------------------------------------------------------------
+# --- JSON -------------------------------------------------------------------------------------------------------------
 
 
 def json_bytes(value: Any) -> bytes:

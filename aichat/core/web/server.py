@@ -1,7 +1,7 @@
-"""The worker that gunicorn runs: uvicorn's, with one system call for what it writes at once.
+"""The worker that gunicorn runs: uvicorn's, which joins the writes of one turn of the event loop into one system call.
 
-uvicorn hands the head of an answer, its body and a stream's last line to the transport one by one, which sends each at once.
-A write is a system call, and wakes whoever reads: 5 % of the CPU of an answer from the cache.
+uvicorn passes the head of a response, its body and a stream's last line to the transport one by one, and the transport
+sends each at once. Each write is a system call that wakes the reader: 5 % of the CPU of an answer from the cache.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ MOST_GATHERED = 16 * 1024  # bytes; beyond, the transport is to say whether it c
 
 
 class GatheringTransport:
-    """A transport that writes at the end of the event loop's turn; all else is left to the transport it stands for."""
+    """Wraps a transport and writes at the end of the event loop's turn; passes everything else on."""
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self.transport = transport

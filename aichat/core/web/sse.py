@@ -19,10 +19,10 @@ class Events(Protocol):
 
 
 class EventStream(StreamingHttpResponse):
-    """Server-sent events, encoded, from an async generator or what can be closed like one.
+    """A response of encoded server-sent events, from an async generator or an object that can be closed like one.
 
-    Iterating it is iterating the events themselves, so that whoever closes the iterator closes them, at once: what they
-    must settle when the client leaves does not wait for garbage collection.
+    Iterating the response returns the events object itself, so that closing the iterator closes the events at once: what
+    must be settled when the client leaves does not wait for garbage collection.
     """
 
     def __init__(self, events: Events, **headers: str) -> None:
@@ -38,7 +38,7 @@ class EventStream(StreamingHttpResponse):
 
 
 async def in_turn(parts: Iterable[bytes]) -> AsyncIterator[bytes]:
-    """For ASGI, where Django would collect a plain iterator first, with a warning."""
+    """Turn a plain iterator into an async one: under ASGI Django would read a plain one whole, with a warning."""
     for part in parts:
         yield part
 
