@@ -176,6 +176,7 @@ CORS_EXPOSE_HEADERS = [
     "x-cache",
     "x-credits-charged",
     "x-credits-low",
+    "x-dropped-parameters",
     "x-max-tokens-capped",
     "x-model",
     "x-provider",

@@ -1,7 +1,13 @@
 """The response headers of generated answers: model, provider, cost, cache."""
 
+import re
+
 from aichat.core.money import format_credits
 from aichat.generation.request import Completed, GenerationEvent, Result, Started
+
+# Parameters are named by the client: a name that could break a header, or one of a thousand, is not repeated.
+HEADER_SAFE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+MOST_NAMES = 32
 
 
 def answer_headers(result: Result) -> dict[str, str]:
@@ -12,7 +18,9 @@ def answer_headers(result: Result) -> dict[str, str]:
 def model_headers(result: Result) -> dict[str, str]:
     capped = {"X-Max-Tokens-Capped": str(result.max_tokens_capped)} if result.max_tokens_capped else {}
     age = {"Age": str(result.age)} if result.cached else {}
-    return {"X-Cache": result.cache, **age, "X-Provider": result.provider, "X-Model": result.model, **capped}
+    left_out = [name for name in result.dropped_parameters if HEADER_SAFE.fullmatch(name)][:MOST_NAMES]
+    dropped = {"X-Dropped-Parameters": ", ".join(left_out)} if left_out else {}
+    return {"X-Cache": result.cache, **age, "X-Provider": result.provider, "X-Model": result.model, **capped, **dropped}
 
 
 def stream_headers(event: GenerationEvent) -> dict[str, str]:

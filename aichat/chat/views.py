@@ -139,8 +139,10 @@ class ChatFormat:
 
     def encode(self, event: GenerationEvent) -> bytes:
         match event:
-            case Piece(text) if text:
-                return sse.server_sent_event({"content": text}, "delta")
+            case Piece(text, reasoning=reasoning) if text or reasoning:
+                return sse.server_sent_event(
+                    {"content": text} | ({"reasoning": reasoning} if reasoning else {}), "delta"
+                )
             case Completed(result):
                 return sse.server_sent_event(self.answer(result), "completed")
             case Failed(error):

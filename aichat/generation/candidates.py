@@ -44,7 +44,8 @@ def obstacle(request: GenerationRequest, model: ModelInfo) -> InvalidRequest | N
         return InvalidRequest(f"{model.slug} does not call functions.", param="tools")
     if not model.structured_output and wants_json(request.parameters):
         return InvalidRequest(f"{model.slug} does not answer in JSON on demand.", param="response_format")
-    if name := chat_adapter(model.provider.kind).unsupported(request.messages, request.parameters):
+    adapter = chat_adapter(model.provider.kind)
+    if name := adapter.unsupported(request.messages, request.parameters, model.provider.endpoint):
         return InvalidRequest(f"{model.slug} can't be asked this: see `{name}`.", param=name)
     return None
 

@@ -30,7 +30,6 @@ from aichat.generation.request import (
     Failed,
     GenerationEvent,
     GenerationRequest,
-    Piece,
     Result,
     Started,
 )
@@ -177,8 +176,9 @@ class Run:
         async def take(part: Part) -> None:
             if isinstance(part, Accepted):
                 attempt.accepted = True
+                result.dropped_parameters = part.dropped
                 return
-            if part.text or part.tool_calls:
+            if not part.is_empty:
                 watch.rest()
                 await self.deliver(attempt, part)
             watch.go_on()
@@ -186,6 +186,7 @@ class Run:
         async with AttemptTimeouts(stream=self.request.stream, limits=self.limits, deadline=self.deadline) as watch:
             finished = await chat_adapter(model.provider.kind).chat(request, model.provider.endpoint, take)
         result.finish_reason, attempt.usage = finished.reason, finished.usage
+        result.is_finish_known = finished.is_known
         if result.is_empty:
             result.finish_reason = None
             raise no_answer(finished.reason)
@@ -193,13 +194,12 @@ class Run:
     async def deliver(self, attempt: Attempt, delta: Delta) -> None:
         result = self.result
         if result.is_empty:
-            attempt.first_token_at = monotonic()
+            attempt.first_token_at, result.is_begun = monotonic(), True
             result.model, result.provider = attempt.model.slug, attempt.model.provider.slug
             result.fallback = attempt.number > 1
             await self.sink(Started(result))
-        result.text += delta.text
-        result.add_tool_calls(delta.tool_calls)
-        await self.sink(Piece(delta.text, delta.tool_calls))
+        result.add(delta)
+        await self.sink(delta)
 
 
 def no_answer(reason: str) -> ProviderError:

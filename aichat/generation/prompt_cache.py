@@ -149,6 +149,7 @@ class _Asked:
             by=user,
             by_version=self.versions.of(Scope.USER, user),
             fallback=result.fallback,
+            dropped=result.dropped_parameters,
         )
 
 
@@ -179,7 +180,7 @@ class Keeping:
 
         async def note(event: GenerationEvent) -> None:
             if isinstance(event, Piece):
-                self.pieces.append((event.text, event.tool_calls))
+                self.pieces.append(event)
             flight.reader_since = time.monotonic()
             await sink(event)
             flight.reader_since = None
@@ -224,8 +225,10 @@ class Keeping:
 
 
 def is_whole(result: Result) -> bool:
-    """Whether the model said all it wanted to say: neither cut off nor filtered."""
-    return result.finish_reason == "stop" or (result.finish_reason == "tool_calls" and settings.PROMPT_CACHE_TOOLS)
+    """Whether the model said all it wanted to say: neither cut off nor filtered, nor ended for a reason unknown to us."""
+    return result.is_finish_known and (
+        result.finish_reason == "stop" or (result.finish_reason == "tool_calls" and settings.PROMPT_CACHE_TOOLS)
+    )
 
 
 def ttl() -> float:
@@ -266,8 +269,8 @@ class Hit:
         try:
             if request.stream:
                 await sink(Started(result))
-                for text, tool_calls in self.entry.pieces:
-                    await sink(Piece(text, tool_calls))
+                for piece in self.entry.pieces:
+                    await sink(piece)
         except CancelledError:  # the answer was whole, whether or not its reader was patient
             await bill.commit(charge=charge, delivered=True)
             raise
@@ -284,9 +287,9 @@ class Hit:
         bill.attempts.append(attempt)
         result.model, result.provider, result.fallback = entry.model, entry.provider, entry.fallback
         result.finish_reason, result.usage, result.usage_source = entry.finish_reason, entry.usage, entry.source
-        result.text = "".join(text for text, _ in entry.pieces)
-        for _, tool_calls in entry.pieces:
-            result.add_tool_calls(tool_calls)
-        result.cached, result.cache = True, "hit"
+        result.dropped_parameters = entry.dropped
+        for piece in entry.pieces:
+            result.add(piece)
+        result.is_begun, result.cached, result.cache = True, True, "hit"
         result.age = max(0, int(time.time() - entry.created_at))
         return result

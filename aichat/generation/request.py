@@ -14,7 +14,7 @@ from aichat.core.database.statements import NewRow
 from aichat.core.errors import ApiError
 from aichat.core.telemetry import tracing
 from aichat.flags.rules import NOTHING, Treatment
-from aichat.providers.base import FinishReason, Usage
+from aichat.providers.base import Delta, FinishReason, Usage
 
 
 def no_rows(result: "Result") -> Sequence[NewRow]:
@@ -80,7 +80,13 @@ class Result:
     provider: str = ""
     text: str = ""
     tool_calls: list[dict[str, Any]] = field(default_factory=list)
+    reasoning: str = ""  # the thoughts as text, never part of the answer
+    reasoning_details: list[dict[str, Any]] = field(default_factory=list)  # see `Delta`
+    images: list[str] = field(default_factory=list)  # `data:` or `https:` addresses
+    annotations: list[dict[str, Any]] = field(default_factory=list)
+    logprobs: dict[str, Any] | None = None
     finish_reason: FinishReason | None = None
+    is_finish_known: bool = True  # false: the provider's finish word is none of ours, so the answer is not kept
     usage: Usage = field(default_factory=Usage)
     usage_source: str = ""  # whether the provider reported it: UsageRecord.Source
     charged: int = 0
@@ -91,10 +97,31 @@ class Result:
     age: int = 0  # seconds since a cached answer was made
     cache: Literal["hit", "miss", "bypass"] = "bypass"  # what the prompt cache had to do with it
     fallback: bool = False
+    dropped_parameters: tuple[str, ...] = ()  # the client's, not sent to the model that serves
+    is_begun: bool = False  # whether the client was told that the answer has begun
 
     @property
     def is_empty(self) -> bool:
-        return not self.text and not self.tool_calls
+        """Whether nothing was delivered, not even a beginning."""
+        return not self.is_begun
+
+    @property
+    def has_answer(self) -> bool:
+        """Whether there is any part of the answer itself: text, a call or a picture."""
+        return bool(self.text or self.tool_calls or self.images)
+
+    def add(self, delta: Delta) -> None:
+        """Append a piece of the answer."""
+        self.text += delta.text
+        self.reasoning += delta.reasoning
+        if delta.is_text:
+            return
+        self.add_tool_calls(delta.tool_calls)
+        self.reasoning_details += delta.reasoning_details
+        self.images += delta.images
+        self.annotations += delta.annotations
+        if delta.logprobs:
+            self.logprobs = merged_logprobs(self.logprobs, delta.logprobs)
 
     def add_tool_calls(self, deltas: tuple[dict[str, Any], ...]) -> None:
         """Merge OpenAI tool call deltas: pieces with the same index belong together, their arguments are joined."""
@@ -110,6 +137,14 @@ class Result:
             tool_call["function"]["arguments"] += piece.get("arguments") or ""
 
 
+def merged_logprobs(before: dict[str, Any] | None, more: dict[str, Any]) -> dict[str, Any]:
+    """OpenAI's `logprobs` of a whole answer: its lists (`content`, `refusal`) are joined."""
+    if before is None:
+        return dict(more)
+    joined = {name: (before.get(name) or []) + value for name, value in more.items() if isinstance(value, list)}
+    return {**before, **joined}
+
+
 # --- Events, in the order they come -----------------------------------------------------------------------------------
 
 
@@ -120,10 +155,7 @@ class Started:
     result: Result
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
-    text: str
-    tool_calls: tuple[dict[str, Any], ...] = ()
+Piece = Delta  # goes on to the client as the provider's adapter made it
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,11 @@ from typing import Any
 
 import orjson
 
-from aichat.providers.base import FinishReason, Usage
+from aichat.providers.base import Delta, FinishReason, Usage
 
-MARK = b"aichat1:"  # changes with the fields below: what an older version stored is then a miss
-Pieces = list[tuple[str, tuple[dict[str, Any], ...]]]
+MARK = b"aichat2:"  # changes with the fields below: what an older version stored is then a miss
+Pieces = list[Delta]
+LISTS = ("tool_calls", "reasoning_details", "images", "annotations")  # members of a piece that JSON has as lists
 
 
 class Unreadable(ValueError):
@@ -18,7 +19,7 @@ class Unreadable(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """A whole answer: its text and tool call deltas, piece by piece as they came, and what it used.
+    """A whole answer, piece by piece as the provider sent it, and what it used.
 
     `created_at` is in seconds since 1970. `by` is the user it was made for, `by_version` that user's version then;
     `prompt` is the version of the system prompt it was given under.
@@ -35,6 +36,7 @@ class Entry:
     by: str
     by_version: str
     fallback: bool = field(default=False)
+    dropped: tuple[str, ...] = ()  # parameters that were not sent to the model
 
     def encode(self, digest: str) -> bytes:
         """Raises `TypeError` for text that is no Unicode."""
@@ -50,10 +52,15 @@ class Entry:
         try:
             facts = orjson.loads(body)
             facts["usage"] = Usage(**facts["usage"])
-            facts["pieces"] = [(text, tuple(calls)) for text, calls in facts["pieces"]]
+            facts["dropped"] = tuple(facts["dropped"])
+            facts["pieces"] = [_piece(piece) for piece in facts["pieces"]]
             return cls(**facts)
         except (ValueError, TypeError, KeyError) as error:
             raise Unreadable(str(error)) from error
+
+
+def _piece(members: dict[str, Any]) -> Delta:
+    return Delta(**{**members, **{name: tuple(members[name]) for name in LISTS}})
 
 
 def _checksum(digest: str, body: bytes) -> bytes:

@@ -1,6 +1,7 @@
-"""What a chat provider is: a small translator from `ChatRequest` to its HTTP format and from its answer to parts.
+"""The vocabulary of chat and image providers: what an adapter is asked, and the parts of an answer it reports.
 
-Policy (deadlines, fallback, circuit breaking, billing) is written once, around it, in `aichat/generation/`.
+An adapter is a small translator from `ChatRequest` to one HTTP format and from that format's answer to parts. Policy
+(deadlines, fallback, circuit breaking, billing) is written once, around the adapters, in `aichat/generation/`.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -26,10 +27,11 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where a provider listens and how to log in; never printed.
+    """Where a provider listens, how to log in there, and which dialect of its format the server speaks.
 
-    With `public_only` nothing is sent to a private address, whatever the name resolves to. Without `bearer` the key is
-    in `headers` already.
+    `repr()` shows neither the key nor the headers. With `public_only` no private address is called, whatever the name
+    resolves to. Without `bearer` the key stands in `headers` already. `profile` names the server's quirks (empty: they
+    are found by `base_url`) and `quirks` overrides single ones; both mean something to the adapter alone.
     """
 
     base_url: str = ""
@@ -38,9 +40,11 @@ class Endpoint:
     connect_timeout: float = 5.0
     bearer: bool = True
     public_only: bool = False
+    profile: str = ""
+    quirks: tuple[tuple[str, Any], ...] = ()
 
     def url(self, path: str) -> str:
-        """The address of a path below `base_url`, whose query (Azure's `api-version`) stays at the end."""
+        """The address of a path below `base_url`; the query of `base_url` (Azure's `api-version`) stays at the end."""
         return _joined(self.base_url, path)
 
 
@@ -54,8 +58,10 @@ def _joined(base_url: str, path: str) -> str:
 class ChatRequest:
     """A chat in OpenAI's vocabulary, which every adapter translates from.
 
-    `messages` are OpenAI message objects; `parameters` are OpenAI generation parameters (temperature, stop, tools …)
-    that were given, beyond those that have a field here. `max_tokens` is always set: it is what the hold covers.
+    `messages` are OpenAI message objects; an assistant's message may carry `reasoning_content` (text) and
+    `reasoning_details` (see `Delta`). `parameters` are the OpenAI generation parameters the client gave (temperature,
+    stop, tools …), beyond those that have a field here. `max_tokens` is always set: the hold covers that many tokens.
+    `may_drop`: whether the adapter may leave out a parameter that only tunes the answer when the provider refuses it.
     """
 
     model: str
@@ -64,33 +70,76 @@ class ChatRequest:
     stream: bool
     parameters: Mapping[str, Any] = field(default_factory=dict)
     request_id: str = ""
+    may_drop: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The provider has taken the request: from here on it may bill us."""
+    """The provider has taken the request: from here on it may bill us.
+
+    `dropped` names the client's parameters that were not sent, because the provider does not know or refuses them.
+    """
+
+    dropped: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """A piece of the answer (a whole answer is one piece). `tool_calls` are OpenAI tool call deltas.
+    """A piece of the answer; a whole answer is one piece. An empty delta is a sign of life: the provider is at work.
 
-    An empty one is a sign of life: the model is thinking.
+    - `text`: of the answer itself.
+    - `tool_calls`: OpenAI tool call deltas, each with its `index`; the deltas of one index are one call.
+    - `reasoning`: the model's thoughts as text, never part of the answer.
+    - `reasoning_details`: the provider's own blocks of thought with their signatures, in OpenRouter's format
+      (`{"type": "reasoning.text"|"reasoning.encrypted"|"reasoning.summary", "format", "text"|"data"|"summary",
+      "signature"?, "index"?}`). They are opaque to everything but the adapter that made them, and the client sends
+      them back unchanged. https://openrouter.ai/docs/use-cases/reasoning-tokens
+    - `images`: pictures as `data:` or `https:` addresses.
+    - `annotations` and `logprobs`: as OpenAI's `message.annotations` and `choice.logprobs`.
     """
 
     text: str = ""
     tool_calls: tuple[dict[str, Any], ...] = ()
+    reasoning: str = ""
+    reasoning_details: tuple[dict[str, Any], ...] = ()
+    images: tuple[str, ...] = ()
+    annotations: tuple[dict[str, Any], ...] = ()
+    logprobs: dict[str, Any] | None = None
+
+    @property
+    def is_answer(self) -> bool:
+        """Whether the delta has a part of the answer itself: text, a call or a picture."""
+        return bool(self.text or self.tool_calls or self.images)
+
+    @property
+    def is_text(self) -> bool:
+        """Whether the delta has nothing but text, if it has anything."""
+        return not (
+            self.tool_calls
+            or self.reasoning
+            or self.reasoning_details
+            or self.images
+            or self.annotations
+            or self.logprobs
+        )
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the delta has nothing for the client: it says that the provider is at work."""
+        return not self.text and self.is_text
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The answer is complete. Without it a stream is broken, however cleanly it was closed.
+    """The answer is complete. A stream that ends without this is broken, however cleanly it was closed.
 
-    `content_filter` without any text means that the provider refused.
+    `content_filter` without any text means that the provider refused. `is_known` is false when the provider gave no
+    reason, or gave a word that our tables do not have: such an answer is served, and never kept for others.
     """
 
     reason: FinishReason
     usage: Usage | None = None
+    is_known: bool = True
 
 
 Part = Accepted | Delta
@@ -98,29 +147,36 @@ PartSink = Callable[[Part], Awaitable[None]]
 
 
 class ChatAdapter(Protocol):
-    """A provider's format. One object serves all requests: it keeps no state."""
+    """A provider's format. One object serves all requests: an adapter keeps no state."""
 
-    async def chat(self, request: ChatRequest, endpoint: Endpoint, hear: PartSink) -> Finished:
-        """Tells `hear` of `Accepted`, then of each `Delta`; raises `ProviderError` for everything but a whole answer.
+    async def chat(self, request: ChatRequest, endpoint: Endpoint, sink: PartSink) -> Finished:
+        """Give `sink` one `Accepted`, then each `Delta`; raise `ProviderError` for everything but a whole answer.
 
-        `hear` may take its time: nothing more is read from the provider meanwhile. Cancelling ends the call upstream.
+        `sink` may take its time: nothing more is read from the provider meanwhile. Cancelling ends the call upstream.
         """
         ...
 
-    def unsupported(self, messages: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any]) -> str | None:
-        """The field this format has no way to express, if there is one: another candidate must serve such a request."""
+    def unsupported(
+        self, messages: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any], endpoint: Endpoint
+    ) -> str | None:
+        """The field of a request that this format can't express, if there is one: another candidate must serve it."""
         ...
 
 
-def image_urls(messages: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The images of a chat: `data:` or `https:` addresses, in order."""
+def content_parts(messages: Sequence[Mapping[str, Any]], kind: str) -> list[dict[str, Any]]:
+    """The content parts of one type ("image_url", "file", "input_audio") in a chat, in order."""
     return [
-        part["image_url"]["url"]
+        part
         for message in messages
         if isinstance(message.get("content"), list)
         for part in message["content"]
-        if part.get("type") == "image_url"
+        if part.get("type") == kind
     ]
+
+
+def image_urls(messages: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The pictures of a chat: `data:` or `https:` addresses, in order."""
+    return [part["image_url"]["url"] for part in content_parts(messages, "image_url")]
 
 
 SIZES = ("1024x1024", "1536x1024", "1024x1536")
@@ -140,17 +196,18 @@ class ImageRequest:
 
 @dataclass(frozen=True, slots=True)
 class ImageAnswer:
-    """The encoded images as they came (at least one, perhaps fewer than asked for) and what they are billed by."""
+    """The encoded images as the provider sent them (at least one, perhaps fewer than asked for), and their usage."""
 
     images: list[bytes]
     usage: Usage
 
 
 class ImageAdapter(Protocol):
-    """Raises `ProviderError` when not a single image came."""
+    """A provider's format for making images. `tokens_per_image` is the most output tokens one image is billed."""
 
     sizes: ClassVar[tuple[str, ...]]
-    # The most output tokens one image is billed: what a hold must cover.
     tokens_per_image: ClassVar[int]
 
-    async def images(self, request: ImageRequest, endpoint: Endpoint) -> ImageAnswer: ...
+    async def images(self, request: ImageRequest, endpoint: Endpoint) -> ImageAnswer:
+        """Make `request.n` images. Raises `ProviderError` when the provider sent not a single one."""
+        ...

@@ -155,9 +155,9 @@ def as_object(raw: bytes | bytearray) -> dict[str, Any]:
 
 
 async def read_deltas(
-    response: aiohttp.ClientResponse, read: Callable[[bytes], Iterable[Delta] | None], hear: PartSink
+    response: aiohttp.ClientResponse, read: Callable[[bytes], Iterable[Delta] | None], sink: PartSink
 ) -> None:
-    """Tells `hear` of a stream's deltas; `read` makes them of one event's data, and answers None for the last event.
+    """Tells `sink` of a stream's deltas; `read` makes them of one event's data, and answers None for the last event.
 
     What came in one piece over the network goes on as one: its texts are joined, so that a fast stream costs each layer
     one step, not one for each token. Raises what `read` raises, after the deltas before it.
@@ -181,7 +181,7 @@ async def read_deltas(
                 break
             deltas += found
         for delta in joined(deltas) if len(deltas) > 1 else deltas:
-            await hear(delta)
+            await sink(delta)
         if problem:
             raise problem
 

@@ -16,17 +16,27 @@ from aichat.generation.request import GenerationRequest
 from aichat.promptcache.entry import Entry, Unreadable
 from aichat.promptcache.invalidation import Versions
 from aichat.promptcache.key import Question
-from aichat.providers.base import ChatRequest, Endpoint, FinishReason, Usage
+from aichat.providers.base import ChatRequest, Delta, Endpoint, FinishReason, Usage
 
 text = st.text(st.characters(exclude_categories=["Cs"]))
 whole = st.integers(0, 2**53)
 json_values = st.recursive(
     st.none() | st.booleans() | whole | text, lambda inner: st.dictionaries(text, inner, max_size=3)
 )
-calls = st.lists(st.dictionaries(text, json_values, max_size=4), max_size=3).map(tuple)
+objects = st.lists(st.dictionaries(text, json_values, max_size=4), max_size=3).map(tuple)
+pieces = st.builds(
+    Delta,
+    text=text,
+    tool_calls=objects,
+    reasoning=text,
+    reasoning_details=objects,
+    images=st.lists(text, max_size=2).map(tuple),
+    annotations=objects,
+    logprobs=st.none() | st.dictionaries(text, json_values, max_size=3),
+)
 entries = st.builds(
     Entry,
-    pieces=st.lists(st.tuples(text, calls), max_size=5),
+    pieces=st.lists(pieces, max_size=5),
     model=text,
     provider=text,
     finish_reason=st.sampled_from(get_args(FinishReason)),
@@ -37,6 +47,7 @@ entries = st.builds(
     by=text,
     by_version=text,
     fallback=st.booleans(),
+    dropped=st.lists(text, max_size=2).map(tuple),
 )
 
 
@@ -132,7 +143,7 @@ CALL = {
     "id": "not: of this request",
     "request_id": "not: of this request",
 }
-CHAT_REQUEST = {"model", "messages", "max_tokens", "stream", "parameters", "request_id"}
+CHAT_REQUEST = {"model", "messages", "max_tokens", "stream", "parameters", "request_id", "may_drop"}
 CHAT_BODY = {"message", "conversation_id", "model", "system", "temperature", "max_tokens", "stream"}
 # Left out of `parameters()`: in the key by another way, or of one value only, or only about the stream's wording.
 NO_PARAMETERS = {

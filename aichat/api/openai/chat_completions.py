@@ -62,11 +62,23 @@ def completion(result: Result) -> dict[str, Any]:
     message: dict[str, Any] = {"role": "assistant", "content": result.text or None, "refusal": None}
     if result.tool_calls:
         message["tool_calls"] = result.tool_calls
-    return {
-        **envelope(result, "chat.completion"),
-        "choices": [{"index": 0, "message": message, "finish_reason": result.finish_reason, "logprobs": None}],
-        "usage": usage(result),
-    }
+    message |= extras(result)
+    choice = {"index": 0, "message": message, "finish_reason": result.finish_reason, "logprobs": result.logprobs}
+    return {**envelope(result, "chat.completion"), "choices": [choice], "usage": usage(result)}
+
+
+def extras(answer: Result | Piece) -> dict[str, Any]:
+    """The members of a message or delta that OpenAI's format does not have, as DeepSeek and OpenRouter write them."""
+    found: dict[str, Any] = {}
+    if answer.reasoning:
+        found["reasoning_content"] = answer.reasoning
+    if answer.reasoning_details:
+        found["reasoning_details"] = answer.reasoning_details
+    if answer.images:
+        found["images"] = [{"type": "image_url", "image_url": {"url": url}} for url in answer.images]
+    if answer.annotations:
+        found["annotations"] = answer.annotations
+    return found
 
 
 def envelope(result: Result, kind: str) -> dict[str, Any]:
@@ -103,11 +115,8 @@ class CompletionFormat:
 
     def encode(self, event: GenerationEvent) -> bytes:
         match event:
-            case Piece(text, tool_calls):
-                delta: dict[str, Any] = {"content": text} if text else {}
-                if tool_calls:
-                    delta["tool_calls"] = tool_calls
-                return self.before + responses.json_bytes(delta) + self.after
+            case Piece():
+                return self.piece(event)
             case Started(result):
                 self.started = result
                 self.before, self.after = self.chunk(HERE).split(responses.json_bytes(HERE))
@@ -117,6 +126,16 @@ class CompletionFormat:
             case Failed(error):
                 return self.encode_error(error)
 
+    def piece(self, piece: Piece) -> bytes:
+        delta: dict[str, Any] = {"content": piece.text} if piece.text else {}
+        if not piece.is_text:
+            if piece.tool_calls:
+                delta["tool_calls"] = piece.tool_calls
+            delta |= extras(piece)
+            if piece.logprobs:
+                return self.chunk(delta, logprobs=piece.logprobs)
+        return self.before + responses.json_bytes(delta) + self.after
+
     def usage_chunk(self, result: Result) -> bytes:
         if not self.include_usage:
             return b""
@@ -124,9 +143,9 @@ class CompletionFormat:
             {**envelope(result, "chat.completion.chunk"), "choices": [], "usage": usage(result)}
         )
 
-    def chunk(self, delta: Any, finish_reason: str | None = None) -> bytes:
+    def chunk(self, delta: Any, finish_reason: str | None = None, logprobs: Any = None) -> bytes:
         assert self.started
-        choice = {"index": 0, "delta": delta, "finish_reason": finish_reason, "logprobs": None}
+        choice = {"index": 0, "delta": delta, "finish_reason": finish_reason, "logprobs": logprobs}
         body = {**envelope(self.started, "chat.completion.chunk"), "choices": [choice]}
         return sse.server_sent_event({**body, "usage": None} if self.include_usage else body)
 

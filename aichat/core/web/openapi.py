@@ -28,6 +28,7 @@ HEADERS = {
     "X-Model": "The model that answered.",
     "X-Credits-Charged": "What it cost, in credits. Not on streams: it is in their last event.",
     "X-Credits-Low": "`true`: less than LOW_CREDITS are left.",
+    "X-Dropped-Parameters": "The request's parameters that were not sent to the model that answered.",
     "X-Max-Tokens-Capped": "The longest answer the credits covered, in tokens, when that is less than was asked for.",
     "X-Cache": "`hit`, `miss`, or `bypass` when the prompt cache had nothing to do with it.",
     "Age": "Seconds since a cached answer was made.",
@@ -40,7 +41,7 @@ WHOLE_NUMBERS = {
 }
 LIMITED = tuple(name for name in HEADERS if name.startswith("RateLimit"))
 PICTURE_HEADERS = ("X-Provider", "X-Model", "X-Credits-Charged")
-CHAT_HEADERS = (*PICTURE_HEADERS, "X-Credits-Low", "X-Max-Tokens-Capped", "X-Cache", "Age")
+CHAT_HEADERS = (*PICTURE_HEADERS, "X-Credits-Low", "X-Max-Tokens-Capped", "X-Dropped-Parameters", "X-Cache", "Age")
 ORGANIZATION = OpenApiParameter(
     "X-Organization", UUID, OpenApiParameter.HEADER, description="With a login token: the organization to act for."
 )

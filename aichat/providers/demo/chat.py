@@ -13,25 +13,27 @@ SECONDS_PER_WORD = 0.01
 class DemoChat:
     """Deterministic: a token is a word, and the same prompt has the same answer and usage every time."""
 
-    async def chat(self, request: ChatRequest, endpoint: Endpoint, hear: PartSink) -> Finished:
+    async def chat(self, request: ChatRequest, endpoint: Endpoint, sink: PartSink) -> Finished:
         prompt = " ".join(text_of(message) for message in request.messages)
         last = text_of(request.messages[-1]) if request.messages else ""
         answer = f"This is the demo model: no AI provider is configured. You wrote: {last}"
         words = re.findall(r"\S+\s*", answer)
         said = words[: request.max_tokens]
-        await hear(Accepted())
+        await sink(Accepted())
         if request.stream:
             for word in said:
                 await asyncio.sleep(SECONDS_PER_WORD)
-                await hear(Delta(word))
+                await sink(Delta(word))
         else:
-            await hear(Delta("".join(said)))
+            await sink(Delta("".join(said)))
         return Finished(
             "stop" if len(said) == len(words) else "length",
             Usage(input_tokens=len(prompt.split()), output_tokens=len(said)),
         )
 
-    def unsupported(self, messages: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any]) -> str | None:
+    def unsupported(
+        self, messages: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any], endpoint: Endpoint
+    ) -> str | None:
         """It is offered tools as any model, and never calls one."""
         return None if parameters.get("tool_choice", "auto") in ("none", "auto") else "tool_choice"
 

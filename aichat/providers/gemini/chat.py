@@ -57,17 +57,17 @@ CALLING_MODES = {"none": "NONE", "auto": "AUTO", "required": "ANY"}
 
 
 class GeminiChat:
-    async def chat(self, request: ChatRequest, endpoint: Endpoint, hear: PartSink) -> Finished:
+    async def chat(self, request: ChatRequest, endpoint: Endpoint, sink: PartSink) -> Finished:
         async def read(response: aiohttp.ClientResponse) -> Finished:
-            await hear(Accepted())
+            await sink(Accepted())
             reader = Reader()
             if request.stream:
-                await http.read_deltas(response, reader.read_event, hear)
+                await http.read_deltas(response, reader.read_event, sink)
                 return reader.finished()
             deltas = await http.read_json(response, reader.read)
             finished = reader.finished()
             for delta in deltas:
-                await hear(delta)
+                await sink(delta)
             return finished
 
         verb = "streamGenerateContent?alt=sse" if request.stream else "generateContent"
@@ -75,7 +75,9 @@ class GeminiChat:
         headers = {"x-goog-api-key": endpoint.api_key, "X-Request-ID": request.request_id}
         return await http.post(url, body(request), headers, endpoint, read)
 
-    def unsupported(self, messages: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any]) -> str | None:
+    def unsupported(
+        self, messages: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any], endpoint: Endpoint
+    ) -> str | None:
         """Images must be in the request: Gemini does not fetch an address, and neither do we, into the operator's network."""
         return "messages" if any(not url.startswith("data:") for url in image_urls(messages)) else None
 

@@ -35,16 +35,16 @@ class OpenAIChat:
     parameters = PARAMETERS
     system_role = "developer"
 
-    async def chat(self, request: ChatRequest, endpoint: Endpoint, hear: PartSink) -> Finished:
+    async def chat(self, request: ChatRequest, endpoint: Endpoint, sink: PartSink) -> Finished:
         async def read(response: aiohttp.ClientResponse) -> Finished:
-            await hear(Accepted())
+            await sink(Accepted())
             if request.stream:
                 reader = Reader(self)
-                await http.read_deltas(response, reader.read, hear)
+                await http.read_deltas(response, reader.read, sink)
                 return reader.finished()
             delta, finished = await http.read_json(response, self.whole)
             if delta:
-                await hear(delta)
+                await sink(delta)
             return finished
 
         headers = {"X-Request-ID": request.request_id, "X-Client-Request-Id": request.request_id}
@@ -52,7 +52,9 @@ class OpenAIChat:
             headers["Authorization"] = f"Bearer {endpoint.api_key}"
         return await http.post(endpoint.url("/chat/completions"), self.body(request), headers, endpoint, read)
 
-    def unsupported(self, messages: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any]) -> str | None:
+    def unsupported(
+        self, messages: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any], endpoint: Endpoint
+    ) -> str | None:
         return None
 
     def body(self, request: ChatRequest) -> dict[str, Any]:
