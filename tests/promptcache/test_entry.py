@@ -23,7 +23,7 @@ whole = st.integers(0, 2**53)
 json_values = st.recursive(
     st.none() | st.booleans() | whole | text, lambda inner: st.dictionaries(text, inner, max_size=3)
 )
-objects = st.lists(st.dictionaries(text, json_values, max_size=4), max_size=3).map(tuple)
+objects = st.lists(st.dictionaries(text, json_values, max_size=2), max_size=1).map(tuple)
 pieces = st.builds(
     Delta,
     text=text,
@@ -32,11 +32,11 @@ pieces = st.builds(
     reasoning_details=objects,
     images=st.lists(text, max_size=2).map(tuple),
     annotations=objects,
-    logprobs=st.none() | st.dictionaries(text, json_values, max_size=3),
+    logprobs=st.none() | st.dictionaries(text, whole, max_size=1),
 )
 entries = st.builds(
     Entry,
-    pieces=st.lists(pieces, max_size=5),
+    pieces=st.lists(pieces, max_size=3),
     model=text,
     provider=text,
     finish_reason=st.sampled_from(get_args(FinishReason)),
