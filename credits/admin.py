@@ -30,7 +30,7 @@ DONE: dict[str, str] = {Kind.GRANT: "granted", Kind.ADJUSTMENT: "taken away", Ki
 
 @admin.register(Wallet)
 class WalletAdmin(ReadOnlyAdmin):
-    """Balances. They move by entries alone: nothing here can be edited."""
+    """The page of balances. Balances move by ledger entries alone, so nothing here can be edited."""
 
     list_display = ["organization", "owner", "balance_credits", "available_credits", "held_credits", "created_at"]
     list_select_related = ["organization__personal_to"]
@@ -52,7 +52,7 @@ class WalletAdmin(ReadOnlyAdmin):
         return link_to(wallet.organization.personal_to)
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Wallet | None:
-        """A wallet is opened at first touch; looking at it is one."""
+        """The wallet of an organization; the first look at an organization's wallet opens it."""
         found = super().get_object(request, object_id, from_field)
         if found is None and _is_uuid(object_id):
             organization = Organization.objects.filter(pk=object_id).first()
@@ -85,7 +85,7 @@ def move_credits(
     move: Callable[..., LedgerEntry],
     **initial: Any,
 ) -> HttpResponse:
-    """The form, and with a right one the wallet after `move(amount=, reason=, reference=, actor=)`."""
+    """Show the form; when it is valid call `move(amount=, reason=, reference=, actor=)` and lead to the wallet."""
     form = form_type(request.POST or None, initial={"reference": uuid7(), **initial})
     if request.method == "POST" and form.is_valid():
         try:
@@ -109,7 +109,7 @@ def move_credits(
 
 
 def movements(wallet_id: UUID) -> dict[str, Any]:
-    """What a wallet's page shows besides its figures: the picture, the latest entries, the open holds."""
+    """The template variables of a wallet's page: the chart of its balance, its latest entries and its open holds."""
     newest = LedgerEntry.objects.filter(wallet=wallet_id).select_related("actor").order_by("-sequence")
     entries = list(newest[:PICTURED])
     holds = Hold.objects.filter(wallet=wallet_id, state=Hold.State.OPEN).order_by("expires_at")
@@ -124,7 +124,7 @@ def movements(wallet_id: UUID) -> dict[str, Any]:
 
 
 def balance_picture(entries: list[LedgerEntry]) -> str:
-    """The balance after each entry, oldest first."""
+    """An SVG chart of the balance after each entry, oldest entry first; empty without entries."""
     if not entries:
         return ""
     days = (entries[-1].created_at - entries[0].created_at).days
@@ -230,7 +230,7 @@ class HoldAdmin(LongListAdmin):
 
 @admin.register(CreditPlan)
 class CreditPlanAdmin(Admin):
-    """What every active user of a role gets each month. A change counts from the next allowance on."""
+    """The credits that every active user of a role gets each month. A change counts from the next allowance on."""
 
     list_display = ["role", "amount_credits"]
     ordering = ["role"]
@@ -242,7 +242,10 @@ class CreditPlanAdmin(Admin):
 
 
 def of_wallets_or_request(rows: QuerySet[Any], term: str) -> QuerySet[Any]:
-    """Rows of a request ID, or of the organizations whose name or person the term begins: each look-up is indexed."""
+    """Rows with this request ID or reference, or of organizations whose name or person's e-mail begins with the term.
+
+    An index serves each of these look-ups.
+    """
     term = term.strip()
     if not term:
         return rows

@@ -1,4 +1,4 @@
-"""Moving credits by hand: what the admin and its REST endpoint do, with actor, reason and request ID on record."""
+"""Credits moved by hand, from the admin and its REST endpoint, with actor, reason and request ID in the audit log."""
 
 from uuid import UUID
 
@@ -14,7 +14,7 @@ from credits.services import OperationResult, adjust, grant, refund
 def change_balance(
     wallet: Wallet, *, amount: int, reason: str, actor: User, reference: UUID | None = None
 ) -> LedgerEntry:
-    """Grant `amount` microcredits, or take them away when negative, as an administrator; answers the ledger's entry.
+    """Grant `amount` microcredits, or take them away when negative, as an administrator; return the ledger's entry.
 
     Raises `InsufficientCreditsError` when less is available than would be taken.
     """
@@ -28,7 +28,7 @@ def change_balance(
 
 
 def refund_charge(charge: LedgerEntry, *, amount: int, reason: str, actor: User, reference: UUID) -> LedgerEntry:
-    """Give `amount` microcredits of a charge back, as an administrator; answers the ledger's entry.
+    """Give `amount` microcredits of a charge back, as an administrator; return the ledger's entry.
 
     Raises `RefundTooLarge` when the refunds of the charge would exceed it.
     """
@@ -41,7 +41,7 @@ def refund_charge(charge: LedgerEntry, *, amount: int, reason: str, actor: User,
 
 
 def recorded(outcome: OperationResult, wallet: Wallet, actor: User) -> LedgerEntry:
-    """The outcome's entry, once in the audit log."""
+    """Write the outcome's entry into the audit log, unless the entry was made before; return the entry."""
     entry = outcome.entry
     assert entry is not None
     if not outcome.repeated:

@@ -14,10 +14,10 @@ AT_ONCE = 200
 
 
 def grant_allowances(now: datetime | None = None) -> int:
-    """Give every active user of a role with a plan its credits of the month, in UTC; answers how many got them.
+    """Give every active user whose role has a plan the credits of the UTC month; return how many users got them.
 
-    Once per organization and month, however often and wherever it runs: the month is the entry's reference. Who changes
-    the role within a month has had their allowance.
+    The month is the entry's reference, so an organization gets one allowance a month however often this runs. A user
+    who changes role within a month gets no second allowance.
     """
     reference = f"allowance:{now or timezone.now():%Y-%m}"
     granted = 0
@@ -40,7 +40,7 @@ def grant_allowances(now: datetime | None = None) -> int:
 
 
 def _without(reference: str, plan: CreditPlan) -> Iterator[list[UUID]]:
-    """Personal organizations of the plan's role that have no such entry yet, some at a time."""
+    """Yield the IDs of personal organizations of the plan's role that lack the entry `reference`, in batches."""
     people = Organization.objects.filter(personal_to__role=plan.role, personal_to__is_active=True).order_by("pk")
     ids = list(people.values_list("pk", flat=True)[:AT_ONCE])
     while ids:

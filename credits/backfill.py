@@ -1,6 +1,6 @@
-"""A wallet's past, written at once: for demonstration data, whose entries must have been made on other days than today.
+"""Writes a wallet's whole past at once, for demonstration data with entries of earlier days.
 
-The only other writer of the ledger than `credits/ledger.py`; what it writes satisfies the same invariants.
+Beside `credits/ledger.py` this is the only writer of entries; the rows it writes satisfy the same invariants.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ Kind = LedgerEntry.Kind
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Movement:
-    """`amount` in microcredits; a charge is negative, and names the hold that it settled."""
+    """One past movement. `amount` is in microcredits; a charge is negative and names the hold that it settled."""
 
     kind: LedgerEntry.Kind
     amount: int

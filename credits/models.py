@@ -1,4 +1,7 @@
-"""The ledger's tables. All amounts are integers in microcredits. Only `credits/services.py` writes here.
+"""The ledger's tables. All amounts are integers in microcredits.
+
+Only `credits/ledger.py` and `credits/backfill.py` write holds, entries and balances; `services.py` also renews the
+expiry of holds.
 
 Always true, after every commit, for every wallet (`manage.py verify_ledger` proves it):
 `sum(entries) == available + held`, `held == sum(open holds)`, `available >= 0`, `held >= 0`.
@@ -23,7 +26,7 @@ from aichat.core.money import LARGEST, format_credits
 
 
 class Wallet(models.Model):
-    """An organization's credits: what is free to spend and what running requests hold."""
+    """An organization's credits in microcredits: the part free to spend and the part that running requests hold."""
 
     organization = models.OneToOneField(
         "accounts.Organization", primary_key=True, on_delete=models.PROTECT, related_name="wallet", db_column="_id"
@@ -48,14 +51,14 @@ class Wallet(models.Model):
 
 
 class Counted(NamedTuple):
-    """A spending counter a hold was counted in, and the period it was counted for."""
+    """One spending counter in which a hold was counted, with the first day of the counted period."""
 
     counter_id: UUID
     starts: date
 
 
 class HoldRef(NamedTuple):
-    """What closing a hold needs to know of it; none of it ever changes."""
+    """The facts of a hold that closing it needs. `amount` is in microcredits; none of these facts ever changes."""
 
     id: UUID
     wallet_id: UUID
@@ -65,7 +68,7 @@ class HoldRef(NamedTuple):
 
 
 class ChargeRef(NamedTuple):
-    """What a refund needs to know of its charge. `amount` is what was charged, as a positive number."""
+    """The facts of a charge that a refund needs. `amount` is the charge in microcredits, as a positive number."""
 
     id: UUID
     wallet_id: UUID
@@ -120,7 +123,7 @@ class AppendOnlyError(TypeError):
 
 
 class LedgerEntryQuerySet(models.QuerySet["LedgerEntry"]):
-    """Only adds. Also the base manager, so that cascades and `save` meet the same refusal."""
+    """A queryset that only adds rows. It is also the base manager, so cascades and `save` meet the same refusal."""
 
     def update(self, **kwargs: Any) -> NoReturn:
         raise AppendOnlyError
@@ -137,11 +140,11 @@ class LedgerEntryQuerySet(models.QuerySet["LedgerEntry"]):
         return super().bulk_create(objs, *args, **kwargs)
 
     def _raw_delete(self, using: str | None) -> NoReturn:
-        """What a cascade from another table would call."""
+        """Refuse the delete that a cascade from another table would make."""
         raise AppendOnlyError
 
     def _update(self, values: Any) -> int:
-        """What `save` of a loaded fixture tries before it inserts: there is never anything to change."""
+        """Update nothing: saving a loaded fixture tries an update before it inserts, and entries never change."""
         return 0
 
 
@@ -195,14 +198,14 @@ class LedgerEntry(Row):
 
     @classmethod
     def unsaved(cls, **values: Any) -> "LedgerEntry":
-        """As `LedgerEntry(**values)` with every column given, in a quarter of the time."""
+        """Make a new entry from a value for every column, in a quarter of the time that `LedgerEntry(…)` takes."""
         row = cls.__new__(cls)
         row.__dict__.update(values, _state=ModelState())
         return row
 
     @property
     def charge_ref(self) -> ChargeRef:
-        """For a refund of this charge."""
+        """The reference to this charge that a refund takes."""
         return ChargeRef(self.pk, self.wallet_id, -self.amount, self.reference)
 
     def save(self, *args: Any, using: str | None = None, **kwargs: Any) -> None:
@@ -219,16 +222,17 @@ class LedgerEntry(Row):
 
 
 def digest(previous: str, sequence: int, kind: str, amount: int, reference: str, created_at: datetime) -> str:
-    """Over what money depends on and nothing personal, with the time in milliseconds.
+    """The SHA-256 digest of one entry and of the digest before it, as 64 hexadecimal characters.
 
-    So it survives a move between databases and the erasure of names.
+    The digest covers the facts that money depends on, with the time in milliseconds, and nothing personal. So the
+    digest stays right after a move to another database and after names are erased.
     """
     facts = f"{previous}|{sequence}|{kind}|{amount}|{reference}|{milliseconds(created_at)}"
     return hashlib.sha256(facts.encode()).hexdigest()
 
 
 def milliseconds(moment: datetime) -> int:
-    """Since 1970, exactly (a float of seconds would not be)."""
+    """Milliseconds from 1970 to `moment`, as an exact integer."""
     return round(moment.timestamp() * 1000)
 
 
@@ -236,10 +240,10 @@ def milliseconds(moment: datetime) -> int:
 
 
 class SpendCounter(models.Model):
-    """What a key, a user or an organization spent and holds in the period that runs.
+    """Microcredits that a key, a user or an organization has spent and holds in the running period.
 
-    The row of a period that is over is taken over by the next one. Guarded as a wallet is: a reservation is counted by
-    one conditional UPDATE, its settlement corrects the count.
+    A new period reuses the row of the last one. A reservation is counted by one conditional UPDATE, as on a wallet,
+    and its settlement corrects the count.
     """
 
     id = models.UUIDField(primary_key=True, editable=False, db_column="_id")
@@ -254,7 +258,7 @@ class SpendCounter(models.Model):
 class Limit:
     """At most `amount` microcredits in the period that began on `starts`.
 
-    `name` says to a client whose limit it is; `resets_at` is None for a limit that holds for ever.
+    `name` tells a client whose limit was reached; `resets_at` is None for a limit without a period.
     """
 
     name: str

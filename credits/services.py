@@ -1,7 +1,7 @@
-"""The verbs of the ledger for the rest of the product. Everything that moves credits is an operation given to `apply`.
+"""The verbs of the ledger for the rest of the product. Every movement of credits is an operation given to `apply`.
 
-`apply` takes a list of operations and answers one outcome for each, in order; a request is a list of one, and a batch
-of many requests costs hardly more statements than one. A refused operation (not enough credits) fails alone.
+`apply` takes a list of operations and returns one outcome for each, in order. One request is a list of one, and a list
+of many requests needs hardly more statements. A refused operation (not enough credits) fails alone.
 """
 
 import logging
@@ -69,7 +69,7 @@ __all__ = [
 
 
 def wallet_of(organization: Organization) -> Wallet:
-    """The organization's wallet, opened at first touch."""
+    """The organization's wallet; the first call for an organization opens its wallet."""
     try:
         return Wallet.objects.filter(pk=organization.pk).first() or transactions.run_atomic(
             open_wallet, organization.pk
@@ -79,7 +79,7 @@ def wallet_of(organization: Organization) -> Wallet:
 
 
 def available_to(organizations: Iterable[Organization]) -> dict[UUID, int]:
-    """Microcredits each organization has free, by its ID; wallets are opened at first touch."""
+    """Free microcredits by organization ID. An organization without a wallet gets one."""
     wanted = {organization.pk: organization for organization in organizations}
     if not wanted:
         return {}
@@ -92,7 +92,7 @@ def available_to(organizations: Iterable[Organization]) -> dict[UUID, int]:
 def grant(
     organization: Organization, amount: int, *, reason: str, actor: User | None = None, reference: str = ""
 ) -> OperationResult:
-    """Add `amount` microcredits, above 0. The same `reference` again grants nothing and answers the first entry."""
+    """Add `amount` microcredits, above 0. The same `reference` again grants nothing and returns the first entry."""
     if amount <= 0:
         raise ValueError("A grant is more than 0 credits.")
     wallet_of(organization)
@@ -125,7 +125,7 @@ def adjust(
 def refund(
     charge: LedgerEntry, amount: int, *, reason: str, actor: User | None = None, reference: str = ""
 ) -> OperationResult:
-    """Give `amount` microcredits of a charge back. Raises `RefundTooLarge` when its refunds would exceed it."""
+    """Give `amount` microcredits of a charge back. Raises `RefundTooLarge` when its refunds would exceed the charge."""
     if charge.kind != Kind.CHARGE:
         raise ValueError("Only a charge can be refunded.")
     operation = Refund(
@@ -139,9 +139,9 @@ def refund(
 
 
 def expire_holds(now: datetime | None = None, *, batch: int = 500) -> int:
-    """Release every open hold that is past its time, because its process died; answers how many.
+    """Release every open hold whose time has run out, because its process died; return how many were released.
 
-    Safe to run anywhere, at any time, by any number of processes.
+    Any number of processes may run this at any time.
     """
     moment = now or timezone.now()
     overdue = Hold.objects.filter(state=State.OPEN, expires_at__lte=moment).order_by("expires_at", "id")
@@ -158,12 +158,12 @@ def expire_holds(now: datetime | None = None, *, batch: int = 500) -> int:
 
 
 def is_low(available: int) -> bool:
-    """Whether a person should be told that their credits are running out."""
+    """Whether `available` microcredits are so few that a person should be told."""
     return available < to_microcredits(settings.LOW_CREDITS)
 
 
 def notice_if_low(outcome: OperationResult, user_id: UUID) -> None:
-    """Tell the event sinks once, when a charge for the user takes a balance below LOW_CREDITS. After its commit."""
+    """Emit `CreditsLow` when this charge took the balance below LOW_CREDITS. Call it after the commit."""
     entry = outcome.entry
     if (
         entry
@@ -177,11 +177,11 @@ def notice_if_low(outcome: OperationResult, user_id: UUID) -> None:
 
 
 def hold_expiry() -> datetime:
-    """When a hold made now expires."""
+    """The moment at which a hold made now expires: HOLD_TTL seconds from now."""
     return timezone.now() + timedelta(seconds=settings.HOLD_TTL)
 
 
 def renew_holds(holds: Iterable[HoldRef]) -> int:
-    """Give open holds a full time to live again (a queued job waits longer than a request)."""
+    """Give open holds a full HOLD_TTL again (a queued job waits longer than a request); return how many were open."""
     ids = [hold.id for hold in holds]
     return Hold.objects.filter(id__in=ids, state=State.OPEN).update(expires_at=hold_expiry())

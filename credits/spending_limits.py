@@ -1,4 +1,7 @@
-"""Spending limits: counted in the transaction that moves the credits, by the same kind of guard as a balance."""
+"""Spending limits of keys, users and organizations.
+
+A reservation is counted in the transaction that moves the credits, by one conditional UPDATE as on a wallet.
+"""
 
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
@@ -16,7 +19,10 @@ FOREVER = date(1970, 1, 1)
 
 
 class SpendLimitReached(Unaffordable):
-    """402 `insufficient_credits` when a key is used up, 429 `quota_exceeded` with the reset time for a period."""
+    """A spending limit refuses a reservation.
+
+    The answer is 402 `insufficient_credits` for a limit without a period, else 429 `quota_exceeded` with the reset time.
+    """
 
     def __init__(self, limit: Limit, *, required: int, left: int) -> None:
         self.affordable = left
@@ -38,7 +44,7 @@ class SpendLimitReached(Unaffordable):
 
 
 def limits_of(caller: Caller) -> list[Limit]:
-    """The limits the caller's spending must fit in. Reads nothing: the rows came with the authentication."""
+    """The limits that the caller's spending must fit in. No query is made: authentication has loaded the rows."""
     found = []
     key = caller.api_key
     if key and key.spend_limit is not None:
@@ -67,7 +73,7 @@ def _midnight(day: date) -> datetime:
 
 
 def count(limit: Limit, amount: int) -> bool:
-    """Count `amount` microcredits against the limit, unless it would be exceeded."""
+    """Count `amount` microcredits against the limit; return False, and count nothing, when the limit has no room."""
     row = SpendCounter.objects.filter(pk=limit.counter_id)
     if row.filter(starts=limit.starts, spent__lte=limit.amount - amount).update(spent=F("spent") + amount):
         return True
@@ -81,11 +87,12 @@ def count(limit: Limit, amount: int) -> bool:
 
 
 def correct(counter_id: UUID, starts: date, change: int) -> None:
-    """Correct what was counted for a hold; of a period that is over nothing is left to correct."""
+    """Add `change` microcredits to the counter of the period `starts`; a later period's counter stays as it is."""
     if change:
         SpendCounter.objects.filter(pk=counter_id, starts=starts).update(spent=F("spent") + change)
 
 
 def reached(limit: Limit, required: int) -> SpendLimitReached:
+    """The error for a reservation of `required` microcredits that the limit has no room for."""
     spent = SpendCounter.objects.values_list("spent", flat=True).get(pk=limit.counter_id)
     return SpendLimitReached(limit, required=required, left=max(0, limit.amount - spent))

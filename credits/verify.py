@@ -1,7 +1,7 @@
-"""Proof of the ledger: every invariant of every wallet, in constant memory, right also while credits are moving.
+"""The proof of the ledger: checks every invariant of every wallet, in constant memory, also while credits move.
 
-What can't move under the reader is read freely: a wallet's row says how many entries it has, and entries never change.
-What can move (open holds) is looked at again behind a lock of the wallet's row before it is called broken.
+Entries never change and a wallet's row says how many it has, so entries are read without a lock. Open holds may change
+during the check: before a wallet is called broken its holds are read again behind a lock of the wallet's row.
 """
 
 from collections import defaultdict
@@ -23,7 +23,7 @@ ENTRIES_AT_ONCE = 2000
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One broken invariant. `entry` is the entry it shows at, when it shows at one."""
+    """One broken invariant; `entry` is the ID of the entry at which the break shows, or None."""
 
     wallet: UUID
     message: str
@@ -34,7 +34,7 @@ class Problem:
 
 
 class Line(NamedTuple):
-    """What is read of an entry."""
+    """The columns of an entry that the proof reads."""
 
     wallet_id: UUID
     id: UUID
@@ -49,7 +49,7 @@ class Line(NamedTuple):
 
 
 def problems() -> Iterator[Problem]:
-    """Every broken invariant; nothing when the ledger is right."""
+    """Yield every broken invariant; a right ledger yields nothing."""
     for wallets in _wallets():
         yield from _standing_problems(wallets)
         entries = LedgerEntry.objects.filter(wallet_id__in=wallets).order_by("wallet_id", "sequence")
@@ -70,7 +70,7 @@ def _wallets() -> Iterator[dict[UUID, Wallet]]:
 
 
 def _standing_problems(wallets: dict[UUID, Wallet]) -> Iterator[Problem]:
-    """What the wallet's row says of itself and of what else there is, at one moment."""
+    """Compare each wallet's row with its open holds and its last entry; a suspect is read again behind a lock."""
     held: dict[UUID, int] = dict(
         Hold.objects.filter(wallet_id__in=wallets, state=Hold.State.OPEN)
         .values_list("wallet_id")
@@ -85,7 +85,7 @@ def _standing_problems(wallets: dict[UUID, Wallet]) -> Iterator[Problem]:
 
 
 def _standing_now(wallet: Wallet) -> list[Problem]:
-    """The same with the wallet's row locked, so that no movement of credits is half seen."""
+    """Compare one wallet's row with its holds and entries while the row is locked, so that nothing moves meanwhile."""
     row = Wallet.objects.filter(pk=wallet.pk)
     row.update(sequence=F("sequence"))
     held = Hold.objects.filter(wallet=wallet, state=Hold.State.OPEN).aggregate(total=Sum("amount"))["total"] or 0
@@ -132,7 +132,7 @@ def _chain_problems(wallet: Wallet, lines: Iterator[Line]) -> Iterator[Problem]:
 
 
 def _refund_problems(wallet: Wallet, refunds: dict[UUID, int]) -> Iterator[Problem]:
-    """Refunds are few, so a wallet's are compared in memory."""
+    """Compare the refunds of a wallet with their charges. Refunds are few, so all of a wallet's are held in memory."""
     charges = {row.pk: row for row in LedgerEntry.objects.filter(pk__in=refunds)}
     for charge_id, refunded in refunds.items():
         charge = charges.get(charge_id)

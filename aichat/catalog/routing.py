@@ -25,8 +25,8 @@ class ModelNotAllowed(ApiError):
 def candidates(catalog: Catalog, who: Who | None, slug: str, kind: AIModel.Kind = AIModel.Kind.CHAT) -> list[ModelInfo]:
     """The models to try for `slug`, best first: `auto` is the default route, else the model and its fallbacks.
 
-    Models that `who` may not use, without a price in force or without a key are left out; None: whoever asks was checked
-    before. Raises `ModelNotAllowed` for one that is named, `ModelNotFound` when none is left.
+    Models without a price in force, without a key, or that `who` may not use are left out; `who` None skips that last
+    check. Raises `ModelNotAllowed` when `slug` names a model that `who` may not use, `ModelNotFound` when none is left.
     """
     if slug == AUTO:
         found = _default_route(catalog, kind)
@@ -44,7 +44,7 @@ def candidates(catalog: Catalog, who: Who | None, slug: str, kind: AIModel.Kind 
 
 
 def _default_route(catalog: Catalog, kind: AIModel.Kind) -> list[ModelInfo]:
-    """Gemini, then OpenAI, as far as they have keys; the demo only while nothing else can answer."""
+    """The models with a position in the default route, in order; the demo only while no other provider has a key."""
     placed = sorted(
         (model.auto_position, model.slug)
         for model in catalog.values()

@@ -1,4 +1,4 @@
-"""The admin's pages of flags, and what they share with those of experiments."""
+"""The admin's pages of flags, and the base that the pages of experiments share."""
 
 from typing import Any, ClassVar
 
@@ -58,7 +58,7 @@ AUDIENCE = (
 
 
 class TargetedAdmin(Admin):
-    """Writes through the same verbs as the API, which put it on record themselves."""
+    """Saves and deletes through `flags.services`, as the API does; the services write the audit log."""
 
     form = TargetedForm
     actions: Any = None
@@ -104,7 +104,7 @@ class FlagAdmin(TargetedAdmin):
 
     @display(description="Environment", label={"on": "success", "off": "danger"})
     def decided_by_environment(self, flag: Flag) -> str:
-        """What FLAG_<KEY> says; it decides over the row."""
+        """The value of FLAG_<KEY> in the environment, which decides over the row."""
         return {None: "", True: "on", False: "off"}[evaluation.forced(flag.key)]
 
     def has_delete_permission(self, request: HttpRequest, obj: Flag | None = None) -> bool:

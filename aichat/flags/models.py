@@ -23,7 +23,7 @@ def texts(value: object) -> None:
 
 
 class Targeted(Row):
-    """A key and its audience."""
+    """The base of flags and experiments: a key and its audience."""
 
     key = models.CharField(max_length=80, unique=True, validators=[KEY])
     description = models.TextField(blank=True)
@@ -88,7 +88,7 @@ class Targeted(Row):
             raise ValidationError(errors)
 
     def facts(self) -> dict[str, Any]:
-        """What an operator can change, as it is written in the history."""
+        """The values that an operator can change, as the history writes them."""
         audience = {name: getattr(self, name) for name in ("percentage", "roles", "organizations", "users")}
         schedule = {name: value.isoformat() if (value := getattr(self, name)) else None for name in SCHEDULE}
         return {"description": self.description, **audience, **schedule}
@@ -98,7 +98,7 @@ SCHEDULE = ("starts_at", "ends_at")
 
 
 def existing(model: type[models.Model], wanted: list[str]) -> list[str]:
-    """The rows' IDs, each once, as text; users may also be named by e-mail. Raises `ValueError` for what is no row's."""
+    """The IDs of the wanted rows, each once, as text; users may be named by e-mail. Raises `ValueError` without a row."""
     if model is User:
         emails = {User.objects.normalize_email(value) for value in wanted if "@" in value}
         by_email = {row.email: str(row.pk) for row in User.objects.filter(email__in=emails)}

@@ -1,7 +1,7 @@
-"""Who gets what, as plain values: no tables, no clock of its own, so that every decision can be checked by hand.
+"""The rules of flags and experiments as plain values, without tables or a clock, so that a decision can be checked by hand.
 
-A decision hashes the key and the subject, so the same one is made everywhere and for ever, and a percentage that grows
-only adds subjects.
+A decision hashes the flag's key and the subject, so every process makes the same decision at all times, and a growing
+percentage only adds subjects.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ def bucket(salt: str, subject: object) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """Who is asking: nobody in particular, a user, or a user acting for an organization."""
+    """The subject of a decision: nobody in particular, a user, or a user acting for an organization."""
 
     user: UUID | None = None
     role: str = ""
@@ -29,7 +29,7 @@ class Subject:
 
 
 def subject_of(who: Any) -> Subject:
-    """From a `Caller`, a `User`, an anonymous user or None."""
+    """The subject for a `Caller`, a `User`, an anonymous user or None."""
     user = getattr(who, "user", who)
     if user is None or user.pk is None:
         return Subject()
@@ -39,9 +39,10 @@ def subject_of(who: Any) -> Subject:
 
 @dataclass(frozen=True, slots=True)
 class Audience:
-    """Roles and organizations narrow it, the percentage takes a share of it, and named users are always in it.
+    """The subjects of a flag or an experiment.
 
-    Without a percentage it is everybody, unless only users are named: then it is those.
+    Roles and organizations narrow the audience, the percentage takes a share of it, and named users are always in it.
+    Without a percentage everybody is in it, or only the named users when nothing but users is named.
     """
 
     percentage: int | None = None
@@ -56,7 +57,7 @@ class Audience:
         return self.starts_at <= now < self.ends_at
 
     def includes(self, key: str, who: Subject, unit: UUID | None) -> bool:
-        """Whether `who` is in it; `unit` (the user or a conversation) decides about the percentage."""
+        """Whether `who` is in the audience; `unit` (the user or a conversation) is hashed for the percentage."""
         if who.user in self.users:
             return True
         if not self.could_include(who):
@@ -74,7 +75,7 @@ class Audience:
         )
 
     def could_meet(self, other: "Audience") -> bool:
-        """Whether somebody could be in both at some time. Percentages don't keep two audiences apart."""
+        """Whether a subject could be in both audiences at some time. Percentages don't keep two audiences apart."""
         if self.starts_at >= other.ends_at or other.starts_at >= self.ends_at:
             return False
         if self.names_only_users and other.names_only_users:
@@ -105,9 +106,9 @@ class FlagRule:
 
 @dataclass(frozen=True, slots=True)
 class Treatment:
-    """What experiments make of one request: the variant it is in, and what to use where the client said nothing.
+    """The effect of experiments on one request: its variant, and values for what the client left open.
 
-    `experiment` is empty when the request is in none; it may still be under the winner of an earlier one.
+    `experiment` is empty when the request is in no experiment; the values may still be those of an earlier winner.
     """
 
     experiment: str = ""
@@ -119,7 +120,7 @@ class Treatment:
     max_tokens: int | None = None
 
     def over(self, base: "Treatment") -> "Treatment":
-        """This one, with what it leaves open taken from `base`."""
+        """This treatment, with the values that it leaves open taken from `base`."""
         given = {field.name: value for field in fields(self) if (value := getattr(self, field.name)) not in ("", None)}
         return replace(base, **given)
 
@@ -147,7 +148,7 @@ class ExperimentRule:
 
     @property
     def scope(self) -> frozenset[str]:
-        """The models it is about (empty: any). A variant sets the model only of requests that left it open."""
+        """The models the experiment is about (empty: any). A variant sets the model only of requests that left it open."""
         if not self.models and any(variant.treatment.model for variant in self.variants):
             return frozenset({DEFAULT_ROUTE})
         return self.models
@@ -156,11 +157,11 @@ class ExperimentRule:
         return not self.scope or model in self.scope
 
     def could_meet(self, other: "ExperimentRule") -> bool:
-        """Whether one request could be in both."""
+        """Whether one request could be in both experiments."""
         return self.audience.could_meet(other.audience) and not _apart(self.scope, other.scope)
 
     def unit(self, who: Subject, conversation: UUID | None) -> UUID | None:
-        """What keeps its variant: the conversation, or the user (also where there is no conversation)."""
+        """The ID that keeps its variant: the conversation's, or the user's (also where there is no conversation)."""
         return conversation if self.by_conversation and conversation else who.user
 
     def variant_for(self, who: Subject, conversation: UUID | None, now: float) -> Variant | None:
@@ -182,7 +183,7 @@ class ExperimentRule:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """Everything that is decided by: flags by key, experiments under way by key, and decided ones, oldest first."""
+    """All rules in force: flags by key, running experiments by key, and stopped ones with a winner, oldest first."""
 
     flags: dict[str, FlagRule]
     experiments: dict[str, ExperimentRule]
@@ -191,7 +192,7 @@ class Rules:
     def treatment(
         self, who: Subject, model: str, conversation: UUID | None, now: float, is_off: Callable[[str], bool]
     ) -> Treatment:
-        """What experiments make of a request of `who` that asked for `model`: at most one variant, over the winners."""
+        """The treatment of a request of `who` that asked for `model`: at most one variant, laid over earlier winners."""
         result = NOTHING
         for rule in self.decided:
             if rule.is_about(model) and rule.audience.could_include(who) and not is_off(rule.key):

@@ -1,4 +1,4 @@
-"""Writing flags and experiments: validated, put on record in the audit log, and seen at once by this process."""
+"""Writes flags and experiments: validated, recorded in the audit log, and seen at once by this process."""
 
 from typing import Any
 
@@ -42,7 +42,7 @@ def _save(row: Entry, actor: User | None) -> None:
 
 
 def _stamp(row: Experiment) -> None:
-    """When it began, and when its results stood still."""
+    """Set the moments at which the experiment began and at which its results were frozen."""
     if row.status == Experiment.Status.RUNNING:
         row.started_at, row.ended_at = row.started_at or row.updated_at, None
     elif row.status != Experiment.Status.DRAFT:
@@ -50,7 +50,7 @@ def _stamp(row: Experiment) -> None:
 
 
 def delete(row: Entry, *, actor: User | None) -> None:
-    """Raises `InvalidRequest` for a switch of the product, and for an experiment that has begun."""
+    """Delete a flag or an experiment. Raises `InvalidRequest` for a switch of the product or a begun experiment."""
     if isinstance(row, Flag) and row.key in SWITCHES:
         raise InvalidRequest(f"{row.key!r} is a switch of the product: switch it off instead of deleting it.")
     if isinstance(row, Experiment) and row.status != Experiment.Status.DRAFT:
@@ -65,7 +65,7 @@ def _delete(row: Entry, actor: User | None) -> None:
 
 
 def _record(row: Entry, before: dict[str, Any] | None, after: dict[str, Any] | None, actor: User | None) -> None:
-    """A line in the audit log, in the same commit as the change. What a test or a script does has no actor and no line."""
+    """Add a line to the audit log in the same commit as the change. A change without an actor (a script) has no line."""
     verb = audit_log.ADDED if before is None else audit_log.DELETED if after is None else audit_log.CHANGED
     before, after = before or dict.fromkeys(after or {}), after or dict.fromkeys(before or {})
     values = {name: (before[name], after[name]) for name in after if after[name] != before[name]}
@@ -74,14 +74,14 @@ def _record(row: Entry, before: dict[str, Any] | None, after: dict[str, Any] | N
 
 
 def history(row_type: type[Entry], key: str) -> QuerySet[LogEntry]:
-    """What the audit log says of a flag or an experiment, the latest first; it outlives a row that was deleted."""
+    """The audit log of a flag or an experiment, latest entry first; the entries outlive a deleted row."""
     content_type = ContentType.objects.get_for_model(row_type)
     entries = LogEntry.objects.select_related("user").filter(content_type=content_type, object_repr=key)
     return entries.order_by("-action_time")
 
 
 def flag_or_switch(key: str) -> Flag | None:
-    """The flag, or a new row for a switch of the product that nobody has touched yet."""
+    """The flag's row, a new row for a switch of the product that has none yet, or None."""
     found = Flag.objects.filter(key=key).first()
     if found is None and key in SWITCHES:
         return Flag(key=key, description=SWITCHES[key], enabled=True)

@@ -34,7 +34,7 @@ class FlagsView(APIView):
 
 
 def save(form: serializers.ModelSerializer[Entry], row: Entry, request: Request) -> Entry:
-    """Give the row what the form was sent, and write it."""
+    """Set the row's attributes from the valid form, and save the row."""
     for name, value in form.validated_data.items():
         setattr(row, name, value)
     services.save(row, actor=calling(request).user)
@@ -72,7 +72,7 @@ class AdminFlagView(GenericAPIView[Flag]):
 
     @extend_schema(summary="One flag")
     def get(self, request: Request, key: str) -> Response:
-        """Its rules, as an administrator set them."""
+        """The flag's rules, as an administrator set them."""
         return Response(FlagSerializer(self.get_object()).data)
 
     @extend_schema(summary="Change a flag")

@@ -1,6 +1,6 @@
-"""The ledger's hot statements as each database does them best, behind `credits.ledger`.
+"""The ledger's hot statements, written for each database, behind `credits.ledger`.
 
-`portable` says the same with the ORM, and is the reference: one suite (`tests/credits`) holds all of them to it.
+`portable` does the same work with the ORM and is the reference: one suite (`tests/credits`) runs over all of them.
 """
 
 import sqlite3
@@ -16,5 +16,5 @@ if sqlite3.sqlite_version_info >= sqlite.OLDEST:
 
 
 def current() -> Engine:
-    """The one for the database in use."""
+    """The engine for the configured database."""
     return ENGINES.get(connection.vendor, portable)

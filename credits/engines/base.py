@@ -1,4 +1,4 @@
-"""What a database is asked in the hot statements of the ledger, and what it answers. Amounts are microcredits."""
+"""The questions and answers of the ledger's hot statements. All amounts are integers in microcredits."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -7,7 +7,10 @@ from uuid import UUID
 
 
 class Closing(NamedTuple):
-    """What becomes of open holds. `by` is a token of this batch; with `expired_at`, only of those past their time."""
+    """The columns that closing writes into open holds. `by` is a token of this batch.
+
+    With `expired_at` the closing applies only to holds whose time had run out by then.
+    """
 
     state: str
     at: datetime
@@ -19,7 +22,7 @@ Closings: TypeAlias = Sequence[tuple[Closing, Sequence[UUID]]]
 
 
 class Move(NamedTuple):
-    """What one list of operations does to one wallet, and the guard: what must be there beforehand."""
+    """The change that one list of operations makes to one wallet, and the guard: the least that must be there before."""
 
     wallet_id: UUID
     available: int  # change of what is available
@@ -31,7 +34,7 @@ class Move(NamedTuple):
 
 
 class Standing(NamedTuple):
-    """A wallet after its move. `digest` is of the entry before this move's, "" for none, None when not known yet."""
+    """A wallet after its move. `digest` is the last entry's before the move, "" without one, None if not known yet."""
 
     available: int
     held: int
@@ -40,19 +43,22 @@ class Standing(NamedTuple):
 
 
 class Engine(Protocol):
-    """A module of this package. All run inside the caller's transaction; locks are taken in the order of the IDs."""
+    """A module of this package. Its functions run in the caller's transaction and take locks in the order of the IDs."""
 
     def close_holds(self, ids: Sequence[UUID], closing: Closing) -> set[UUID]:
-        """Close those of the holds that are open; answers which. `ids` are sorted and differ."""
+        """Close the holds that are open; return their IDs. `ids` are sorted, each once."""
 
     def move_wallets(self, moves: Sequence[Move]) -> dict[UUID, Standing]:
-        """Move every wallet whose guard holds, by one conditional statement each or all; answers these.
+        """Move every wallet whose guard holds, by conditional statements; return the standings of the moved wallets.
 
-        `moves` are sorted, of different wallets, and within 64 bits.
+        `moves` are sorted by wallet, one for each wallet, with numbers within 64 bits.
         """
 
     def close_and_move(self, closings: Closings, moves: Sequence[Move]) -> tuple[int, dict[UUID, Standing]]:
-        """Both, at once where the database can: how many holds were open and are closed, and the wallets that moved."""
+        """Close holds and move wallets, in one round trip where the database can.
+
+        Returns how many holds were open and are closed now, and the standings of the moved wallets.
+        """
 
     def available(self, ids: Sequence[UUID]) -> dict[UUID, int]:
-        """What the wallets among `ids` have free; only a look."""
+        """Free microcredits by wallet ID. The statement locks nothing; wallets that don't exist are left out."""

@@ -1,5 +1,7 @@
-"""MongoDB: all wallets of a list in one call. A transaction reads one snapshot, and writing what another transaction
-changed since is a conflict, after which the whole runs again: so what was read decides, and the filter only confirms it.
+"""The ledger's statements for MongoDB: all wallets of a list in one call.
+
+A transaction reads one snapshot. Writing a document that another transaction changed since is a conflict, after which
+the whole transaction runs again: so the values that were read decide, and the filter only confirms them.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""With the ORM, wallet by wallet: works on every database, and is what the others are compared with."""
+"""The ledger's statements with the ORM, wallet by wallet, for every database. The other engines are compared with it."""
 
 from collections.abc import Sequence
 from uuid import UUID
@@ -33,7 +33,7 @@ def available(ids: Sequence[UUID]) -> dict[UUID, int]:
 
 
 def move_wallet(move: Move) -> bool:
-    """THE guard: one conditional UPDATE, whose row count is the answer."""
+    """The guard of the ledger: one conditional UPDATE, whose row count says whether the wallet moved."""
     wallet = Wallet.objects.filter(pk=move.wallet_id, available__gte=move.needs, held__gte=move.closes)
     if move.gains:  # engines differ in what they do with a sum beyond 64 bits; none of it is right
         wallet = wallet.filter(available__lte=LARGEST - move.gains - F("held"))
@@ -47,7 +47,7 @@ def move_wallet(move: Move) -> bool:
 
 
 def standings(entries: dict[UUID, int]) -> dict[UUID, Standing]:
-    """Of wallets that were moved and are ours until the commit; `entries` says how many each is to get."""
+    """The standings of wallets that this transaction has moved; `entries` says how many entries each is to get."""
     if not entries:
         return {}
     found = {
@@ -60,7 +60,7 @@ def standings(entries: dict[UUID, int]) -> dict[UUID, Standing]:
 
 
 def with_digests(found: dict[UUID, Standing], entries: dict[UUID, int]) -> dict[UUID, Standing]:
-    """Fill in the digests that are missing, for the wallets that are to get entries."""
+    """The standings with the missing digests filled in, for the wallets that are to get entries."""
     missing = {pk: standing.sequence - entries[pk] for pk, standing in found.items() if standing.digest is None}
     wanted = Q()
     for pk, sequence in missing.items():

@@ -1,4 +1,4 @@
-"""PostgreSQL: every statement takes its list as one parameter, so that its plan is kept whatever the length."""
+"""The ledger's statements for PostgreSQL. Each takes its list as one parameter, so one plan serves every length."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,9 +17,9 @@ WHERE _id = ANY(%s::uuid[]) AND (state = 'OPEN') IS TRUE {expired} RETURNING _id
 CLOSE_ALL = Statement(CLOSE.format(expired=""))
 CLOSE_EXPIRED = Statement(CLOSE.format(expired="AND expires_at <= %s"))
 
-# Of rows locked elsewhere, UPDATE sees what was committed meanwhile, its sub-selects don't: then there is no digest yet.
-# Its entry is asked for as the last one up to it, because that is found by the one right index: of several that begin with
-# the wallet, the planner of a table it knows nothing about yet takes any, and reads all of the wallet's entries.
+# After waiting for a lock UPDATE sees the row as committed meanwhile, its sub-selects don't: then the digest is NULL and
+# is read by a second statement. The sub-select asks for the last entry up to a sequence, because only one index serves
+# that: for an equality the planner of a table without statistics may take another index and read all of a wallet's entries.
 MOVED = """
 UPDATE credits_wallet AS wallet
 SET available = wallet.available + moves.available, held = wallet.held + moves.held,
@@ -74,7 +74,7 @@ def available(ids: Sequence[UUID]) -> dict[UUID, int]:
 
 
 def _array(ids: Sequence[UUID]) -> str:
-    """As PostgreSQL reads a list; psycopg takes 50 µs to find out what is in one."""
+    """The IDs as the text of a PostgreSQL array; psycopg needs 50 µs to adapt a list."""
     return "{" + ",".join(map(str, ids)) + "}"
 
 

@@ -1,4 +1,7 @@
-"""SQLite: every statement takes its list as one JSON text. Only one transaction writes at a time, so nothing waits here."""
+"""The ledger's statements for SQLite. Each takes its list as one JSON text.
+
+SQLite runs one writing transaction at a time, so no statement here waits for a row.
+"""
 
 from collections.abc import Sequence
 from uuid import UUID

@@ -1,8 +1,8 @@
-"""Work that nobody waits for: put down in a microsecond, done in batches by a thread of its own.
+"""Queues for work that nobody waits for: an item is put in within a microsecond, and a thread works through batches.
 
-A lane is bounded: when its thread can't keep up, the oldest items go, and a warning counts them. What fails is tried again
-with growing pauses, then dropped and counted too. The thread begins with the first item, so a process that forks workers has
-none, and each worker its own.
+A queue is bounded: when its thread can't keep up, the oldest items are dropped and counted in a warning. A batch that
+fails is tried again with growing pauses, then dropped and counted too. The thread starts with the first item, so a
+master process that forks workers has no such thread, and each worker gets its own.
 """
 
 import asyncio
@@ -22,12 +22,12 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 LONGEST_PAUSE = 30.0  # seconds between two tries
 REPORT_SECONDS = 60.0  # at most one warning of what was dropped in that time
-CLOSING_SECONDS = 5.0  # what a lane may take to empty itself when the process ends
+CLOSING_SECONDS = 5.0  # seconds a queue may take to empty itself when the process ends
 _queues: list["BatchQueue[object]"] = []
 
 
 class BatchQueue(Generic[T]):
-    """`work` gets up to `batch` items at a time, every `every` seconds; it raises to have them again, `attempts` times."""
+    """Calls `work` every `every` seconds with up to `batch` items. A batch whose `work` raises is tried `attempts` times."""
 
     def __init__(
         self,
@@ -50,22 +50,22 @@ class BatchQueue(Generic[T]):
         _queues.append(self)  # type: ignore[arg-type]
 
     def put(self, item: T) -> None:
-        """Never waits, never raises."""
+        """Add an item. This never waits and never raises; a full queue drops its oldest item."""
         if len(self._waiting) >= self.capacity:
-            self._drop(1)  # the deque lets go of its oldest
+            self._drop(1)  # the bounded deque forgets its oldest item
         self._waiting.append(item)
         if self._thread is None:
             self._start()
 
     def drain(self) -> None:
-        """Do all that waits, here and now."""
+        """Work through all waiting items on the calling thread."""
         with self._working:
             while self._waiting:
                 self._do([self._waiting.popleft() for _ in range(min(self.batch, len(self._waiting)))])
             self._report()
 
     def close(self, timeout: float = CLOSING_SECONDS) -> None:
-        """Do what still waits, each batch tried once, for `timeout` seconds at most."""
+        """Work through the waiting items for at most `timeout` seconds, each batch tried once, and end the thread."""
         thread, self._thread = self._thread, None
         if thread is not None:
             self._closing.set()
@@ -73,7 +73,7 @@ class BatchQueue(Generic[T]):
             self._closing = threading.Event()
 
     def renew(self) -> None:
-        """As new: in a forked child, whose parent does what it had put down itself."""
+        """Empty the queue in a forked child: the parent works through the items that it holds."""
         self._waiting.clear()
         self._thread = None
         self._starting, self._working = threading.Lock(), threading.Lock()
@@ -83,7 +83,7 @@ class BatchQueue(Generic[T]):
         with self._starting:
             if self._thread is None:
                 self._thread = threading.Thread(
-                    target=self._run, args=(self._closing,), name=f"lane-{self.name}", daemon=True
+                    target=self._run, args=(self._closing,), name=f"batch-queue-{self.name}", daemon=True
                 )
                 self._thread.start()
 
@@ -115,8 +115,9 @@ class BatchQueue(Generic[T]):
 
 
 def close_all() -> None:
-    for lane in list(_queues):  # in the order they were made: an earlier one may still put something into a later one
-        lane.close()
+    """Close every queue, in the order of their making: an earlier queue may still put items into a later one."""
+    for queue in list(_queues):
+        queue.close()
 
 
 @lifecycle.on_shutdown
@@ -125,8 +126,8 @@ async def _close() -> None:
 
 
 def _renew_all() -> None:
-    for lane in _queues:
-        lane.renew()
+    for queue in _queues:
+        queue.renew()
 
 
 atexit.register(close_all)

@@ -1,6 +1,6 @@
-"""What a serving process starts, keeps running and drains: background tasks and shutdown hooks.
+"""Background tasks and start and shutdown hooks of a serving process.
 
-A leaf: parts register what they need closed; `asgi.py` calls `startup` and `shutdown`.
+Parts register hooks; `asgi.py` calls `startup` and `shutdown`.
 """
 
 import asyncio
@@ -22,17 +22,19 @@ _on_shutdown: list[Hook] = []
 
 
 def on_startup(hook: Hook) -> Hook:
+    """Decorator: await `hook()` when the server starts."""
     _on_startup.append(hook)
     return hook
 
 
 def on_shutdown(hook: Hook) -> Hook:
+    """Decorator: await `hook()` when the server stops, after the background tasks; the last registered runs first."""
     _on_shutdown.append(hook)
     return hook
 
 
 def spawn(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-    """Run `work` in the background; shutdown waits for it, and its own end keeps nobody waiting."""
+    """Run `work` as a background task. Shutdown waits for the task."""
     task = asyncio.get_running_loop().create_task(work)
     _tasks.add(task)
     task.add_done_callback(_tasks.discard)
@@ -40,9 +42,9 @@ def spawn(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
 
 
 async def finish(work: Coroutine[Any, Any, T]) -> T:
-    """Await `work` so that the caller's cancellation does not stop it: it goes on in the background.
+    """Await `work` and let it go on in the background when the caller is cancelled.
 
-    Inside of what is being finished already nobody can stop it, and it needs no task of its own.
+    A task that runs under `finish` can't be cancelled by a caller, so a nested call awaits `work` directly.
     """
     if asyncio.current_task() in _finishing:
         return await work
@@ -56,7 +58,7 @@ async def finish(work: Coroutine[Any, Any, T]) -> T:
 
 
 def _report_defect(task: asyncio.Task[Any]) -> None:
-    """Nobody waits for the task's end any more: an error meant for the client has no reader, a defect has the log."""
+    """Log the error of a task whose caller has left, unless the error is an `ApiError`, which was meant for the client."""
     error = None if task.cancelled() else task.exception()
     if error is not None and not isinstance(error, ApiError):
         logger.error("background work failed", exc_info=error)
@@ -69,7 +71,7 @@ async def startup() -> None:
 
 async def shutdown() -> None:
     """Wait for background work, then close what was opened. The server's graceful timeout bounds it."""
-    while _tasks:  # what is finishing may still start something
+    while _tasks:  # a task that ends may start another one
         logger.info("draining %d background tasks", len(_tasks))
         await asyncio.gather(*_tasks, return_exceptions=True)
     for hook in reversed(_on_shutdown):

@@ -33,7 +33,7 @@ def uuid7() -> uuid.UUID:
 
 
 class Row(models.Model):
-    """Base of our own tables. The column is `_id` on every engine, because MongoDB has no other primary key."""
+    """The base of our own tables. The key's column is `_id` on every engine, because MongoDB has no other primary key."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False, db_column="_id")
 

@@ -1,4 +1,4 @@
-"""Transactions that retry, on whichever database is configured, and what its errors mean."""
+"""Transactions that run again after a conflict, on whichever database is configured, and the meaning of its errors."""
 
 import logging
 import random
@@ -26,7 +26,7 @@ TRANSIENT_SQLSTATES = {"40001", "40P01", "26000"}
 
 
 def atomic() -> Any:
-    """A transaction on whichever engine is configured. Django's own does nothing on MongoDB."""
+    """A context manager for a transaction on the configured engine. Django's own `atomic` does nothing on MongoDB."""
     if is_mongodb():
         from django_mongodb_backend import transaction as mongodb_transaction  # 0.3 s that others need not wait
 
@@ -39,15 +39,15 @@ def is_mongodb() -> bool:
 
 
 def in_transaction() -> bool:
-    """Whether a transaction is open. Django's own flag knows nothing of MongoDB's."""
+    """Whether a transaction is open on this thread's connection, on any engine."""
     return connection.in_atomic_block or getattr(connection, "in_atomic_block_mongo", False)
 
 
 def run_atomic(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Run `work` in one transaction, again when the engine asks for it (deadlock, write conflict).
+    """Run `work` in one transaction, and again when the engine asks for it (deadlock, write conflict).
 
-    `work` may therefore run several times: it must not keep state between runs. Inside an outer transaction it joins
-    that one, and the outermost `run_atomic` retries, for at most DATABASE_TIMEOUT.
+    `work` may therefore run several times and must not keep state between runs. Inside an outer transaction `work`
+    joins that transaction, and the outermost `run_atomic` runs again, for at most DATABASE_TIMEOUT seconds.
     """
     if in_transaction():
         return work(*args, **kwargs)
@@ -66,11 +66,11 @@ def run_atomic(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
 
 
 class Conflict(DatabaseError):
-    """Work found itself raced by another transaction: the outermost `run_atomic` is to run again."""
+    """Another transaction interfered: the outermost `run_atomic` must run its work again."""
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether the transaction failed only because of somebody else's."""
+    """Whether a transaction failed only because of another one, so that running it again may succeed."""
     if isinstance(error, Conflict):
         return True
     if is_mongodb():
@@ -81,10 +81,10 @@ def is_transient(error: BaseException) -> bool:
 
 
 def is_unavailable(error: BaseException) -> bool:
-    """Whether the database could not do it in time: gone, restarting, out of connections, too slow.
+    """Whether the error says that the database is gone, restarting, out of connections or too slow.
 
-    What is transient counts too: `run_atomic` has tried it again until DATABASE_TIMEOUT was over.
-    SQLite reports a wrong statement or a missing table as an OperationalError too: those are defects of ours.
+    Transient errors count too, because `run_atomic` has retried them until DATABASE_TIMEOUT was over. A wrong
+    statement or a missing table, which SQLite also reports as OperationalError, does not count.
     """
     if is_transient(error):
         return True
@@ -98,7 +98,7 @@ def is_unavailable(error: BaseException) -> bool:
 
 
 def ping() -> None:
-    """Ask the database for an answer; raises `django.db.Error` when there is none."""
+    """Make one round trip to the database. Raises `django.db.Error` when the database does not answer."""
     if is_mongodb():
         connection.ping()  # type: ignore[attr-defined]
         return

@@ -1,4 +1,4 @@
-"""Whether Redis answers: after a failure it is left alone for a while, and everything goes on without it."""
+"""The health of Redis: after a failure no process asks Redis for PAUSE seconds, and requests go on without Redis."""
 
 import logging
 import threading
@@ -19,11 +19,11 @@ WARN_EVERY = 60.0  # seconds
 
 
 class CacheUnavailable(redis.ConnectionError):
-    """Redis failed, or failed a moment ago and is left alone."""
+    """Redis failed now, or failed less than PAUSE seconds ago and is not asked."""
 
 
 class _Health:
-    """What this process knows of Redis."""
+    """Whether Redis is failing for this process, and when the next try and the next warning are due."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -35,7 +35,7 @@ class _Health:
         self.next_warning = 0.0
 
     def may_try(self) -> bool:
-        """Always while it works; while it fails, one caller every `PAUSE` seconds."""
+        """Whether the caller may ask Redis: always while Redis works, else one caller every PAUSE seconds."""
         if not self.failing:
             return True
         with self.lock:
@@ -65,7 +65,7 @@ health = _Health()
 
 @contextmanager
 def guarded() -> Iterator[None]:
-    """Around commands to Redis. Raises `CacheUnavailable` when it can't be reached, or at once while it is left alone."""
+    """Run commands to Redis inside. Raises `CacheUnavailable` when Redis fails, or at once during the pause after that."""
     if not health.may_try():
         raise CacheUnavailable("Redis failed a moment ago")
     try:
@@ -77,7 +77,7 @@ def guarded() -> Iterator[None]:
 
 
 class GuardedRedis(redis.Redis):
-    """The client under django-redis, which answers a miss for what fails."""
+    """The client under django-redis, which treats a failed command as a cache miss."""
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
         with guarded():
@@ -94,7 +94,7 @@ class _GuardedPipeline(Pipeline):
 
 
 def pool() -> redis.ConnectionPool:
-    """The connections to REDIS_URL, for what speaks to Redis beside the cache: inside `guarded()`."""
+    """The connections to REDIS_URL, for commands other than the cache's. Use them inside `guarded()`."""
     connections: redis.ConnectionPool = get_redis_connection("default").connection_pool
     return connections
 
@@ -107,6 +107,3 @@ def ping() -> bool:
         return bool(redis.Redis(connection_pool=pool()).ping())
     except redis.RedisError:
         return False
-
-
-# --- On the event loop ------------------------------------------------------------------------------------------------

@@ -1,9 +1,9 @@
-"""Redis: shared by all processes, never needed. When it fails or dawdles, everything goes on without it.
+"""Redis on the event loop: commands of concurrent requests share one connection and one round trip.
 
-`django.core.cache.cache` is the way to the cache; a command that fails is a miss. On the event loop it is
-`await pipeline.ask("GET", key)`: commands of concurrent requests share a round trip, and no thread is needed. What else
-speaks to Redis does so inside `health.guarded()`. Both raise `CacheUnavailable`, for which the caller has an answer of
-its own.
+    value = await pipeline.ask("GET", cache_key("x"))
+
+Synchronous code uses `django.core.cache.cache`, where a failed command is a miss, or commands inside
+`health.guarded()`. Redis is optional: `ask` raises `CacheUnavailable` when Redis fails, and every caller goes on without.
 """
 
 import asyncio
@@ -24,25 +24,23 @@ from redis.backoff import NoBackoff
 from aichat.core.background import lifecycle
 from aichat.core.redis.health import CacheUnavailable, health
 
-SLICES = 10  # of CACHE_TIMEOUT: how often the event loop has gone round at least before Redis is called slow
-
-
-NOTHING = object()  # as yet to read
+SLICES = 10  # parts of CACHE_TIMEOUT: the event loop must have ticked so often before Redis counts as too slow
+NOTHING = object()  # the parser has no whole answer yet
 
 
 def ask(*command: str | bytes | int | float) -> "asyncio.Future[Any]":
-    """Send a command to Redis: `await cache.ask("GET", cache_key("x"))`; the answer is bytes, an int, a list or None.
+    """Send a command to Redis: `await ask("GET", cache_key("x"))`; the answer is bytes, an int, a list or None.
 
-    It is sent with everything else that is asked before the event loop goes round, so whoever has several questions
-    asks them all before awaiting the first. Raises `CacheUnavailable` when Redis fails, does not answer within
-    CACHE_TIMEOUT, or none is configured; `redis.ResponseError` for a wrong command.
+    All commands asked in one turn of the event loop are sent together, so a caller with several questions asks all of
+    them before awaiting the first. Raises `CacheUnavailable` when Redis fails, does not answer within CACHE_TIMEOUT or
+    is not configured; `redis.ResponseError` for a wrong command.
     """
     return _ask(pack_command(command))  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """Runs in Redis as one step. Named by its digest, and sent whole to a Redis that does not know it yet."""
+    """A Lua script that Redis runs as one atomic step. Redis gets its digest, and the text only when it lacks the script."""
 
     text: str
     digest: str
@@ -52,7 +50,7 @@ class Script:
         return cls(text, sha1(text.encode(), usedforsecurity=False).hexdigest())
 
     def ask(self, keys: Sequence[str], args: Sequence[str | bytes | int]) -> "asyncio.Future[Any]":
-        """As the function `ask`."""
+        """Run the script with these keys and arguments. Answers and errors are those of the function `ask`."""
         words = (len(keys), *keys, *args)
         return _ask(pack_command(("EVALSHA", self.digest, *words)), lambda: pack_command(("EVAL", self.text, *words)))  # type: ignore[arg-type]
 
@@ -70,14 +68,16 @@ def _ask(packed: bytes, whole: Callable[[], bytes] | None = None) -> "asyncio.Fu
 
 
 def cache_key(key: str) -> str:
-    """The name in Redis of what `django.core.cache.cache` knows as `key`."""
+    """The name in Redis of the entry that `django.core.cache.cache` calls `key`."""
     return f"aichat:1:{key}"
 
 
 @dataclass(slots=True)
 class _Asked:
-    """A command, and who waits for its answer since which tick of the line's clock. `whole` makes that of a script which
-    Redis does not know by its digest."""
+    """A command, the future of its answer, and the tick of the connection's clock at which it was asked.
+
+    `whole` makes the command that sends a script's text, for a Redis that does not know its digest.
+    """
 
     packed: bytes
     whole: Callable[[], bytes] | None
@@ -86,12 +86,12 @@ class _Asked:
 
 
 class _Line(asyncio.Protocol):
-    """The connection of one event loop. Answers come in the order of the commands, so nothing waits for its turn.
+    """The connection of one event loop to Redis. Answers come in the order of the commands.
 
-    Whatever is asked is answered within CACHE_TIMEOUT, or all of it fails and the connection is given up: an answer may
-    still come, which would be taken for another command's. The clock for that stands while the event loop is busy with
-    other things: an answer that lies in the socket while a hundred requests arrive is not one that Redis owes us, and a
-    process that took Redis for dead then would ask without its locks.
+    When a command is not answered within CACHE_TIMEOUT all waiting commands fail and the connection is closed, because a
+    late answer would be taken for another command's. The timeout counts ticks of the event loop, not time: while the
+    loop is busy an answer may lie unread in the socket, and a process that then took Redis for dead would go on
+    without its locks.
     """
 
     def __init__(self, url: str) -> None:
@@ -117,10 +117,10 @@ class _Line(asyncio.Protocol):
             self.loop.call_soon(self.flush)
 
     def flush(self) -> None:
-        """What was asked since the event loop went round."""
+        """Send the commands that were asked in the last turn of the event loop."""
         self.will_flush = False
         if self.connecting is not None:
-            return  # it goes along when that is done
+            return  # `connect` sends the commands when it is done
         if not health.may_try():
             self.refuse("Redis failed a moment ago")
             return
@@ -141,7 +141,8 @@ class _Line(asyncio.Protocol):
         connection = _connection(self.url)
         try:
             await connection.connect()  # type: ignore[no-untyped-call]
-            # redis-py has logged in; from here on the socket is ours, and its answers come to us.
+            # redis-py (8.x) has logged in. Its stream writer, which has no public name, is taken over: from here on
+            # this protocol reads the answers. `tests/core/redis/test_pipeline.py` fails when the attribute moves.
             self.writer, connection._writer = connection._writer, None
             assert self.writer is not None
         except Exception as error:
@@ -149,7 +150,7 @@ class _Line(asyncio.Protocol):
             self.fail(error)
             return
         finally:
-            await connection.disconnect(nowait=True)  # nothing that we have taken
+            await connection.disconnect(nowait=True)  # closes nothing once the writer was taken over
         self.reader, self.is_proven = Reader(replyError=DefaultParser.parse_error, notEnoughData=NOTHING), False
         self.connecting = None
         self.writer.transport.set_protocol(self)
@@ -177,12 +178,12 @@ class _Line(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         if self.writer is None:
-            return  # we hung up ourselves
+            return  # `hang_up` closed the connection
         self.hang_up()
         if not self.is_proven:
             self.fail(error or redis.ConnectionError("Redis closed the connection"))
         elif self.sent or self.to_send:
-            # Redis had closed it, perhaps long since: that is no failure before a new connection fails.
+            # Redis had closed an idle connection, perhaps long ago: only a failing new connection counts as a failure.
             self.to_send[:0] = self.sent
             self.sent.clear()
             self.connecting = lifecycle.spawn(self.connect())
@@ -210,7 +211,7 @@ class _Line(asyncio.Protocol):
         for one in refused:
             if not one.answer.done():
                 one.answer.set_exception(CacheUnavailable(why))
-                one.answer.exception()  # nobody has to hear of it
+                one.answer.exception()  # marked as seen: asyncio logs no error when nobody awaits the answer
 
     def hang_up(self) -> None:
         if self.connecting is not None:
@@ -225,7 +226,7 @@ _lines: WeakKeyDictionary[asyncio.AbstractEventLoop, _Line] = WeakKeyDictionary(
 
 
 def _connection(url: str) -> AbstractConnection:
-    """Not connected yet. Without limits of its own for each command: `exchange` sets one for all together."""
+    """An unconnected connection of redis-py without a timeout for each command: `_Line.tick` limits all together."""
     options: dict[str, Any] = dict(parse_url(url))
     kind: type[AbstractConnection] = options.pop("connection_class", Connection)
     return kind(**options, socket_timeout=None, retry=Retry(NoBackoff(), 0))

@@ -1,4 +1,4 @@
-"""New rows: how a model's values become the driver's, and how they are written on each engine."""
+"""Inserts of new rows: converts a model's values to the driver's and writes them on each engine."""
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,9 +20,9 @@ NewRow: TypeAlias = tuple[type[models.Model], Mapping[str, Any]]  # every column
 
 
 def insert(rows: Sequence[models.Model]) -> None:
-    """Add new rows of one model in the current transaction; no signals, and keys must be set (as `db.Row` does).
+    """Insert new instances of one model in the current transaction, without signals; keys must be set (as `Row` does).
 
-    Values are plain ones, no expressions. Raises what `bulk_create` would: `IntegrityError` on a collision.
+    Values must be plain, not expressions. Raises `IntegrityError` on a collision, as `bulk_create` would.
     """
     if not rows:
         return
@@ -32,14 +32,14 @@ def insert(rows: Sequence[models.Model]) -> None:
 
 
 def insert_values(model: type[models.Model], rows: Sequence[Mapping[str, Any]]) -> None:
-    """The same without instances, which cost as much again: every column's value, by its attribute's name."""
+    """Insert rows of one model given as mappings from attribute names to values, with a value for every column."""
     insert_rows([(model, row) for row in rows])
 
 
 def insert_rows(rows: Iterable[NewRow], *, last: bool = False) -> None:
-    """The same for rows of several models, in the order in which these come first; on PostgreSQL in one round trip.
+    """Insert rows of several models, model by model in order of first appearance; on PostgreSQL in one round trip.
 
-    `last` as with `Statement.together`.
+    `last`: the caller began the transaction and does nothing more in it, so PostgreSQL gets COMMIT in the same trip.
     """
     by_model: dict[type[models.Model], list[list[Any]]] = {}
     vendor = connection.vendor
@@ -53,7 +53,7 @@ def insert_rows(rows: Iterable[NewRow], *, last: bool = False) -> None:
 
 
 class Encoded:
-    """A value for a JSON column that is written often: encoded once."""
+    """A value for a JSON column that is written often, with its JSON text made once."""
 
     __slots__ = ("text", "value")
 
@@ -65,7 +65,7 @@ class Encoded:
 
 
 class Table:
-    """A model's columns, and how a row's values become the driver's."""
+    """A model's columns and the conversion of a row's values to the driver's."""
 
     def __init__(self, model: type[models.Model], vendor: str) -> None:
         fields: list[Any] = [field for field in model._meta.concrete_fields if not field.generated]
@@ -90,7 +90,7 @@ class Table:
         return values
 
     def _plan(self, kinds: Sequence[type]) -> list[tuple[int, Convert]]:
-        """What is to be converted in a row with values of these types: rows of a table are much alike."""
+        """The conversions that a row with values of these types needs, by place. Most rows of a table share one plan."""
         return [
             (place, convert)
             for place, (kind, (plain, convert)) in enumerate(zip(kinds, self._columns, strict=True))
@@ -104,7 +104,7 @@ def _table(model: type[models.Model], vendor: str) -> Table:
 
 
 def _is_computed(field: Field) -> bool:
-    """Whether saving changes the row (a file is stored, a date set)."""
+    """Whether `save` would compute this column (a stored file, an automatic date)."""
     if isinstance(field, models.DateField):
         return field.auto_now or field.auto_now_add
     return type(field).pre_save is not models.Field.pre_save
@@ -125,7 +125,7 @@ NONE = frozenset({NoneType})
 
 
 def _column(field: Field, vendor: str) -> tuple[frozenset[type], Convert]:
-    """Values of the first types go to the driver as they are, others are converted."""
+    """The types that go to the driver unchanged, and the conversion for all other types."""
     target: Any = field
     while isinstance(target, models.ForeignKey):
         target = target.target_field
@@ -168,7 +168,7 @@ def _json_value(otherwise: Convert) -> Convert:
 
 
 def _not_null(field: Field, convert: Convert) -> Convert:
-    """MongoDB has no NOT NULL: its backend checks when it saves."""
+    """The conversion with a check for None added: MongoDB has no NOT NULL, so the check is made before the insert."""
 
     def checked(value: Any) -> Any:
         if value is None:

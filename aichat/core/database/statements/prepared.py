@@ -1,4 +1,4 @@
-"""A text that is sent often, and how it goes to each driver."""
+"""A statement that is sent often, and its way to each driver."""
 
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -10,10 +10,10 @@ from django.db import DEFAULT_DB_ALIAS, DataError, connections
 
 
 class Statement:
-    """A text that is sent often, written with `%s`, and prepared once: by SQLite's driver, or by PostgreSQL.
+    """A SQL text with `%s` places that is sent often and prepared once, by SQLite's driver or by PostgreSQL.
 
-    It goes to the driver without Django's cursor, which on PostgreSQL writes each value into the text, in Python, and on
-    SQLite looks for the places of the values each time; unless somebody reads along (`DEBUG`, a test, an execute wrapper).
+    The statement bypasses Django's cursor, which on PostgreSQL writes each value into the text in Python and on SQLite
+    searches the text for places each time. Django's cursor is used while statements are logged (DEBUG, tests, wrappers).
     """
 
     def __init__(self, text: str) -> None:
@@ -21,16 +21,16 @@ class Statement:
         self.with_question_marks = text.replace("%s", "?")
 
     def __call__(self, values: Sequence[Any]) -> list[tuple[Any, ...]]:
-        """Send it; answers the rows that come back."""
+        """Send the statement with its values; return the rows."""
         return Statement.together([(self, values)])[0]
 
     @staticmethod
     def together(
         statements: "Sequence[tuple[Statement, Sequence[Any]]]", *, last: bool = False
     ) -> list[list[tuple[Any, ...]]]:
-        """Send several with their values, and answer the rows of each; to PostgreSQL in one round trip.
+        """Send several statements with their values; return the rows of each. PostgreSQL gets them in one round trip.
 
-        `last` is for who began the transaction itself and does nothing more in it: there its end goes along.
+        `last`: the caller began the transaction and does nothing more in it, so PostgreSQL gets COMMIT in the same trip.
         """
         database = connections[DEFAULT_DB_ALIAS]
         if _is_read_along(database):
@@ -46,7 +46,7 @@ class Statement:
             return [_rows(driver, statement.with_question_marks, values) for statement, values in statements]
 
     def many(self, rows: Sequence[Sequence[Any]]) -> None:
-        """Send it once for each row, which only SQLite does without a round trip each."""
+        """Send the statement once for each row of values. For SQLite, where this needs no round trips."""
         database = connections[DEFAULT_DB_ALIAS]
         if _is_read_along(database):
             with database.cursor() as cursor:
@@ -67,7 +67,7 @@ def _is_read_along(database: Any) -> bool:
 
 @contextmanager
 def _ready(database: Any) -> Iterator[None]:
-    """Connected, with Django's errors and its refusal to go on in a broken transaction."""
+    """Connect if needed, refuse a broken transaction as Django does, and translate driver errors into Django's."""
     database.ensure_connection()
     database.validate_no_broken_transaction()
     with database.wrap_database_errors:
@@ -76,7 +76,7 @@ def _ready(database: Any) -> Iterator[None]:
 
 @contextmanager
 def _driver(database: Any) -> Iterator[sqlite3.Cursor]:
-    """SQLite's own cursor."""
+    """A cursor of SQLite's own driver, closed afterwards."""
     with _ready(database):
         cursor = database.connection.cursor(sqlite3.Cursor)
         try:
@@ -86,7 +86,7 @@ def _driver(database: Any) -> Iterator[sqlite3.Cursor]:
 
 
 def _readable_cursor(database: Any) -> Any:
-    """Django's, except that PostgreSQL binds the values: it takes text for a UUID or a number."""
+    """Django's logging cursor; for PostgreSQL one that binds values in the server, which takes text for any type."""
     if database.vendor != "postgresql":
         return database.cursor()
     from psycopg import Cursor
@@ -96,7 +96,7 @@ def _readable_cursor(database: Any) -> Any:
 
 
 def recordset(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """Rows as PostgreSQL's `json_to_recordset` reads them."""
+    """The rows as the JSON text that PostgreSQL's `json_to_recordset` takes. Raises `DataError` for what JSON can't say."""
     try:
         return orjson.dumps([dict(zip(names, row, strict=True)) for row in rows], default=str).decode()
     except orjson.JSONEncodeError as error:  # an integer beyond 64 bits, half a surrogate pair
