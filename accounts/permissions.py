@@ -35,9 +35,5 @@ class IsUser(HasRole):
     role = Role.USER
 
 
-class IsSubscriber(HasRole):
-    role = Role.SUBSCRIBER
-
-
 class IsAdmin(HasRole):
     role = Role.ADMIN

@@ -24,17 +24,16 @@ from django.utils import timezone
 from accounts import caller_cache, rate_limits, services
 from accounts.models import Role, User
 from accounts.tenancy import personal_organization
-from aichat.catalog import snapshot
 from aichat.catalog.sync import sync_models
+from aichat.core import snapshot as snapshots
 from aichat.core.config import stores
 from aichat.core.database import executor
 from aichat.core.database.models import uuid7
 from aichat.core.money import CREDIT
 from aichat.core.redis import health
 from aichat.core.telemetry import product_events
-from aichat.flags import evaluation
 from aichat.generation import circuit_breaker
-from aichat.promptcache import invalidation, store
+from aichat.promptcache import store
 from aichat.usage import verify as usage
 from aichat.usage.models import UsageRecord
 from credits import verify as ledger
@@ -49,18 +48,15 @@ PASSWORD = "correct horse battery staple"
 
 @pytest.fixture(autouse=True)
 def _nothing_left_over() -> Iterator[None]:
-    snapshot.forget()
-    evaluation.forget()
+    snapshots.reset_all()
     rate_limits.reset()
     circuit_breaker.forget()
     caller_cache.forget()
     health.health.reset()
     caches["default"].clear()
     store.memory.clear()
-    invalidation.forget()
     yield
-    snapshot.forget()
-    evaluation.forget()
+    snapshots.reset_all()
 
 
 @pytest.fixture(scope="session")

@@ -16,5 +16,5 @@ def ids(route: Route) -> str:
 def test_a_route_states_its_level(route: Route) -> None:
     assert route.level in LEVELS, (
         f"{route.path} does not say who may call it: give its view `permission_classes = [IsUser]` "
-        "(or Public, IsSubscriber, IsAdmin of accounts.permissions)."
+        "(or Public, IsAdmin of accounts.permissions)."
     )

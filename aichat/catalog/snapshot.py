@@ -1,9 +1,7 @@
-"""The catalog in memory: requests read it without a query, and a change is seen everywhere within `FRESH_SECONDS`."""
+"""The catalog in memory: requests read it without a query, and a change is seen everywhere within a second."""
 
 import logging
 import os
-import threading
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -14,11 +12,10 @@ from aichat.catalog import access
 from aichat.catalog.access import Allowed, Who
 from aichat.catalog.models import BAD_TIERS, AIModel, Price, Provider
 from aichat.catalog.pricing import Rates
-from aichat.core.database import executor
+from aichat.core.snapshot import Snapshot
 from aichat.providers.base import Endpoint
 
 logger = logging.getLogger(__name__)
-FRESH_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,42 +59,7 @@ class ModelInfo:
         return self.rates is not None and self.provider.is_configured
 
 
-Catalog = Mapping[str, ModelInfo]
-_lock = threading.Lock()
-_loaded: Catalog = {}
-_loaded_at = float("-inf")
-_changes = _loaded_changes = 0  # of this process: how many there were, and how many what is in memory knows of
-
-
-def current(max_age: float = FRESH_SECONDS) -> Catalog:
-    """The enabled models by slug, at most `max_age` seconds old. Reads the database when older."""
-    global _loaded, _loaded_at, _loaded_changes
-    if not is_fresh(max_age):
-        with _lock:
-            if not is_fresh(max_age):
-                started, changes = time.monotonic(), _changes
-                _loaded = _read()
-                _loaded_at, _loaded_changes = started, changes
-    return _loaded
-
-
-_reload = executor.Shared(current)
-
-
-async def ready() -> Catalog:
-    """The same on the event loop, which is never made to read: the age is looked at once."""
-    return _loaded if is_fresh() else await _reload()
-
-
-def is_fresh(max_age: float = FRESH_SECONDS) -> bool:
-    """Whether what is in memory is younger than `max_age` seconds, and than the latest change of this process."""
-    return _loaded_changes == _changes and time.monotonic() - _loaded_at < max_age
-
-
-def forget() -> None:
-    """Read the database at the next call: whoever changes the catalog calls this for their own process."""
-    global _changes
-    _changes += 1
+Catalog = Mapping[str, ModelInfo]  # the enabled models, by slug
 
 
 def _read() -> Catalog:
@@ -128,9 +90,9 @@ def _read() -> Catalog:
 
 
 def _rates() -> dict[object, Rates | None]:
-    """The price in force of each model; None for one that can't be read: its model can't be called.
+    """The price in force of each model, by the model's ID; None, which closes the model, for an unreadable price.
 
-    What the price library announced for a day does not take over from a price that an operator set.
+    A price that the library announced for a later day does not replace a price that an operator set.
     """
     rates: dict[object, Rates | None] = {}
     operators: set[object] = set()
@@ -169,3 +131,8 @@ def _provider(row: Provider) -> ProviderInfo:
     return ProviderInfo(
         row.slug, row.kind, endpoint, is_configured=row.kind == "demo" or (bool(row.base_url) and has_key)
     )
+
+
+_catalog: Snapshot[Catalog] = Snapshot("the catalog", _read, empty={})
+# `await ready()` on the event loop, `current()` in threads; who changes the catalog calls `forget()` in their process.
+current, ready, forget = _catalog.current, _catalog.ready, _catalog.forget

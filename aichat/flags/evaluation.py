@@ -1,36 +1,30 @@
 """Questions about flags, answered from memory in microseconds.
 
-    from aichat.flags import flags
+    from aichat.flags import evaluation
 
-    if flags.is_enabled("new_greeting", caller): ...
-    flags.require("streaming", caller)  # raises FeatureDisabled (403)
+    if evaluation.is_enabled("new_greeting", caller): ...
+    evaluation.require("streaming", caller)  # raises FeatureDisabled (403)
 
-Async code awaits `flags.ready()` first; for a second after that, answers come from memory for certain. Every process
-reads the rules again when they are older than a second or so, and thus sees a change without Redis. What is asked is
-decided in this order: a test's override, the environment (`FLAG_<KEY>`), the row, the default.
+Code on the event loop awaits `evaluation.ready()` first. Every process keeps the rules in a `Snapshot`, so it sees a
+change within a second, without Redis. A question is decided in this order: a test's override, the environment
+(`FLAG_<KEY>`), the row, the default.
 """
 
-import asyncio
 import logging
-import threading
 import time
 from typing import Any
 from uuid import UUID
 
 from django.conf import settings
 
-from aichat.core.database import executor
 from aichat.core.errors import PermissionDenied
+from aichat.core.snapshot import Snapshot
 from aichat.core.telemetry import product_events
 from aichat.flags.features import SWITCHES
 from aichat.flags.models import Experiment, Flag
 from aichat.flags.rules import NOTHING, ExperimentRule, FlagRule, Rules, Subject, Treatment, subject_of
 
 logger = logging.getLogger(__name__)
-# `ready` reads rules older than this …
-FRESH_SECONDS = 0.5
-# … and any question those older than this. In between, an event loop that awaited `ready` is never made to read.
-STALE_SECONDS = 1.5
 
 
 class FeatureDisabled(PermissionDenied):
@@ -65,7 +59,7 @@ _exposures = product_events.OncePerPeriod(86_400)
 
 
 def _exposed(who: Subject, key: str, variant: str) -> None:
-    """Something was decided for a user: told once a day. The product's own switches are no experiments: not told."""
+    """Emit `FlagExposed`, once a day for a user and a decision. The product's own switches emit nothing."""
     if who.user and _exposures.allows((who.user, key, variant)):
         product_events.emit(
             product_events.FlagExposed(user=who.user, organization=who.organization, flag=key, variant=variant)
@@ -84,11 +78,11 @@ def variant(key: str, who: Any, conversation: UUID | None = None) -> str | None:
     if rule is None or forced(key) is False:
         return None
     found = rule.variant_for(subject_of(who), conversation, time.time())
-    return found.name if found else None  # for looking, as `states` does: whom it meets is told by `treatment`
+    return found.name if found else None  # asked by lists such as `states`, so no exposure is emitted
 
 
 def treatment(who: Any, model: str, conversation: UUID | None = None) -> Treatment:
-    """What experiments make of a chat of `who` that asked for `model`."""
+    """The treatment of a chat of `who` that asked for `model`, by the experiments."""
     rules = current()
     if not rules.experiments and not rules.decided:
         return NOTHING
@@ -100,7 +94,7 @@ def treatment(who: Any, model: str, conversation: UUID | None = None) -> Treatme
 
 
 def states(who: Any) -> dict[str, dict[str, Any]]:
-    """Every flag and every experiment under way, as it is for `who`."""
+    """The state of every flag and every running experiment for `who`, by key."""
     rules = current()
     found: dict[str, dict[str, Any]] = {
         key: {"enabled": _is_on(key, who), "variant": None} for key in sorted({*SWITCHES, *rules.flags})
@@ -111,14 +105,14 @@ def states(who: Any) -> dict[str, dict[str, Any]]:
     return found
 
 
-# --- What the environment and tests say -------------------------------------------------------------------------------
+# --- Overrides by the environment and by tests ------------------------------------------------------------------------
 
 _in_tests: dict[str, bool] = {}
 _warned: set[str] = set()
 
 
 def forced(key: str) -> bool | None:
-    """What a test or the environment says of the flag, whatever its row says."""
+    """The override of the flag by a test or by the environment, None without one. It wins over the row."""
     if key in _in_tests:
         return _in_tests[key]
     if not settings.FLAG_OVERRIDES:
@@ -136,49 +130,6 @@ def _unknown(key: str) -> bool:
 
 # --- The rules in memory ----------------------------------------------------------------------------------------------
 
-_lock = threading.Lock()
-_loaded = Rules(flags={}, experiments={})
-_loaded_at = float("-inf")
-_changes = _loaded_changes = 0  # of this process: how many there were, and how many the rules in memory know of
-
-
-def current(max_age: float = STALE_SECONDS) -> Rules:
-    """The rules, at most `max_age` seconds old. Reads the database when older, except on an event loop.
-
-    There `ready` has read them a moment ago, and what somebody changes in between holds from the next `ready` on.
-    """
-    global _loaded, _loaded_at, _loaded_changes
-    if not _are_fresh(max_age) and not _on_event_loop():
-        with _lock:
-            if not _are_fresh(max_age):
-                started, changes = time.monotonic(), _changes
-                _loaded = _read()
-                _loaded_at, _loaded_changes = started, changes
-    return _loaded
-
-
-def _are_fresh(max_age: float) -> bool:
-    return _loaded_changes == _changes and time.monotonic() - _loaded_at < max_age
-
-
-def _on_event_loop() -> bool:
-    return asyncio._get_running_loop() is not None
-
-
-_reload = executor.Shared(lambda: current(FRESH_SECONDS))
-
-
-async def ready() -> None:
-    """Makes sure that the questions above can be asked on the event loop, for a second from now."""
-    if not _are_fresh(FRESH_SECONDS):
-        await _reload()
-
-
-def forget() -> None:
-    """Read the database at the next question: whoever changes a flag calls this for their own process."""
-    global _changes
-    _changes += 1
-
 
 def _read() -> Rules:
     flags = {row.key: FlagRule(row.key, row.enabled, row.audience()) for row in Flag.objects.all()}
@@ -190,3 +141,8 @@ def _read() -> Rules:
         elif row.winner:
             decided.append(row.rule())
     return Rules(flags, dict(sorted(experiments.items())), tuple(decided))
+
+
+_rules: Snapshot[Rules] = Snapshot("the flags", _read, empty=Rules(flags={}, experiments={}))
+# `await ready()` on the event loop, `current()` elsewhere; who changes a flag calls `forget()` in their process.
+current, ready, forget = _rules.current, _rules.ready, _rules.forget

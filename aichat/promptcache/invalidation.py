@@ -1,13 +1,12 @@
-"""The versions of everything that can be invalidated, in memory, and the function that changes them.
+"""The versions of all targets of invalidation, in memory; and `invalidate`, which adds one.
 
-A version is the ID of a target's latest `Invalidation`, or nothing. Each process reads the table again when its copy is
-half a second old; with Redis it also sees the latest version with every look into the cache, and reads at once when
-that is news to it. So an invalidation costs one row, whatever is stored, and holds everywhere within a second.
+The version of a target (a model, a user …) is the number and ID of its latest `Invalidation`, or nothing. Each process
+keeps the versions in a `Snapshot`, so it sees a new one within a second. With Redis, every look into the cache also
+returns the newest version that any process announced, and a process that does not know that version reads at once. So
+an invalidation costs one row, whatever is stored.
 """
 
 import logging
-import threading
-import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,19 +17,19 @@ from django.conf import settings
 from django.utils import timezone
 
 from aichat.core.admin import audit_log
-from aichat.core.database import executor, transactions
+from aichat.core.database import transactions
+from aichat.core.snapshot import Snapshot
 from aichat.core.telemetry import tracing
 from aichat.promptcache import store
 from aichat.promptcache.models import Invalidation
 
 logger = logging.getLogger(__name__)
-FRESH_SECONDS = 0.5
 CLOCKS_APART = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Versions:
-    """The version of each (scope, target). `latest` is the newest of all, as other processes announce it."""
+    """Versions by scope and target. `latest` is the ID of the newest invalidation, as processes announce it."""
 
     known: Mapping[tuple[str, str], str]
     latest: str = ""
@@ -39,59 +38,40 @@ class Versions:
         return self.known.get((scope, target), "")
 
 
-_lock = threading.Lock()
-_loaded = Versions({})
-_loaded_at = float("-inf")
-_changes = _loaded_changes = 0  # of this process: how many there were, and how many what is in memory knows of
+_announced = ""  # the newest version that any process has announced to this one
 
 
 async def ready(announced: str = "") -> Versions:
-    """The current versions; `announced` is the latest version that another process announced."""
-    if announced > _loaded.latest:
-        return await executor.run(_current, announced)
-    return _loaded if _are_fresh() else await _reload()
+    """The versions, at most a second old. `announced` is the newest version that another process was seen to have."""
+    global _announced
+    if announced > max(_announced, _versions.value.latest):
+        _announced = announced
+        return await _versions.newly_read()
+    return await _versions.ready()
 
 
-def _are_fresh() -> bool:
-    return _loaded_changes == _changes and time.monotonic() - _loaded_at <= FRESH_SECONDS
-
-
-def _current(announced: str) -> Versions:
-    with _lock:
-        if not _are_fresh() or announced > _loaded.latest:  # nobody else read them meanwhile
-            _read(announced)
-        return _loaded
-
-
-_reload = executor.Shared(lambda: _current(""))
-
-
-def _read(announced: str) -> None:
-    """Read the versions. Rows older than PROMPT_CACHE_TTL do not matter: no answer that old is served."""
-    global _loaded, _loaded_at, _loaded_changes
-    started, changes = time.monotonic(), _changes
+def _read() -> Versions:
+    """Read the versions. Rows older than PROMPT_CACHE_TTL no longer matter: no stored answer is as old."""
     since = timezone.now() - timedelta(seconds=settings.PROMPT_CACHE_TTL) - CLOCKS_APART
     known: dict[tuple[str, str], str] = {}
     counts: Counter[tuple[str, str]] = Counter()
-    latest = max(announced, _loaded.latest)
+    # An announced version counts as known even without its row (rolled back): else each request would look for it.
+    latest = max(_announced, _versions.value.latest)
     rows = Invalidation.objects.filter(created_at__gte=since).order_by("id").values_list("scope", "target", "id")
     for scope, target, row_id in rows:
         counts[scope, target] += 1
         # With their number, because the clocks of two hosts may give the later row the lower ID.
         known[scope, target] = f"{counts[scope, target]}:{row_id}"
         latest = max(latest, str(row_id))
-    _loaded = Versions(known, latest)
-    _loaded_at, _loaded_changes = started, changes
+    return Versions(known, latest)
 
 
-def forget() -> None:
-    """Make the next `ready` read the database."""
-    global _changes
-    _changes += 1
+_versions: Snapshot[Versions] = Snapshot("the cache versions", _read, empty=Versions({}))
+forget = _versions.forget
 
 
 def invalidate(scope: str, target: str = "", *, actor: Any = None) -> Invalidation:
-    """End the use of the target's answers made until now. With an `actor` the audit log gets an entry."""
+    """Declare stored answers out of date: no answer made until now is served again. An `actor` gets an audit entry."""
     row = transactions.run_atomic(_add, scope, target, actor)
     forget()
     store.announce(str(row.pk))

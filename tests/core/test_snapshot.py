@@ -1,33 +1,38 @@
-"""What is read again each second is read by one request for all that wait for it."""
+"""A snapshot serves a value from memory, and reads it again beside the requests."""
 
 import asyncio
 import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from django.utils import timezone
 
-from aichat.catalog import snapshot
-from aichat.core.database import executor
+from aichat.core import snapshot as snapshots
+from aichat.core.snapshot import LIMIT, REFRESH, Snapshot
 from aichat.flags import evaluation
-from aichat.flags.rules import Rules
-from aichat.promptcache import invalidation
+
+pytestmark = pytest.mark.django_db(transaction=True)
 
 
 class Reading:
-    """Work that lasts until it is let go, and counts its runs."""
+    """A reading that counts its runs and, while `may_end` is clear, lasts until a test sets it."""
 
     def __init__(self) -> None:
         self.runs = 0
         self.may_end = threading.Event()
+        self.may_end.set()
         self.error: Exception | None = None
+        self.during: Callable[[], object] | None = None
 
     def __call__(self) -> int:
         self.runs += 1
+        run = self.runs
+        if self.during:
+            self.during()
         assert self.may_end.wait(5)
         if self.error:
             raise self.error
-        return self.runs
+        return run
 
 
 @pytest.fixture
@@ -35,24 +40,93 @@ def reading() -> Reading:
     return Reading()
 
 
-async def started(shared: executor.Shared[int], number: int) -> list[asyncio.Task[int]]:
-    waiting = [asyncio.ensure_future(shared()) for _ in range(number)]
+@pytest.fixture
+def snapshot(reading: Reading) -> Iterator[Snapshot[int]]:
+    made = Snapshot("numbers", reading, empty=0)
+    yield made
+    snapshots._snapshots.remove(made)
+
+
+def grow_older(snapshot: Snapshot[int], seconds: float) -> None:
+    snapshot.read_at -= seconds
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    for _ in range(1000):
+        if condition():
+            return
+        await asyncio.sleep(0.005)
+    pytest.fail("it did not happen within five seconds")
+
+
+async def test_one_reading_serves_all_who_wait(snapshot: Snapshot[int], reading: Reading) -> None:
+    reading.may_end.clear()
+    waiting = [asyncio.ensure_future(snapshot.ready()) for _ in range(20)]
     await asyncio.sleep(0)
-    return waiting
-
-
-@pytest.mark.django_db(transaction=True)
-async def test_one_run_serves_all_who_wait_and_none_who_come_later(reading: Reading) -> None:
-    shared = executor.Shared(reading)
-    waiting = await started(shared, 20)
     reading.may_end.set()
     assert await asyncio.gather(*waiting) == [1] * 20
-    assert await shared() == 2
+    assert await snapshot.ready() == 1
 
 
-@pytest.mark.django_db(transaction=True)
-async def test_who_leaves_stops_it_for_nobody(reading: Reading) -> None:
-    first, second = await started(executor.Shared(reading), 2)
+async def test_a_value_past_its_refresh_is_served_at_once_and_read_again_beside_the_request(
+    snapshot: Snapshot[int], reading: Reading
+) -> None:
+    await snapshot.ready()
+    reading.may_end.clear()
+    grow_older(snapshot, REFRESH + 0.1)
+    assert await asyncio.wait_for(snapshot.ready(), 0.2) == 1  # though the reading can't end
+    reading.may_end.set()
+    await until(lambda: snapshot.value == 2)
+
+
+async def test_a_value_past_its_limit_is_waited_for(snapshot: Snapshot[int]) -> None:
+    await snapshot.ready()
+    grow_older(snapshot, LIMIT + 0.1)
+    assert await snapshot.ready() == 2
+
+
+async def test_a_value_in_use_stays_fresh_without_a_request_that_waits(
+    snapshot: Snapshot[int], reading: Reading, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(snapshots, "REFRESH", 0.01)
+    await snapshot.ready()
+    await until(lambda: reading.runs >= 3)
+    snapshot.used_at -= snapshots.IN_USE  # nobody asks any more
+    await until(lambda: not snapshot._readings and not snapshot._timers)
+
+
+async def test_a_change_in_this_process_is_seen_by_the_next_request(snapshot: Snapshot[int]) -> None:
+    assert await snapshot.ready() == 1
+    snapshot.forget()
+    assert await snapshot.ready() == 2
+
+
+async def test_a_caller_that_heard_of_a_change_gets_a_reading_that_begins_after_it(
+    snapshot: Snapshot[int], reading: Reading
+) -> None:
+    reading.may_end.clear()
+    earlier = asyncio.ensure_future(snapshot.ready())
+    await until(lambda: reading.runs == 1)
+    later = asyncio.ensure_future(snapshot.newly_read())
+    reading.may_end.set()
+    assert (await earlier, await later) == (1, 2)
+
+
+async def test_a_change_during_a_reading_is_read_by_the_next_request(snapshot: Snapshot[int], reading: Reading) -> None:
+    reading.during = lambda: snapshot.forget() if reading.runs == 1 else None
+    await snapshot.ready()
+    assert (await snapshot.ready(), reading.runs) == (2, 2)
+
+
+def test_a_thread_reads_a_change_that_came_during_its_reading(snapshot: Snapshot[int], reading: Reading) -> None:
+    reading.during = lambda: snapshot.forget() if reading.runs == 1 else None
+    assert [snapshot.current() for _ in range(3)] == [1, 2, 2]
+
+
+async def test_a_waiter_who_leaves_stops_the_reading_for_nobody(snapshot: Snapshot[int], reading: Reading) -> None:
+    reading.may_end.clear()
+    first, second = (asyncio.ensure_future(snapshot.ready()) for _ in range(2))
+    await asyncio.sleep(0)
     first.cancel()
     with pytest.raises(asyncio.CancelledError):
         await first
@@ -60,61 +134,27 @@ async def test_who_leaves_stops_it_for_nobody(reading: Reading) -> None:
     assert (await second, reading.runs) == (1, 1)
 
 
-@pytest.mark.django_db(transaction=True)
-async def test_an_error_is_everybodys_and_is_not_kept(reading: Reading) -> None:
-    shared = executor.Shared(reading)
+async def test_an_error_is_raised_for_all_who_wait_and_is_not_kept(snapshot: Snapshot[int], reading: Reading) -> None:
     reading.error = RuntimeError("no connection")
-    waiting = await started(shared, 3)
-    reading.may_end.set()
-    results = await asyncio.gather(*waiting, return_exceptions=True)
+    results = await asyncio.gather(*(snapshot.ready() for _ in range(3)), return_exceptions=True)
     assert [str(result) for result in results] == ["no connection"] * 3
     reading.error = None
-    assert await shared() == 2
+    assert await snapshot.ready() == 2
 
 
-# --- What is kept in memory and may change while it is read -----------------------------------------------------------
+async def test_a_reading_from_before_a_reset_is_thrown_away(snapshot: Snapshot[int], reading: Reading) -> None:
+    reading.may_end.clear()
+    waiting = asyncio.ensure_future(snapshot.ready())
+    await until(lambda: reading.runs == 1)
+    snapshots.reset_all()
+    reading.may_end.set()
+    assert await waiting == 2
 
 
-@pytest.mark.parametrize("name", ["catalog", "flags"])
-def test_a_change_during_a_read_is_read_at_the_next_question(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    module: Any = {"catalog": snapshot, "flags": evaluation}[name]
-    before, after = object(), object()
-    reads = iter([before, after, object()])
+async def test_a_question_about_a_flag_on_the_event_loop_never_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    def read() -> Any:
+        pytest.fail("reading would stop all other requests")
 
-    def read() -> object:
-        found = next(reads)
-        if found is before:
-            module.forget()  # somebody changed it after this read had begun
-        return found
-
-    monkeypatch.setattr(module, "_read", read)
-    monkeypatch.setattr(module, "_loaded", None)  # put back afterwards
-    module.forget()
-    assert module.current() is before
-    assert module.current() is module.current() is after
-    module.forget()
-
-
-@pytest.mark.django_db
-def test_an_invalidation_during_a_read_is_read_at_the_next_question(monkeypatch: pytest.MonkeyPatch) -> None:
-    reads: list[int] = []
-    now = timezone.now
-
-    def interrupted() -> Any:
-        reads.append(len(reads))
-        if len(reads) == 1:
-            invalidation.forget()
-        return now()
-
-    monkeypatch.setattr(timezone, "now", interrupted)
-    invalidation.forget()
-    for _ in range(3):
-        invalidation._current("")
-    assert len(reads) == 2
-
-
-async def test_a_flag_that_changes_just_now_is_not_read_on_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluation, "_read", lambda: pytest.fail("it would stop all other requests"))
-    monkeypatch.setattr(evaluation, "_loaded", Rules(flags={}, experiments={}))
+    monkeypatch.setattr(evaluation._rules, "read", read)
     evaluation.forget()
     assert evaluation.is_enabled("streaming")

@@ -1,4 +1,4 @@
-"""Database work off the event loop: threads that keep their connections, and work that several callers share."""
+"""Database work off the event loop, on threads that keep their connections."""
 
 import asyncio
 import os
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial
-from typing import Generic, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 from django.conf import settings
 from django.db import (
@@ -44,31 +44,13 @@ async def run(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
 
 
 async def run_in_line(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """The same one after another, on one thread with a connection of its own, and without any context.
+    """Run frequent database work on one thread with a connection of its own, one call after another.
 
-    For what comes all the time: a connection from the pool is asked first whether it still lives.
+    The caller's context variables are not passed on, and the kept connection needs no liveness query: a connection from
+    the pool does.
     """
     call = partial(_with_kept_connection, partial(work, *args, **kwargs))
     return await asyncio.get_running_loop().run_in_executor(_executor("commits", 1), call)
-
-
-class Shared(Generic[T]):
-    """`run(work)`, once for all who wait for it on an event loop: what is read again each second is not read by each.
-
-    Who comes while it runs gets its result, or its error, too.
-    """
-
-    def __init__(self, work: Callable[[], T]) -> None:
-        self.work = work
-        self._running: dict[asyncio.AbstractEventLoop, asyncio.Task[T]] = {}
-
-    async def __call__(self) -> T:
-        loop = asyncio.get_running_loop()
-        task = self._running.get(loop)
-        if task is None:
-            task = self._running[loop] = loop.create_task(run(self.work))
-            task.add_done_callback(lambda _: self._running.pop(loop))
-        return await asyncio.shield(task)  # one who leaves does not stop it for the others
 
 
 def _with_connection(work: Callable[[], T]) -> T:
@@ -82,14 +64,14 @@ def _with_connection(work: Callable[[], T]) -> T:
 
 def _with_kept_connection(work: Callable[[], T]) -> T:
     if is_mongodb():
-        return _with_connection(work)  # its client keeps the connections
+        return _with_connection(work)  # MongoDB's client keeps the connections itself
     if connection.connection is not None and (connection.errors_occurred or _was_told_something()):
         connection.close()
     return work()
 
 
 def _was_told_something() -> bool:
-    """Whether the server spoke without being asked: it says goodbye when it stops. Costs no round trip."""
+    """Whether the server has sent something unasked, as it does when it stops. The look costs no round trip."""
     if connection.vendor != "postgresql":
         return False
     poll = select.poll()  # `select` itself knows no more than 1,024 descriptors
@@ -106,9 +88,6 @@ def close() -> None:
         for _ in range(settings.DATABASE_THREADS):
             pool.submit(connections.close_all)
         pool.shutdown(wait=True)
-
-
-# --- Tables -----------------------------------------------------------------------------------------------------------
 
 
 if hasattr(os, "register_at_fork"):

@@ -1,4 +1,4 @@
-"""For tests: decide a flag whatever its row says."""
+"""Decides a flag in a test, whatever its row says."""
 
 from contextlib import ContextDecorator
 from typing import Any

@@ -1,0 +1,156 @@
+"""Values read from the database and kept in memory, so that no request waits for their reading.
+
+    flags = Snapshot("flags", read_rules, empty=NO_RULES)
+
+    rules = await flags.ready()  # on the event loop: served from memory
+    rules = flags.current()      # in synchronous code
+
+The protocol, by the age of the value (seconds since its reading began):
+
+| age of the value | `ready` on the event loop | `current` in a thread |
+| --- | --- | --- |
+| up to REFRESH | serves the value | serves the value |
+| up to LIMIT | serves the value, and starts a reading beside the request | serves the value |
+| beyond LIMIT, or older than `forget` | waits for one reading that all waiters share | reads |
+
+While requests ask for a value, a timer of the event loop reads the value again every REFRESH seconds, so only the first
+request after a quiet time waits. A change by another process is therefore seen within LIMIT seconds.
+"""
+
+import asyncio
+import logging
+import os
+import threading
+from collections.abc import Callable
+from contextvars import Context
+from time import monotonic
+from typing import Any, Generic, TypeVar
+from weakref import WeakKeyDictionary
+
+from aichat.core.database import executor
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+REFRESH = 0.5  # seconds after which a value in use is read again, beside the requests
+LIMIT = 1.0  # seconds after which a value is not served any more
+IN_USE = 10.0  # seconds without a question, after which a value is not refreshed any more
+NEVER = float("-inf")
+_snapshots: "list[Snapshot[Any]]" = []
+
+
+class Snapshot(Generic[T]):
+    """One value that `read` reads from the database. `empty` is the value before the first reading."""
+
+    def __init__(self, name: str, read: Callable[[], T], *, empty: T) -> None:
+        self.name, self.read, self.empty = name, read, empty
+        self.changes = self.known = 0  # changes made by this process, and how many of them the value includes
+        self.reset()
+        _snapshots.append(self)
+
+    def reset(self) -> None:
+        """Forget the value and all work for it: for a forked child, and between tests."""
+        self.value = self.empty
+        self.read_at = self.used_at = NEVER  # moments of `time.monotonic`; `read_at` is the beginning of the reading
+        self.changes += 1
+        self.is_failing = False
+        self._lock = threading.Lock()
+        self._readings: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Task[None]] = WeakKeyDictionary()
+        self._timers: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.TimerHandle] = WeakKeyDictionary()
+
+    async def ready(self) -> T:
+        """The value, at most LIMIT seconds old and with every change of this process. Raises the error of a reading."""
+        self.used_at = now = monotonic()
+        if self.known != self.changes or now - self.read_at > LIMIT:
+            await self._next_reading(now - LIMIT)
+        elif now - self.read_at > REFRESH:
+            self._begin_reading()
+        return self.value
+
+    async def newly_read(self) -> T:
+        """The value from a reading that begins now or later: for a caller that has heard of a change elsewhere."""
+        self.used_at = now = monotonic()
+        await self._next_reading(now)
+        return self.value
+
+    def current(self) -> T:
+        """The value for synchronous code, which reads it when it is out of date.
+
+        On an event loop this never reads: code there awaits `ready` first, and gets the value of that moment.
+        """
+        if self._is_out_of_date(monotonic() - LIMIT) and not _is_on_event_loop():
+            with self._lock:
+                if self._is_out_of_date(monotonic() - LIMIT):  # no other thread has read meanwhile
+                    self._read()
+        return self.value
+
+    def forget(self) -> None:
+        """Have the value read before it is served again: called by whoever changes the rows, in their own process."""
+        self.changes += 1
+
+    # --- Reading ------------------------------------------------------------------------------------------------------
+
+    def _is_out_of_date(self, oldest: float) -> bool:
+        return self.known != self.changes or self.read_at < oldest
+
+    def _read(self) -> None:
+        """Read the value; a change or a reset during the reading is not taken for known."""
+        lock, began, changes = self._lock, monotonic(), self.changes
+        value = self.read()
+        if lock is self._lock:
+            self.value, self.read_at, self.known = value, began, changes
+
+    def _read_alone(self) -> None:
+        with self._lock:
+            self._read()
+
+    async def _next_reading(self, oldest: float) -> None:
+        """Wait until the value is from a reading begun at `oldest` or later, with every change before this call."""
+        changes = self.changes
+        while self.known < changes or self.read_at < oldest:
+            await asyncio.shield(self._begin_reading())  # a waiter that is cancelled stops no other
+
+    def _begin_reading(self) -> "asyncio.Task[None]":
+        """The reading under way on this event loop, else a new one."""
+        loop = asyncio.get_running_loop()
+        reading = self._readings.get(loop)
+        if reading is None:
+            if timer := self._timers.pop(loop, None):
+                timer.cancel()
+            reading = self._readings[loop] = loop.create_task(executor.run(self._read_alone), context=Context())
+            reading.add_done_callback(self._end_reading)
+        return reading
+
+    def _end_reading(self, reading: "asyncio.Task[None]") -> None:
+        loop = reading.get_loop()
+        if self._readings.get(loop) is not reading:
+            return  # `reset` came first
+        del self._readings[loop]
+        error = None if reading.cancelled() else reading.exception()
+        if error is not None and not self.is_failing:
+            logger.warning("%s can't be read again: %s", self.name, error)
+        self.is_failing = error is not None
+        if not reading.cancelled():
+            self._timers[loop] = loop.call_later(REFRESH, self._refresh, loop)
+
+    def _refresh(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._timers.pop(loop, None) is not None and monotonic() - self.used_at < IN_USE:
+            self._begin_reading()
+
+
+def reset_all() -> None:
+    """Reset every snapshot of the process."""
+    for snapshot in _snapshots:
+        snapshot.reset()
+
+
+def _is_on_event_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+if hasattr(os, "register_at_fork"):
+    # A lock held in the parent would never be released in the child, and event loops don't survive a fork.
+    os.register_at_fork(after_in_child=reset_all)
