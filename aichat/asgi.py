@@ -8,17 +8,17 @@ from typing import Any
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "aichat.settings")
 
 import django
-from django.conf import settings
 from django.core.handlers.asgi import ASGIHandler
 
 django.setup(set_prefix=False)
 
+from aichat.api import admission
 from aichat.core.background import lifecycle
 from aichat.core.config import checks
 from aichat.core.telemetry import tracing
 from aichat.core.web import responses
-from aichat.core.web.fast_path.handler import FastPathHandler, Receive, Scope, Send, is_fast_path
-from aichat.core.web.middleware import BODY_TOO_LARGE
+from aichat.core.web.fast_path.handler import FastPathHandler, Receive, Scope, Send, is_fast_path, send_whole
+from aichat.core.web.middleware import BODY_LIMIT, BODY_TOO_LARGE
 
 logger = logging.getLogger(__name__)
 CLIENT_LEFT = 499  # nginx's word for a request that got no answer because its client left
@@ -38,7 +38,11 @@ class Application(ASGIHandler):
             handler = self.hot if is_fast_path(scope) else super().__call__
             traced = Traced(scope, send)
             try:
-                await handler(scope, bounded(scope, receive), traced.send)
+                limit = scope[BODY_LIMIT] = admission.body_limit(scope)
+                if refusal := await admission.refuse_unread(scope):
+                    await send_whole(refusal, [], traced.send)
+                else:
+                    await handler(scope, bounded(scope, receive, limit), traced.send)
             finally:
                 traced.end()
         else:
@@ -99,21 +103,21 @@ class Traced:
         )
 
 
-def bounded(scope: Scope, receive: Receive) -> Receive:
-    """Wrap `receive` so that it passes on at most MAX_REQUEST_BYTES, and no client can fill the disk.
+def bounded(scope: Scope, receive: Receive, limit: int) -> Receive:
+    """`receive` that hands on at most `limit` bytes of a body, so that no client can fill the memory or the disk.
 
     The wrapper reads and drops as much again, because a client that is still sending may not read the refusal; then it
     ends the body. `BodyLimitMiddleware` refuses what is marked in the scope, and closes the connection.
     """
     received, over = 0, False
     announced = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
-    if announced.isdigit() and int(announced) > 2 * settings.MAX_REQUEST_BYTES:
+    if announced.isdigit() and int(announced) > limit:
         scope[BODY_TOO_LARGE] = over = True
 
     async def bounded_receive() -> Mapping[str, Any]:
         nonlocal received, over
         if over and not received:
-            received = 1  # nothing is read of a body that announced itself as far too large
+            received = 1  # nothing is read of a body that announced itself as too large
             return {"type": "http.request", "body": b"", "more_body": False}
         while True:
             message = await receive()
@@ -122,10 +126,10 @@ def bounded(scope: Scope, receive: Receive) -> Receive:
             if over:
                 continue  # Django waits for the client's leaving now
             received += len(message.get("body", b""))
-            if received <= settings.MAX_REQUEST_BYTES:
+            if received <= limit:
                 return message
             scope[BODY_TOO_LARGE] = True
-            over = received > 2 * settings.MAX_REQUEST_BYTES
+            over = received > 2 * limit
             return {**message, "body": b"", "more_body": message.get("more_body", False) and not over}
 
     return bounded_receive

@@ -204,6 +204,11 @@ AUTH_PASSWORD_VALIDATORS = [
 
 MAX_REQUEST_BYTES = env.whole("MAX_REQUEST_BYTES", 10 * 2**20, minimum=1024)
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_REQUEST_BYTES
+# Of one connection: bytes of a request's head, seconds until it is there, and seconds of grace for a body (more for
+# a body that keeps coming at 4 KiB a second).
+MAX_HEADER_BYTES = env.whole("MAX_HEADER_BYTES", 32 * 1024, minimum=8192)
+HEADER_TIMEOUT = env.seconds("HEADER_TIMEOUT", 20)
+BODY_TIMEOUT = env.seconds("BODY_TIMEOUT", 30)
 
 # --- API --------------------------------------------------------------------------------------------------------------
 KNOX_TOKEN_MODEL = "accounts.AccessToken"  # noqa: S105

@@ -32,6 +32,7 @@ from aichat.core.database.models import uuid7
 from aichat.core.money import CREDIT
 from aichat.core.redis import health
 from aichat.core.telemetry import product_events
+from aichat.core.web.server import Protocol
 from aichat.generation import circuit_breaker
 from aichat.promptcache import store
 from aichat.usage import verify as usage
@@ -223,7 +224,8 @@ def server_address() -> Iterator[str]:
     from aichat.asgi import application
 
     listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(application, lifespan="on", log_config=None, timeout_graceful_shutdown=5)
+    how = {"http": Protocol, "ws": "none", "lifespan": "on"}
+    config = uvicorn.Config(application, log_config=None, timeout_graceful_shutdown=5, **how)  # type: ignore[arg-type]
     server = uvicorn.Server(config)
     thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])), daemon=True)
     thread.start()

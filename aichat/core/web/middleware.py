@@ -14,7 +14,8 @@ from aichat.core.telemetry import tracing
 from aichat.core.web.responses import error_response
 from aichat.core.web.sse import in_turn
 
-BODY_TOO_LARGE = "aichat.body_too_large"  # in the ASGI scope
+BODY_TOO_LARGE = "aichat.body_too_large"  # in the ASGI scope: the body was found to be larger than its limit
+BODY_LIMIT = "aichat.body_limit"  # in the ASGI scope: bytes the route takes
 PROBES = {"/healthz", "/readyz", "/metrics"}
 GetResponse = Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]]
 
@@ -127,14 +128,15 @@ class HostMiddleware(CommonMiddleware):
 
 
 class BodyLimitMiddleware(Middleware):
-    """Refuses a body over MAX_REQUEST_BYTES: its length was announced, or `aichat/asgi.py` found out while reading."""
+    """Refuses a body over the route's limit, by its announced length or because `aichat/asgi.py` found out while reading."""
 
     def before(self, request: HttpRequest) -> HttpResponseBase | None:
-        limit = settings.MAX_REQUEST_BYTES
+        scope = getattr(request, "scope", {})
+        limit = scope.get(BODY_LIMIT, settings.MAX_REQUEST_BYTES)
         announced = request.headers.get("Content-Length") or "0"
-        if BODY_TOO_LARGE not in getattr(request, "scope", {}) and not (announced.isdigit() and int(announced) > limit):
+        if BODY_TOO_LARGE not in scope and not (announced.isdigit() and int(announced) > limit):
             return None
-        response = error_response(PayloadTooLarge(f"The request is larger than {limit} bytes (MAX_REQUEST_BYTES)."))
+        response = error_response(PayloadTooLarge(f"The request is larger than {limit} bytes."))
         response["Connection"] = "close"  # the rest of the body is not waited for
         return response
 

@@ -294,7 +294,8 @@ def test_an_endless_body_is_refused_and_cut_off(limited: None, server: str, fram
             answer = connection.recv(65536)
         sender.join(timeout=10)
         assert not sender.is_alive()
-    assert not answer or answer.startswith(b"HTTP/1.1 413 ")
+    # A body of unknown length is not read at all for a caller without a key.
+    assert not answer or answer.startswith((b"HTTP/1.1 413 ", b"HTTP/1.1 401 "))
     assert sent < 50 * 2**20
     assert httpx.get(f"{server}/healthz").status_code == 200
 
