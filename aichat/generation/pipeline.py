@@ -147,8 +147,8 @@ class Run:
 
     async def note_failure(self, attempt: Attempt, circuit: Breaker, error: ProviderError) -> None:
         attempt.status = error.outcome
-        if attempt.accepted and attempt.usage is None:
-            self.bill.estimate(attempt)
+        if attempt.accepted:
+            self.bill.meter(attempt)
         facts = {"model": attempt.model.slug, "provider": attempt.model.provider.slug, "outcome": error.outcome.value}
         # Not the provider's own words, which may quote the prompt or a key; why there is no connection, we say ourselves.
         if error.outcome is AttemptOutcome.UNREACHABLE:
@@ -171,6 +171,7 @@ class Run:
             stream=self.request.stream,
             parameters=self.request.sampling,
             request_id=self.request.request_id,
+            report=attempt.report,
         )
 
         async def take(part: Part) -> None:
@@ -185,7 +186,7 @@ class Run:
 
         async with AttemptTimeouts(stream=self.request.stream, limits=self.limits, deadline=self.deadline) as watch:
             finished = await chat_adapter(model.provider.kind).chat(request, model.provider.endpoint, take)
-        result.finish_reason, attempt.usage = finished.reason, finished.usage
+        result.finish_reason, attempt.is_finished = finished.reason, True
         result.is_finish_known = finished.is_known
         if result.is_empty:
             result.finish_reason = None

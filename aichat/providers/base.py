@@ -10,6 +10,8 @@ from functools import lru_cache
 from typing import Any, ClassVar, Literal, Protocol
 from urllib.parse import urlsplit
 
+from aichat.providers.usage import UsageReport
+
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
 
 
@@ -62,6 +64,8 @@ class ChatRequest:
     `reasoning_details` (see `Delta`). `parameters` are the OpenAI generation parameters the client gave (temperature,
     stop, tools …), beyond those that have a field here. `max_tokens` is always set: the hold covers that many tokens.
     `may_drop`: whether the adapter may leave out a parameter that only tunes the answer when the provider refuses it.
+    An adapter reads each usage object that the provider sends into `report`, at once, so that the figures outlive an
+    answer that breaks off.
     """
 
     model: str
@@ -71,6 +75,7 @@ class ChatRequest:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     request_id: str = ""
     may_drop: bool = False
+    report: UsageReport = field(default_factory=UsageReport)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +143,6 @@ class Finished:
     """
 
     reason: FinishReason
-    usage: Usage | None = None
     is_known: bool = True
 
 

@@ -19,6 +19,7 @@ class UsageRecord(Row):
     class Source(models.TextChoices):
         EXACT = "EXACT", "reported by the provider"
         ESTIMATED = "ESTIMATED", "counted by us"
+        IMPLAUSIBLE = "IMPLAUSIBLE", "reported, and not believed"
 
     request_id = models.CharField(max_length=64)
     organization = models.ForeignKey(
@@ -47,7 +48,8 @@ class UsageRecord(Row):
     output_tokens = models.PositiveIntegerField(default=0)
     reasoning_tokens = models.PositiveIntegerField(default=0, help_text="Part of the output tokens.")
     images = models.PositiveIntegerField(default=0)
-    source = models.CharField(max_length=10, choices=Source.choices, default=Source.EXACT)
+    source = models.CharField(max_length=15, choices=Source.choices, default=Source.EXACT)
+    reported = models.JSONField(null=True, blank=True, help_text="The provider's figures, when they were not believed.")
 
     charged = models.BigIntegerField(default=0, help_text="Microcredits the user paid.")
     shortfall = models.BigIntegerField(default=0, help_text="Microcredits that could not be taken.")
@@ -72,6 +74,11 @@ class UsageRecord(Row):
             models.Index(fields=["status", "-created_at"], name="usage_by_status"),
             models.Index(fields=["experiment", "created_at"], name="usage_of_experiment"),
             models.Index(fields=["request_id"], name="usage_of_request"),
+            models.Index(
+                fields=["source", "-created_at"],
+                condition=models.Q(source__in=["ESTIMATED", "IMPLAUSIBLE"]),
+                name="usage_not_exact",
+            ),
         ]
 
     def __str__(self) -> str:
@@ -101,6 +108,7 @@ class Sums(Row):
     fallbacks = models.BigIntegerField(default=0)
     cache_hits = models.BigIntegerField(default=0)
     estimated = models.BigIntegerField(default=0, help_text="Requests whose usage we counted ourselves.")
+    implausible = models.BigIntegerField(default=0, help_text="Requests whose reported usage was not believed.")
     input_tokens = models.BigIntegerField(default=0)
     cached_input_tokens = models.BigIntegerField(default=0)
     output_tokens = models.BigIntegerField(default=0)

@@ -34,6 +34,7 @@ class Figures:
     fallbacks: int = 0
     cache_hits: int = 0
     estimated: int = 0
+    implausible: int = 0
     input_tokens: int = 0
     cached_input_tokens: int = 0
     output_tokens: int = 0
@@ -91,6 +92,10 @@ class Figures:
     def estimated_rate(self) -> float:
         return self.share(self.estimated)
 
+    @property
+    def implausible_rate(self) -> float:
+        return self.share(self.implausible)
+
 
 NAMES = [field.name for field in fields(Figures)]
 FINAL = Q(final=True)
@@ -101,6 +106,7 @@ COUNTED = {
     "fallbacks": Count("id", filter=FINAL & Q(fallback=True)),
     "cache_hits": Count("id", filter=FINAL & Q(cached=True)),
     "estimated": Count("id", filter=FINAL & Q(source=UsageRecord.Source.ESTIMATED)),
+    "implausible": Count("id", filter=FINAL & Q(source=UsageRecord.Source.IMPLAUSIBLE)),
     "hit_input_tokens": Sum("input_tokens", filter=Q(cached=True), default=0),
     "hit_cached_input_tokens": Sum("cached_input_tokens", filter=Q(cached=True), default=0),
     "hit_output_tokens": Sum("output_tokens", filter=Q(cached=True), default=0),

@@ -13,7 +13,7 @@ from aichat.core.database import executor
 from aichat.core.money import CREDIT
 from aichat.generation import pipeline
 from aichat.generation.request import Completed, GenerationEvent, GenerationRequest, Started
-from aichat.providers.base import Accepted, ChatRequest, Delta, Endpoint, Finished, PartSink, Usage
+from aichat.providers.base import Accepted, ChatRequest, Delta, Endpoint, Finished, PartSink
 from aichat.usage.models import UsageRecord
 from credits.models import Hold
 from credits.verify import problems
@@ -32,7 +32,8 @@ class Scripted:
             await asyncio.sleep(0)
             await hear(Delta(word))
         await asyncio.sleep(0)
-        return Finished("stop", Usage(3, 3))
+        request.report.merge({"input": 3, "output": 3})
+        return Finished("stop")
 
 
 @pytest.fixture(autouse=True)

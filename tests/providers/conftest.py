@@ -8,10 +8,23 @@ import pytest
 from aichat.providers import http
 from aichat.providers.base import ChatRequest, Delta, Endpoint, Finished, Part
 from aichat.providers.registry import chat_adapter
+from aichat.providers.usage import Reading, UsageReport
 from tests.upstream import Upstream
 
 HELLO: list[dict[str, Any]] = [{"role": "user", "content": "Hi"}]
-Ask = Callable[..., Awaitable[list[Part | Finished]]]
+
+
+class Parts(list[Part | Finished]):
+    """The parts of an answer in order, its end last, and what the provider reported of its usage."""
+
+    report = UsageReport()
+
+    @property
+    def usage(self) -> Reading:
+        return self.report.reading()
+
+
+Ask = Callable[..., Awaitable[Parts]]
 
 
 @pytest.fixture
@@ -31,10 +44,11 @@ async def ask(fake: Upstream) -> AsyncIterator[Ask]:
         stream: bool = False,
         endpoint: Endpoint | None = None,
         **parameters: Any,
-    ) -> list[Part | Finished]:
+    ) -> Parts:
         address = fake.address if kind == "gemini" else f"{fake.address}/v1"
         request = ChatRequest("a-model", messages, 100, stream, parameters, request_id="request-1")
-        parts: list[Part | Finished] = []
+        parts = Parts()
+        parts.report = request.report
 
         async def hear(part: Part) -> None:
             parts.append(part)

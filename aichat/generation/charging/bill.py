@@ -10,13 +10,13 @@ from aichat.catalog.snapshot import ModelInfo
 from aichat.core.background import lifecycle
 from aichat.core.errors import ApiError
 from aichat.generation import reporting
-from aichat.generation.charging import group_commit, tokens
+from aichat.generation.charging import group_commit, plausibility, tokens
+from aichat.generation.charging.plausibility import Bounds
 from aichat.generation.charging.settlement import SETTLE_PATIENCE, Attempt, reservation, settlement
 from aichat.generation.errors import ClientLeft
 from aichat.generation.request import GenerationRequest, Result
 from aichat.idempotency.keys import IdempotencyInProgress
 from aichat.providers.base import Usage
-from aichat.usage.models import UsageRecord
 from credits.models import HoldRef
 from credits.services import OperationResult, Release, Unaffordable
 
@@ -67,12 +67,16 @@ class Bill:
         """The limit sent upstream, which is what the hold covers."""
         return min(self.result.max_tokens_capped or self.request.most_tokens, model.max_output_tokens)
 
+    def most_input(self, model: ModelInfo) -> int:
+        """The most tokens that what is sent to the model can be read as."""
+        return tokens.upper_bound(self.request.messages, self.request.parameters, model.image_tokens)
+
     def most_it_can_cost(self, candidates: Sequence[ModelInfo]) -> int:
         """Microcredits to hold: the dearest candidate, its longest answer."""
         return max(
             model.rates.most(
                 Usage(
-                    input_tokens=tokens.upper_bound(self.request.messages, self.request.parameters, model.image_tokens),
+                    input_tokens=self.most_input(model),
                     output_tokens=self.max_tokens(model),
                 )
             )
@@ -96,15 +100,14 @@ class Bill:
         """The answer came to its end: reported usage is paid, or our estimate where none was reported."""
         attempt = self.attempts[-1]
         attempt.status = OK
-        if attempt.usage is None:
-            self.estimate(attempt)
+        self.meter(attempt)
         await self.charge()
 
     async def part(self, problem: ApiError) -> None:
         """The answer broke off with `problem`: what was delivered is paid."""
         attempt = self.attempts[-1]
         attempt.status, attempt.error = PARTIAL, problem
-        self.estimate(attempt)
+        self.meter(attempt)
         await self.charge()
 
     async def abandoned(self) -> None:
@@ -119,7 +122,7 @@ class Bill:
         if self.result.is_empty and not attempt.accepted:
             await self.nothing()
             return
-        self.estimate(attempt)
+        self.meter(attempt)
         await self.charge()
 
     async def nothing(self) -> None:
@@ -132,17 +135,25 @@ class Bill:
         self.result.usage, self.result.usage_source = attempt.usage, attempt.source
         await self.commit(charge=attempt.model.rates.charge(attempt.usage), delivered=not self.result.is_empty)
 
-    def estimate(self, attempt: Attempt) -> None:
-        """Count what the attempt used ourselves: its input, and the output that was delivered."""
+    def meter(self, attempt: Attempt) -> None:
+        """Decide what the attempt used: by its provider's report, and where that is missing or impossible, by our count."""
+        model = attempt.model
+        metered = plausibility.meter(
+            attempt.report,
+            Bounds(self.most_input(model), self.max_tokens(model)),
+            is_whole=attempt.is_finished,
+            count_input=lambda: tokens.estimate(self.request.messages, model.image_tokens),
+            count_output=self.estimate_output,
+        )
+        attempt.usage, attempt.source, attempt.reported = metered.usage, metered.source, metered.reported
+
+    def estimate_output(self) -> int:
+        """About how many tokens were delivered."""
         output = len(self.result.text.encode()) + sum(
             len(tool_call["function"]["name"]) + len(tool_call["function"]["arguments"])
             for tool_call in self.result.tool_calls
         )
-        attempt.usage = Usage(
-            input_tokens=tokens.estimate(self.request.messages, attempt.model.image_tokens),
-            output_tokens=tokens.estimate_text(output),
-        )
-        attempt.source = UsageRecord.Source.ESTIMATED
+        return tokens.estimate_text(output)
 
     async def commit(self, *, charge: int, delivered: bool) -> None:
         """The second commit, once; it goes on when the client leaves while it runs."""

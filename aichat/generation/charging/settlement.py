@@ -1,7 +1,7 @@
 """The two commits of a generation: one that reserves, one that settles and records everything."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from time import monotonic
 from typing import Any
@@ -10,11 +10,12 @@ from django.utils import timezone
 
 from aichat.catalog.snapshot import ModelInfo
 from aichat.core.database.models import uuid7
-from aichat.core.database.statements import NewRow
+from aichat.core.database.statements import Encoded, NewRow
 from aichat.core.errors import ApiError
 from aichat.generation.charging.group_commit import Unit
 from aichat.generation.request import GenerationRequest, Result
 from aichat.providers.base import Usage
+from aichat.providers.usage import UsageReport
 from aichat.usage.models import UsageRecord
 from credits.models import HoldRef
 from credits.services import OperationResult, Release, Reserve, Settle, hold_expiry, is_low, notice_if_low
@@ -27,16 +28,19 @@ NO_USAGE = Usage()
 
 @dataclass(slots=True)
 class Attempt:
-    """One candidate's turn."""
+    """One candidate's turn: `report` is what its provider says it used, `usage` what the bill says."""
 
     model: ModelInfo
     number: int
     started: float
     accepted: bool = False
+    is_finished: bool = False  # its provider said that the answer is over
     first_token_at: float | None = None
     status: str = ""
     usage: Usage | None = None
     source: str = UsageRecord.Source.EXACT
+    report: UsageReport = field(default_factory=UsageReport)
+    reported: dict[str, Any] | None = None  # the provider's figures, when they were not believed
     cached: bool = False  # the answer was there already: no provider bills us for it
     error: ApiError | None = None
 
@@ -162,6 +166,7 @@ def _record(request: GenerationRequest, attempt: Attempt, now: datetime, ended: 
         "reasoning_tokens": usage.reasoning_tokens,
         "images": 0,
         "source": attempt.source,
+        "reported": Encoded(attempt.reported) if attempt.reported else None,
         "charged": 0,
         "shortfall": 0,
         "cost_nanousd": 0 if attempt.cached else cost,

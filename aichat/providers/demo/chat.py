@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from aichat.providers.base import Accepted, ChatRequest, Delta, Endpoint, Finished, PartSink, Usage
+from aichat.providers.base import Accepted, ChatRequest, Delta, Endpoint, Finished, PartSink
 
 SECONDS_PER_WORD = 0.01
 
@@ -26,10 +26,8 @@ class DemoChat:
                 await sink(Delta(word))
         else:
             await sink(Delta("".join(said)))
-        return Finished(
-            "stop" if len(said) == len(words) else "length",
-            Usage(input_tokens=len(prompt.split()), output_tokens=len(said)),
-        )
+        request.report.merge({"input": len(prompt.split()), "output": len(said)})
+        return Finished("stop" if len(said) == len(words) else "length")
 
     def unsupported(
         self, messages: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any], endpoint: Endpoint

@@ -20,10 +20,10 @@ from aichat.providers.base import (
     Finished,
     FinishReason,
     PartSink,
-    Usage,
     image_urls,
 )
 from aichat.providers.errors import AttemptOutcome, ProviderError, inside_stream
+from aichat.providers.usage import GEMINI, UsageReport
 
 API_VERSION = "v1beta"
 BLOCKED = {
@@ -60,7 +60,7 @@ class GeminiChat:
     async def chat(self, request: ChatRequest, endpoint: Endpoint, sink: PartSink) -> Finished:
         async def read(response: aiohttp.ClientResponse) -> Finished:
             await sink(Accepted())
-            reader = Reader()
+            reader = Reader(request.report)
             if request.stream:
                 await http.read_deltas(response, reader.read_event, sink)
                 return reader.finished()
@@ -201,9 +201,9 @@ def calling(choice: str | Mapping[str, Any]) -> dict[str, Any]:
 class Reader:
     """Reads the answer's objects: one for a whole answer, many for a stream, all of one shape."""
 
-    def __init__(self) -> None:
+    def __init__(self, report: UsageReport) -> None:
+        self.report = report
         self.reason: str | None = None
-        self.usage: Usage | None = None
         self.calls = 0
         self.is_blank = True
 
@@ -214,7 +214,7 @@ class Reader:
         return self.read(chunk)
 
     def read(self, answer: dict[str, Any]) -> list[Delta]:
-        self.usage = usage(answer.get("usageMetadata")) or self.usage
+        self.report.read(GEMINI, answer.get("usageMetadata"))
         if (answer.get("promptFeedback") or {}).get("blockReason"):
             self.reason = "SAFETY"
         candidates = answer.get("candidates") or []
@@ -247,12 +247,12 @@ class Reader:
     def finished(self) -> Finished:
         """The end. Raises `ProviderError` when none was seen, or when the model garbled its answer."""
         if self.reason is None and self.is_blank:
-            return Finished("stop", self.usage)  # a 200 with nothing in it
+            return Finished("stop")  # a 200 with nothing in it
         if self.reason is None:
             raise ProviderError(AttemptOutcome.BROKEN_STREAM, "the answer ended without a finish reason")
         if self.reason in GARBLED:
             raise ProviderError(AttemptOutcome.MALFORMED, f"finish reason {self.reason}")
-        return Finished(self.finish_reason(self.reason), self.usage)
+        return Finished(self.finish_reason(self.reason))
 
     def finish_reason(self, reason: str) -> FinishReason:
         if reason in BLOCKED:
@@ -260,20 +260,3 @@ class Reader:
         if reason == "MAX_TOKENS":
             return "length"
         return "tool_calls" if self.calls else "stop"
-
-
-def usage(metadata: Any) -> Usage | None:
-    """Thinking counts as output; cached tokens are part of the prompt."""
-    if not isinstance(metadata, dict):
-        return None
-
-    def count(name: str) -> int:
-        return max(0, int(metadata.get(name) or 0))
-
-    thoughts = count("thoughtsTokenCount")
-    return Usage(
-        input_tokens=count("promptTokenCount") + count("toolUsePromptTokenCount"),
-        output_tokens=count("candidatesTokenCount") + thoughts,
-        cached_input_tokens=count("cachedContentTokenCount"),
-        reasoning_tokens=thoughts,
-    )

@@ -7,8 +7,9 @@ import aiohttp
 import orjson
 
 from aichat.providers import http
-from aichat.providers.base import Accepted, ChatRequest, Delta, Endpoint, Finished, FinishReason, PartSink, Usage
+from aichat.providers.base import Accepted, ChatRequest, Delta, Endpoint, Finished, FinishReason, PartSink
 from aichat.providers.errors import AttemptOutcome, ProviderError, inside_stream
+from aichat.providers.usage import OPENAI, UsageReport
 
 FINISH_REASONS: dict[str, FinishReason] = {
     "stop": "stop",
@@ -39,10 +40,10 @@ class OpenAIChat:
         async def read(response: aiohttp.ClientResponse) -> Finished:
             await sink(Accepted())
             if request.stream:
-                reader = Reader(self)
+                reader = Reader(self, request.report)
                 await http.read_deltas(response, reader.read, sink)
                 return reader.finished()
-            delta, finished = await http.read_json(response, self.whole)
+            delta, finished = await http.read_json(response, lambda answer: self.whole(answer, request.report))
             if delta:
                 await sink(delta)
             return finished
@@ -75,14 +76,14 @@ class OpenAIChat:
             return {**message, "tool_calls": calls}
         return message
 
-    def whole(self, answer: dict[str, Any]) -> tuple[Delta | None, Finished]:
+    def whole(self, answer: dict[str, Any], report: UsageReport) -> tuple[Delta | None, Finished]:
+        read_usage(answer, report)
         if answer.get("error"):
             raise inside_stream(orjson.dumps(answer))
-        usage = self.usage(answer.get("usage"))
         if not answer.get("choices"):
-            return None, Finished("stop", usage)
+            return None, Finished("stop")
         choice = answer["choices"][0]
-        finished = Finished(self.reason(choice.get("finish_reason")), usage)
+        finished = Finished(self.reason(choice.get("finish_reason")))
         return self.delta(choice.get("message") or {}), finished
 
     def delta(self, message: dict[str, Any]) -> Delta | None:
@@ -101,38 +102,22 @@ class OpenAIChat:
             raise ProviderError(AttemptOutcome.OVERLOADED, "the provider gave up")
         return FINISH_REASONS.get(value, "stop")  # compatible servers have words of their own for a natural end
 
-    def usage(self, usage: Any) -> Usage | None:
-        if not isinstance(usage, dict):
-            return None
-        prompt = usage.get("prompt_tokens_details") or {}
-        try:
-            return Usage(
-                input_tokens=count(usage["prompt_tokens"]),
-                output_tokens=count(usage.get("completion_tokens")),
-                cached_input_tokens=count(prompt.get("cached_tokens")),
-                reasoning_tokens=count((usage.get("completion_tokens_details") or {}).get("reasoning_tokens")),
-                cache_write_tokens=count(prompt.get("cache_write_tokens")),
-            )
-        except (AttributeError, KeyError, TypeError, ValueError):
-            return None  # nothing reported that could be billed: it is estimated
-
 
 class Reader:
     """Reads the chunks of one stream."""
 
-    def __init__(self, form: OpenAIChat) -> None:
-        self.form = form
+    def __init__(self, form: OpenAIChat, report: UsageReport) -> None:
+        self.form, self.report = form, report
         self.reason: FinishReason | None = None
-        self.usage: Usage | None = None
         self.is_blank = True
 
     def read(self, event: bytes) -> list[Delta] | None:
         if event == b"[DONE]":
             return None
         chunk, self.is_blank = http.as_object(event), False
+        read_usage(chunk, self.report)
         if chunk.get("error"):
             raise inside_stream(event)
-        self.usage = self.form.usage(chunk.get("usage")) or self.usage
         deltas = []
         for choice in chunk.get("choices") or []:
             if delta := self.form.delta(choice.get("delta") or {}):
@@ -147,7 +132,7 @@ class Reader:
             raise ProviderError(AttemptOutcome.EMPTY, "a stream with nothing in it")
         if self.reason is None:
             raise ProviderError(AttemptOutcome.BROKEN_STREAM, "the stream ended without a finish reason")
-        return Finished(self.reason, self.usage)
+        return Finished(self.reason)
 
 
 class CompatibleChat(OpenAIChat):
@@ -161,12 +146,20 @@ class CompatibleChat(OpenAIChat):
         return {**message, "role": "system"} if message["role"] == "developer" else message
 
 
-def count(value: Any) -> int:
-    """A number of tokens; a negative one would pay the user. Raises `ValueError`."""
-    found = int(value or 0)
-    if found < 0:
-        raise ValueError(value)
-    return found
+def read_usage(answer: Mapping[str, Any], report: UsageReport) -> None:
+    """Read the usage of an answer or chunk into `report`, from the places where servers of this format put it.
+
+    Groq's streams carry it in `x_groq` (https://console.groq.com/docs/api-reference), Moonshot's in the last choice
+    (https://platform.moonshot.ai/docs/api/chat).
+    """
+    if isinstance(answer.get("usage"), dict):
+        report.read(OPENAI, answer["usage"])
+        return
+    if isinstance(groq := answer.get("x_groq"), dict):
+        report.read(OPENAI, groq.get("usage"))
+    choices = answer.get("choices")
+    if isinstance(choices, list) and choices and isinstance(choices[0], dict) and "usage" in choices[0]:
+        report.read(OPENAI, choices[0]["usage"])
 
 
 def tool_call(call: dict[str, Any], position: int) -> dict[str, Any]:

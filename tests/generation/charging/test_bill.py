@@ -21,7 +21,7 @@ from credits.models import Hold, LedgerEntry
 from credits.services import Release, Settle, expire_holds
 from tests.conftest import Actor
 from tests.generation.charging.bills import BILLS
-from tests.generation.test_faults import MODELS, OTHER, REPORTED, ask, charge_of
+from tests.generation.test_faults import MODELS, OTHER, REPORTED, ask, charge_of, delivered
 from tests.upstream import ANSWER, TEXT, Reply, Upstream
 
 each_provider = pytest.mark.parametrize("provider", ["gemini", "openai"])
@@ -187,9 +187,8 @@ def test_a_stream_that_breaks_off_costs_what_was_delivered(
     seen = ask(http, alice, with_fallback(provider), "stream")
     assert (seen.last_event, seen.text) == ("error", TEXT[0])
     record = UsageRecord.objects.get()
-    delivered = Usage(input_tokens=INPUT, output_tokens=tokens.estimate_text(len(TEXT[0])))
     assert (record.status, record.source) == ("partial", "ESTIMATED")
-    assert record.charged == spent(alice) == charge_of(MODELS[provider], delivered)
+    assert record.charged == spent(alice) == charge_of(MODELS[provider], delivered(provider, TEXT[0]))
 
 
 @each_provider
@@ -250,10 +249,9 @@ def test_leaving_a_stream_costs_what_was_delivered(
     ):
         assert "delta" in next(answer.iter_lines())
     eventually(no_open_hold)
-    delivered = Usage(input_tokens=INPUT, output_tokens=tokens.estimate_text(len(TEXT[0])))
     record = UsageRecord.objects.get()
     assert (record.status, record.source) == ("cancelled", "ESTIMATED")
-    assert record.charged == spent(alice) == charge_of(MODELS[provider], delivered)
+    assert record.charged == spent(alice) == charge_of(MODELS[provider], delivered(provider, TEXT[0]))
     eventually(lambda: upstream.closed_by_client == 1)
 
 

@@ -8,8 +8,9 @@ import pytest
 from google import genai
 from google.genai import errors, types
 
-from aichat.providers.base import Finished, Usage
+from aichat.providers.base import Finished
 from aichat.providers.errors import AttemptOutcome, ProviderError
+from aichat.providers.usage import Reading
 from tests.providers.conftest import Ask, calls_of, end_of, text_of
 from tests.upstream import GEMINI_USAGE, Reply, Upstream
 
@@ -251,12 +252,12 @@ async def test_the_sdk_and_we_read_the_same(
     end = reference[-1]
     assert end.candidates and end.candidates[0].finish_reason and end.usage_metadata
     assert end_of(parts).reason in REASONS[end.candidates[0].finish_reason.value]
-    usage, metadata = end_of(parts).usage, end.usage_metadata
-    assert usage == Usage(
-        input_tokens=metadata.prompt_token_count or 0,
-        output_tokens=(metadata.candidates_token_count or 0) + (metadata.thoughts_token_count or 0),
-        cached_input_tokens=metadata.cached_content_token_count or 0,
-        reasoning_tokens=metadata.thoughts_token_count or 0,
+    metadata = end.usage_metadata
+    assert parts.usage == Reading(
+        input=metadata.prompt_token_count or 0,
+        output=(metadata.candidates_token_count or 0) + (metadata.thoughts_token_count or 0),
+        cached=metadata.cached_content_token_count or 0,
+        reasoning=metadata.thoughts_token_count or 0,
     )
 
 
@@ -315,7 +316,7 @@ async def test_a_block_is_told_from_an_empty_answer(fake: Upstream, ask: Ask) ->
     fake.always("gemini", Reply("blocked"))
     assert end_of(await ask("gemini")).reason == "content_filter"
     fake.always("gemini", Reply("blank"))
-    assert (await ask("gemini"))[1:] == [Finished("stop", None)]
+    assert (await ask("gemini"))[1:] == [Finished("stop")]
 
 
 @pytest.mark.parametrize("reason", ["MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL"])
