@@ -148,12 +148,12 @@ class Bill:
         attempt.usage, attempt.source, attempt.reported = metered.usage, metered.source, metered.reported
 
     def estimate_output(self) -> int:
-        """About how many tokens were delivered."""
-        output = len(self.result.text.encode()) + sum(
-            len(tool_call["function"]["name"]) + len(tool_call["function"]["arguments"])
-            for tool_call in self.result.tool_calls
-        )
-        return tokens.estimate_text(output)
+        """About how many tokens were delivered, the model's thinking included."""
+        result = self.result
+        written = [result.text, result.reasoning]
+        for tool_call in result.tool_calls:
+            written += [tool_call["function"]["name"], tool_call["function"]["arguments"]]
+        return tokens.estimate_text(sum(len(text.encode()) for text in written))
 
     async def commit(self, *, charge: int, delivered: bool) -> None:
         """The second commit, once; it goes on when the client leaves while it runs."""
