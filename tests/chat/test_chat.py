@@ -290,7 +290,9 @@ def test_a_client_that_leaves_a_json_chat_still_gets_it_stored_and_pays(
 ) -> None:
     openai_upstream.delay(0.8)
     with pytest.raises(httpx.ReadTimeout):
-        httpx.post(server + CHAT, json={"message": "Hi", "model": MINI}, headers=alice.headers, timeout=0.4)
+        httpx.post(
+            server + CHAT, json={"message": "What is the weather?", "model": MINI}, headers=alice.headers, timeout=0.4
+        )
     record = wait_for(UsageRecord.objects.first)
     assert (record.status, record.source) == ("ok", "EXACT")
     assert record.charged > 0
