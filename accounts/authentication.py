@@ -1,5 +1,6 @@
 """Authenticates callers by the Authorization header, for DRF views and async views alike."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -13,6 +14,8 @@ from accounts import oidc, tenancy
 from accounts.models import AccessToken, Organization, User
 from aichat.core.errors import ApiError, NotAuthenticated, NotFound
 from aichat.core.telemetry import tracing
+
+KEY_HEADERS = ("x-api-key", "api-key")
 
 
 class InvalidApiKey(ApiError):
@@ -31,6 +34,28 @@ class Caller:
     @property
     def api_key(self) -> AccessToken | None:
         return self.token if self.token and self.token.kind == AccessToken.Kind.API_KEY else None
+
+
+class CredentialsDiffer(NotAuthenticated):
+    message = "Authorization, x-api-key and api-key hold different credentials: send one, or the same in each."
+
+
+def credential(headers: Mapping[str, str]) -> str:
+    """The Authorization header that stands for a request's credential: its own, or a bearer of `x-api-key` or `api-key`.
+
+    OpenAI's clients send a bearer token, Anthropic's `x-api-key`, Azure's `api-key`. An Authorization header of another
+    scheme (a proxy's Basic login) counts only when neither of the others is there. Raises `CredentialsDiffer`.
+    """
+    authorization = headers.get("Authorization", "")
+    keys = {key.strip() for name in KEY_HEADERS if (key := headers.get(name, ""))}
+    if not keys:
+        return authorization
+    scheme, _, secret = authorization.partition(" ")
+    if scheme.lower() == "bearer":
+        keys.add(secret.strip())
+    if len(keys) > 1:
+        raise CredentialsDiffer
+    return f"Bearer {keys.pop()}"
 
 
 def authenticate(authorization: str, organization: str = "") -> Caller:
@@ -75,7 +100,7 @@ class BearerAuthentication(BaseAuthentication):
     """DRF authentication: sets `request.user` to the user and `request.auth` to the `Caller`."""
 
     def authenticate(self, request: Request) -> tuple[User, Caller] | None:
-        authorization = request.headers.get("Authorization", "")
+        authorization = credential(request.headers)
         if not authorization:
             return None
         caller = authenticate(authorization, request.headers.get("X-Organization", ""))

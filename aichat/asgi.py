@@ -17,8 +17,9 @@ from aichat.core.background import lifecycle
 from aichat.core.config import checks
 from aichat.core.telemetry import tracing
 from aichat.core.web import responses
+from aichat.core.web.addresses import canonical_scope
+from aichat.core.web.compression import BODY_LIMIT, BODY_TOO_LARGE, inflated
 from aichat.core.web.fast_path.handler import FastPathHandler, Receive, Scope, Send, is_fast_path, send_whole
-from aichat.core.web.middleware import BODY_LIMIT, BODY_TOO_LARGE
 
 logger = logging.getLogger(__name__)
 CLIENT_LEFT = 499  # nginx's word for a request that got no answer because its client left
@@ -35,14 +36,16 @@ class Application(ASGIHandler):
         if scope["type"] == "lifespan":
             await self.lifespan(receive, send)
         elif scope["type"] == "http":
-            handler = self.hot if is_fast_path(scope) else super().__call__
             traced = Traced(scope, send)
             try:
+                scope = canonical_scope(scope)
                 limit = scope[BODY_LIMIT] = admission.body_limit(scope)
                 if refusal := await admission.refuse_unread(scope):
                     await send_whole(refusal, [], traced.send)
                 else:
-                    await handler(scope, bounded(scope, receive, limit), traced.send)
+                    receive = await inflated(scope, bounded(scope, receive, limit))
+                    handler = self.hot if is_fast_path(scope) else super().__call__
+                    await handler(scope, receive, traced.send)
             finally:
                 traced.end()
         else:

@@ -59,6 +59,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "aichat.core.web.middleware.TraceMiddleware",
+    "aichat.core.web.addresses.AddressMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "aichat.core.web.middleware.ContentPolicyMiddleware",
     "aichat.core.web.middleware.StaticFilesMiddleware",
@@ -148,19 +149,32 @@ CSRF_FAILURE_VIEW = "aichat.core.web.responses.csrf_failure"
 CORS_ALLOWED_ORIGINS = env.origins("CORS_ALLOWED_ORIGINS")
 CORS_ALLOW_HEADERS = [
     "accept",
+    "api-key",
     "authorization",
     "cache-control",
     "content-type",
     "idempotency-key",
     "traceparent",
+    "x-api-key",
     "x-organization",
     "x-request-id",
-    # Sent by the OpenAI SDK for browsers with every call.
+    # Sent by the SDKs of Anthropic and OpenAI for browsers.
+    "anthropic-beta",
+    "anthropic-dangerous-direct-browser-access",
+    "anthropic-version",
+    "openai-beta",
+    "openai-organization",
+    "openai-project",
     "x-stainless-arch",
+    "x-stainless-async",
+    "x-stainless-custom-poll-interval",
+    "x-stainless-helper",
     "x-stainless-helper-method",
     "x-stainless-lang",
     "x-stainless-os",
     "x-stainless-package-version",
+    "x-stainless-poll-helper",
+    "x-stainless-read-timeout",
     "x-stainless-retry-count",
     "x-stainless-runtime",
     "x-stainless-runtime-version",

@@ -10,6 +10,7 @@ from django.conf import settings
 from django.http import JsonResponse
 from django.urls import Resolver404, resolve
 
+from accounts.authentication import credential
 from accounts.caller_cache import Recognition
 from aichat.api.async_views import AsyncView
 from aichat.core.web import responses
@@ -38,7 +39,7 @@ async def refuse_unread(scope: Scope) -> JsonResponse | None:
         return None  # at most RESOURCE_BODY is read
     headers = RequestHeaders(scope["headers"])
     try:
-        await Recognition(headers.get("Authorization", ""), headers.get("X-Organization", "")).caller()
+        await Recognition(credential(headers), headers.get("X-Organization", "")).caller()
     except Exception as error:
         return responses.error_response(error)
     return None
@@ -50,14 +51,17 @@ def is_small(scope: Scope) -> bool:
 
 
 def announced_length(scope: Scope) -> int | None:
-    """The Content-Length in bytes, 0 for a request without a body, None for a body of unknown length (chunked)."""
-    length, is_chunked = 0, False
+    """The Content-Length in bytes, 0 for a request without a body, None for a body of unknown length.
+
+    That is a chunked body, and a compressed one, whose announced length says nothing of what it inflates to.
+    """
+    length, is_unknown = 0, False
     for name, value in scope["headers"]:
-        if name == b"transfer-encoding":
-            is_chunked = True
+        if name == b"transfer-encoding" or (name == b"content-encoding" and value != b"identity"):
+            is_unknown = True
         elif name == b"content-length" and value.isdigit():
             length = int(value)
-    return None if is_chunked else length
+    return None if is_unknown else length
 
 
 def generates(scope: Scope) -> bool:

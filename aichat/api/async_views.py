@@ -9,6 +9,7 @@ from dataclasses import replace
 from itertools import takewhile
 from typing import Any, TypeVar
 
+import orjson
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from pydantic import BaseModel, ValidationError
@@ -16,13 +17,14 @@ from pydantic_core import ErrorDetails
 from rest_framework.views import APIView
 
 from accounts import rate_limits, stream_limits
-from accounts.authentication import Caller
+from accounts.authentication import Caller, credential
 from accounts.caller_cache import Recognition
 from aichat.api import idempotent
 from aichat.api.event_stream import Body, Feed
 from aichat.core.background import lifecycle
 from aichat.core.errors import InvalidRequest, MethodNotAllowed, PermissionDenied
 from aichat.core.web import responses, sse
+from aichat.core.web.addresses import deployment_of
 from aichat.flags import evaluation
 from aichat.generation import pipeline as generation
 from aichat.generation.request import Ending, EventSink, Freshness, Generate, GenerationRequest, ResponseFormat
@@ -53,7 +55,7 @@ class AsyncView(APIView):
 
     async def admit(self, request: HttpRequest) -> Caller:
         """Who asks, when their role and their rate allow it: asked of Redis in one round trip, when they are known."""
-        recognition = Recognition(request.headers.get("Authorization", ""), request.headers.get("X-Organization", ""))
+        recognition = Recognition(credential(request.headers), request.headers.get("X-Organization", ""))
         # Their rate is asked for before it is sure that nothing changed: the hit is theirs in any case.
         asked = rate_limits.asked(recognition.found.caller) if recognition.found else None
         caller = await recognition.caller()
@@ -81,7 +83,7 @@ def parse(model: type[B], request: HttpRequest) -> B:
     if request.content_type != "application/json":
         raise responses.unsupported_media_type()
     try:
-        return model.model_validate_json(request.body or b"null")
+        return model.model_validate_json(named_deployment(request, request.body) or b"null")
     except ValidationError as error:
         problem = main_problem(error.errors(include_url=False, include_input=False))
         if problem["type"] == "json_invalid":
@@ -90,6 +92,18 @@ def parse(model: type[B], request: HttpRequest) -> B:
         name = ".".join(where) or None
         message = "It is not supported here" if problem["type"] == "none_required" else problem["msg"]
         raise InvalidRequest(f"{name or 'The body'}: {message.removeprefix('Value error, ')}.", param=name) from None
+
+
+def named_deployment(request: HttpRequest, body: bytes) -> bytes:
+    """The JSON body with the model that an Azure path names as its `model`, whatever the body says; else unchanged."""
+    deployment = deployment_of(request)
+    if not deployment:
+        return body
+    try:
+        found = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return body  # the caller refuses it
+    return orjson.dumps({**found, "model": deployment}) if isinstance(found, dict) else body
 
 
 def main_problem(problems: Sequence[ErrorDetails]) -> ErrorDetails:

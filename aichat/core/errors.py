@@ -63,7 +63,7 @@ class InvalidRequest(ApiError):
 
 class NotAuthenticated(ApiError):
     status, code = 401, "not_authenticated"
-    message = "Send a login token or an API key as 'Authorization: Bearer …'."
+    message = "Send a login token or an API key as 'Authorization: Bearer …', or in the header x-api-key or api-key."
 
 
 class PermissionDenied(ApiError):

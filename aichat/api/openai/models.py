@@ -11,11 +11,13 @@ from accounts.authentication import calling
 from accounts.permissions import IsUser
 from aichat.catalog import routing, snapshot
 from aichat.catalog.snapshot import ModelInfo
+from aichat.core.web.drf import AnyAccept
 from aichat.core.web.openapi import ANY_OBJECT
 
 
 class ModelsView(APIView):
     permission_classes = [IsUser]
+    content_negotiation_class = AnyAccept
 
     @extend_schema(
         operation_id="models_list",
@@ -32,6 +34,7 @@ class ModelsView(APIView):
 
 class ModelView(APIView):
     permission_classes = [IsUser]
+    content_negotiation_class = AnyAccept
 
     @extend_schema(summary="One model (OpenAI-compatible)", responses={200: OpenApiResponse(ANY_OBJECT)})
     def get(self, request: Request, slug: str) -> Response:

@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 from django.core.exceptions import ImproperlyConfigured
 
 T = TypeVar("T")
-ORIGIN = re.compile(r"https?://[^/\s?#@]+")
+# Browsers send http and https; desktop applications and extensions have schemes of their own (app://obsidian.md).
+ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s?#@]+")
 RATE = re.compile(r"[1-9]\d*/(sec|min|hour|day)")
 LARGEST = 10**9  # of a decimal setting: keeps every price and amount inside a 64-bit column
 TRUE, FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off"}
@@ -113,7 +114,7 @@ def origins(name: str) -> list[str]:
     for origin in found:
         if not ORIGIN.fullmatch(origin):
             raise ImproperlyConfigured(
-                f"{name}: {origin!r} is wrong: write an origin, such as https://app.example.com."
+                f"{name}: {origin!r} is wrong: write an origin, such as https://app.example.com or app://obsidian.md."
             )
     return found
 

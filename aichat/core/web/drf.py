@@ -38,6 +38,13 @@ class Negotiation(DefaultContentNegotiation):
         return super().filter_renderers(renderers, format)
 
 
+class AnyAccept(Negotiation):
+    """Answers with the first renderer, whatever the Accept header asks for: for endpoints of OpenAI's API."""
+
+    def select_renderer(self, request: Request, renderers: Any, format_suffix: str | None = None) -> Any:
+        return renderers[0], renderers[0].media_type
+
+
 class JSONParser(BaseParser):
     """Parses strict JSON: refuses lone surrogates and NaN, which no database can store, and endless nesting."""
 

@@ -11,11 +11,10 @@ from whitenoise.middleware import WhiteNoiseMiddleware
 
 from aichat.core.errors import PayloadTooLarge
 from aichat.core.telemetry import tracing
+from aichat.core.web.compression import BODY_LIMIT, BODY_PROBLEM, BODY_TOO_LARGE
 from aichat.core.web.responses import error_response
 from aichat.core.web.sse import in_turn
 
-BODY_TOO_LARGE = "aichat.body_too_large"  # in the ASGI scope: the body was found to be larger than its limit
-BODY_LIMIT = "aichat.body_limit"  # in the ASGI scope: bytes the route takes
 PROBES = {"/healthz", "/readyz", "/metrics"}
 GetResponse = Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]]
 
@@ -128,14 +127,17 @@ class HostMiddleware(CommonMiddleware):
 
 
 class BodyLimitMiddleware(Middleware):
-    """Refuses a body over the route's limit, by its announced length or because `aichat/asgi.py` found out while reading."""
+    """Refuses a body over the route's limit, by its announced length or because `aichat/asgi.py` found out while reading.
+
+    Also refuses a compressed body that could not be inflated.
+    """
 
     def before(self, request: HttpRequest) -> HttpResponseBase | None:
         scope = getattr(request, "scope", {})
         limit = scope.get(BODY_LIMIT, settings.MAX_REQUEST_BYTES)
         announced = request.headers.get("Content-Length") or "0"
         if BODY_TOO_LARGE not in scope and not (announced.isdigit() and int(announced) > limit):
-            return None
+            return error_response(scope[BODY_PROBLEM]) if BODY_PROBLEM in scope else None
         response = error_response(PayloadTooLarge(f"The request is larger than {limit} bytes."))
         response["Connection"] = "close"  # the rest of the body is not waited for
         return response

@@ -13,6 +13,8 @@ from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.plumbing import ResolvedComponent
 from drf_spectacular.utils import OpenApiParameter
 
+from aichat.core.web.drf import AnyAccept
+
 ANY_OBJECT = {"type": "object", "additionalProperties": True}
 
 
@@ -164,7 +166,7 @@ class Schema(AutoSchema):
     def errors(self, operation: dict[str, Any]) -> Iterator[int]:
         yield from getattr(self.handler, "errors", ())
         yield from (500, 503)
-        if not iscoroutinefunction(self.handler):
+        if not iscoroutinefunction(self.handler) and self.view.content_negotiation_class is not AnyAccept:
             yield 406  # async views answer what they answer, whatever was asked for
         if "requestBody" in operation:
             yield from (400, 413, 415)

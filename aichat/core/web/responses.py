@@ -2,6 +2,7 @@
 
 import logging
 import math
+import re
 from typing import Any
 
 import orjson
@@ -29,6 +30,14 @@ from aichat.core.errors import (
 from aichat.core.telemetry import tracing
 
 logger = logging.getLogger(__name__)
+PRINTABLE_HOST = re.compile(r"[A-Za-z0-9._-]{1,100}|\[[0-9A-Fa-f:.]{1,45}\]")
+# Docker's, Podman's and Lima's names of the machine that runs a container.
+HOSTS_OF_CONTAINERS = {
+    "host.docker.internal",
+    "gateway.docker.internal",
+    "host.containers.internal",
+    "host.lima.internal",
+}
 
 
 def as_api_error(error: BaseException) -> ApiError:
@@ -129,8 +138,17 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponseBase:
     if isinstance(exception, RequestDataTooBig):
         return error_response(exception)
     if isinstance(exception, DisallowedHost):
-        return error_response(InvalidRequest("This host name is not served here: add it to ALLOWED_HOSTS."))
+        return error_response(InvalidRequest(unknown_host(request.META.get("HTTP_HOST", ""))))
     return error_response(InvalidRequest())
+
+
+def unknown_host(host: str) -> str:
+    """What a client is told whose Host header names no host of ALLOWED_HOSTS, with the mend for whoever runs the server."""
+    name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
+    if not PRINTABLE_HOST.fullmatch(name):
+        return "The Host header names no host that is served here: add the server's name to ALLOWED_HOSTS."
+    why = " (the name by which a container reaches the machine it runs on)" if name in HOSTS_OF_CONTAINERS else ""
+    return f"The host {name!r}{why} is not served here: add it to ALLOWED_HOSTS, as in ALLOWED_HOSTS=localhost,{name}."
 
 
 def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponseBase:
@@ -144,7 +162,19 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponseBase:
 def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponseBase:
     if is_page(request):
         return defaults.page_not_found(request, exception)
-    return error_response(NotFound(f"There is no {request.path} here: see /api/docs/."))
+    return error_response(NotFound(f"There is no {request.path} here. {base_urls(request)}"))
+
+
+def base_urls(request: HttpRequest) -> str:
+    """A hint for whoever gave a client a wrong base URL: the addresses to configure, on the host that was asked."""
+    try:
+        host = request.build_absolute_uri("/").rstrip("/")
+    except DisallowedHost:
+        host = "http://HOST"
+    return (
+        f"The base URL is {host}/v1 for OpenAI clients, {host} for Anthropic clients and Azure endpoints; "
+        "all paths are listed at /api/docs/."
+    )
 
 
 def server_error(request: HttpRequest) -> HttpResponseBase:

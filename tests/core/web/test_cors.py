@@ -5,6 +5,7 @@ from typing import Any
 import httpx
 import pytest
 
+from aichat.core.config import env
 from tests.conftest import Actor
 
 APP, STRANGER = "https://app.example.com", "https://other.example.com"
@@ -51,3 +52,26 @@ def test_an_error_may_be_read_too(http: httpx.Client) -> None:
 def test_another_origin_is_told_nothing(http: httpx.Client, alice: Actor) -> None:
     answer = http.post("/v1/chat/completions", json=HELLO, headers={**alice.headers, "Origin": STRANGER})
     assert "Access-Control-Allow-Origin" not in answer.headers
+
+
+@pytest.mark.parametrize("origin", ["app://obsidian.md", "tauri://localhost", "chrome-extension://abcdefghijklmnop"])
+def test_an_application_or_extension_is_allowed_by_its_origin(
+    origin: str, http: httpx.Client, alice: Actor, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CORS_ALLOWED_ORIGINS", origin)
+    settings.CORS_ALLOWED_ORIGINS = env.origins("CORS_ALLOWED_ORIGINS")
+    answer = http.post("/v1/chat/completions", json=HELLO, headers={**alice.headers, "Origin": origin})
+    assert answer.headers["Access-Control-Allow-Origin"] == origin
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        "x-api-key,anthropic-version,anthropic-beta,anthropic-dangerous-direct-browser-access",
+        "api-key,openai-organization,openai-project,openai-beta,x-stainless-helper-method,x-stainless-timeout",
+    ],
+)
+def test_the_headers_of_the_sdks_pass_a_preflight(sent: str, http: httpx.Client) -> None:
+    asked = {"Origin": APP, "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": sent}
+    answer = http.options("/v1/chat/completions", headers=asked)
+    assert set(sent.split(",")) <= set(answer.headers["Access-Control-Allow-Headers"].split(", "))

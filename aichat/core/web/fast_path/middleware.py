@@ -25,6 +25,7 @@ from aichat.core.web.middleware import ContentPolicyMiddleware, Middleware
 # Middleware without any effect on hot URLs: there is no session, form, message or file, and bearer tokens can't be
 # forged by another site. All other middleware of the settings runs; a test knows this list.
 WITHOUT_EFFECT = {
+    "aichat.core.web.addresses.AddressMiddleware",  # the ASGI application has mapped the path already
     "aichat.core.web.middleware.StaticFilesMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
