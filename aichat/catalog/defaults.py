@@ -26,7 +26,7 @@ class DefaultModel:
 
 
 MODELS = [
-    DefaultModel("demo", DEMO, 4_096, 32_000, auto_position=90, price={"request_price": 1_000_000}),
+    DefaultModel("demo", DEMO, 128_000, 200_000, auto_position=90, price={"request_price": 1_000_000}),
     DefaultModel("demo-image", DEMO, 1, 32_000, IMAGE, auto_position=90, price={"image_price": 5_000_000}),
     DefaultModel("gemini-3.8-flash", "gemini", 65_536, 1_000_000, auto_position=10),
     DefaultModel("gemini-3.5-flash-lite", "gemini", 65_536, 1_000_000),

@@ -21,6 +21,7 @@ from aichat.generation.errors import STATUSES
 from aichat.generation.request import Completed, Failed, GenerationEvent, GenerationRequest, Piece, Result, Started
 
 DONE = b"data: [DONE]\n\n"
+CALL_REASON = "function_call"  # the finish reason that clients of `functions` know instead of `tool_calls`
 HERE = "\0delta"  # no model is called so
 
 
@@ -40,21 +41,24 @@ class CompletionsView(AsyncView):
     async def post(self, request: HttpRequest, caller: Caller) -> HttpResponseBase:
         """Answers any OpenAI client whose base URL ends in `/v1`. Model `auto` is the default route."""
         body = parse(CompletionBody, request)
-        return await respond(request, caller, lambda: prepare(caller, body))
+        answer_format = FunctionCallFormat if body.functions else CompletionFormat
+        return await respond(request, caller, lambda: prepare(caller, body, answer_format))
 
 
-async def prepare(caller: Caller, body: CompletionBody) -> tuple[GenerationRequest, "CompletionFormat"]:
+async def prepare(
+    caller: Caller, body: CompletionBody, answer_format: "type[CompletionFormat]"
+) -> tuple[GenerationRequest, "CompletionFormat"]:
     generation_request = GenerationRequest(
         caller=caller,
         model=body.model,
         messages=body.message_dicts(),
-        stream=body.stream,
+        stream=bool(body.stream),
         max_tokens=body.max_completion_tokens or body.max_tokens,
         parameters=body.parameters(),
     )
     generation_request = experiments.treated(generation_request, await experiments.treatment(caller, body.model))
-    return generation_request, CompletionFormat(
-        include_usage=body.stream_options is not None and body.stream_options.include_usage
+    return generation_request, answer_format(
+        include_usage=body.stream_options is not None and bool(body.stream_options.include_usage)
     )
 
 
@@ -122,7 +126,7 @@ class CompletionFormat:
                 self.before, self.after = self.chunk(HERE).split(responses.json_bytes(HERE))
                 return self.chunk({"role": "assistant", "content": ""})
             case Completed(result):
-                return self.chunk({}, result.finish_reason) + self.usage_chunk(result) + DONE
+                return self.ending(result, result.finish_reason)
             case Failed(error):
                 return self.encode_error(error)
 
@@ -135,6 +139,9 @@ class CompletionFormat:
             if piece.logprobs:
                 return self.chunk(delta, logprobs=piece.logprobs)
         return self.before + responses.json_bytes(delta) + self.after
+
+    def ending(self, result: Result, finish_reason: str | None) -> bytes:
+        return self.chunk({}, finish_reason) + self.usage_chunk(result) + DONE
 
     def usage_chunk(self, result: Result) -> bytes:
         if not self.include_usage:
@@ -152,3 +159,34 @@ class CompletionFormat:
     def encode_error(self, error: ApiError) -> bytes:
         """Encode an error as a chunk with an `error` member, for which the official SDKs raise `APIError`."""
         return sse.server_sent_event(error.body(tracing.request_id()))
+
+
+class FunctionCallFormat(CompletionFormat):
+    """Answers as `chat.completion`s whose call is in `function_call`: a client of `functions` knows one call, without ID."""
+
+    def whole(self, result: Result) -> tuple[bytes, dict[str, str]]:
+        body = completion(result)
+        choice = body["choices"][0]
+        calls = choice["message"].pop("tool_calls", None)
+        if calls:
+            choice["message"]["function_call"] = calls[0]["function"]
+        choice["finish_reason"] = finish_reason(result)
+        return responses.json_bytes(body), answer_headers(result)
+
+    def encode(self, event: GenerationEvent) -> bytes:
+        match event:
+            case Piece() if event.tool_calls:
+                delta: dict[str, Any] = {"content": event.text} if event.text else {}
+                first = [call for call in event.tool_calls if call.get("index", 0) == 0]
+                pieces = [
+                    self.chunk({**delta, "function_call": call["function"]}) for call in first if "function" in call
+                ]
+                return b"".join(pieces)
+            case Completed(result):
+                return self.ending(result, finish_reason(result))
+            case _:
+                return super().encode(event)
+
+
+def finish_reason(result: Result) -> str | None:
+    return CALL_REASON if result.finish_reason == "tool_calls" else result.finish_reason

@@ -14,6 +14,7 @@ from pydantic import (
 )
 
 from aichat.api.fields import Temperature
+from aichat.api.openai import tools
 
 IMAGE_ADDRESS = re.compile(r"https?://[^\s/]|data:image/[a-z0-9.+-]+;base64,[A-Za-z0-9+/]")
 
@@ -72,17 +73,20 @@ class CompletionMessage(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="ignore")
 
-    role: Literal["developer", "system", "user", "assistant", "tool"]
+    role: Literal["developer", "system", "user", "assistant", "tool", "function"]
     content: str | list[ContentPart] | None = None
     name: str | None = None
     refusal: str | None = None
     tool_calls: list[ToolCall] | None = None
     tool_call_id: str | None = None
+    function_call: FunctionCall | None = None
 
     @model_validator(mode="after")
     def is_whole(self) -> Self:
-        if self.content is None and not self.tool_calls and not self.refusal:
+        if self.content is None and not self.tool_calls and not self.refusal and not self.function_call:
             raise ValueError("a message needs content")
+        if self.role == "function" and not self.name:
+            raise ValueError("a function message needs the function's name")
         if self.role == "tool" and not self.tool_call_id:
             raise ValueError("a tool message needs tool_call_id")
         parts = self.content if isinstance(self.content, list) else []
@@ -120,6 +124,22 @@ class ToolChoice(BaseModel):
     function: FunctionName
 
 
+class ToolSet(BaseModel):
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+    mode: Literal["auto", "required"]
+    tools: Annotated[list[ToolChoice], Field(min_length=1, max_length=128)]
+
+
+class AllowedTools(BaseModel):
+    """A `tool_choice` that lets the model call some of the tools only."""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+    type: Literal["allowed_tools"]
+    allowed_tools: ToolSet
+
+
 class JSONSchema(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore", populate_by_name=True)
 
@@ -145,7 +165,23 @@ class ResponseFormat(BaseModel):
 class StreamOptions(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore")
 
-    include_usage: bool = False
+    include_usage: bool | None = None
+
+
+Choice = str | ToolChoice | AllowedTools | FunctionName | None
+
+
+def names_of(choice: Choice) -> list[str]:
+    """The functions that a `tool_choice` or `function_call` names."""
+    match choice:
+        case ToolChoice(function=function):
+            return [function.name]
+        case AllowedTools(allowed_tools=allowed):
+            return [each.function.name for each in allowed.tools]
+        case FunctionName(name=name):
+            return [name]
+        case _:
+            return []
 
 
 class CompletionBody(BaseModel):
@@ -159,7 +195,7 @@ class CompletionBody(BaseModel):
 
     model: str = Field(min_length=1, max_length=100)
     messages: list[CompletionMessage] = Field(min_length=1)
-    stream: bool = False
+    stream: bool | None = None
     stream_options: StreamOptions | None = None
     max_tokens: int | None = Field(None, ge=1)
     max_completion_tokens: int | None = Field(None, ge=1)
@@ -168,12 +204,12 @@ class CompletionBody(BaseModel):
     seed: int | None = None
     stop: str | Annotated[list[str], Field(max_length=4)] | None = None
     tools: Annotated[list[Tool], Field(max_length=128)] | None = None
-    tool_choice: Literal["none", "auto", "required"] | ToolChoice | None = None
+    tool_choice: Literal["none", "auto", "required"] | ToolChoice | AllowedTools | None = None
     response_format: ResponseFormat | None = None
     n: Literal[1] | None = Field(None, description="Only 1.")
     audio: None = Field(None, description="Not supported.")
-    functions: None = Field(None, description="Not supported: use `tools`.")
-    function_call: None = Field(None, description="Not supported: use `tool_choice`.")
+    functions: Annotated[list[Function], Field(max_length=128)] | None = Field(None, description="As `tools`.")
+    function_call: Literal["none", "auto"] | FunctionName | None = Field(None, description="As `tool_choice`.")
     web_search_options: None = Field(None, description="Not supported.")
     modalities: list[str] | None = None
 
@@ -184,18 +220,29 @@ class CompletionBody(BaseModel):
             raise ValueError("only text is answered here")
         return modalities
 
-    @field_validator("tool_choice")
+    @field_validator("tool_choice", "function_call")
     @classmethod
-    def is_among_the_tools(cls, choice: str | ToolChoice | None, info: ValidationInfo) -> str | ToolChoice | None:
-        names = {tool.function.name for tool in info.data.get("tools") or []}
+    def is_among_the_tools(cls, choice: Choice, info: ValidationInfo) -> Choice:
+        functions = info.data.get("functions") or []
+        names = {tool.function.name for tool in info.data.get("tools") or []} | {each.name for each in functions}
         if choice == "required" and not names:
             raise ValueError("there are no tools to choose from")
-        if isinstance(choice, ToolChoice) and choice.function.name not in names:
+        if not set(names_of(choice)) <= names:
             raise ValueError("it names a function that is not among the tools")
         return choice
 
+    @field_validator("functions")
+    @classmethod
+    def is_instead_of_tools(cls, functions: list[Function] | None, info: ValidationInfo) -> list[Function] | None:
+        if functions and info.data.get("tools"):
+            raise ValueError("send either functions or tools")
+        return functions
+
     def message_dicts(self) -> list[dict[str, Any]]:
-        return [message.model_dump(exclude_unset=True, exclude_none=True) for message in self.messages]
+        """The messages as they go upstream, in the vocabulary of tools."""
+        return tools.of_messages(
+            [message.model_dump(exclude_unset=True, exclude_none=True) for message in self.messages]
+        )
 
     def parameters(self) -> dict[str, Any]:
         """Everything that is not the conversation itself or ours to decide."""
@@ -209,4 +256,4 @@ class CompletionBody(BaseModel):
             "n",
             "modalities",
         }
-        return self.model_dump(exclude=ours, exclude_none=True, by_alias=True)
+        return tools.of_parameters(self.model_dump(exclude=ours, exclude_none=True, by_alias=True))

@@ -100,6 +100,7 @@ def test_what_charges_takes_a_key_and_says_that_an_answer_is_a_replay(document: 
     assert takes == {
         ("/api/v1/chat", "post"),
         ("/v1/chat/completions", "post"),
+        ("/v1/completions", "post"),
         ("/api/v1/images", "post"),
         ("/v1/images/generations", "post"),
         ("/api/v1/admin/users/{user_id}/credits", "post"),
