@@ -7,6 +7,7 @@ from uuid import UUID
 from django.utils import timezone
 
 from accounts.models import Organization
+from aichat.core.database.batches import rows_by_key
 from credits.models import CreditPlan, LedgerEntry
 from credits.services import Credit, Kind, apply
 
@@ -41,10 +42,9 @@ def grant_allowances(now: datetime | None = None) -> int:
 
 def _without(reference: str, plan: CreditPlan) -> Iterator[list[UUID]]:
     """Yield the IDs of personal organizations of the plan's role that lack the entry `reference`, in batches."""
-    people = Organization.objects.filter(personal_to__role=plan.role, personal_to__is_active=True).order_by("pk")
-    ids = list(people.values_list("pk", flat=True)[:AT_ONCE])
-    while ids:
+    people = Organization.objects.filter(personal_to__role=plan.role, personal_to__is_active=True)
+    for batch in rows_by_key(people.only("pk"), AT_ONCE):
+        ids = [organization.pk for organization in batch]
         entries = LedgerEntry.objects.filter(wallet_id__in=ids, kind=Kind.ALLOWANCE, reference=reference)
         have = set(entries.values_list("wallet_id", flat=True))
         yield [id_ for id_ in ids if id_ not in have]
-        ids = list(people.filter(pk__gt=ids[-1]).values_list("pk", flat=True)[:AT_ONCE])

@@ -15,6 +15,7 @@ from uuid import UUID
 from django.db.models import F, Max, Sum
 
 from aichat.core.database import transactions
+from aichat.core.database.batches import rows_by_key
 from credits.models import Hold, LedgerEntry, Wallet, digest
 
 WALLETS_AT_ONCE = 200
@@ -62,11 +63,8 @@ def problems() -> Iterator[Problem]:
 
 
 def _wallets() -> Iterator[dict[UUID, Wallet]]:
-    rows = Wallet.objects.order_by("pk")
-    chunk = list(rows[:WALLETS_AT_ONCE])
-    while chunk:
-        yield {wallet.pk: wallet for wallet in chunk}
-        chunk = list(rows.filter(pk__gt=chunk[-1].pk)[:WALLETS_AT_ONCE])
+    for batch in rows_by_key(Wallet.objects.all(), WALLETS_AT_ONCE):
+        yield {wallet.pk: wallet for wallet in batch}
 
 
 def _standing_problems(wallets: dict[UUID, Wallet]) -> Iterator[Problem]:

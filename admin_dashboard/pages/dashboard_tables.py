@@ -10,6 +10,7 @@ from accounts.models import User
 from admin_dashboard.pages.formatting import amount, milliseconds, percent, usage_url, usd
 from admin_dashboard.reports.statistics import Statistics
 from aichat.catalog import drift, snapshot
+from aichat.core.database.batches import column_by_key
 from aichat.core.money import format_credits, to_microcredits
 from aichat.core.redis import health
 from aichat.flags.models import Experiment
@@ -17,7 +18,6 @@ from aichat.generation import circuit_breaker
 from aichat.usage import queries
 from aichat.usage.histogram import percentile
 from aichat.usage.queries import Figures
-from aichat.usage.query_params import look_up
 from credits.models import Wallet
 
 TOP = 8
@@ -32,7 +32,7 @@ STATES = {
 def tables(now: Statistics) -> list[dict[str, Any]]:
     models = sorted(now.by("model").items(), key=lambda item: -item[1].charged)[:TOP]
     people = sorted(queries.sums(now.window, ["user_id"]).items(), key=lambda item: -item[1].charged)[:TOP]
-    emails = look_up(User, [key for key, _ in people], "email")
+    emails = column_by_key(User, [key[0] for key, _ in people], "email")
     found = [
         table("Top models", ((slug, usage_url(now.window, model__exact=slug), row) for slug, row in models)),
         table(

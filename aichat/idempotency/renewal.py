@@ -3,21 +3,17 @@
 After a crash nobody renews them, and the keys are free after IDEMPOTENCY_LEASE seconds.
 """
 
-import asyncio
-import logging
 from datetime import timedelta
 
 from django.conf import settings
 from django.utils import timezone
 
-from aichat.core.background import lifecycle
+from aichat.core.background.repeating import Repeating
 from aichat.core.database import executor
 from aichat.idempotency.keys import KeyClaim
 from aichat.idempotency.models import IdempotentRequest
 
-logger = logging.getLogger(__name__)
 held: set[KeyClaim] = set()
-_renewing: asyncio.Task[None] | None = None
 
 
 def renew() -> None:
@@ -27,23 +23,10 @@ def renew() -> None:
     running.filter(attempt__in=[claim.attempt for claim in held]).update(lease_until=until)
 
 
-async def _renew_again_and_again() -> None:
-    while True:
-        await asyncio.sleep(settings.IDEMPOTENCY_LEASE / 3)
-        if held:
-            try:
-                await executor.run(renew)
-            except Exception:
-                logger.exception("claims can't be renewed")
+async def _renew_held() -> None:
+    if held:
+        await executor.run(renew)
 
 
-@lifecycle.on_startup
-async def _start() -> None:
-    global _renewing
-    _renewing = asyncio.create_task(_renew_again_and_again())
-
-
-@lifecycle.on_shutdown
-async def _stop() -> None:
-    if _renewing:
-        _renewing.cancel()
+# Not a periodic task: each process renews its own claims, whatever PERIODIC_TASKS says.
+loop = Repeating("the renewal of idempotency keys", _renew_held, every=lambda: settings.IDEMPOTENCY_LEASE / 3)

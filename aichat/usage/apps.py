@@ -6,4 +6,7 @@ class UsageConfig(AppConfig):
     label = "usage"
 
     def ready(self) -> None:
-        from aichat.usage import keeping_up  # noqa: F401 -- registers what starts with the server
+        from aichat.core.background.periodic.runner import register
+        from aichat.usage.rollup import roll_up
+
+        register("roll_up_usage", roll_up, every=lambda: 300)

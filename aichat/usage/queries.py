@@ -14,6 +14,7 @@ from django.conf import settings
 from django.db.models import Count, Q, QuerySet, Sum
 from django.db.models.functions import TruncHour
 
+from aichat.core.database.batches import in_batches
 from aichat.core.money import CREDIT
 from aichat.usage.histogram import bucket
 from aichat.usage.models import DailyLatency, DailyUsage, HourlyLatency, HourlyUsage, UsageRecord
@@ -186,8 +187,7 @@ def active_users(window: Window, by: Sequence[str] = (), **only: Any) -> dict[Ke
         else:
             # Not `Count(distinct=True)`, of which MongoDB makes an error when there are no rows.
             counts[()] += days.values("user_id").distinct().count()
-        users = list({user for _, user in fresh})
-        for some in chunks(users, 500):
+        for some in in_batches({user for _, user in fresh}):
             known = days.filter(user_id__in=some).values_list(*by, "user_id").distinct()
             fresh -= {(row[:-1], row[-1]) for row in known}
     for key, _ in fresh:
@@ -241,8 +241,3 @@ def merged(histograms: Iterator[Mapping[int, int]]) -> dict[int, int]:
 def answered(groups: Mapping[Key, Mapping[int, int]], *key: Any) -> dict[int, int]:
     """The latency histogram of the requests that were answered whole, of the groups whose key begins so."""
     return merged(h for k, h in groups.items() if k[-1] == "ok" and k[: len(key)] == key)
-
-
-def chunks(rows: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
-    for start in range(0, len(rows), size):
-        yield rows[start : start + size]

@@ -8,9 +8,10 @@ from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
 
 from accounts.models import AccessToken, Organization, User
+from aichat.core.database.batches import column_by_key
 from aichat.core.errors import InvalidRequest
 from aichat.core.money import format_credits
-from aichat.usage.queries import Figures, Key, chunks
+from aichat.usage.queries import Figures, Key
 from aichat.usage.windows import Window
 
 DAYS = 30
@@ -77,28 +78,20 @@ def own_figures(figures: Figures) -> dict[str, Any]:
 def named(group: str, keys: Iterable[Key]) -> dict[Key, dict[str, Any]]:
     """How the keys of a group are written, with the names of people, organizations and API keys."""
     keys = list(keys)
+    ids = [key[0] for key in keys]
     match group:
         case "user":
-            emails = look_up(User, keys, "email")
+            emails = column_by_key(User, ids, "email")
             return {key: {"user": str(key[0]), "email": emails.get(key[0], "")} for key in keys}
         case "organization":
-            names = look_up(Organization, keys, "name")
+            names = column_by_key(Organization, ids, "name")
             return {key: {"organization": str(key[0]), "name": names.get(key[0], "")} for key in keys}
         case "api_key":
-            names = look_up(AccessToken, keys, "name")
+            names = column_by_key(AccessToken, ids, "name", key="id")
             return {key: {"api_key": str(key[0]) if key[0] else None, "name": names.get(key[0], "")} for key in keys}
         case "day":
             return {key: {"day": as_day(key[0]).isoformat()} for key in keys}
     return {key: dict(zip(GROUPS[group], key, strict=True)) for key in keys}
-
-
-def look_up(model: Any, keys: list[Key], name: str) -> dict[Any, str]:
-    """The names behind IDs."""
-    ids = [key[0] for key in keys if key[0]]
-    found: dict[Any, str] = {}
-    for some in chunks(ids, 500):
-        found.update(model.objects.filter(id__in=some).values_list("id", name))
-    return found
 
 
 def as_day(value: Any) -> date:

@@ -15,9 +15,10 @@ from django.db.models import Count
 from django.utils import timezone
 
 from aichat.core.database import transactions
+from aichat.core.database.batches import in_batches
 from aichat.usage.histogram import bucket
 from aichat.usage.models import DailyLatency, DailyUsage, HourlyLatency, HourlyUsage, RollupState, UsageRecord
-from aichat.usage.queries import FINAL, NAMES, OF_RECORDS, Figures, chunks
+from aichat.usage.queries import FINAL, NAMES, OF_RECORDS, Figures
 from aichat.usage.windows import HOUR, between, hour_of, midnight
 
 # A record's time is taken before its transaction commits; by now every transaction of that time is over.
@@ -161,7 +162,7 @@ def _add_to_days(usage: Usage, latency: Latency) -> None:
     stored = (
         row
         for day, users in by_day.items()
-        for some in chunks(sorted(users), 500)
+        for some in in_batches(sorted(users))
         for row in DailyUsage.objects.filter(day=day, user_id__in=some)
     )
     _add_usage(DailyUsage, stored, usage)
@@ -201,6 +202,6 @@ def _add_latency(table: Any, stored: Iterable[Any], fresh: Latency, **when: date
 
 
 def _replace(table: Any, old: list[UUID], rows: list[Any]) -> None:
-    for some in chunks(old, 500):
+    for some in in_batches(old):
         table.objects.filter(pk__in=some).delete()
     table.objects.bulk_create(rows, batch_size=500)

@@ -5,32 +5,20 @@ server is charging.
 """
 
 from collections.abc import Iterator
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID
 
-from django.db.models import Model, QuerySet
-
+from aichat.core.database.batches import rows_by_key
 from aichat.usage.models import UsageRecord
 from credits.models import Hold, LedgerEntry
 from credits.verify import Problem
 
-AT_ONCE = 500
-M = TypeVar("M", bound=Model)
-
 
 def problems() -> Iterator[Problem]:
-    for charges in _in_chunks(LedgerEntry.objects.filter(kind=LedgerEntry.Kind.CHARGE)):
+    for charges in rows_by_key(LedgerEntry.objects.filter(kind=LedgerEntry.Kind.CHARGE)):
         yield from _without_usage(charges)
-    for records in _in_chunks(UsageRecord.objects.filter(charged__gt=0)):
+    for records in rows_by_key(UsageRecord.objects.filter(charged__gt=0)):
         yield from _without_charge(records)
-
-
-def _in_chunks(rows: QuerySet[M]) -> Iterator[list[M]]:
-    rows = rows.order_by("pk")
-    chunk = list(rows[:AT_ONCE])
-    while chunk:
-        yield chunk
-        chunk = list(rows.filter(pk__gt=chunk[-1].pk)[:AT_ONCE])
 
 
 def _without_usage(charges: list[LedgerEntry]) -> Iterator[Problem]:

@@ -1,7 +1,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import IO, Any
 
 import orjson
@@ -12,7 +12,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.core.serializers import python as serializers
 from django.db import DEFAULT_DB_ALIAS, Error, connection, models
 
-BATCH = 500
+from aichat.core.database.batches import rows_by_key
+
 MADE_BY_MIGRATE = {"contenttypes.ContentType", "auth.Permission"}
 Model = type[models.Model]
 
@@ -56,7 +57,7 @@ class Command(BaseCommand):
     def send_model(self, model: Model, pipe: IO[bytes]) -> None:
         rows = table(model).order_by("pk")
         total, sent = rows.count(), 0
-        for batch in batched_rows(rows):
+        for batch in rows_by_key(rows):
             pipe.write(orjson.dumps({"model": model._meta.label, "rows": dump(model, batch)}, default=str) + b"\n")
             sent += len(batch)
             self.progress(model, sent, total)
@@ -110,14 +111,6 @@ def in_order() -> list[Model]:
 def table(model: Model) -> models.QuerySet[Any]:
     """All rows of a table, by a plain queryset: a model's own manager may hide rows or forbid writing."""
     return models.QuerySet(model)
-
-
-def batched_rows(rows: models.QuerySet[Any]) -> Iterator[list[Any]]:
-    """All rows, in pages by primary key: no cursor stays open for the whole copy."""
-    page = list(rows[:BATCH])
-    while page:
-        yield page
-        page = list(rows.filter(pk__gt=page[-1].pk)[:BATCH])
 
 
 def counted(model: Model) -> bool:

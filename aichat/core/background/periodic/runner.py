@@ -2,16 +2,16 @@
 
     register("expire_holds", expire_holds, every=lambda: settings.EXPIRE_HOLDS_INTERVAL)
 
-A process takes a task that is due by a conditional UPDATE of its row. The tasks are safe to run twice; a process that
-dies with one is replaced after `LEASE`.
+A process takes a due task by a conditional UPDATE of the task's row. The tasks are safe to run twice; another process
+takes over the task of a process that died, after LEASE. With PERIODIC_TASKS=false a server runs none of them.
 """
 
 import asyncio
 import logging
-import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from uuid import uuid4
 
 from django.conf import settings
@@ -20,6 +20,7 @@ from django.utils import timezone
 
 from aichat.core.background import lifecycle
 from aichat.core.background.periodic.models import PeriodicTask
+from aichat.core.background.repeating import Repeating
 from aichat.core.database import executor, transactions
 from aichat.core.telemetry import tracing
 
@@ -30,7 +31,7 @@ POLL_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """`every`: seconds between two runs, asked each time."""
+    """A piece of periodic work. `every()` is the number of seconds from the beginning of a run to the next one."""
 
     name: str
     work: Callable[[], object]
@@ -38,23 +39,24 @@ class Task:
 
 
 _tasks: dict[str, Task] = {}
+_running: dict[str, "asyncio.Task[bool]"] = {}  # the tasks that this process runs at the moment
 
 
 def register(name: str, work: Callable[[], object], *, every: Callable[[], float]) -> None:
-    """Called once at start (`AppConfig.ready`)."""
+    """Add a task, once at the start of the process (`AppConfig.ready`)."""
     _tasks[name] = Task(name, work, every)
 
 
-def run_due() -> list[str]:
-    """Run the tasks that are due and nobody else runs; answers their names."""
+def due() -> list[Task]:
+    """The tasks that are due now, as far as the rows say; `run` decides which process gets one."""
+    now = timezone.now()
     rows = dict(PeriodicTask.objects.filter(pk__in=list(_tasks)).values_list("name", "due_at"))
-    now = timezone.now()
-    return [task.name for task in _tasks.values() if rows.get(task.name, now) <= now and _run(task)]
+    return [task for task in _tasks.values() if rows.get(task.name, now) <= now]
 
 
-def _run(task: Task) -> bool:
-    holder = uuid4()
-    now = timezone.now()
+def run(task: Task) -> bool:
+    """Run the task if this process gets its lease; return whether it did."""
+    holder, now = uuid4(), timezone.now()
     lease = {"due_at": now + LEASE, "holder": holder}
     row = PeriodicTask.objects.filter(pk=task.name)
     if not row.filter(due_at__lte=now).update(**lease) and not _first_run(task, lease):
@@ -71,7 +73,7 @@ def _run(task: Task) -> bool:
 
 def _first_run(task: Task, lease: dict[str, object]) -> bool:
     if PeriodicTask.objects.filter(pk=task.name).exists():
-        return False  # somebody was quicker
+        return False  # another process holds the lease
     try:
         transactions.run_atomic(PeriodicTask.objects.create, name=task.name, **lease)
     except IntegrityError:
@@ -79,35 +81,24 @@ def _first_run(task: Task, lease: dict[str, object]) -> bool:
     return True
 
 
-# --- With the server --------------------------------------------------------------------------------------------------
-
-_running: asyncio.Task[None] | None = None
-_stop: asyncio.Event | None = None
-
-
-@lifecycle.on_startup
-async def _start() -> None:
-    global _running, _stop
-    if settings.PERIODIC_TASKS:
-        _stop = asyncio.Event()
-        _running = asyncio.create_task(_run_again_and_again(_stop))
+async def start_due() -> None:
+    """Start the tasks that are due, each on a thread of its own: a long one delays no other. Shutdown awaits them."""
+    for task in await executor.run(due):
+        if task.name not in _running:
+            running = _running[task.name] = lifecycle.spawn(executor.run(run, task))
+            running.add_done_callback(partial(_ended, task.name))
 
 
-async def _run_again_and_again(stop: asyncio.Event) -> None:
-    while not stop.is_set():
-        try:
-            await executor.run(run_due)
-        except Exception:
-            logger.exception("periodic tasks can't be run")
-        try:
-            await asyncio.wait_for(stop.wait(), POLL_SECONDS * random.uniform(0.8, 1.2))
-        except TimeoutError:
-            continue
+def _ended(name: str, _: "asyncio.Task[bool]") -> None:
+    _running.pop(name, None)
 
 
 @lifecycle.on_shutdown
-async def _finish() -> None:
-    """A task that runs is finished, no other is begun."""
-    if _stop and _running:
-        _stop.set()
-        await _running
+async def _finish_running() -> None:
+    """Await the tasks that the last turn of the loop started (hooks run in reverse order: the loop has stopped)."""
+    await asyncio.gather(*_running.values(), return_exceptions=True)
+
+
+server_loop = Repeating(
+    "the periodic runner", start_due, every=lambda: POLL_SECONDS, is_wanted=lambda: bool(settings.PERIODIC_TASKS)
+)

@@ -1,0 +1,58 @@
+"""Work that a serving process repeats while it runs: one loop for all of it.
+
+A `Repeating` starts and stops with the server. Work that only one process of all hosts should do belongs into
+`background/periodic`, whose runner is such a loop.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable
+
+from aichat.core.background import lifecycle
+
+logger = logging.getLogger(__name__)
+
+
+class Repeating:
+    """Awaits `work()` again and again with pauses of about `every()` seconds, in every process where `is_wanted()`.
+
+    A failure is logged and ends nothing. At shutdown the work under way is awaited, and no other is begun.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        work: Callable[[], Awaitable[object]],
+        *,
+        every: Callable[[], float],
+        is_wanted: Callable[[], bool] = lambda: True,
+    ) -> None:
+        self.name, self.work, self.every, self.is_wanted = name, work, every, is_wanted
+        self._task: asyncio.Task[None] | None = None
+        self._stopping = asyncio.Event()
+        lifecycle.on_startup(self.start)
+        lifecycle.on_shutdown(self.stop)
+
+    async def start(self) -> None:
+        if self.is_wanted():
+            self._stopping = asyncio.Event()
+            self._task = asyncio.create_task(self._run())
+
+    async def stop(self) -> None:
+        self._stopping.set()
+        if self._task:
+            await self._task
+            self._task = None
+
+    async def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                await self.work()
+            except Exception:
+                logger.exception("%s failed", self.name)
+            try:
+                # Not all processes at the same moment.
+                await asyncio.wait_for(self._stopping.wait(), self.every() * random.uniform(0.8, 1.2))
+            except TimeoutError:
+                continue

@@ -1,0 +1,35 @@
+"""Reads many rows in batches by primary key, with bounded memory and no cursor that stays open."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any, TypeVar
+
+from django.db.models import Model, QuerySet
+
+T = TypeVar("T")
+M = TypeVar("M", bound=Model)
+SIZE = 500  # rows or keys for one statement: SQLite takes at most 999 parameters in old builds
+
+
+def rows_by_key(rows: QuerySet[M], size: int = SIZE) -> Iterator[list[M]]:
+    """Yield all rows in order of their primary key, `size` at a time; each batch is a query that begins after the last."""
+    ordered = rows.order_by("pk")
+    batch = list(ordered[:size])
+    while batch:
+        yield batch
+        batch = list(ordered.filter(pk__gt=batch[-1].pk)[:size])
+
+
+def in_batches(items: Iterable[T], size: int = SIZE) -> Iterator[Sequence[T]]:
+    """Yield the items in lists of at most `size`."""
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch
+
+
+def column_by_key(model: Any, keys: Iterable[Any], column: str, *, key: str = "pk") -> dict[Any, Any]:
+    """The values of one column by a unique column (`key`), for the rows of the model with these keys; None is no key."""
+    found: dict[Any, Any] = {}
+    for batch in in_batches({each for each in keys if each is not None}):
+        found.update(model.objects.filter(**{f"{key}__in": batch}).values_list(key, column))
+    return found
