@@ -4,6 +4,18 @@
 import os
 import sys
 
+# Commands that work without a database. All others ask first whether one is there.
+WITHOUT_DATABASE = {
+    "check",
+    "diffsettings",
+    "help",
+    "makemessages",
+    "compilemessages",
+    "makemigrations",
+    "spectacular",
+    "version",
+}
+
 
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "aichat.settings")
@@ -20,8 +32,13 @@ def main() -> None:
     try:
         # First of all, so that a wrong setting is one line for every command, not a traceback or a report.
         django.setup()
-        from aichat.core.config import checks
+        from django.conf import settings
 
+        from aichat.core.config import checks, reachable
+
+        needs_database = bool(sys.argv[1:]) and sys.argv[1] not in WITHOUT_DATABASE
+        if needs_database and (problem := reachable.database_problem(settings.DATABASES["default"])):
+            sys.exit(problem)
         checks.stop_on_errors()
         execute_from_command_line(sys.argv)
     except ImproperlyConfigured as error:

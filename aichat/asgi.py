@@ -14,7 +14,7 @@ django.setup(set_prefix=False)
 
 from aichat.api import admission
 from aichat.core.background import lifecycle
-from aichat.core.config import checks
+from aichat.core.config import checks, reachable
 from aichat.core.telemetry import tracing
 from aichat.core.web import responses
 from aichat.core.web.addresses import canonical_scope
@@ -138,6 +138,8 @@ def bounded(scope: Scope, receive: Receive, limit: int) -> Receive:
     return bounded_receive
 
 
+if problem := reachable.database_problem(settings.DATABASES["default"]):
+    logger.warning("%s Requests get 503 until then.", problem)
 for warning in checks.stop_on_errors():
     logger.warning("%s %s", warning.msg, warning.hint or "")
 application = Application()

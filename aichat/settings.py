@@ -3,6 +3,7 @@
 A wrong value raises at import and stops the start; wrong combinations are system checks in `aichat/core/config/checks.py`.
 """
 
+import sys
 from datetime import timedelta
 from pathlib import Path
 
@@ -28,13 +29,13 @@ AUTH_USER_MODEL = "accounts.User"
 LOGIN_REDIRECT_URL = "/admin/"
 
 INSTALLED_APPS = [
+    "aichat",  # the first: its migrate and runserver stand before those of others
     "unfold",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
     "django.contrib.messages",
-    "whitenoise.runserver_nostatic",
     "django.contrib.staticfiles",
     "corsheaders",
     "guardian",
@@ -44,7 +45,6 @@ INSTALLED_APPS = [
     "drf_spectacular_sidecar",
     "accounts",
     "credits",
-    "aichat",
     "aichat.catalog",
     "aichat.flags",
     "aichat.idempotency",
@@ -115,6 +115,8 @@ DATABASES = {
     )
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+# Whether `migrate` and a starting server add the current models of the providers that have a key. Tests have their own.
+FILL_CATALOG = True
 # Tokens are `accounts.AccessToken`: knox's own table would stay empty for ever.
 MIGRATION_MODULES: dict[str, str | None] = {"knox": None}
 if DATABASES["default"]["ENGINE"] == "aichat.core.database.mongodb":
@@ -369,7 +371,8 @@ STATSD_HOST = env.endpoint("STATSD_HOST", port=8125)
 FLAG_OVERRIDES = env.booleans("FLAG_")
 
 # --- Logs -------------------------------------------------------------------------------------------------------------
-LOG_FORMAT = env.choice("LOG_FORMAT", "json", ("json", "console"))
+# Lines for people at a terminal, for programs elsewhere.
+LOG_FORMAT = env.choice("LOG_FORMAT", "console" if sys.stderr.isatty() else "json", ("json", "console"))
 LOG_LEVEL = env.choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"))
 LOGGING = {
     "version": 1,
@@ -382,9 +385,13 @@ LOGGING = {
             "style": "{",
             "rename_fields": {"asctime": "time", "levelname": "level", "name": "logger"},
             # Django attaches the request to some records, and with it the query string, which may hold a secret.
-            "reserved_attrs": [*RESERVED_ATTRS, "request"],
+            "reserved_attrs": [*RESERVED_ATTRS, "request", "color_message"],
+            "datefmt": "%Y-%m-%dT%H:%M:%S%z",
         },
-        "console": {"format": "%(asctime)s %(levelname)-7s %(name)s [%(request_id)s] %(message)s"},
+        "console": {
+            "format": "%(asctime)s %(levelname)-7s %(name)s [%(request_id)s] %(message)s",
+            "datefmt": "%Y-%m-%d %H:%M:%S%z",
+        },
     },
     "handlers": {
         "stderr": {"class": "logging.StreamHandler", "filters": ["trace"], "formatter": LOG_FORMAT},
@@ -400,6 +407,8 @@ LOGGING = {
         "uvicorn.error": {"handlers": ["stderr"], "level": LOG_LEVEL, "propagate": False},
         "uvicorn.access": {"handlers": [], "propagate": False},
         # The SDKs log every call with its address, and prompts at DEBUG; the ORM would log statements with their values.
+        "environ": {"level": "WARNING"},  # that there is no .env is nothing to report
+        "watchfiles": {"level": "WARNING"},
         "google_genai": {"level": "WARNING"},
         "httpx2": {"level": "WARNING"},
         "psycopg.pool": {

@@ -41,6 +41,16 @@ def free_port() -> str:
         return str(listener.getsockname()[1])
 
 
+def wait_for(url: str) -> None:
+    deadline = monotonic() + SECONDS
+    while monotonic() < deadline:
+        try:
+            httpx.get(url)
+            return
+        except httpx.TransportError:
+            sleep(0.05)
+
+
 @dataclass(frozen=True)
 class Installation:
     """What `quickstart` alone leaves behind."""
@@ -66,13 +76,7 @@ class Installation:
             [sys.executable, "-m", "gunicorn", "aichat.asgi:application"], cwd=settings.BASE_DIR, env=self.environment
         )
         try:
-            deadline = monotonic() + SECONDS
-            while monotonic() < deadline:
-                try:
-                    httpx.get(f"{self.address}/healthz")
-                    break
-                except httpx.TransportError:
-                    sleep(0.05)
+            wait_for(f"{self.address}/healthz")
             yield server
         finally:
             server.terminate()
@@ -146,6 +150,62 @@ def test_a_busy_port_is_one_clear_line(installation: Installation) -> None:
         ended = run("-m", "gunicorn", "aichat.asgi:application", **{**installation.environment, "PORT": str(port)})
     assert ended.returncode == 1
     assert ended.stderr.splitlines()[-1].startswith(f"Can't listen on 127.0.0.1:{port} (Address already in use)")
+
+
+def models_of(client: httpx.Client) -> set[str]:
+    return {model["id"] for model in client.get("/v1/models").json()["data"]}
+
+
+def test_after_migrate_alone_the_demo_model_answers_and_a_key_and_a_restart_bring_its_models(tmp_path: Path) -> None:
+    environment = {"DATABASE_URL": f"sqlite:///{tmp_path}/db.sqlite3", "PORT": free_port(), "PATH": os.environ["PATH"]}
+    environment |= {"SECRET_KEY": "for tests", **dict.fromkeys(PROVIDER_KEYS, "")}
+    assert run("manage.py", "migrate", **environment).returncode == 0
+    signed_up = {"email": "carol@example.com", "password": "a long and quiet river"}
+    here = Installation(environment, tmp_path / "db.sqlite3", "")
+    with here.serving(), httpx.Client(base_url=here.address) as client:
+        token = client.post("/api/v1/auth/register", json=signed_up).json()["token"]
+        client.headers["Authorization"] = f"Bearer {token}"
+        body = {"model": "auto", "messages": [{"role": "user", "content": "Hello!"}]}
+        assert client.post("/v1/chat/completions", json=body).json()["model"] == "demo"
+        assert "gpt-4o-mini" not in models_of(client)
+    with_key = Installation({**environment, "OPENAI_API_KEY": "sk-made-up"}, here.database, "")
+    with (
+        with_key.serving(),
+        httpx.Client(base_url=here.address, headers={"Authorization": f"Bearer {token}"}) as client,
+    ):
+        assert "gpt-4o-mini" in models_of(client)
+
+
+def test_runserver_streams_an_answer_piece_by_piece_to_its_end(installation: Installation) -> None:
+    command = [sys.executable, "manage.py", "runserver", "--noreload"]
+    server = subprocess.Popen(command, cwd=settings.BASE_DIR, env=installation.environment)
+    try:
+        wait_for(f"{installation.address}/healthz")
+        body = {"model": "demo", "stream": True, "messages": [{"role": "user", "content": "word " * 50}]}
+        headers = {"Authorization": f"Bearer {installation.key}"}
+        url = f"{installation.address}/v1/chat/completions"
+        with httpx.stream("POST", url, json=body, headers=headers) as response:
+            parts = list(response.iter_raw())
+        assert len(parts) > 3
+        assert b"".join(parts).endswith(b"data: [DONE]\n\n")
+    finally:
+        server.terminate()
+        server.wait(SECONDS)
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "mongodb"])
+def test_a_database_that_is_not_there_is_one_clear_line(scheme: str) -> None:
+    address = f"127.0.0.1:{free_port()}"
+    ended = run("manage.py", "verify_ledger", DATABASE_URL=f"{scheme}://{address}/aichat")
+    assert ended.returncode == 1
+    assert ended.stderr.startswith(f"DATABASE_URL: no database answers at {address}")
+    assert ended.stderr.count("\n") == 1
+
+
+def test_a_misspelt_setting_is_named_with_the_likely_one() -> None:
+    ended = run("manage.py", "check", OPENAI_APIKEY="sk-made-up")
+    assert "OPENAI_APIKEY is no setting" in ended.stderr
+    assert "Did you mean OPENAI_API_KEY?" in ended.stderr
 
 
 def gunicorn(**environment: str) -> "subprocess.CompletedProcess[str]":

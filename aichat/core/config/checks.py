@@ -8,6 +8,8 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register, run_checks
 from django.db import OperationalError, connections
 
+from aichat.core.config import env
+
 
 def stop_on_errors() -> list[CheckMessage]:
     """End the process with one line, the first wrong combination and its mend, instead of failing requests later.
@@ -62,6 +64,15 @@ def workers_share_a_cache(**kwargs: Any) -> list[CheckMessage]:
             hint="Set REDIS_URL, or WEB_CONCURRENCY=1.",
             id="aichat.W001",
         )
+    ]
+
+
+@register("aichat")
+def names_are_spelt_right(**kwargs: Any) -> list[CheckMessage]:
+    """A variable that nearly is a setting changes nothing, which is hard to see."""
+    return [
+        Warning(f"{name} is no setting.", hint=f"Did you mean {likely}?", id="aichat.W003")
+        for name, likely in sorted(env.misspelt().items())
     ]
 
 

@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
+from difflib import get_close_matches
 from typing import TypeVar
 from urllib.parse import urlsplit
 
@@ -16,11 +17,14 @@ T = TypeVar("T")
 # Browsers send http and https; desktop applications and extensions have schemes of their own (app://obsidian.md).
 ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s?#@]+")
 RATE = re.compile(r"[1-9]\d*/(sec|min|hour|day)")
+ALIKE = 0.86  # of 1: OPENAI_APIKEY and OPENAI_API_KEY are 0.96 alike, HOST and HOSTNAME 0.67
 LARGEST = 10**9  # of a decimal setting: keeps every price and amount inside a 64-bit column
+NAMES: set[str] = set()  # every variable that a setting was read from
 TRUE, FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off"}
 
 
 def _read(name: str, default: T, parse: Callable[[str], T], expected: str) -> T:
+    NAMES.add(name)
     raw = os.environ.get(name, "").strip()
     if not raw:
         return default
@@ -28,6 +32,16 @@ def _read(name: str, default: T, parse: Callable[[str], T], expected: str) -> T:
         return parse(raw)
     except (ValueError, InvalidOperation):
         raise ImproperlyConfigured(f"{name}={raw!r} is wrong: write {expected}.") from None
+
+
+def misspelt() -> dict[str, str]:
+    """The variables of the environment that are no setting but nearly one, each with the setting that was likely meant."""
+    found = {}
+    for name in os.environ:
+        likely = get_close_matches(name, NAMES, n=1, cutoff=ALIKE)
+        if name not in NAMES and likely and not name.startswith("FLAG_") and not os.environ.get(likely[0]):
+            found[name] = likely[0]
+    return found
 
 
 def text(name: str, default: str = "") -> str:

@@ -1,0 +1,26 @@
+"""A server that starts with the key of a new provider has that provider's models: nothing else is to be run."""
+
+import logging
+
+from django.conf import settings
+from django.db import DatabaseError
+
+from aichat.catalog.sync import sync_models
+from aichat.core.background import lifecycle
+from aichat.core.database import executor
+
+logger = logging.getLogger(__name__)
+
+
+@lifecycle.on_startup
+async def fill_catalog() -> None:
+    """Add the models that are missing. A database that does not answer is no reason not to start."""
+    if not settings.FILL_CATALOG:
+        return
+    try:
+        new = await executor.run(sync_models)
+    except DatabaseError as error:
+        logger.warning("the catalog could not be filled (%s): run manage.py migrate", error)
+        return
+    if new:
+        logger.info("new in the catalog: %s", ", ".join(new))
