@@ -371,8 +371,9 @@ STATSD_HOST = env.endpoint("STATSD_HOST", port=8125)
 FLAG_OVERRIDES = env.booleans("FLAG_")
 
 # --- Logs -------------------------------------------------------------------------------------------------------------
-# Lines for people at a terminal, for programs elsewhere.
-LOG_FORMAT = env.choice("LOG_FORMAT", "console" if sys.stderr.isatty() else "json", ("json", "console"))
+LOG_FORMAT = env.choice("LOG_FORMAT", "auto", ("auto", "json", "console"))
+if LOG_FORMAT == "auto":  # lines for people at a terminal, for programs elsewhere
+    LOG_FORMAT = "console" if sys.stderr.isatty() else "json"
 LOG_LEVEL = env.choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"))
 LOGGING = {
     "version": 1,
