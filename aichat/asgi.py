@@ -8,6 +8,7 @@ from typing import Any
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "aichat.settings")
 
 import django
+from django.conf import settings
 from django.core.handlers.asgi import ASGIHandler
 
 django.setup(set_prefix=False)
