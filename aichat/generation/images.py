@@ -1,4 +1,7 @@
-"""THE way pictures are made: one candidate after another under one deadline. The job around it keeps the money."""
+"""Draws pictures: asks one candidate model after another until one delivers, all within IMAGE_TOTAL_TIMEOUT seconds.
+
+This module moves no credits. The image job that calls it reserves them before and settles them after.
+"""
 
 import asyncio
 import logging
@@ -23,7 +26,10 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class ImageAttempt:
-    """One candidate's turn: how it ended, and what it used."""
+    """One candidate's turn: its model, its place in the route (from 1), its outcome, its usage and its duration.
+
+    `status` is an `AttemptOutcome` once the turn has ended. `seconds` is how long the provider took.
+    """
 
     model: ModelInfo
     number: int
@@ -33,7 +39,10 @@ class ImageAttempt:
 
 
 def able(candidates: Sequence[ModelInfo], size: str) -> list[ModelInfo]:
-    """The candidates that can draw `size`. Raises `InvalidRequest` when the first choice can't."""
+    """Answer the candidates that can draw pictures of `size` ("WIDTHxHEIGHT"), in their order.
+
+    Raises `InvalidRequest` naming `model` or `size` when the first candidate can't draw them.
+    """
     if candidates[0].provider.kind not in IMAGE_ADAPTERS:
         raise InvalidRequest(f"{candidates[0].provider.slug} makes no pictures.", param="model")
     sizes = image_adapter(candidates[0].provider.kind).sizes
@@ -44,7 +53,7 @@ def able(candidates: Sequence[ModelInfo], size: str) -> list[ModelInfo]:
 
 
 def most_it_can_cost(candidates: Sequence[ModelInfo], prompt: str, n: int) -> int:
-    """Microcredits to hold for `n` pictures by the dearest candidate."""
+    """Answer the microcredits to reserve for `n` pictures: the price of the dearest candidate."""
     most_input = tokens.upper_bound([{"content": prompt}], {}) * n
     return max(
         model.rates.charge(
@@ -61,7 +70,7 @@ def most_it_can_cost(candidates: Sequence[ModelInfo], prompt: str, n: int) -> in
 
 @dataclass(slots=True)
 class Drawing(Generic[T]):
-    """What the candidates came to: the checked images of the last one, or the error it ended with."""
+    """The attempts that were made, and either the checked images of the last attempt or the error it ended with."""
 
     attempts: list[ImageAttempt] = field(default_factory=list)
     images: list[T] = field(default_factory=list)
@@ -73,7 +82,7 @@ class Drawing(Generic[T]):
 
     @property
     def charge(self) -> int:
-        """Microcredits for what was delivered."""
+        """Microcredits to charge for the delivered images; 0 when there are none."""
         rates = self.served.model.rates
         return rates.charge(self.served.usage) if self.images and rates else 0
 
@@ -81,7 +90,11 @@ class Drawing(Generic[T]):
 async def draw(
     candidates: Sequence[ModelInfo], *, prompt: str, size: str, n: int, request_id: str, check: Callable[[bytes], T]
 ) -> Drawing[T]:
-    """Ask one candidate after another. `check` decodes an image in a thread and raises `ProviderError` for a bad one."""
+    """Ask the candidates in order until one delivers at least one good image, or the time is over.
+
+    `check` runs in a thread: it decodes one image, answers what the caller keeps of it, and raises `ProviderError` for
+    bytes that are no image. A failure is answered as `Drawing.error`, not raised.
+    """
     drawing: Drawing[T] = Drawing()
     deadline = monotonic() + settings.IMAGE_TOTAL_TIMEOUT
     circuits = await circuit_breaker.look(candidates)
@@ -110,7 +123,7 @@ async def draw(
             attempt.status, drawing.error = error.outcome, error
             logger.warning("%s failed: %s", model.provider.slug, error.outcome, extra={"model": model.slug})
             if not error.outcome.is_retryable:
-                circuit.succeeded()  # it refused, so it is there
+                circuit.succeeded()  # a refusal proves that the provider works
                 return drawing
             await circuit.failed(error)
         except BaseException:
@@ -125,6 +138,7 @@ async def draw(
 
 
 async def _attempt(attempt: ImageAttempt, request: ImageRequest, check: Callable[[bytes], T]) -> list[T]:
+    """Ask one candidate and check its images; note its usage on `attempt`. Raises `ProviderError` when no image is good."""
     provider = attempt.model.provider
     try:
         async with asyncio.timeout(request.timeout):
