@@ -60,6 +60,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "aichat.core.web.middleware.TraceMiddleware",
     "aichat.core.web.addresses.AddressMiddleware",
+    "aichat.api.anthropic.errors.AnthropicErrorsMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "aichat.core.web.middleware.ContentPolicyMiddleware",
     "aichat.core.web.middleware.StaticFilesMiddleware",
@@ -284,10 +285,12 @@ OPENAI_API_KEY = env.text("OPENAI_API_KEY")
 OPENAI_BASE_URL = env.url("OPENAI_BASE_URL", "https://api.openai.com/v1")
 GEMINI_API_KEY = env.text("GEMINI_API_KEY")
 GEMINI_BASE_URL = env.url("GEMINI_BASE_URL", "https://generativelanguage.googleapis.com")
+ANTHROPIC_API_KEY = env.text("ANTHROPIC_API_KEY")
+ANTHROPIC_BASE_URL = env.url("ANTHROPIC_BASE_URL", "https://api.anthropic.com")
 # Whether providers that are rows of the catalog (Ollama, vLLM …) may have private addresses.
 ALLOW_PRIVATE_UPSTREAMS = env.boolean("ALLOW_PRIVATE_UPSTREAMS", False)
 # Open by default only while no paid provider is set, so that strangers can't spend an operator's money.
-REGISTRATION_OPEN = env.boolean("REGISTRATION_OPEN", not (OPENAI_API_KEY or GEMINI_API_KEY))
+REGISTRATION_OPEN = env.boolean("REGISTRATION_OPEN", not (OPENAI_API_KEY or GEMINI_API_KEY or ANTHROPIC_API_KEY))
 
 # In seconds; `aichat/generation/deadlines.py` says which wait each of them bounds.
 CHAT_CONNECT_TIMEOUT = env.seconds("CHAT_CONNECT_TIMEOUT", 5)

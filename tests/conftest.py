@@ -297,7 +297,7 @@ def upstream_server() -> Iterator[Upstream]:
 
 @pytest.fixture
 def upstream(upstream_server: Upstream, settings: Any, transactional_db: None) -> Upstream:
-    """A fake Gemini and OpenAI that can fail in every way, in use as both providers; limits are short."""
+    """A fake Gemini, OpenAI and Anthropic that can fail in every way; the first two are in use, and limits are short."""
     upstream_server.reset()
     settings.GEMINI_API_KEY, settings.GEMINI_BASE_URL = "gemini-key", upstream_server.address
     settings.OPENAI_API_KEY, settings.OPENAI_BASE_URL = "openai-key", f"{upstream_server.address}/v1"
@@ -306,6 +306,14 @@ def upstream(upstream_server: Upstream, settings: Any, transactional_db: None) -
     settings.CHAT_TOTAL_TIMEOUT = 5.0
     sync_models()
     return upstream_server
+
+
+@pytest.fixture
+def claude(upstream: Upstream, settings: Any) -> Upstream:
+    """The fake upstream with Anthropic in use as well."""
+    settings.ANTHROPIC_API_KEY, settings.ANTHROPIC_BASE_URL = "anthropic-key", upstream.address
+    sync_models()
+    return upstream
 
 
 # --- Usage ------------------------------------------------------------------------------------------------------------

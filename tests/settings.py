@@ -9,7 +9,17 @@ from pathlib import Path
 from tests import engines
 
 # Whatever keys the machine has are hidden, and the providers' addresses lead nowhere: no test can reach a paid one.
-for name in ("OPENAI_API_KEY", "GEMINI_API_KEY", "GOOGLE_API_KEY", "REDIS_URL", "HTTPS", "DEBUG", "LOG_FORMAT"):
+for name in (
+    "OPENAI_API_KEY",
+    "GEMINI_API_KEY",
+    "GOOGLE_API_KEY",
+    "ANTHROPIC_API_KEY",
+    "ANTHROPIC_BASE_URL",
+    "REDIS_URL",
+    "HTTPS",
+    "DEBUG",
+    "LOG_FORMAT",
+):
     os.environ[name] = ""
 DIRECTORY = Path(tempfile.mkdtemp(prefix="aichat-tests-"))
 atexit.register(shutil.rmtree, DIRECTORY, ignore_errors=True)

@@ -20,7 +20,7 @@ from django.conf import settings
 
 pytestmark = pytest.mark.xdist_group("start")  # one installation for the whole file
 SECONDS = 30
-PROVIDER_KEYS = ("OPENAI_API_KEY", "GEMINI_API_KEY", "REDIS_URL", "HTTPS", "DEBUG", "LOG_FORMAT")
+PROVIDER_KEYS = ("OPENAI_API_KEY", "GEMINI_API_KEY", "ANTHROPIC_API_KEY", "REDIS_URL", "HTTPS", "DEBUG", "LOG_FORMAT")
 
 
 def run(*command: str, **environment: str) -> "subprocess.CompletedProcess[str]":

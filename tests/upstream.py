@@ -1,4 +1,4 @@
-"""A fake Gemini and OpenAI on one raw socket server: it answers, or fails in every way we know a provider to fail.
+"""A fake Gemini, OpenAI and Anthropic on one raw socket server: it answers, or fails in every way we know a provider to fail.
 
 Raw, because the faults are below HTTP: a connection that drops in the middle of a body, a stream that just ends, headers
 after which nothing comes. Every request is recorded.
@@ -31,6 +31,14 @@ GEMINI_USAGE = {
     "cachedContentTokenCount": 3,
     "totalTokenCount": 18,
 }
+ANTHROPIC_USAGE = {
+    "input_tokens": 8,
+    "cache_read_input_tokens": 3,
+    "cache_creation_input_tokens": 0,
+    "output_tokens": 7,
+    "output_tokens_details": {"thinking_tokens": 2},
+}
+ANTHROPIC_REASONS = {"stop": "end_turn", "length": "max_tokens", "content_filter": "refusal"}
 
 
 @dataclass(frozen=True)
@@ -118,6 +126,7 @@ async def read_request(reader: asyncio.StreamReader) -> Recorded:
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
     raw = await reader.readexactly(int(headers.get("content-length", 0)))
     provider = "gemini" if "generateContent" in path or "streamGenerateContent" in path else "openai"
+    provider = "anthropic" if path.endswith("/v1/messages") else provider
     return Recorded(provider, method, path, headers, json.loads(raw) if raw else None)
 
 
@@ -134,7 +143,7 @@ class Connection:
     ) -> None:
         self.upstream, self.request, self.reply = upstream, request, reply
         self.reader, self.writer = reader, writer
-        self.gemini = request.provider == "gemini"
+        self.gemini, self.anthropic = request.provider == "gemini", request.provider == "anthropic"
 
     # --- Answers ------------------------------------------------------------------------------------------------------
 
@@ -184,6 +193,8 @@ class Connection:
         error: dict[str, Any] = {"code": code or None, "message": f"upstream says {status}", "type": "error"}
         if self.gemini:
             error = {"code": status, "message": f"upstream says {status}", "status": code or "ERROR"}
+        if self.anthropic:
+            error = {"type": code or "api_error", "message": f"upstream says {status}"}
         await self.json({"error": error}, status)
 
     async def hang(self) -> None:
@@ -229,7 +240,10 @@ class Connection:
 
     async def error_midway(self) -> None:
         async def fail() -> None:
-            await self.event({"error": {"code": 503, "message": "overloaded", "status": "UNAVAILABLE"}})
+            error: dict[str, Any] = {"code": 503, "message": "overloaded", "status": "UNAVAILABLE"}
+            if self.anthropic:
+                error = {"type": "overloaded_error", "message": "Overloaded"}
+            await self.event({"type": "error", "error": error})
             await self.chunk(b"")
 
         await self.begin_and(fail)
@@ -278,7 +292,7 @@ class Connection:
         self.head()
         for event in events:
             await self.event(event)
-        if not self.gemini and events:
+        if not self.gemini and not self.anthropic and events:
             await self.chunk(b"data: [DONE]\n\n")
         await self.chunk(b"")
 
@@ -295,7 +309,8 @@ class Connection:
         self.writer.write(head.encode())
 
     async def event(self, body: dict[str, Any]) -> None:
-        await self.chunk(f"data: {json.dumps(body)}\n\n".encode())
+        name = f"event: {body['type']}\n" if self.anthropic else ""
+        await self.chunk(f"{name}data: {json.dumps(body)}\n\n".encode())
 
     async def chunk(self, raw: bytes) -> None:
         self.writer.write(f"{len(raw):x}\r\n".encode() + raw + b"\r\n")
@@ -306,6 +321,8 @@ class Connection:
     def whole(self, text: str, reason: str | None = "stop") -> dict[str, Any]:
         if self.gemini:
             return gemini_answer(text, reason)
+        if self.anthropic:
+            return anthropic_answer(text, reason)
         message = {"role": "assistant", "content": text or None}
         return {
             "id": "chatcmpl-1",
@@ -320,6 +337,8 @@ class Connection:
         if self.gemini:
             found = [gemini_answer(piece, None) for piece in pieces]
             return [*found, gemini_answer("", reason)] if reason else found
+        if self.anthropic:
+            return anthropic_events(pieces, reason)
         deltas: list[dict[str, Any]] = [{"content": piece} for piece in pieces]
         deltas = deltas or [{"role": "assistant", "content": ""}]
         found = [openai_chunk(delta, None) for delta in deltas]
@@ -337,6 +356,38 @@ def gemini_answer(text: str, reason: str | None) -> dict[str, Any]:
     if reason:
         candidate["finishReason"] = reasons[reason]
     return {"candidates": [candidate], "usageMetadata": GEMINI_USAGE, "modelVersion": "m"}
+
+
+def anthropic_answer(text: str, reason: str | None) -> dict[str, Any]:
+    return {
+        "id": "msg_1",
+        "type": "message",
+        "role": "assistant",
+        "model": "m",
+        "content": [{"type": "text", "text": text}] if text else [],
+        "stop_reason": ANTHROPIC_REASONS[reason] if reason else None,
+        "stop_sequence": None,
+        "usage": ANTHROPIC_USAGE,
+    }
+
+
+def anthropic_events(pieces: list[str], reason: str | None) -> list[dict[str, Any]]:
+    """A stream's events; one that breaks off has no reason."""
+    begun = {**ANTHROPIC_USAGE, "output_tokens": 1}
+    found: list[dict[str, Any]] = [{"type": "message_start", "message": {**anthropic_answer("", None), "usage": begun}}]
+    if pieces:
+        found.append({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}})
+        found += [
+            {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": piece}}
+            for piece in pieces
+        ]
+    if not reason:
+        return found
+    if pieces:
+        found.append({"type": "content_block_stop", "index": 0})
+    end = {"stop_reason": ANTHROPIC_REASONS[reason], "stop_sequence": None}
+    usage = {"output_tokens": 7, "output_tokens_details": {"thinking_tokens": 2}}
+    return [*found, {"type": "message_delta", "delta": end, "usage": usage}, {"type": "message_stop"}]
 
 
 def openai_chunk(delta: dict[str, Any], reason: str | None) -> dict[str, Any]:

@@ -110,11 +110,11 @@ def points(new: Figures, old: Figures, rate: str, *, good: bool = False) -> tupl
 
 def first_steps() -> list[dict[str, Any]]:
     """The next steps shown on an installation without any usage."""
-    has_key = bool(settings.OPENAI_API_KEY or settings.GEMINI_API_KEY)
+    has_key = bool(settings.OPENAI_API_KEY or settings.GEMINI_API_KEY or settings.ANTHROPIC_API_KEY)
     return [
         {
             "done": has_key,
-            "text": "Set GEMINI_API_KEY or OPENAI_API_KEY and start again; until then a demo model answers.",
+            "text": "Set GEMINI_API_KEY, OPENAI_API_KEY or ANTHROPIC_API_KEY, and start again: until then a demo answers.",
             "url": reverse("admin:catalog_provider_changelist"),
         },
         {

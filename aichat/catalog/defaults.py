@@ -2,7 +2,8 @@
 
 Context windows and prices come from the price library; the longest outputs, and the most an image is billed as
 (gpt-4o-mini: 2,833 + 8 tiles of 5,667), are the providers' documentation:
-https://ai.google.dev/gemini-api/docs/models and https://platform.openai.com/docs/models
+https://ai.google.dev/gemini-api/docs/models, https://platform.openai.com/docs/models and
+https://platform.claude.com/docs/en/about-claude/models/overview
 """
 
 from dataclasses import dataclass, field
@@ -40,6 +41,10 @@ MODELS = [
     DefaultModel("gpt-5.4-mini", "openai", 128_000, 400_000),
     DefaultModel("gpt-4.1-mini", "openai", 32_768, 1_000_000),
     DefaultModel("gpt-4o-mini", "openai", 16_384, 128_000, image_tokens=48_169),
+    DefaultModel("claude-sonnet-5-5", "anthropic", 64_000, 1_000_000, auto_position=30, image_tokens=4_800),
+    DefaultModel("claude-opus-5-5", "anthropic", 64_000, 1_000_000, image_tokens=4_800),
+    DefaultModel("claude-haiku-5-5", "anthropic", 64_000, 1_000_000, image_tokens=4_800),
+    DefaultModel("claude-fable-5-2", "anthropic", 64_000, 1_000_000, image_tokens=4_800),
     DefaultModel("gpt-image-1-mini", "openai", 16_384, 32_000, IMAGE, auto_position=20),
     DefaultModel("gpt-image-2", "openai", 16_384, 32_000, IMAGE),
 ]

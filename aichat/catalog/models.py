@@ -41,7 +41,8 @@ def check_headers(value: Any) -> None:
 class Provider(Row):
     """An API that serves models. Those with a key (or that need none) are in use.
 
-    Gemini and OpenAI take address and key from the settings; any number of OpenAI-compatible ones have their own here.
+    Gemini, OpenAI and Anthropic take address and key from the settings; any number of OpenAI-compatible ones have their
+    own here.
     """
 
     slug = models.CharField(max_length=50, unique=True, validators=[SLUG])
@@ -130,12 +131,18 @@ class Price(Row):
         blank=True,
         help_text="Microcredits for a million tokens written to the provider's cache; empty: as input.",
     )
+    cache_write_1h_price = models.PositiveBigIntegerField(
+        null=True,
+        blank=True,
+        help_text="Microcredits for a million tokens kept for an hour in the provider's cache; empty: as other writes.",
+    )
     output_price = models.PositiveBigIntegerField(default=0, help_text="Microcredits for a million tokens.")
     request_price = models.PositiveBigIntegerField(default=0, help_text="Microcredits for each request.")
     image_price = models.PositiveBigIntegerField(default=0, help_text="Microcredits for each image.")
     input_cost = models.PositiveBigIntegerField(default=0, help_text="Millionths of a US dollar for a million tokens.")
     cached_input_cost = models.PositiveBigIntegerField(default=0, help_text="As the input cost.")
     cache_write_cost = models.PositiveBigIntegerField(null=True, blank=True, help_text="As the input cost.")
+    cache_write_1h_cost = models.PositiveBigIntegerField(null=True, blank=True, help_text="As the input cost.")
     output_cost = models.PositiveBigIntegerField(default=0, help_text="As the input cost.")
     image_cost = models.PositiveBigIntegerField(default=0, help_text="Millionths of a US dollar for each image.")
     tiers = models.JSONField(default=list, blank=True, help_text="Dearer prices of long inputs.")
@@ -165,8 +172,20 @@ class Price(Row):
     def rates(self) -> Rates:
         """Raises one of `BAD_TIERS` for a row that was written around `clean`."""
         return Rates(
-            price=TokenPrices(self.input_price, self.cached_input_price, self.output_price, self.cache_write_price),
-            cost=TokenPrices(self.input_cost, self.cached_input_cost, self.output_cost, self.cache_write_cost),
+            price=TokenPrices(
+                self.input_price,
+                self.cached_input_price,
+                self.output_price,
+                self.cache_write_price,
+                self.cache_write_1h_price,
+            ),
+            cost=TokenPrices(
+                self.input_cost,
+                self.cached_input_cost,
+                self.output_cost,
+                self.cache_write_cost,
+                self.cache_write_1h_cost,
+            ),
             request_price=self.request_price,
             image_price=self.image_price,
             image_cost=self.image_cost,

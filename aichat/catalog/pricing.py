@@ -15,13 +15,15 @@ PER_MILLION = 1_000_000
 class TokenPrices:
     """For a million tokens. A user's price is in microcredits, a provider's cost in microdollars.
 
-    `cache_write` is for tokens the provider stores in its prompt cache; None: as any other input.
+    `cache_write` is for tokens the provider stores in its prompt cache (None: as any other input), `cache_write_1h` for
+    those that it keeps there for an hour (None: as other writes).
     """
 
     input: int = 0
     cached_input: int = 0
     output: int = 0
     cache_write: int | None = None
+    cache_write_1h: int | None = None
 
     def __post_init__(self) -> None:
         if min(self.input, self.cached_input, self.output) < 0:
@@ -31,10 +33,13 @@ class TokenPrices:
         """A millionth of the price's unit, so that nothing is rounded yet."""
         cached = min(usage.cached_input_tokens, usage.input_tokens)
         written = min(usage.cache_write_tokens, usage.input_tokens - cached)
+        for_an_hour = min(usage.cache_write_1h_tokens, written)
+        write = self.input if self.cache_write is None else self.cache_write
         return (
             (usage.input_tokens - cached - written) * self.input
             + cached * self.cached_input
-            + written * (self.input if self.cache_write is None else self.cache_write)
+            + (written - for_an_hour) * write
+            + for_an_hour * (write if self.cache_write_1h is None else self.cache_write_1h)
             + usage.output_tokens * self.output
         )
 
@@ -66,7 +71,9 @@ class Rates:
 
     def most(self, usage: Usage) -> int:
         """What the user pays at most for so many tokens, wherever the provider's cache puts them; in microcredits."""
-        return max(self.charge(usage), self.charge(replace(usage, cache_write_tokens=usage.input_tokens)))
+        written = replace(usage, cache_write_tokens=usage.input_tokens)
+        kept = replace(written, cache_write_1h_tokens=usage.input_tokens)
+        return max(self.charge(usage), self.charge(written), self.charge(kept))
 
     def cost_nanousd(self, usage: Usage) -> int:
         """What the provider bills us, in billionths of a US dollar."""

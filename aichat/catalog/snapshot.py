@@ -113,6 +113,7 @@ def _provider(row: Provider) -> ProviderInfo:
     built_in = {
         "openai": (settings.OPENAI_BASE_URL, settings.OPENAI_API_KEY),
         "gemini": (settings.GEMINI_BASE_URL, settings.GEMINI_API_KEY),
+        "anthropic": (settings.ANTHROPIC_BASE_URL, settings.ANTHROPIC_API_KEY),
     }
     if row.kind in built_in:
         base_url, api_key = built_in[row.kind]

@@ -20,7 +20,7 @@ from aichat.catalog.defaults import DEMO, IMAGE, MODELS, DefaultModel
 from aichat.catalog.models import AIModel, Price, Provider
 from aichat.core.database import transactions
 
-LIBRARY_NAMES = {"gemini": "google", "openai": "openai"}
+LIBRARY_NAMES = {"gemini": "google", "openai": "openai", "anthropic": "anthropic"}
 MICRODOLLARS = 1_000_000
 ALWAYS = datetime(2020, 1, 1, tzinfo=UTC)
 
@@ -42,7 +42,12 @@ def sync_models() -> list[str]:
 
 
 def _sync() -> list[str]:
-    in_use = {"demo": True, "gemini": bool(settings.GEMINI_API_KEY), "openai": bool(settings.OPENAI_API_KEY)}
+    in_use = {
+        "demo": True,
+        "gemini": bool(settings.GEMINI_API_KEY),
+        "openai": bool(settings.OPENAI_API_KEY),
+        "anthropic": bool(settings.ANTHROPIC_API_KEY),
+    }
     new = [default.slug for default in MODELS if in_use[default.provider] and _add(default)]
     for model in AIModel.objects.select_related("provider").filter(provider__kind__in=LIBRARY_NAMES):
         update_prices(model)
@@ -126,6 +131,8 @@ def price_fields(prices: library.ModelPrice, kind: str) -> dict[str, Any]:
     columns = {"input": prices.input_mtok, "cached_input": cached, "output": output}
     if prices.cache_write_mtok is not None:
         columns["cache_write"] = prices.cache_write_mtok
+    if prices.cache_write_1h_mtok is not None:
+        columns["cache_write_1h"] = prices.cache_write_1h_mtok
     costs = {name: _microdollars(_base(value)) for name, value in columns.items()}
     starts = sorted({tier.start for value in columns.values() for tier in getattr(value, "tiers", [])})
     tiers = []

@@ -25,6 +25,7 @@ class Usage:
     reasoning_tokens: int = 0
     images: int = 0
     cache_write_tokens: int = 0
+    cache_write_1h_tokens: int = 0  # of those written, what the provider keeps for an hour instead of minutes
 
 
 @dataclass(frozen=True, slots=True)

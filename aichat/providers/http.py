@@ -190,7 +190,7 @@ def joined(deltas: Iterable[Delta]) -> list[Delta]:
     """Neighbours that are text alone, as one."""
     found: list[Delta] = []
     for delta in deltas:
-        if found and not delta.tool_calls and not found[-1].tool_calls:
+        if found and delta.is_text and found[-1].is_text:
             found[-1] = Delta(found[-1].text + delta.text)
         else:
             found.append(delta)

@@ -8,6 +8,7 @@ from django.utils.module_loading import import_string
 from aichat.providers.base import ChatAdapter, ImageAdapter
 
 CHAT_ADAPTERS = {
+    "anthropic": "aichat.providers.anthropic.chat.AnthropicChat",
     "demo": "aichat.providers.demo.chat.DemoChat",
     "gemini": "aichat.providers.gemini.chat.GeminiChat",
     "openai": "aichat.providers.openai.chat.OpenAIChat",

@@ -45,7 +45,7 @@ async def ask(fake: Upstream) -> AsyncIterator[Ask]:
         endpoint: Endpoint | None = None,
         **parameters: Any,
     ) -> Parts:
-        address = fake.address if kind == "gemini" else f"{fake.address}/v1"
+        address = fake.address if kind in {"gemini", "anthropic"} else f"{fake.address}/v1"
         request = ChatRequest("a-model", messages, 100, stream, parameters, request_id="request-1")
         parts = Parts()
         parts.report = request.report

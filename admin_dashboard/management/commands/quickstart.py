@@ -41,8 +41,10 @@ class Command(BaseCommand):
                 f"\nAlready set up: the admin is {admin.email}. For a further API key:"
                 f"\n  API_KEY=$({python()} manage.py create_api_key {admin.email})"
             )
-        if not (settings.OPENAI_API_KEY or settings.GEMINI_API_KEY):
-            self.stdout.write("\nNo provider key is set (GEMINI_API_KEY, OPENAI_API_KEY): a demo model answers.")
+        if not (settings.OPENAI_API_KEY or settings.GEMINI_API_KEY or settings.ANTHROPIC_API_KEY):
+            self.stdout.write(
+                "\nNo provider key is set (GEMINI_API_KEY, OPENAI_API_KEY, ANTHROPIC_API_KEY): a demo model answers."
+            )
         self.stdout.write(
             f"\nAdmin  {address}/admin/\nAPI    {address}/api/docs/"
             f'\nTry    curl {address}/v1/chat/completions -H "Authorization: Bearer {key}" '

@@ -1,0 +1,230 @@
+"""Anthropic's Messages API, spoken directly: https://platform.claude.com/docs/en/api/messages
+
+Its OpenAI-compatible endpoint is not used: that one has no prompt caching and hides thoughts.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import aiohttp
+import orjson
+
+from aichat.providers import http
+from aichat.providers.anthropic.request import NATIVE, THOUGHT_FORMAT, body, version
+from aichat.providers.base import (
+    Accepted,
+    ChatRequest,
+    Delta,
+    Endpoint,
+    Finished,
+    FinishReason,
+    PartSink,
+    Usage,
+    content_parts,
+)
+from aichat.providers.errors import AttemptOutcome, ProviderError, from_body
+
+FINISH_REASONS: dict[str, FinishReason] = {
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "pause_turn": "stop",
+    "tool_use": "tool_calls",
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "refusal": "content_filter",
+}
+# The status that an error inside a stream would have had: https://platform.claude.com/docs/en/api/errors
+STATUSES = {
+    "invalid_request_error": 400,
+    "authentication_error": 401,
+    "billing_error": 402,
+    "permission_error": 403,
+    "not_found_error": 404,
+    "request_too_large": 413,
+    "rate_limit_error": 429,
+    "api_error": 500,
+    "timeout_error": 504,
+    "overloaded_error": 529,
+}
+
+
+class AnthropicChat:
+    async def chat(self, request: ChatRequest, endpoint: Endpoint, sink: PartSink) -> Finished:
+        payload, dropped = body(request)
+
+        async def read(response: aiohttp.ClientResponse) -> Finished:
+            await sink(Accepted(dropped))
+            reader = Reader()
+            if request.stream:
+                await http.read_deltas(response, reader.read_event, sink)
+                return reader.finished()
+            deltas = await http.read_json(response, reader.read_whole)
+            for delta in deltas:
+                await sink(delta)
+            return reader.finished()
+
+        return await http.post(f"{endpoint.base_url}/v1/messages", payload, headers(request, endpoint), endpoint, read)
+
+    def unsupported(
+        self, messages: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any], endpoint: Endpoint
+    ) -> str | None:
+        """Sound can't be sent."""
+        return "messages" if content_parts(messages, "input_audio") else None
+
+
+def headers(request: ChatRequest, endpoint: Endpoint) -> dict[str, str]:
+    found = {
+        "x-api-key": endpoint.api_key,
+        "anthropic-version": version(request),
+        "X-Request-ID": request.request_id,
+    }
+    if betas := (request.parameters.get(NATIVE) or {}).get("betas"):
+        found["anthropic-beta"] = ",".join(betas)
+    return found
+
+
+# --- The answer -------------------------------------------------------------------------------------------------------
+
+
+class Reader:
+    """Reads one answer: a whole message, or the events of a stream."""
+
+    def __init__(self) -> None:
+        self.reason: str | None = None
+        self.reported: dict[str, Any] = {}  # usage: what the start said, overlaid by the end
+        self.calls = 0
+        self.call_of: dict[int, int] = {}  # the index of a block to that of its tool call
+        self.without_arguments: set[int] = set()  # blocks of calls of which no argument has come
+        self.is_blank = True
+
+    def read_whole(self, answer: dict[str, Any]) -> list[Delta]:
+        if answer.get("type") == "error":
+            raise inside_stream(orjson.dumps(answer))
+        self.is_blank = False
+        self.reason = answer.get("stop_reason")
+        self.note_usage(answer.get("usage"))
+        deltas = []
+        for index, block in enumerate(answer.get("content") or ()):
+            deltas += [self.start(index, block), self.stop(index)]
+        return [delta for delta in deltas if delta is not None]
+
+    def read_event(self, event: bytes) -> list[Delta] | None:
+        facts = http.as_object(event)
+        match facts.get("type"):
+            case "message_start":
+                self.is_blank = False
+                self.note_usage(facts["message"].get("usage"))
+            case "content_block_start":
+                delta = self.start(facts["index"], facts["content_block"])
+                return [delta] if delta else []
+            case "content_block_delta":
+                delta = self.delta(facts["index"], facts["delta"])
+                return [delta] if delta else []
+            case "content_block_stop":
+                delta = self.stop(facts["index"])
+                return [delta] if delta else []
+            case "message_delta":
+                self.reason = facts["delta"].get("stop_reason") or self.reason
+                self.note_usage(facts.get("usage"))
+            case "message_stop":
+                return None
+            case "error":
+                raise inside_stream(event)
+        return [Delta()]  # a sign of life
+
+    def start(self, index: int, block: Mapping[str, Any]) -> Delta | None:
+        """The beginning of a block, or a whole one."""
+        match block.get("type"):
+            case "text":
+                return Delta(str(block["text"])) if block.get("text") else None
+            case "thinking":
+                text, signature = str(block.get("thinking") or ""), str(block.get("signature") or "")
+                return self.thought(index, text, signature) if text or signature else None
+            case "redacted_thinking":
+                detail = {"type": "reasoning.encrypted", "format": THOUGHT_FORMAT, "index": index}
+                return Delta(reasoning_details=({**detail, "data": block["data"]},))
+            case "tool_use":
+                self.call_of[index] = self.calls
+                self.calls += 1
+                arguments = orjson.dumps(block["input"]).decode() if block.get("input") else ""
+                if not arguments:
+                    self.without_arguments.add(index)
+                call = {"index": self.call_of[index], "id": str(block["id"]), "type": "function"}
+                return Delta(tool_calls=({**call, "function": {"name": str(block["name"]), "arguments": arguments}},))
+            case _:
+                return None
+
+    def delta(self, index: int, delta: Mapping[str, Any]) -> Delta | None:
+        match delta.get("type"):
+            case "text_delta":
+                return Delta(str(delta["text"]))
+            case "input_json_delta":
+                return self.arguments(index, str(delta["partial_json"])) if index in self.call_of else None
+            case "thinking_delta":
+                return self.thought(index, str(delta["thinking"]), "")
+            case "signature_delta":
+                return self.thought(index, "", str(delta["signature"]))
+            case _:
+                return Delta()
+
+    def stop(self, index: int) -> Delta | None:
+        """The end of a block: a call without arguments has an empty object of them, in OpenAI's vocabulary."""
+        return self.arguments(index, "{}") if index in self.without_arguments else None
+
+    def arguments(self, index: int, text: str) -> Delta:
+        if text:
+            self.without_arguments.discard(index)
+        return Delta(tool_calls=({"index": self.call_of[index], "function": {"arguments": text}},))
+
+    def thought(self, index: int, text: str, signature: str) -> Delta:
+        detail: dict[str, Any] = {"type": "reasoning.text", "format": THOUGHT_FORMAT, "index": index}
+        if text:
+            detail["text"] = text
+        if signature:
+            detail["signature"] = signature
+        return Delta(reasoning=text, reasoning_details=(detail,))
+
+    def note_usage(self, usage: Any) -> None:
+        """The figures of the end are totals: each replaces that of the start, and one that is not there leaves it."""
+        if isinstance(usage, dict):
+            self.reported |= {name: value for name, value in usage.items() if value is not None}
+
+    def finished(self) -> Finished:
+        """The end. Raises `ProviderError` when none was seen."""
+        if self.is_blank:
+            raise ProviderError(AttemptOutcome.EMPTY, "an answer with nothing in it")
+        if self.reason is None:
+            raise ProviderError(AttemptOutcome.BROKEN_STREAM, "the answer ended without a stop reason")
+        reason = FINISH_REASONS.get(self.reason)
+        return Finished(reason or "stop", usage(self.reported), is_known=reason is not None)
+
+
+def usage(reported: Mapping[str, Any]) -> Usage | None:
+    """Anthropic counts what it read from its cache, and what it wrote there, beside the input, not in it."""
+
+    def count(name: str) -> int:
+        value = reported.get(name)
+        return max(0, value) if isinstance(value, int) else 0
+
+    if not reported:
+        return None
+    read, written = count("cache_read_input_tokens"), count("cache_creation_input_tokens")
+    kept = reported.get("cache_creation")
+    for_an_hour = kept.get("ephemeral_1h_input_tokens") if isinstance(kept, dict) else 0
+    details = reported.get("output_tokens_details")
+    thinking = details.get("thinking_tokens") if isinstance(details, dict) else 0
+    return Usage(
+        input_tokens=count("input_tokens") + read + written,
+        output_tokens=count("output_tokens"),
+        cached_input_tokens=read,
+        cache_write_tokens=written,
+        cache_write_1h_tokens=for_an_hour if isinstance(for_an_hour, int) else 0,
+        reasoning_tokens=thinking if isinstance(thinking, int) else 0,
+    )
+
+
+def inside_stream(raw: bytes) -> ProviderError:
+    """The error of an event `{"type": "error", "error": {"type", "message"}}`."""
+    error = http.as_object(raw).get("error")
+    kind = error.get("type") if isinstance(error, dict) else ""
+    return from_body(STATUSES.get(str(kind), 500), raw)
