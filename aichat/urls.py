@@ -5,7 +5,9 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitVie
 from accounts.permissions import Public
 from accounts.views import RegisterView
 from aichat import health
+from aichat.api.anthropic import messages
 from aichat.api.openai import chat_completions, completions, models
+from aichat.api.openai.responses import views as responses
 from aichat.flags.features import REGISTRATION
 from aichat.flags.permissions import needs
 from aichat.images.views import GenerationsView
@@ -33,6 +35,9 @@ urlpatterns = [
     path("v1/images/generations", GenerationsView.as_view()),
     path("v1/chat/completions", chat_completions.CompletionsView.as_view()),
     path("v1/completions", completions.TextCompletionsView.as_view()),
+    path("v1/responses", responses.ResponsesView.as_view()),
+    path("v1/messages", messages.MessagesView.as_view()),
+    path("v1/messages/count_tokens", messages.CountTokensView.as_view()),
     path("v1/models", models.ModelsView.as_view()),
     path("v1/models/<path:slug>", models.ModelView.as_view()),
     path("api/schema/", SpectacularAPIView.as_view(permission_classes=[Public]), name="schema"),

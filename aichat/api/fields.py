@@ -1,6 +1,7 @@
 """Types of fields that several request bodies share."""
 
-from typing import Annotated
+import re
+from typing import Annotated, Any
 
 from pydantic import (
     AfterValidator,
@@ -8,6 +9,13 @@ from pydantic import (
     StringConstraints,
 )
 from pydantic_core import PydanticCustomError
+
+IMAGE_ADDRESS = re.compile(r"https?://[^\s/]|data:image/[a-z0-9.+-]+;base64,[A-Za-z0-9+/]")
+
+
+def is_image_address(value: Any) -> bool:
+    """Whether `value` is an https address, or a picture itself as a `data:` address."""
+    return isinstance(value, str) and IMAGE_ADDRESS.match(value) is not None
 
 
 def storable(text: str) -> str:

@@ -1,6 +1,7 @@
 """The response headers of generated answers: model, provider, cost, cache."""
 
 import re
+from collections.abc import Iterable
 
 from aichat.core.money import format_credits
 from aichat.generation.request import Completed, GenerationEvent, Result, Started
@@ -18,9 +19,14 @@ def answer_headers(result: Result) -> dict[str, str]:
 def model_headers(result: Result) -> dict[str, str]:
     capped = {"X-Max-Tokens-Capped": str(result.max_tokens_capped)} if result.max_tokens_capped else {}
     age = {"Age": str(result.age)} if result.cached else {}
-    left_out = [name for name in result.dropped_parameters if HEADER_SAFE.fullmatch(name)][:MOST_NAMES]
-    dropped = {"X-Dropped-Parameters": ", ".join(left_out)} if left_out else {}
+    dropped = dropped_header(result.dropped_parameters)
     return {"X-Cache": result.cache, **age, "X-Provider": result.provider, "X-Model": result.model, **capped, **dropped}
+
+
+def dropped_header(names: Iterable[str]) -> dict[str, str]:
+    """The header that names parts of the request which the model that serves does not get; none when it gets all."""
+    left_out = [name for name in names if HEADER_SAFE.fullmatch(name)][:MOST_NAMES]
+    return {"X-Dropped-Parameters": ", ".join(left_out)} if left_out else {}
 
 
 def stream_headers(event: GenerationEvent) -> dict[str, str]:

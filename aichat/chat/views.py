@@ -85,7 +85,7 @@ async def prepare(caller: Caller, body: ChatBody) -> tuple[GenerationRequest, "C
         messages=[],
         stream=body.stream,
         max_tokens=body.max_tokens,
-        input_param="message",
+        param_names={"messages": "message"},
         parameters={} if body.temperature is None else {"temperature": body.temperature},
         rows_to_save=services.turn_saver(
             conversation,

@@ -24,19 +24,27 @@ def choose(request: GenerationRequest, catalog: Catalog) -> list[ModelInfo]:
     able = [model for model, problem in zip(route, obstacles, strict=True) if problem is None]
     is_named = request.model != routing.AUTO and not request.treatment.model
     if obstacles[0] and (is_named or not able):
-        raise obstacles[0]
+        raise in_clients_words(request, obstacles[0])
     return able
+
+
+def in_clients_words(request: GenerationRequest, problem: InvalidRequest) -> InvalidRequest:
+    """The problem, its field named as in the client's dialect."""
+    if problem.param is not None:
+        problem.param = request.param_names.get(problem.param, problem.param)
+    return problem
 
 
 def obstacle(request: GenerationRequest, model: ModelInfo) -> InvalidRequest | None:
     """The error that says why the model can't honour the request; None when it can."""
-    if request.max_tokens is not None and request.max_tokens > model.max_output_tokens:
+    is_too_long = request.max_tokens is not None and request.max_tokens > model.max_output_tokens
+    if is_too_long and not request.is_length_a_limit:
         return InvalidRequest(f"{model.slug} writes at most {model.max_output_tokens} tokens.", param="max_tokens")
     length = tokens.estimate(request.messages, model.image_tokens)
     if length > model.context_window:
         return InvalidRequest(
             f"{model.slug} reads at most {model.context_window} tokens; this is about {length}.",
-            param=request.input_param,
+            param="messages",
         )
     if not model.vision and image_urls(request.messages):
         return InvalidRequest(f"{model.slug} does not read images.", param="messages")

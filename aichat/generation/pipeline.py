@@ -33,6 +33,7 @@ from aichat.generation.request import (
     Result,
     Started,
 )
+from aichat.providers import native
 from aichat.providers.base import Accepted, ChatRequest, Delta, Part
 from aichat.providers.errors import AttemptOutcome, ProviderError
 from aichat.providers.registry import chat_adapter
@@ -164,12 +165,13 @@ class Run:
     async def ask(self, attempt: Attempt) -> None:
         """Ask one candidate. Raises `ProviderError` unless its answer is complete."""
         model, result = attempt.model, self.result
+        messages, parameters = native.for_kind(model.provider.kind, self.request.messages, self.request.sampling)
         request = ChatRequest(
             model=model.upstream_name,
-            messages=self.request.messages,
+            messages=messages,
             max_tokens=self.bill.max_tokens(model),
             stream=self.request.stream,
-            parameters=self.request.sampling,
+            parameters=parameters,
             request_id=self.request.request_id,
             report=attempt.report,
         )
@@ -177,7 +179,7 @@ class Run:
         async def take(part: Part) -> None:
             if isinstance(part, Accepted):
                 attempt.accepted = True
-                result.dropped_parameters = part.dropped
+                result.dropped_parameters = (*self.request.left_out, *part.dropped)
                 return
             if not part.is_empty:
                 watch.rest()

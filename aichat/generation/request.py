@@ -41,6 +41,10 @@ class GenerationRequest:
     rows the endpoint wants inserted with the result (a conversation's messages). `store_replay` stores an answer that was
     delivered or charged, with the error it broke off with, for requests that repeat its Idempotency-Key. Both run inside
     the settling transaction and may run more than once.
+
+    `param_names` has the client's names for fields that its dialect calls otherwise. `left_out` names the parts of the
+    client's request that no model gets. With `is_length_a_limit` a model that writes less than `max_tokens` is asked for
+    what it can write; else the request is refused.
     """
 
     caller: Caller
@@ -48,8 +52,10 @@ class GenerationRequest:
     messages: list[dict[str, Any]]
     stream: bool
     max_tokens: int | None = None
-    input_param: str = "messages"  # the client's name for what it wrote, named when that is too long
+    is_length_a_limit: bool = False
+    param_names: Mapping[str, str] = field(default_factory=dict)
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
     rows_to_save: Callable[["Result"], Sequence[NewRow]] = no_rows
     treatment: Treatment = NOTHING
     store_replay: Callable[["Result", ApiError | None], None] = store_nothing

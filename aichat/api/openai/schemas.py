@@ -1,6 +1,5 @@
 """The bodies of the chat endpoints. Pydantic, because these are parsed on the hot path (0.01 ms against 0.2 ms)."""
 
-import re
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -13,10 +12,8 @@ from pydantic import (
     model_validator,
 )
 
-from aichat.api.fields import Temperature
+from aichat.api.fields import Temperature, is_image_address
 from aichat.api.openai import tools
-
-IMAGE_ADDRESS = re.compile(r"https?://[^\s/]|data:image/[a-z0-9.+-]+;base64,[A-Za-z0-9+/]")
 
 
 class ImageURL(BaseModel):
@@ -28,7 +25,7 @@ class ImageURL(BaseModel):
     @field_validator("url")
     @classmethod
     def is_an_image(cls, url: str) -> str:
-        if not IMAGE_ADDRESS.match(url):
+        if not is_image_address(url):
             raise ValueError("write an https:// address, or the image itself as data:image/png;base64,…")
         return url
 

@@ -23,7 +23,12 @@ from aichat.core.web import responses
 from aichat.core.web.fast_path.middleware import HeaderPairs, MiddlewareChain
 from aichat.core.web.fast_path.request import FastPathRequest
 
-FAST_PATHS = {("POST", "/api/v1/chat"), ("POST", "/v1/chat/completions")}
+FAST_PATHS = {
+    ("POST", "/api/v1/chat"),
+    ("POST", "/v1/chat/completions"),
+    ("POST", "/v1/messages"),
+    ("POST", "/v1/responses"),
+}
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]

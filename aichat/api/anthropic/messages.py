@@ -1,0 +1,77 @@
+"""`POST /v1/messages` and `/v1/messages/count_tokens`: https://platform.claude.com/docs/en/api/messages"""
+
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from drf_spectacular.utils import OpenApiResponse, extend_schema
+
+from accounts.authentication import Caller
+from accounts.permissions import IsUser
+from aichat.api.anthropic.errors import UnsupportedThread
+from aichat.api.anthropic.events import MessageFormat
+from aichat.api.anthropic.schemas import CountBody, MessagesBody
+from aichat.api.anthropic.translation import Translation
+from aichat.api.async_views import AsyncView, parse, respond
+from aichat.catalog import routing, snapshot
+from aichat.core.web import responses
+from aichat.core.web.openapi import ANY_OBJECT, CHAT_HEADERS, EVENTS_SCHEMA, charges, may_answer
+from aichat.generation import experiments
+from aichat.generation.charging import tokens
+from aichat.generation.errors import STATUSES
+from aichat.generation.request import GenerationRequest
+
+
+class MessagesView(AsyncView):
+    permission_classes = [IsUser]
+
+    @extend_schema(
+        summary="Message (Anthropic-compatible)",
+        request=MessagesBody,
+        responses={
+            (200, "application/json"): OpenApiResponse(ANY_OBJECT, "A `message` object."),
+            (200, "text/event-stream"): OpenApiResponse(EVENTS_SCHEMA, "`message_start` … `message_stop`."),
+        },
+    )
+    @may_answer(*STATUSES)
+    @charges(*CHAT_HEADERS)
+    async def post(self, request: HttpRequest, caller: Caller) -> HttpResponseBase:
+        """For any Anthropic client, with the address of this server as its base URL. Any model answers, `auto` too."""
+        body = parse(MessagesBody, request)
+        if body.thread:
+            raise UnsupportedThread
+        return await respond(request, caller, lambda: prepare(request, caller, body))
+
+
+async def prepare(request: HttpRequest, caller: Caller, body: MessagesBody) -> tuple[GenerationRequest, MessageFormat]:
+    translation = Translation(body, request.headers)
+    generation_request = GenerationRequest(
+        caller=caller,
+        model=body.model,
+        messages=translation.messages,
+        stream=bool(body.stream),
+        max_tokens=body.max_tokens,
+        is_length_a_limit=True,
+        parameters=translation.parameters,
+        left_out=tuple(translation.dropped),
+    )
+    treatment = await experiments.treatment(caller, body.model)
+    return experiments.treated(generation_request, treatment), MessageFormat()
+
+
+class CountTokensView(AsyncView):
+    permission_classes = [IsUser]
+
+    @extend_schema(
+        summary="Count the tokens of a message (Anthropic-compatible)",
+        request=CountBody,
+        responses={200: OpenApiResponse(ANY_OBJECT, "`{input_tokens}`.")},
+    )
+    @may_answer(403, 404)
+    async def post(self, request: HttpRequest, caller: Caller) -> HttpResponseBase:
+        """About how many input tokens a request is: an estimate, which asks no provider and costs nothing."""
+        body = parse(CountBody, request)
+        model = routing.candidates(await snapshot.ready(), caller, body.model)[0]
+        translation = Translation(body, request.headers)
+        count = tokens.estimate(translation.messages, model.image_tokens)
+        if tools := translation.parameters.get("tools"):
+            count += tokens.estimate_text(len(responses.json_bytes(tools)))
+        return responses.json_response({"input_tokens": count})

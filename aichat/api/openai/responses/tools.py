@@ -1,0 +1,139 @@
+"""Tools of the Responses API as functions, which is all that OpenAI's chat vocabulary and other providers have.
+
+A `custom` tool, whose input is free text, becomes a function with one string; the tools of a `namespace` become functions
+named for both. `Tools` knows which is which, so that their calls go back to the client as it expects them.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from aichat.core.errors import InvalidRequest
+
+# Tools that OpenAI runs itself and that clients send with every request. They can't be honoured and are left out; the
+# answer says so. Any other hosted tool was asked for on purpose: it is refused.
+LEFT_OUT = ("web_search", "tool_search")
+BETWEEN = "__"  # the name of a namespace and that of its tool
+LONGEST_NAME = 64
+INPUT = {
+    "type": "object",
+    "properties": {"input": {"type": "string", "description": "The whole input, as plain text."}},
+    "required": ["input"],
+    "additionalProperties": False,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What the client calls a function: a tool of its own, or of a namespace; `is_custom`: with free text as its input."""
+
+    name: str
+    namespace: str = ""
+    is_custom: bool = False
+
+
+class Tools:
+    """The functions of a request, by the name that a model sees."""
+
+    def __init__(self) -> None:
+        self.functions: dict[str, dict[str, Any]] = {}
+        self.origins: dict[str, Origin] = {}
+        self.left_out: list[str] = []
+
+    def add(self, tools: Iterable[Any], where: str) -> None:
+        """Raises `InvalidRequest` naming a tool that can't be honoured."""
+        for number, tool in enumerate(tools):
+            self.add_one(tool, f"{where}.{number}")
+
+    def add_one(self, tool: Any, where: str, namespace: str = "") -> None:
+        kind = tool.get("type") if isinstance(tool, dict) else None
+        if kind == "namespace" and not namespace:
+            for number, inner in enumerate(listed(tool, "tools", where)):
+                self.add_one(inner, f"{where}.tools.{number}", named(tool, where))
+        elif kind in {"function", "custom"}:
+            origin = Origin(named(tool, where), namespace, is_custom=kind == "custom")
+            name = flat_name(origin.name, namespace)
+            self.origins[name] = origin
+            self.functions[name] = custom_function(tool, name) if origin.is_custom else function(tool, name, where)
+        elif isinstance(kind, str) and kind.startswith(LEFT_OUT):
+            self.left_out.append(f"{where}.{kind}")
+        else:
+            raise InvalidRequest(f"Tools of type {kind!r} can't be run here.", param=f"{where}.type")
+
+    def choice(self, wanted: str | Mapping[str, Any] | None) -> Any:
+        """`tool_choice` in OpenAI's chat vocabulary. `allowed_tools` takes the other functions out of the request."""
+        if wanted == "required" and not self.functions:
+            raise InvalidRequest("There are no tools to choose from.", param="tool_choice")
+        if not isinstance(wanted, Mapping):
+            return wanted
+        if wanted.get("type") == "allowed_tools":
+            allowed = {self.name_of(tool) for tool in listed(wanted, "tools", "tool_choice")}
+            self.functions = {name: self.functions[name] for name in self.functions if name in allowed}
+            return wanted.get("mode") if self.functions else None
+        return {"type": "function", "function": {"name": self.name_of(wanted)}}
+
+    def name_of(self, wanted: Any) -> str:
+        """The function that a choice names."""
+        if isinstance(wanted, Mapping) and wanted.get("type") in {"function", "custom"}:
+            name = flat_name(str(wanted.get("name")), str(wanted.get("namespace") or ""))
+            if name in self.functions:
+                return name
+        raise InvalidRequest("tool_choice names no tool that can be called here.", param="tool_choice")
+
+
+def function(tool: Mapping[str, Any], name: str, where: str) -> dict[str, Any]:
+    found: dict[str, Any] = {"name": name}
+    if isinstance(tool.get("description"), str):
+        found["description"] = tool["description"]
+    parameters = tool.get("parameters")
+    if parameters is not None and not isinstance(parameters, dict):
+        raise InvalidRequest(f"{where}.parameters: write a JSON schema.", param=f"{where}.parameters")
+    if parameters:
+        found["parameters"] = parameters
+    if isinstance(tool.get("strict"), bool):
+        found["strict"] = tool["strict"]
+    return {"type": "function", "function": found}
+
+
+def custom_function(tool: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The grammar of its input, which no function has, is told to the model in words."""
+    description = str(tool.get("description") or "")
+    wanted = tool.get("format")
+    if isinstance(wanted, dict) and isinstance(wanted.get("definition"), str):
+        syntax = wanted.get("syntax") or "grammar"
+        description += f"\n\nThe input must match this {syntax}:\n{wanted['definition']}"
+    return {"type": "function", "function": {"name": name, "description": description.strip(), "parameters": INPUT}}
+
+
+def custom_input(arguments: str) -> str:
+    """The free text in the arguments of a custom tool's function."""
+    try:
+        value = orjson.loads(arguments)
+    except orjson.JSONDecodeError:
+        return arguments
+    text = value.get("input") if isinstance(value, dict) else None
+    return text if isinstance(text, str) else arguments
+
+
+def custom_arguments(text: str) -> str:
+    return orjson.dumps({"input": text}).decode()
+
+
+def flat_name(name: str, namespace: str) -> str:
+    return f"{namespace}{BETWEEN}{name}"[-LONGEST_NAME:] if namespace else name
+
+
+def named(facts: Mapping[str, Any], where: str) -> str:
+    name = facts.get("name")
+    if not isinstance(name, str) or not name:
+        raise InvalidRequest(f"{where}.name: write a name.", param=f"{where}.name")
+    return name
+
+
+def listed(facts: Mapping[str, Any], name: str, where: str) -> list[Any]:
+    value = facts.get(name)
+    if not isinstance(value, list):
+        raise InvalidRequest(f"{where}.{name}: write a list.", param=f"{where}.{name}")
+    return value

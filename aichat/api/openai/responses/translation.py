@@ -1,0 +1,196 @@
+"""From a request of the Responses API to OpenAI's chat vocabulary, which every provider's adapter translates from."""
+
+import base64
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from aichat.api.fields import is_image_address
+from aichat.api.openai.responses.schemas import Item, ResponsesBody, TextFormat
+from aichat.api.openai.responses.tools import Tools, custom_arguments, flat_name, listed
+from aichat.core.errors import InvalidRequest
+from aichat.providers.thoughts import whole_thoughts
+
+EFFORTS = {"xhigh": "high", "max": "high"}  # what every reasoning model knows; others pass as they are
+TEXTS = {"input_text", "output_text", "text", "summary_text", "reasoning_text"}
+# Traces of tools that OpenAI ran for an earlier answer: its text has what they found.
+TRACES = {"web_search_call", "file_search_call", "code_interpreter_call", "image_generation_call", "tool_search_call",
+          "tool_search_output"}  # fmt: skip
+
+
+class Translation:
+    """A request in OpenAI's chat vocabulary."""
+
+    def __init__(self, body: ResponsesBody) -> None:
+        self.tools = Tools()
+        self.tools.add(body.tools or (), "tools")
+        self.dropped = self.tools.left_out
+        self.messages: list[dict[str, Any]] = []
+        self.pictures: list[dict[str, Any]] = []  # of a function's output, for the user's message that follows
+        if body.instructions:
+            self.messages.append({"role": "system", "content": body.instructions})
+        if isinstance(body.input, str):
+            self.messages.append({"role": "user", "content": body.input})
+        else:
+            for number, item in enumerate(body.input):
+                self.add(item, f"input.{number}")
+            self.show_pictures()
+        if not any(message["role"] != "system" for message in self.messages):
+            raise InvalidRequest("input: write a message.", param="input")
+        self.parameters = self.settings(body)
+
+    def settings(self, body: ResponsesBody) -> dict[str, Any]:
+        text = body.text
+        choice = self.tools.choice(body.tool_choice)
+        found: dict[str, Any] = {
+            "temperature": body.temperature,
+            "top_p": body.top_p,
+            "prompt_cache_key": body.prompt_cache_key,
+            "safety_identifier": body.safety_identifier,
+            "user": body.user,
+            "verbosity": text.verbosity if text else None,
+            "response_format": response_format(text.format) if text and text.format else None,
+        }
+        if self.tools.functions:
+            found["tools"] = list(self.tools.functions.values())
+            found |= {"tool_choice": choice, "parallel_tool_calls": body.parallel_tool_calls}
+        if body.reasoning and body.reasoning.effort:
+            found["reasoning_effort"] = EFFORTS.get(body.reasoning.effort, body.reasoning.effort)
+        if body.top_logprobs or "message.output_text.logprobs" in (body.include or ()):
+            found |= {"logprobs": True, "top_logprobs": body.top_logprobs}
+        return {name: value for name, value in found.items() if value is not None}
+
+    # --- Items --------------------------------------------------------------------------------------------------------
+
+    def add(self, item: Item, where: str) -> None:
+        """Raises `InvalidRequest` naming an item that can't be honoured."""
+        kind = item.get("type") or "message"
+        if kind not in {"function_call_output", "custom_tool_call_output", "reasoning"}:
+            self.show_pictures()
+        match kind:
+            case "message":
+                self.add_message(item, where)
+            case "function_call":
+                self.add_call(item, str(item.get("arguments") or "{}"), where)
+            case "custom_tool_call":
+                self.add_call(item, custom_arguments(str(item.get("input") or "")), where)
+            case "function_call_output" | "custom_tool_call_output":
+                self.add_output(item, where)
+            case "reasoning":
+                self.add_reasoning(item)
+            case "additional_tools":
+                self.tools.add(listed(item, "tools", where), f"{where}.tools")
+            case "item_reference":
+                raise InvalidRequest(
+                    "Items are not kept here: send the item itself (store: false makes clients do so).", param=where
+                )
+            case _ if kind not in TRACES:
+                raise InvalidRequest(f"Items of type {kind!r} can't be read here.", param=f"{where}.type")
+
+    def add_message(self, item: Item, where: str) -> None:
+        role, content = item.get("role"), item.get("content")
+        if role not in {"user", "assistant", "system", "developer"}:
+            raise InvalidRequest("Write user, assistant, system or developer.", param=f"{where}.role")
+        if not isinstance(content, str | list):
+            raise InvalidRequest("A message needs content.", param=f"{where}.content")
+        parts = content_parts(content, f"{where}.content")
+        if role == "assistant":
+            message = self.assistant()
+            message["content"] = (message["content"] or "") + "".join(part.get("text") or "" for part in parts)
+        elif len(parts) == 1 and parts[0]["type"] == "text":
+            self.messages.append({"role": role, "content": parts[0]["text"]})
+        elif parts:
+            self.messages.append({"role": role, "content": parts})
+
+    def add_call(self, item: Item, arguments: str, where: str) -> None:
+        call_id, name = item.get("call_id"), item.get("name")
+        if not isinstance(call_id, str) or not isinstance(name, str):
+            raise InvalidRequest("A call needs call_id and name.", param=where)
+        function = {"name": flat_name(name, str(item.get("namespace") or "")), "arguments": arguments}
+        self.assistant().setdefault("tool_calls", []).append({"id": call_id, "type": "function", "function": function})
+
+    def add_output(self, item: Item, where: str) -> None:
+        call_id, output = item.get("call_id"), item.get("output")
+        if not isinstance(call_id, str):
+            raise InvalidRequest("An output needs the call_id of its call.", param=f"{where}.call_id")
+        if not isinstance(output, str | list):
+            raise InvalidRequest("Write the output as text or as a list of parts.", param=f"{where}.output")
+        parts = content_parts(output, f"{where}.output")
+        self.pictures += [part for part in parts if part["type"] != "text"]
+        text = "\n".join(part["text"] for part in parts if part["type"] == "text")
+        self.messages.append({"role": "tool", "tool_call_id": call_id, "content": text})
+
+    def add_reasoning(self, item: Item) -> None:
+        """What a model thought goes back to it with what it then said or called."""
+        details = unpacked(item.get("encrypted_content"))
+        summary = [*(item.get("summary") or ()), *(item.get("content") or ())]
+        text = "\n\n".join(str(part.get("text") or "") for part in summary if isinstance(part, dict))
+        if not details and not text:
+            return
+        message = self.assistant()
+        if details:
+            message.setdefault("reasoning_details", []).extend(details)
+        if text:
+            message["reasoning_content"] = "\n\n".join(filter(None, [message.get("reasoning_content"), text]))
+
+    def assistant(self) -> dict[str, Any]:
+        """The assistant's message that is being put together: thoughts, text and calls of one turn are one message."""
+        if not self.messages or self.messages[-1]["role"] != "assistant":
+            self.messages.append({"role": "assistant", "content": None})
+        return self.messages[-1]
+
+    def show_pictures(self) -> None:
+        """A function's output is text alone in the chat vocabulary: its pictures follow all outputs of the turn."""
+        if self.pictures:
+            self.messages.append({"role": "user", "content": self.pictures})
+            self.pictures = []
+
+
+def response_format(wanted: TextFormat) -> dict[str, Any] | None:
+    if wanted.type == "text":
+        return None
+    if wanted.type == "json_object":
+        return {"type": "json_object"}
+    schema = {"name": wanted.name, "schema": wanted.shape, "strict": wanted.strict, "description": wanted.description}
+    return {"type": "json_schema", "json_schema": {name: value for name, value in schema.items() if value is not None}}
+
+
+def content_parts(content: str | Sequence[Any], where: str) -> list[dict[str, Any]]:
+    if isinstance(content, str):
+        return [{"type": "text", "text": content}]
+    return [content_part(part, f"{where}.{number}") for number, part in enumerate(content)]
+
+
+def content_part(part: Any, where: str) -> dict[str, Any]:
+    facts: Mapping[str, Any] = part if isinstance(part, dict) else {}
+    kind = facts.get("type")
+    if kind in TEXTS and isinstance(facts.get("text"), str):
+        return {"type": "text", "text": facts["text"]}
+    if kind == "refusal":
+        return {"type": "text", "text": str(facts.get("refusal") or "")}
+    if kind == "input_image" and is_image_address(facts.get("image_url")):
+        detail = {"detail": facts["detail"]} if facts.get("detail") in {"low", "high", "auto"} else {}
+        return {"type": "image_url", "image_url": {"url": facts["image_url"], **detail}}
+    if kind == "input_file" and isinstance(facts.get("file_data") or facts.get("file_url"), str):
+        name = str(facts.get("filename") or "document.pdf")
+        return {"type": "file", "file": {"filename": name, "file_data": facts.get("file_data") or facts["file_url"]}}
+    if kind == "input_audio" and isinstance(facts.get("input_audio"), dict):
+        return {"type": "input_audio", "input_audio": facts["input_audio"]}
+    raise InvalidRequest(f"This part can't be read here (type {kind!r}).", param=where)
+
+
+def packed(details: Sequence[Mapping[str, Any]]) -> str | None:
+    """The blocks of thought of whatever model it was, as the `encrypted_content` that the client sends back."""
+    return base64.b64encode(orjson.dumps(whole_thoughts(details))).decode() if details else None
+
+
+def unpacked(content: Any) -> list[dict[str, Any]]:
+    """What `packed` made; nothing of what another server made."""
+    if not isinstance(content, str):
+        return []
+    try:
+        found = orjson.loads(base64.b64decode(content, validate=True))
+    except ValueError:
+        return []
+    return whole_thoughts(found) if isinstance(found, list) else []

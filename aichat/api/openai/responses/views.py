@@ -1,0 +1,60 @@
+"""`POST /v1/responses`"""
+
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from drf_spectacular.utils import OpenApiResponse, extend_schema
+
+from accounts.authentication import Caller
+from accounts.permissions import IsUser
+from aichat.api.async_views import AsyncView, parse, respond
+from aichat.api.openai.responses.events import ResponseFormat
+from aichat.api.openai.responses.schemas import ResponsesBody
+from aichat.api.openai.responses.translation import Translation
+from aichat.core.web.openapi import ANY_OBJECT, CHAT_HEADERS, EVENTS_SCHEMA, charges, may_answer
+from aichat.generation import experiments
+from aichat.generation.errors import STATUSES
+from aichat.generation.request import GenerationRequest
+
+
+class ResponsesView(AsyncView):
+    permission_classes = [IsUser]
+
+    @extend_schema(
+        summary="Response (OpenAI-compatible)",
+        request=ResponsesBody,
+        responses={
+            (200, "application/json"): OpenApiResponse(ANY_OBJECT, "A `response` object."),
+            (200, "text/event-stream"): OpenApiResponse(EVENTS_SCHEMA, "`response.created` … `response.completed`."),
+        },
+    )
+    @may_answer(*STATUSES)
+    @charges(*CHAT_HEADERS)
+    async def post(self, request: HttpRequest, caller: Caller) -> HttpResponseBase:
+        """For any client of the Responses API. Nothing is kept: each request brings its whole conversation."""
+        body = parse(ResponsesBody, request)
+        return await respond(request, caller, lambda: prepare(caller, body))
+
+
+# The client's names for what OpenAI's chat vocabulary calls otherwise.
+NAMES = {
+    "messages": "input",
+    "max_tokens": "max_output_tokens",
+    "response_format": "text.format",
+    "reasoning_effort": "reasoning.effort",
+}
+
+
+async def prepare(caller: Caller, body: ResponsesBody) -> tuple[GenerationRequest, ResponseFormat]:
+    translation = Translation(body)
+    generation_request = GenerationRequest(
+        caller=caller,
+        model=body.model,
+        messages=translation.messages,
+        stream=bool(body.stream),
+        max_tokens=body.max_output_tokens,
+        param_names=NAMES,
+        parameters=translation.parameters,
+        left_out=tuple(translation.dropped),
+    )
+    treatment = await experiments.treatment(caller, body.model)
+    return experiments.treated(generation_request, treatment), ResponseFormat(body, translation.tools)
