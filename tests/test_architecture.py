@@ -44,7 +44,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
 LISTENER = "aichat.analytics"
 LISTENER_MAY_IMPORT = ("accounts", "aichat.core")
 # A vendor's folder knows what all vendors share, and no other vendor.
-SHARED_BY_VENDORS = ("base", "errors", "http", "outgoing", "registry", "usage")
+SHARED_BY_VENDORS = ("base", "errors", "http", "native", "outgoing", "registry", "thoughts", "usage")
 
 PARTS = [part for floor in FLOORS for part in floor]
 

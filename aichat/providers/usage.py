@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from itertools import chain, product
 from typing import Any, Literal
 
-Figure = Literal["input", "output", "cached", "written", "reasoning", "tools", "total"]
+Figure = Literal["input", "output", "cached", "written", "written_1h", "reasoning", "tools", "total"]
 
 LARGEST_COUNT = 2**31 - 1  # what the columns of a usage record hold on every engine
 
@@ -84,8 +84,8 @@ GEMINI = UsageFormat(
     beside=frozenset({"reasoning", "tools"}),
 )
 
-# Anthropic: what was read from and written to the prompt cache stands beside `input_tokens`; thinking is part of
-# `output_tokens`. https://platform.claude.com/docs/en/build-with-claude/prompt-caching#tracking-cache-performance
+# Anthropic: what was read from and written to the prompt cache stands beside `input_tokens`, what was written there for
+# an hour is part of what was written; thinking is part of `output_tokens`. https://platform.claude.com/docs/en/build-with-claude/prompt-caching#tracking-cache-performance
 # In a stream `message_start` has the input, and the counts of `message_delta` are cumulative:
 # https://platform.claude.com/docs/en/build-with-claude/streaming
 ANTHROPIC = UsageFormat(
@@ -94,6 +94,7 @@ ANTHROPIC = UsageFormat(
         "output": ("output_tokens",),
         "cached": ("cache_read_input_tokens",),
         "written": ("cache_creation_input_tokens",),
+        "written_1h": ("cache_creation.ephemeral_1h_input_tokens",),
         "reasoning": ("output_tokens_details.thinking_tokens",),
     },
     beside=frozenset({"cached", "written"}),
@@ -104,14 +105,16 @@ ANTHROPIC = UsageFormat(
 class Reading:
     """The figures of an answer with their places decided; None: not reported.
 
-    `cached` and `written` are parts of `input`, `reasoning` is a part of `output`. `unnamed` tokens are in the reported
-    total and in no other figure. `doubts` are the names of figures that can't be true, whatever was asked for.
+    `cached` and `written` are parts of `input`, `written_1h` of `written`, `reasoning` is a part of `output`. `unnamed`
+    tokens are in the reported total and in no other figure. `doubts` are the names of figures that can't be true,
+    whatever was asked for.
     """
 
     input: int | None = None
     output: int | None = None
     cached: int = 0
     written: int = 0
+    written_1h: int = 0
     reasoning: int = 0
     unnamed: int = 0
     doubts: frozenset[str] = frozenset()
@@ -208,6 +211,7 @@ class UsageReport:
             output=made if made or known_output is not None else None,
             cached=cached,
             written=min(written, read - cached),
+            written_1h=min(figures.get("written_1h", 0), written, read - cached),
             reasoning=min(figures.get("reasoning", 0), made),
             unnamed=unnamed,
             doubts=frozenset(doubts),

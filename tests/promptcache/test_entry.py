@@ -145,7 +145,7 @@ CALL = {
     "id": "not: of this request",
     "request_id": "not: of this request",
 }
-CHAT_REQUEST = {"model", "messages", "max_tokens", "stream", "parameters", "request_id", "may_drop"}
+CHAT_REQUEST = {"model", "messages", "max_tokens", "stream", "parameters", "request_id", "may_drop", "report"}
 CHAT_BODY = {"message", "conversation_id", "model", "system", "temperature", "max_tokens", "stream"}
 # Left out of `parameters()`: in the key by another way, or of one value only, or only about the stream's wording.
 NO_PARAMETERS = {

@@ -66,7 +66,7 @@ def meter(
             doubts.add("total")
     is_counted = not (read and made and is_whole)
     if not read:
-        read, reading = count_input(), replace(reading, cached=0, written=0)
+        read, reading = count_input(), replace(reading, cached=0, written=0, written_1h=0)
     if not made or not is_whole:
         made = _covering(made, min(count_output(), bounds.output))
     source = Source.IMPLAUSIBLE if doubts else Source.ESTIMATED if is_counted else Source.EXACT
@@ -92,5 +92,6 @@ def _usage(reading: Reading, read: int, made: int, reasoning: int) -> Usage:
         output_tokens=made,
         cached_input_tokens=cached,
         cache_write_tokens=min(reading.written, read - cached),
+        cache_write_1h_tokens=min(reading.written_1h, reading.written, read - cached),
         reasoning_tokens=min(reasoning, made),
     )

@@ -19,10 +19,10 @@ from aichat.providers.base import (
     Finished,
     FinishReason,
     PartSink,
-    Usage,
     content_parts,
 )
 from aichat.providers.errors import AttemptOutcome, ProviderError, from_body
+from aichat.providers.usage import ANTHROPIC, UsageReport
 
 FINISH_REASONS: dict[str, FinishReason] = {
     "end_turn": "stop",
@@ -54,7 +54,7 @@ class AnthropicChat:
 
         async def read(response: aiohttp.ClientResponse) -> Finished:
             await sink(Accepted(dropped))
-            reader = Reader()
+            reader = Reader(request.report)
             if request.stream:
                 await http.read_deltas(response, reader.read_event, sink)
                 return reader.finished()
@@ -89,9 +89,9 @@ def headers(request: ChatRequest, endpoint: Endpoint) -> dict[str, str]:
 class Reader:
     """Reads one answer: a whole message, or the events of a stream."""
 
-    def __init__(self) -> None:
+    def __init__(self, report: UsageReport) -> None:
+        self.report = report
         self.reason: str | None = None
-        self.reported: dict[str, Any] = {}  # usage: what the start said, overlaid by the end
         self.calls = 0
         self.call_of: dict[int, int] = {}  # the index of a block to that of its tool call
         self.without_arguments: set[int] = set()  # blocks of calls of which no argument has come
@@ -102,7 +102,7 @@ class Reader:
             raise inside_stream(orjson.dumps(answer))
         self.is_blank = False
         self.reason = answer.get("stop_reason")
-        self.note_usage(answer.get("usage"))
+        self.report.read(ANTHROPIC, answer.get("usage"))
         deltas = []
         for index, block in enumerate(answer.get("content") or ()):
             deltas += [self.start(index, block), self.stop(index)]
@@ -113,7 +113,7 @@ class Reader:
         match facts.get("type"):
             case "message_start":
                 self.is_blank = False
-                self.note_usage(facts["message"].get("usage"))
+                self.report.read(ANTHROPIC, facts["message"].get("usage"))
             case "content_block_start":
                 delta = self.start(facts["index"], facts["content_block"])
                 return [delta] if delta else []
@@ -125,7 +125,7 @@ class Reader:
                 return [delta] if delta else []
             case "message_delta":
                 self.reason = facts["delta"].get("stop_reason") or self.reason
-                self.note_usage(facts.get("usage"))
+                self.report.read(ANTHROPIC, facts.get("usage"))
             case "message_stop":
                 return None
             case "error":
@@ -184,11 +184,6 @@ class Reader:
             detail["signature"] = signature
         return Delta(reasoning=text, reasoning_details=(detail,))
 
-    def note_usage(self, usage: Any) -> None:
-        """The figures of the end are totals: each replaces that of the start, and one that is not there leaves it."""
-        if isinstance(usage, dict):
-            self.reported |= {name: value for name, value in usage.items() if value is not None}
-
     def finished(self) -> Finished:
         """The end. Raises `ProviderError` when none was seen."""
         if self.is_blank:
@@ -196,31 +191,7 @@ class Reader:
         if self.reason is None:
             raise ProviderError(AttemptOutcome.BROKEN_STREAM, "the answer ended without a stop reason")
         reason = FINISH_REASONS.get(self.reason)
-        return Finished(reason or "stop", usage(self.reported), is_known=reason is not None)
-
-
-def usage(reported: Mapping[str, Any]) -> Usage | None:
-    """Anthropic counts what it read from its cache, and what it wrote there, beside the input, not in it."""
-
-    def count(name: str) -> int:
-        value = reported.get(name)
-        return max(0, value) if isinstance(value, int) else 0
-
-    if not reported:
-        return None
-    read, written = count("cache_read_input_tokens"), count("cache_creation_input_tokens")
-    kept = reported.get("cache_creation")
-    for_an_hour = kept.get("ephemeral_1h_input_tokens") if isinstance(kept, dict) else 0
-    details = reported.get("output_tokens_details")
-    thinking = details.get("thinking_tokens") if isinstance(details, dict) else 0
-    return Usage(
-        input_tokens=count("input_tokens") + read + written,
-        output_tokens=count("output_tokens"),
-        cached_input_tokens=read,
-        cache_write_tokens=written,
-        cache_write_1h_tokens=for_an_hour if isinstance(for_an_hour, int) else 0,
-        reasoning_tokens=thinking if isinstance(thinking, int) else 0,
-    )
+        return Finished(reason or "stop", is_known=reason is not None)
 
 
 def inside_stream(raw: bytes) -> ProviderError:

@@ -6,8 +6,9 @@ import anthropic
 import pytest
 
 from aichat.providers.anthropic.request import THOUGHT_FORMAT
-from aichat.providers.base import Accepted, Delta, Finished, Part, Usage
+from aichat.providers.base import Accepted, Delta, Finished
 from aichat.providers.errors import AttemptOutcome, ProviderError
+from aichat.providers.usage import Reading
 from tests.providers.conftest import HELLO, Ask, calls_of, end_of, text_of
 from tests.upstream import Reply, Upstream
 
@@ -130,7 +131,8 @@ async def test_we_read_an_answer_as_anthropic_s_sdk_does(fake: Upstream, ask: As
     else:
         reference = client.messages.create(**question)
     assert text_of(parts) == reference.content[0].text  # type: ignore[union-attr]
-    assert end_of(parts) == Finished("stop", Usage(11, 7, cached_input_tokens=3, reasoning_tokens=2))
+    assert end_of(parts) == Finished("stop")
+    assert parts.usage == Reading(11, 7, cached=3, reasoning=2)
     assert reference.usage.input_tokens + (reference.usage.cache_read_input_tokens or 0) == 11
 
 
@@ -171,8 +173,8 @@ async def test_thoughts_with_their_signature_and_calls_are_read(fake: Upstream, 
     assert "".join(delta.reasoning for delta in deltas) == "It rains."
     details = [detail for delta in deltas for detail in delta.reasoning_details]
     assert "".join(detail.get("signature", "") for detail in details) == "c2ln"
-    usage = Usage(35, 9, cache_write_tokens=30, cache_write_1h_tokens=20)
-    assert end_of(parts) == Finished("tool_calls", usage)
+    assert end_of(parts) == Finished("tool_calls")
+    assert parts.usage == Reading(35, 9, written=30, written_1h=20)
 
 
 @MODES
@@ -210,5 +212,4 @@ async def test_each_failure_is_told_in_our_words(
 
 async def test_a_refusal_is_a_content_filter(fake: Upstream, ask: Ask) -> None:
     fake.plan("anthropic", Reply("blocked"))
-    parts: list[Part | Finished] = await ask("anthropic")
-    assert end_of(parts).reason == "content_filter"
+    assert end_of(await ask("anthropic")).reason == "content_filter"
