@@ -5,6 +5,7 @@ Each receiver has a thread of its own, so a slow or dead one holds up nothing bu
 
 import asyncio
 import functools
+import hashlib
 import logging
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -67,7 +68,11 @@ def webhook_lane() -> BatchQueue[dict[str, Any]]:
 
 def deliver(events: Sequence[dict[str, Any]]) -> None:
     body = json_bytes({"sent_at": timezone.now().isoformat(), "events": events})
-    _, problem = asyncio.run(webhooks.post(settings.ANALYTICS_WEBHOOK_URL, body, settings.ANALYTICS_WEBHOOK_SECRET))
+    message_id = f"msg_{hashlib.sha256(json_bytes([event['id'] for event in events])).hexdigest()[:32]}"
+    sending = webhooks.post(
+        settings.ANALYTICS_WEBHOOK_URL, body, settings.ANALYTICS_WEBHOOK_SECRET, message_id=message_id
+    )
+    _, problem = asyncio.run(sending)
     if problem:
         raise Undelivered(problem)
 

@@ -133,7 +133,7 @@ async def respond(
     try:
         generation_request, response_format = recording.of(*await prepared(request, prepare))
         return await _respond(generation_request, response_format, recording.generate)
-    except Exception:
+    except BaseException:  # a client that left while its request was being prepared is a CancelledError
         await recording.free()
         raise
 

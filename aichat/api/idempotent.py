@@ -6,7 +6,6 @@ from django.http import HttpRequest
 
 from accounts.authentication import Caller
 from aichat.core.background import lifecycle
-from aichat.core.database import executor
 from aichat.core.errors import ApiError
 from aichat.core.telemetry import tracing
 from aichat.core.web import responses, sse
@@ -22,7 +21,7 @@ from aichat.generation.request import (
     Result,
 )
 from aichat.idempotency import renewal
-from aichat.idempotency.keys import Answer, KeyClaim, claim_key, key_of
+from aichat.idempotency.keys import Answer, KeyClaim, key_of
 
 
 async def begin(request: HttpRequest, caller: Caller) -> "Recording | Answer | None":
@@ -33,7 +32,7 @@ async def begin(request: HttpRequest, caller: Caller) -> "Recording | Answer | N
     key = key_of(request)
     if key is None:
         return None
-    claimed = await executor.run(claim_key, caller, key, request)
+    claimed = await renewal.claim(caller, key, request)
     return claimed if isinstance(claimed, Answer) else Recording(claimed)
 
 
@@ -44,7 +43,6 @@ class Recording:
         self.claim = claim
         self.parts: list[bytes] = []
         self.headers: dict[str, str] = {}
-        renewal.held.add(claim)
 
     def of(
         self, generation_request: GenerationRequest, response_format: ResponseFormat
@@ -65,8 +63,7 @@ class Recording:
 
     async def free(self) -> None:
         """Free the key, so that a retry generates again, unless the answer was stored after all."""
-        renewal.held.discard(self.claim)
-        await lifecycle.finish(executor.run(self.claim.free))
+        await lifecycle.finish(renewal.free(self.claim))
 
 
 class RecordedFormat:

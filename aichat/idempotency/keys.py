@@ -108,10 +108,11 @@ def claim_key(caller: Caller, key: str, request: HttpRequest | Request) -> KeyCl
     """
     what = f"{caller.user.pk}\n{request.method}\n{request.get_full_path()}\n".encode() + request.body
     found = _Request(caller.organization.pk, key, hashlib.sha256(what).hexdigest())
+    claim = KeyClaim(found.id, uuid4())
     try:
-        return transactions.run_atomic(_claim, found)
+        return transactions.run_repeatable(_claim, found, claim)
     except IntegrityError:  # a twin was quicker
-        return transactions.run_atomic(_claim, found)
+        return transactions.run_repeatable(_claim, found, claim)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,9 +127,8 @@ class _Request:
         return UUID(bytes=hashlib.sha256(self.organization_id.bytes + self.key.encode()).digest()[:16])
 
 
-def _claim(found: _Request) -> KeyClaim | Answer:
+def _claim(found: _Request, claim: KeyClaim) -> KeyClaim | Answer:
     now = timezone.now()
-    claim = KeyClaim(found.id, uuid4())
     fresh: dict[str, Any] = {
         "fingerprint": found.fingerprint,
         "state": State.RUNNING,
@@ -141,6 +141,8 @@ def _claim(found: _Request) -> KeyClaim | Answer:
     if row is None:
         IdempotentRequest.objects.create(pk=found.id, organization_id=found.organization_id, key=found.key, **fresh)
         return claim
+    if row.attempt == claim.attempt:
+        return claim  # an earlier run of this function had claimed the key, and the answer to its COMMIT was lost
     is_alive = row.state == State.ANSWERED or row.lease_until > now
     if is_alive and row.expires_at > now:
         if row.fingerprint != found.fingerprint:

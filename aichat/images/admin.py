@@ -9,7 +9,7 @@ from unfold.decorators import display
 from aichat.core.admin import audit_log
 from aichat.core.admin.base import ReadOnlyAdmin, acting, credits_column, link
 from aichat.core.errors import ApiError
-from aichat.images import jobs
+from aichat.images import jobs, webhooks
 from aichat.images.models import ImageJob, WebhookDelivery
 from aichat.images.storage import sign
 
@@ -23,10 +23,22 @@ LABELS = {
 
 @admin.register(WebhookDelivery)
 class WebhookDeliveryAdmin(ReadOnlyAdmin):
+    """Deliveries, read-only: an operator sends those again that were given up (the dead letters)."""
+
+    actions = ["send_again"]
     list_display = ["url", "state", "attempts", "status_code", "problem", "next_at"]
     list_filter = ["state"]
     search_fields = ["url", "=job__request_id"]
     ordering = ["-id"]
+
+    @admin.action(description="Send those again that were given up")
+    def send_again(self, request: HttpRequest, rows: QuerySet[WebhookDelivery]) -> None:
+        done = 0
+        for row in rows:
+            if webhooks.send_again(row):
+                done += 1
+                audit_log.record(acting(request), row, audit_log.CHANGED, {"state": (row.state, "WAITING")})
+        self.message_user(request, f"{done} of {len(rows)} deliveries are sent again.")
 
 
 @admin.register(ImageJob)

@@ -1,6 +1,7 @@
 """How an image job ends: pictures and charge, another try later, or failure. Each end is one commit."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 
 from django.conf import settings
@@ -14,6 +15,7 @@ from aichat.images import reporting
 from aichat.images.models import ImageJob, Picture, WebhookDelivery
 from aichat.images.reporting import usage_record
 from aichat.images.storage import Verified, store, sweep
+from aichat.images.webhooks import receiver_of
 from aichat.usage.models import UsageRecord
 from credits.services import (
     OperationResult,
@@ -28,28 +30,41 @@ Status = ImageJob.Status
 LONGEST_BACKOFF = 300.0
 
 
-def finish(job: ImageJob, drawing: "Drawing[Verified]") -> bool:
-    """Write what became of a run: pictures and charge, another try later, or failure. False: the job was not ours."""
-    if drawing.images:
-        return succeed(job, drawing)
+def finish(job: ImageJob, drawing: "Drawing[Verified]", pictures: Sequence[Picture] = ()) -> bool:
+    """Write what became of a run: pictures and charge, another try later, or failure.
+
+    `pictures` are stored already, and not yet in the database. Called again after an unknown outcome, the function finds
+    what it had written. Returns False when the job was another worker's: then nothing was written.
+    """
+    if pictures:
+        return succeed(job, drawing, pictures)
     assert drawing.error is not None
     if job.background and drawing.error.outcome.is_retryable and job.attempts < settings.IMAGE_ATTEMPTS:
         return retry_later(job, drawing)
     return fail(job, as_api_error(drawing.error), drawing.attempts)
 
 
-def succeed(job: ImageJob, drawing: "Drawing[Verified]") -> bool:
-    """Store the files, then settle in one commit; when the job is no longer ours the files go again."""
-    pictures = []
-    for image in drawing.images:
-        picture = Picture(job=job, content_type=image.content_type, width=image.width, height=image.height)
-        picture.file, picture.thumbnail = store(job.pk, picture.pk, image)
-        pictures.append(picture)
+def store_pictures(job: ImageJob, drawing: "Drawing[Verified]") -> list[Picture]:
+    """Store the files of the images. Returns unsaved rows; raises what the storage raises, and then keeps no file."""
+    pictures: list[Picture] = []
     try:
-        outcome = transactions.run_atomic(_succeed, job, drawing, pictures)
+        for image in drawing.images:
+            picture = Picture(job=job, content_type=image.content_type, width=image.width, height=image.height)
+            picture.file, picture.thumbnail = store(job.pk, picture.pk, image)
+            pictures.append(picture)
     except BaseException:
-        discard(pictures)
+        with suppress(Exception):  # the storage that failed may fail again; the next attempt of the job sweeps
+            discard(pictures)
         raise
+    return pictures
+
+
+def succeed(job: ImageJob, drawing: "Drawing[Verified]", pictures: Sequence[Picture]) -> bool:
+    """Settle the job in one commit. Only when another worker has the job, the files are deleted again.
+
+    An `OutcomeUnknown` leaves the files where they are: their job may be paid.
+    """
+    outcome = transactions.run_repeatable(_succeed, job, drawing, pictures)
     if outcome is None:
         discard(pictures)
         return False
@@ -60,8 +75,10 @@ def succeed(job: ImageJob, drawing: "Drawing[Verified]") -> bool:
     return True
 
 
-def _succeed(job: ImageJob, drawing: "Drawing[Verified]", pictures: list[Picture]) -> OperationResult | None:
+def _succeed(job: ImageJob, drawing: "Drawing[Verified]", pictures: Sequence[Picture]) -> OperationResult | None:
     served = drawing.served.model
+    charge = drawing.charge
+    operation = Settle(hold=job.hold, charge=charge, request_id=job.request_id) if charge else Release(hold=job.hold)
     outcome = None
     if job.unchanged().update(
         status=Status.SUCCEEDED,
@@ -69,10 +86,6 @@ def _succeed(job: ImageJob, drawing: "Drawing[Verified]", pictures: list[Picture
         provider=served.provider.slug,
         finished_at=timezone.now(),
     ):
-        charge = drawing.charge
-        operation = (
-            Settle(hold=job.hold, charge=charge, request_id=job.request_id) if charge else Release(hold=job.hold)
-        )
         outcome = apply([operation])[0]
         ImageJob.objects.filter(pk=job.pk).update(charged=outcome.charged)
         records = [usage_record(job, attempt) for attempt in drawing.attempts]
@@ -81,13 +94,21 @@ def _succeed(job: ImageJob, drawing: "Drawing[Verified]", pictures: list[Picture
         UsageRecord.objects.bulk_create(records)
         Picture.objects.bulk_create(pictures)
         announce(job)
+    elif ImageJob.objects.filter(pk=job.pk, status=Status.SUCCEEDED, claim=job.claim).exists():
+        outcome = apply([operation])[0]  # an earlier run was committed: the ledger has its charge, and answers that
     return outcome
 
 
 def announce(job: ImageJob) -> None:
-    """In the commit that ends the job, so that no end goes untold."""
+    """Write the job's webhook delivery, in the commit that ends the job, so that no end stays unsaid."""
     if job.webhook_url:
-        WebhookDelivery.objects.bulk_create([WebhookDelivery(job=job, url=job.webhook_url)])
+        row = WebhookDelivery(
+            job=job,
+            url=job.webhook_url,
+            receiver=receiver_of(job.webhook_url),
+            organization_id=job.organization_id,
+        )
+        WebhookDelivery.objects.bulk_create([row])
 
 
 def discard(pictures: Sequence[Picture]) -> None:

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable
 from datetime import timedelta
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from django.conf import settings
 from django.utils import timezone
@@ -48,6 +48,7 @@ def enqueue(
     background: bool,
     amount: int,
     webhook_url: str = "",
+    job_id: UUID | None = None,
     store_replay: Callable[[ImageJob], None] = lambda job: None,
 ) -> ImageJob:
     """Hold `amount` microcredits and write the job, in one commit. Raises `InsufficientCreditsError`.
@@ -55,7 +56,7 @@ def enqueue(
     A job that is not for the background is made claimed: the caller of this function runs the job. `store_replay` writes
     into the same commit what answers a repeated Idempotency-Key.
     """
-    job_id = uuid7()
+    job_id = job_id or uuid7()
     reserve = Reserve(
         wallet_id=caller.organization.pk,
         amount=amount,
@@ -83,7 +84,7 @@ def enqueue(
     if not background:
         job.status, job.claim, job.attempts, job.run_after = Status.RUNNING, uuid4(), 1, lease_end()
     try:
-        transactions.run_atomic(_enqueue, reserve, job, store_replay)
+        transactions.run_repeatable(_enqueue, reserve, job, store_replay)
     except Unaffordable as error:
         refused(caller, model, error)
         raise
@@ -93,7 +94,8 @@ def enqueue(
 
 
 def _enqueue(reserve: Reserve, job: ImageJob, store_replay: Callable[[ImageJob], None]) -> None:
-    apply([reserve])[0].or_raise()
+    if apply([reserve])[0].or_raise().repeated and ImageJob.objects.filter(pk=job.pk).exists():
+        return  # an earlier run was committed, and the answer to its COMMIT was lost
     ImageJob.objects.bulk_create([job])
     store_replay(job)
 
@@ -115,6 +117,12 @@ def dispatch(job: ImageJob) -> None:
 def cancel(job: ImageJob) -> bool:
     """Cancel a queued job. Returns False when the job is not queued (any more)."""
     return job.status == Status.QUEUED and end(job, Status.CANCELLED)
+
+
+def withdraw(job_id: UUID) -> bool:
+    """Cancel a job that nobody was told of, because the answer to its COMMIT was lost. Returns False when there is none."""
+    job = ImageJob.objects.filter(pk=job_id).first()
+    return job is not None and (job.is_over or end(job, Status.CANCELLED))
 
 
 def retry(job: ImageJob) -> bool:
@@ -173,6 +181,6 @@ def delete(job: ImageJob) -> None:
         raise JobIsRunning
     pictures = list(job.pictures.all())
     job_id = job.pk
-    job.delete()
+    transactions.run_atomic(ImageJob.objects.filter(pk=job_id).delete)  # an unknown outcome is looked up first
     discard(pictures)
     sweep(job_id)

@@ -122,7 +122,7 @@ class Picture(Row):
 
 
 class WebhookDelivery(Row):
-    """The news of a job's end, on its way to the address its client gave."""
+    """A message that a job is over, on its way to the address that the job's client gave."""
 
     class State(models.TextChoices):
         WAITING = "WAITING"
@@ -133,7 +133,12 @@ class WebhookDelivery(Row):
     url = models.URLField(max_length=500)
     state = models.CharField(max_length=16, choices=State.choices, default=State.WAITING)
     attempts = models.PositiveSmallIntegerField(default=0)
-    next_at = models.DateTimeField(default=timezone.now)
+    next_at = models.DateTimeField(default=timezone.now, help_text="While it is being sent: the end of the lease.")
+    claim = models.UUIDField(
+        null=True, editable=False, help_text="Of the attempt that has the delivery, or had it last."
+    )
+    receiver = models.CharField(max_length=255, blank=True, editable=False, help_text="Host and port of the URL.")
+    organization_id = models.UUIDField(null=True, editable=False)
     status_code = models.PositiveSmallIntegerField(null=True, blank=True, help_text="Of the last attempt.")
     problem = models.CharField(max_length=200, blank=True, help_text="Of the last attempt.")
 

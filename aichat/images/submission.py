@@ -4,10 +4,14 @@ The commit that holds the credits stores the job's ID as the key's answer. From 
 request is answered, whatever process died.
 """
 
+import asyncio
+import logging
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 import orjson
+from django.db import DatabaseError
 from django.http import HttpRequest
 
 from accounts.authentication import Caller
@@ -16,16 +20,22 @@ from aichat.catalog import routing
 from aichat.catalog.models import AIModel
 from aichat.core.background import lifecycle
 from aichat.core.database import executor
+from aichat.core.database.models import uuid7
+from aichat.core.database.outcomes import OutcomeUnknown
 from aichat.core.errors import ApiError
 from aichat.flags import evaluation
 from aichat.flags.features import BACKGROUND_IMAGES, IMAGES
 from aichat.generation.images import able, most_it_can_cost
 from aichat.generation.pipeline import catalog
-from aichat.idempotency.keys import Answer, IdempotencyInProgress, KeyClaim, claim_key, key_of
+from aichat.idempotency import renewal
+from aichat.idempotency.keys import Answer, IdempotencyInProgress, KeyClaim, key_of
 from aichat.images import jobs
 from aichat.images.models import ImageJob, jobs_of
 from aichat.images.worker import run_job
 
+logger = logging.getLogger(__name__)
+# Seconds before each look for a job whose COMMIT got no answer: a minute in all.
+WITHDRAW_PAUSES = (0.0, 1.0, 2.0, 5.0, 10.0, 15.0, 20.0)
 STATUS_OF = {"content_blocked": 400, "invalid_request": 400, "provider_error": 502, "provider_timeout": 504}
 
 
@@ -50,7 +60,7 @@ async def ask(request: HttpRequest, caller: Caller, **wanted: Any) -> Submission
     key = key_of(request)
     if key is None:
         return Submission(await begin(caller, **wanted))
-    claimed = await executor.run(claim_key, caller, key, request)
+    claimed = await renewal.claim(caller, key, request)
     if isinstance(claimed, Answer):
         job = await executor.run(owned, jobs_of(caller), caller.organization, orjson.loads(claimed.body)["job"])
         if not (job.background or job.is_over):
@@ -59,8 +69,10 @@ async def ask(request: HttpRequest, caller: Caller, **wanted: Any) -> Submission
     try:
         return Submission(await begin(caller, claimed, **wanted), claimed)
     except BaseException:
-        await lifecycle.finish(executor.run(claimed.free))
+        await lifecycle.finish(renewal.free(claimed))
         raise
+    finally:
+        renewal.held.discard(claimed)
 
 
 async def begin(
@@ -88,7 +100,8 @@ async def begin(
         if claim:
             claim.complete(Answer(202, orjson.dumps({"job": str(job.pk)})))
 
-    return await lifecycle.finish(
+    job_id = uuid7()
+    enqueued = lifecycle.finish(
         executor.run(
             jobs.enqueue,
             caller,
@@ -99,9 +112,28 @@ async def begin(
             background=background,
             webhook_url=webhook_url,
             amount=most_it_can_cost(candidates, prompt, n),
+            job_id=job_id,
             store_replay=store_replay,
         )
     )
+    try:
+        return await enqueued
+    except OutcomeUnknown:
+        lifecycle.spawn(withdraw(job_id, claim))
+        raise
+
+
+async def withdraw(job_id: UUID, claim: KeyClaim | None) -> None:
+    """Cancel a job that may have been made, once the database says whether it was: its credits and its key are free again."""
+    for pause in WITHDRAW_PAUSES:
+        await asyncio.sleep(pause)
+        try:
+            if await executor.run(jobs.withdraw, job_id):
+                if claim:
+                    await executor.run(claim.forget)
+                return
+        except DatabaseError as error:
+            logger.warning("an image job can't be withdrawn yet: %s", error, extra={"job": str(job_id)})
 
 
 async def run_now(asked: Submission) -> ImageJob:

@@ -166,11 +166,18 @@ class WebhookSecretView(APIView):
 
     @extend_schema(
         summary="Webhook secret",
-        responses={200: OpenApiResponse({"type": "object", "properties": {"secret": {"type": "string"}}})},
+        responses={
+            200: OpenApiResponse(
+                {"type": "object", "properties": {name: {"type": "string"} for name in ("secret", "old_secret")}}
+            )
+        },
     )
     def get(self, request: Request) -> Response:
-        """With which the organization's webhooks are signed."""
-        return Response({"secret": webhooks.secret_of(calling(request).organization.pk)})
+        """The secret that signs the organization's webhooks (Standard Webhooks), and that of the old `Aichat-Signature`."""
+        organization_id = calling(request).organization.pk
+        return Response(
+            {"secret": webhooks.secret_of(organization_id), "old_secret": webhooks.old_secret_of(organization_id)}
+        )
 
 
 class GenerationsView(AsyncView):

@@ -2,23 +2,33 @@
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from contextlib import suppress
+from time import monotonic
 
 from django.conf import settings
+from django.db import DatabaseError
 
 from aichat.catalog import routing
 from aichat.catalog.models import AIModel
 from aichat.core.background import lifecycle
-from aichat.core.database import executor
+from aichat.core.database import executor, transactions
 from aichat.core.errors import ApiError
 from aichat.core.telemetry import tracing
-from aichat.generation.images import able, draw
+from aichat.generation.images import Drawing, able, draw
 from aichat.generation.pipeline import catalog
-from aichat.images import claims, completion, webhooks
-from aichat.images.models import ImageJob
-from aichat.images.storage import verify
+from aichat.images import claims, completion
+from aichat.images.models import ImageJob, Picture
+from aichat.images.storage import Verified, verify
+from aichat.images.webhooks import WebhookSender
+from aichat.providers.errors import AttemptOutcome, ProviderError
 
 logger = logging.getLogger(__name__)
+RENEW_AGAIN_SECONDS = 0.5  # after a renewal that failed
+SETTLE_AGAIN_SECONDS = 1.0
+AFTER_OUTAGE_SECONDS = 3.0  # in which those who still draw renew their leases, before others may take what has expired
+STORAGE_PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds between two tries to store pictures
+UNSTORED = "unstored"  # the status of an attempt whose pictures could not be stored
 
 
 async def run_job(job: ImageJob) -> None:
@@ -26,13 +36,25 @@ async def run_job(job: ImageJob) -> None:
     tracing.begin(job.request_id)
     tracing.bind(user=job.user_id, organization=job.organization_id)
     running = asyncio.ensure_future(_run(job))
-    while not (await asyncio.wait({running}, timeout=settings.IMAGE_LEASE_SECONDS / 3))[0]:
+    pause = settings.IMAGE_LEASE_SECONDS / 3
+    while not (await asyncio.wait({running}, timeout=pause))[0]:
+        pause = await _keep(job, running)
+    with suppress(asyncio.CancelledError):
+        await running
+
+
+async def _keep(job: ImageJob, running: "asyncio.Task[None]") -> float:
+    """Renew the job's lease, or cancel the run of a job that another worker has. Returns the seconds until the next time.
+
+    While the database is away nobody else can take the job either, so the run goes on.
+    """
+    try:
         if not await executor.run(claims.heartbeat, job):
-            running.cancel()  # the lease ran out, somebody else has the job
-            with suppress(asyncio.CancelledError):
-                await running
-            return
-    await running
+            running.cancel()
+    except DatabaseError as error:
+        logger.warning("the lease of an image job can't be renewed: %s", error, extra={"job": str(job.pk)})
+        return RENEW_AGAIN_SECONDS
+    return settings.IMAGE_LEASE_SECONDS / 3
 
 
 async def _run(job: ImageJob) -> None:
@@ -43,12 +65,44 @@ async def _run(job: ImageJob) -> None:
         drawing = await draw(
             candidates, prompt=job.prompt, size=job.size, n=job.n, request_id=job.request_id, check=verify
         )
-        await lifecycle.finish(executor.run(completion.finish, job, drawing))
+        await lifecycle.finish(complete(job, drawing))
     except ApiError as error:
         await executor.run(completion.fail, job, error)
     except Exception:
         logger.exception("image job failed")
         await executor.run(completion.fail, job, ApiError())
+
+
+async def complete(job: ImageJob, drawing: Drawing[Verified]) -> None:
+    """Store and settle what was drawn, again and again while the storage or the database is away.
+
+    A storage that stays away for `STORAGE_PAUSES` ends the attempt: its cost is recorded, and the job is tried again later.
+    """
+    pictures = await stored(job, drawing) if drawing.images else ()
+    while True:
+        try:
+            await executor.run(completion.finish, job, drawing, pictures)
+            return
+        except DatabaseError as error:
+            if not transactions.is_unavailable(error):
+                completion.discard(pictures)
+                raise
+            logger.warning("the database is away; ending an image job again: %s", error, extra={"job": str(job.pk)})
+        await asyncio.sleep(SETTLE_AGAIN_SECONDS)
+
+
+async def stored(job: ImageJob, drawing: Drawing[Verified]) -> Sequence[Picture]:
+    """The pictures' rows once their files are stored; none when the storage stays away, and the drawing then says so."""
+    for pause in (*STORAGE_PAUSES, None):
+        try:
+            return await executor.run(completion.store_pictures, job, drawing)
+        except Exception as error:  # each storage has errors of its own
+            logger.warning("pictures can't be stored: %r", error, extra={"job": str(job.pk)})
+        if pause is not None:
+            await asyncio.sleep(pause)
+    drawing.served.status = UNSTORED
+    drawing.images, drawing.error = [], ProviderError(AttemptOutcome.UNREACHABLE, "the storage of pictures is away")
+    return ()
 
 
 class ImageWorker:
@@ -58,23 +112,29 @@ class ImageWorker:
         self.concurrency = concurrency
         self.running: set[asyncio.Task[None]] = set()
         self.stopping = asyncio.Event()
+        self.webhooks = WebhookSender()
+        self.rests_until = 0.0  # monotonic seconds
 
     async def run(self) -> None:
-        """Work until `stop` is called; then take no new job, and finish those that run."""
+        """Work until `stop` is called; then take no new job, and finish those that run. Webhooks go beside the queue."""
+        sending = asyncio.get_running_loop().create_task(self.webhooks.run())
         while not self.stopping.is_set():
             try:
                 await executor.run(claims.keep_holds_of_queue)
                 free = self.concurrency - len(self.running)
-                await webhooks.send_due()
-                for job in await executor.run(claims.claim_due, free) if free else []:
-                    self.start(job)
+                if free and monotonic() >= self.rests_until:
+                    for job in await executor.run(claims.claim_due, free):
+                        self.start(job)
             except Exception:
                 logger.exception("the queue of image jobs can't be read")
+                self.rests_until = monotonic() + AFTER_OUTAGE_SECONDS
             with suppress(TimeoutError):
                 await asyncio.wait_for(self.stopping.wait(), settings.IMAGE_POLL_SECONDS)
         if self.running:
             logger.info("finishing %d image jobs", len(self.running))
             await asyncio.gather(*self.running, return_exceptions=True)
+        self.webhooks.stop()
+        await sending
 
     def start(self, job: ImageJob) -> None:
         task = asyncio.get_running_loop().create_task(self.watched(job))

@@ -4,22 +4,28 @@ import logging
 import random
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
 from django.conf import settings
 from django.db import (
     DatabaseError,
+    IntegrityError,
     InterfaceError,
     OperationalError,
     connection,
     transaction,
 )
 
+from aichat.core.database import outcomes
+from aichat.core.database.outcomes import OutcomeUnknown as OutcomeUnknown
+
 logger = logging.getLogger(__name__)
 P = ParamSpec("P")
 T = TypeVar("T")
 
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.005, 0.2  # seconds, before a transaction is tried again
+REPEATED_SECONDS = 2.0  # for which an unknown outcome is looked up by whoever waits for it
 # https://www.postgresql.org/docs/current/errcodes-appendix.html: serialization failure, deadlock detected, prepared
 # statement forgotten by its session
 TRANSIENT_SQLSTATES = {"40001", "40P01", "26000"}
@@ -46,6 +52,8 @@ def in_transaction() -> bool:
 def run_atomic(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Run `work` in one transaction, and again when the engine asks for it (deadlock, write conflict).
 
+    A lost answer to COMMIT is looked up (`outcomes.py`). Raises `OutcomeUnknown` when the database can't be asked.
+
     `work` may therefore run several times and must not keep state between runs. Inside an outer transaction `work`
     joins that transaction, and the outermost `run_atomic` runs again, for at most DATABASE_TIMEOUT seconds.
     """
@@ -55,13 +63,54 @@ def run_atomic(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     pause = SHORTEST_PAUSE
     while True:
         try:
-            with atomic():
-                return work(*args, **kwargs)
+            return _attempt(partial(work, *args, **kwargs))
         except Exception as error:
             if not is_transient(error) or time.monotonic() > deadline:
                 raise
             logger.debug("transaction conflict, trying again")
         time.sleep(random.uniform(0, pause))
+        pause = min(2 * pause, LONGEST_PAUSE)
+
+
+def _attempt(work: Callable[[], T]) -> T:
+    """One transaction. Raises `Conflict` when its COMMIT got no answer and the database says that nothing was committed."""
+    ending: outcomes.Ending | None = None
+    try:
+        with atomic():
+            result = work()
+            ending = outcomes.before_commit()
+        return result
+    except Exception as error:
+        if ending is None and outcomes.was_sent_with_commit(error):
+            raise OutcomeUnknown("The answer to COMMIT was lost.") from error
+        if ending is None or not outcomes.is_untold(error):
+            raise
+        logger.warning("the answer to COMMIT was lost: %s", error)
+        if not outcomes.was_committed(ending):
+            raise Conflict("COMMIT did not arrive") from error
+        return result
+
+
+def run_repeatable(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """`run_atomic` for work that finds by its own references what an earlier run of it has done.
+
+    An unknown outcome is therefore found out by running `work` again, for at most `REPEATED_SECONDS`; after that the
+    `OutcomeUnknown` is raised.
+    """
+    deadline, pause = time.monotonic() + REPEATED_SECONDS, SHORTEST_PAUSE
+    unknown: OutcomeUnknown | None = None
+    while True:
+        try:
+            return run_atomic(work, *args, **kwargs)
+        except OutcomeUnknown as error:
+            unknown = error
+        except DatabaseError as error:
+            if unknown is None or not (is_unavailable(error) or isinstance(error, IntegrityError)):
+                raise  # after an unknown outcome a collision is the first run, which committed between look and insert
+        if time.monotonic() > deadline or in_transaction():
+            raise unknown
+        connection.close()  # the one that was lost; on MongoDB this does nothing
+        time.sleep(pause)
         pause = min(2 * pause, LONGEST_PAUSE)
 
 
@@ -86,7 +135,7 @@ def is_unavailable(error: BaseException) -> bool:
     Transient errors count too, because `run_atomic` has retried them until DATABASE_TIMEOUT was over. A wrong
     statement or a missing table, which SQLite also reports as OperationalError, does not count.
     """
-    if is_transient(error):
+    if is_transient(error) or isinstance(error, OutcomeUnknown):
         return True
     if is_mongodb():
         from aichat.core.database.mongodb import errors

@@ -1,33 +1,55 @@
 """Signed messages to somebody else's server: redirects are not followed, private addresses are not called.
 
-The signature is `t=SECONDS,v1=HEX`: HMAC-SHA256 with the shared secret over "SECONDS.BODY". A receiver compares it in
-constant time and refuses a time that is minutes old.
+Messages are signed as Standard Webhooks (https://www.standardwebhooks.com): `webhook-id`, `webhook-timestamp` and
+`webhook-signature`, HMAC-SHA256 over "ID.SECONDS.BODY" in base64. For receivers of earlier releases, and until the next
+one, the header `Aichat-Signature` is sent too: `t=SECONDS,v1=HEX`, HMAC-SHA256 over "SECONDS.BODY".
 """
 
 import hmac
-import time
+from datetime import UTC, datetime
 
 import aiohttp
 from django.conf import settings
+from standardwebhooks import Webhook
 
 from aichat.core.outbound.public_addresses import public_socket
 
 SIGNATURE = "Aichat-Signature"
+PREFIX = "whsec_"  # of a secret whose rest is base64
 TIMEOUT_SECONDS = 10.0
 
 
 def signature(secret: str, body: bytes, seconds: int) -> str:
+    """The value of `Aichat-Signature`."""
     digest = hmac.new(secret.encode(), f"{seconds}.".encode() + body, "sha256").hexdigest()
     return f"t={seconds},v1={digest}"
 
 
-async def post(url: str, body: bytes, secret: str, **headers: str) -> tuple[int | None, str]:
-    """Send `body` once. Returns the status code (None without an answer) and the problem ("" when a 2xx came)."""
+def signed_headers(secret: str, body: bytes, message_id: str) -> dict[str, str]:
+    """The three headers of Standard Webhooks. A `secret` without the prefix `whsec_` is used as it is, as UTF-8."""
+    now = datetime.now(UTC)
+    key = Webhook(secret if secret.startswith(PREFIX) else secret.encode())
+    return {
+        "webhook-id": message_id,
+        "webhook-timestamp": str(int(now.timestamp())),
+        "webhook-signature": key.sign(message_id, now, body.decode()),
+    }
+
+
+async def post(
+    url: str, body: bytes, secret: str, *, message_id: str, old_secret: str = "", **headers: str
+) -> tuple[int | None, str]:
+    """Send `body` once. Returns the status code (None without an answer) and the problem ("" when a 2xx came).
+
+    `message_id` is the same at every try, so that a receiver knows a message it has. `old_secret` signs the old header.
+    """
     guard = None if settings.ALLOW_PRIVATE_WEBHOOKS else public_socket
+    signed = signed_headers(secret, body, message_id)
     sent = {
         "Content-Type": "application/json",
         "User-Agent": "aichat-webhooks",
-        SIGNATURE: signature(secret, body, int(time.time())),
+        SIGNATURE: signature(old_secret or secret, body, int(signed["webhook-timestamp"])),
+        **signed,
         **headers,
     }
     try:

@@ -3,11 +3,14 @@
 import asyncio
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 
 from django.conf import settings
+from django.db import DatabaseError
 
 from aichat.catalog.snapshot import ModelInfo
 from aichat.core.background import lifecycle
+from aichat.core.database.outcomes import OutcomeUnknown
 from aichat.core.errors import ApiError
 from aichat.generation import reporting
 from aichat.generation.charging import group_commit, plausibility, tokens
@@ -18,10 +21,11 @@ from aichat.generation.request import GenerationRequest, Result
 from aichat.idempotency.keys import IdempotencyInProgress
 from aichat.providers.base import Usage
 from credits.models import HoldRef
-from credits.services import OperationResult, Release, Unaffordable
+from credits.services import OperationResult, Release, Unaffordable, UnknownHold
 
 logger = logging.getLogger(__name__)
 
+GIVE_BACK_PAUSES = (0.0, 1.0, 4.0, 15.0)  # seconds before each look for a hold whose COMMIT got no answer
 OK, PARTIAL, CANCELLED = "ok", "partial", "cancelled"
 
 
@@ -58,7 +62,7 @@ class Bill:
         reserving = group_commit.submit(unit, refusable=True)
         try:
             await asyncio.shield(reserving)
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, OutcomeUnknown):
             lifecycle.spawn(_give_back(hold, reserving))
             raise
         return hold
@@ -180,9 +184,16 @@ class Bill:
 
 
 async def _give_back(hold: HoldRef, reserving: "asyncio.Future[OperationResult]") -> None:
-    """The client left while its credits were being reserved."""
+    """Release a hold that was made, or may have been: its client left, or the answer to its COMMIT was lost."""
+    pauses: Sequence[float] = (0.0,)
     try:
         await reserving
-    except ApiError:
-        return  # there were not enough: nothing was taken
-    await group_commit.submit(group_commit.Unit(operation=Release(hold=hold), patience=SETTLE_PATIENCE))
+    except OutcomeUnknown:
+        pauses = GIVE_BACK_PAUSES
+    except (ApiError, DatabaseError):
+        return  # nothing was taken
+    for pause in pauses:
+        await asyncio.sleep(pause)
+        with suppress(UnknownHold):  # it was not made, or its COMMIT is still under way in the database
+            await group_commit.submit(group_commit.Unit(operation=Release(hold=hold), patience=SETTLE_PATIENCE))
+            return

@@ -77,9 +77,9 @@ def commit_together(units: Sequence[Unit]) -> list[OperationResult]:
     """
     try:
         return transactions.run_atomic(_write, units, partial(apply_new, last=not transactions.in_transaction()))
-    except IntegrityError as error:
+    except (IntegrityError, transactions.OutcomeUnknown) as error:
         logger.debug("something was committed before, or collides: %r", error)
-    return transactions.run_atomic(_write, units, _apply_and_insert)
+    return transactions.run_repeatable(_write, units, _apply_and_insert)
 
 
 def commit_each(units: Sequence[Unit]) -> list[OperationResult | Exception]:

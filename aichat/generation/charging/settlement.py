@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from math import inf
 from time import monotonic
 from typing import Any
 
@@ -21,8 +22,8 @@ from credits.models import HoldRef
 from credits.services import OperationResult, Release, Reserve, Settle, hold_expiry, is_low, notice_if_low
 from credits.spending_limits import limits_of
 
-# Seconds a settlement is tried again while the database is away. After that the hold expires: nothing was charged.
-SETTLE_PATIENCE = 15.0
+# Seconds a settlement is tried again while the database is away: what was delivered is paid, as long as the process lives.
+SETTLE_PATIENCE = inf
 NO_USAGE = Usage()
 
 

@@ -1,17 +1,20 @@
 """The connection to MongoDB. Django loads this module for `ENGINE = "aichat.core.database.mongodb"`."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from django.conf import settings
 from django.db import OperationalError
 from django_mongodb_backend import base, features, operations
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
 from aichat.core.database.mongodb.schema import DatabaseSchemaEditor
+from aichat.core.database.outcomes import UNKNOWN_LABEL
 
-COMMIT_ATTEMPTS = 3
+COMMIT_PAUSE = 0.1  # seconds between two tries of a commit whose answer was lost
 
 
 class DatabaseFeatures(features.DatabaseFeatures):  # type: ignore[misc]
@@ -32,7 +35,10 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]
             super().start_transaction_mongo()
 
     def commit_mongo(self) -> None:
-        """Commit, and ask again when the answer got lost. Whatever happens, the session ends: the next one is fresh."""
+        """Commit; when the answer is lost, commit the same transaction again, which MongoDB answers as the first time.
+
+        The session ends in any case: the next transaction gets a new one.
+        """
         if self.session:
             try:
                 with operational_errors():
@@ -45,13 +51,15 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]
         self.run_and_clear_commit_hooks()
 
     def _commit_transaction(self) -> None:
-        for attempt in range(1, COMMIT_ATTEMPTS + 1):
+        deadline = time.monotonic() + settings.DATABASE_TIMEOUT
+        while True:
             try:
                 self.session.commit_transaction()
                 return
             except PyMongoError as error:
-                if attempt == COMMIT_ATTEMPTS or not error.has_error_label("UnknownTransactionCommitResult"):
+                if time.monotonic() > deadline or not error.has_error_label(UNKNOWN_LABEL):
                     raise
+            time.sleep(COMMIT_PAUSE)
 
     def ping(self) -> None:
         """Send MongoDB's `ping`; raises `OperationalError` when no answer comes."""

@@ -58,7 +58,7 @@ class _Line:
             self.prepare(new)
         begin = self.begin()
         end = [self.saying(b"COMMIT")] if commit else []
-        results = self.exchange([*begin, *(self.asking(text, values) for text, values in dumped), *end])
+        results = self.exchange([*begin, *(self.asking(text, values) for text, values in dumped), *end], commits=commit)
         return [self.load(result) for result in results[len(begin) : len(results) - len(end)]]
 
     def dump(self, values: Sequence[Any]) -> Sequence[Any]:
@@ -90,8 +90,11 @@ class _Line:
             return partial(self.libpq.send_query_prepared, self.names[text], values, result_format=Format.BINARY)
         return partial(self.libpq.send_query_params, _numbered(text), values, result_format=Format.BINARY)
 
-    def exchange(self, commands: Sequence[Command]) -> list[PGresult]:
-        """Send all commands in pipeline mode; return one result for each."""
+    def exchange(self, commands: Sequence[Command], *, commits: bool = False) -> list[PGresult]:
+        """Send all commands and answer one result for each.
+
+        When the connection is lost and the last command `commits`, the error says so in its attribute `commit_was_sent`.
+        """
         self.libpq.enter_pipeline_mode()
         try:
             for command in commands:
@@ -100,7 +103,8 @@ class _Line:
             self.flush()
             results = self.results()
             self.libpq.exit_pipeline_mode()
-        except BaseException:
+        except BaseException as lost:
+            lost.commit_was_sent = commits  # type: ignore[attr-defined]
             self.libpq.finish()  # what is still to come would be taken for the answer to something else
             raise
         for result in results:
@@ -108,6 +112,7 @@ class _Line:
                 error = error_from_result(result, self.transformer.encoding)
                 if isinstance(error, InvalidSqlStatementName):
                     self.names.clear()  # somebody had the session forget its plans: they are made again at the next try
+                error.commit_was_sent = commits and result is results[-1]  # type: ignore[attr-defined]
                 raise error
         return results
 
