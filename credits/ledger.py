@@ -55,8 +55,10 @@ def apply(operations: Sequence[Operation]) -> list[OperationResult]:
         return _apply_looking(operations)
     try:
         return transactions.run_atomic(_apply, operations)
-    except (IntegrityError, DataError, LedgerBroken, transactions.OutcomeUnknown):
-        pass  # one was done before (or may have been), or somebody else did one at this moment, or one is bad
+    except transactions.OutcomeUnknown as unknown:
+        return transactions.run_again(unknown, _apply_looking, operations)
+    except (IntegrityError, DataError, LedgerBroken):
+        pass  # one was done before, or somebody else did one at this moment, or one is bad
     try:
         return transactions.run_repeatable(_apply_looking, operations)
     except (IntegrityError, DataError, LedgerBroken, transactions.Conflict) as error:

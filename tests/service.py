@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import httpx
 from django.conf import settings
@@ -94,11 +95,16 @@ class Service:
             os.killpg(self.process.pid, signal.SIGKILL)
 
 
-@contextmanager
-def running_service(workers: int = 2, **options: str) -> Iterator[Service]:
-    """A service on the engine that this run of the tests is about."""
+def new_database() -> Server | None:
+    """A server of the engine that this run of the tests is about; None for SQLite."""
     engine = ENGINES.get(str(settings.DATABASES["default"]["ENGINE"]).rpartition(".")[2])
-    database = DATABASES[engine]() if engine else None
+    return DATABASES[engine]() if engine else None
+
+
+@contextmanager
+def running_service(workers: int = 2, database: Any = None, **options: str) -> Iterator[Service]:
+    """A service on a database of its own (of `new_database`), which ends with it."""
+    database = database or new_database()
     with tempfile.TemporaryDirectory(prefix="aichat-service-", ignore_cleanup_errors=True) as directory:
         service = None
         try:

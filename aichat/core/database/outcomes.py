@@ -71,7 +71,12 @@ def has_label(error: BaseException) -> bool:
 
 def was_sent_with_commit(error: BaseException) -> bool:
     """Whether the connection was lost in a round trip that had the COMMIT in it (`statements/pipeline.py`)."""
-    return bool(getattr(error.__cause__, "commit_was_sent", False))
+    found: BaseException | None = error
+    while found is not None:  # Django's rollback may have failed too, and then raises an error of its own
+        if getattr(found, "commit_was_sent", False):
+            return True
+        found = found.__cause__ or found.__context__
+    return False
 
 
 def was_committed(ending: Ending) -> bool:

@@ -94,24 +94,30 @@ def _attempt(work: Callable[[], T]) -> T:
 def run_repeatable(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """`run_atomic` for work that finds by its own references what an earlier run of it has done.
 
-    An unknown outcome is therefore found out by running `work` again, for at most `REPEATED_SECONDS`; after that the
-    `OutcomeUnknown` is raised.
+    When the answer to COMMIT is lost, `work` runs again and so finds out. Raises `OutcomeUnknown` as `run_again` does.
     """
+    try:
+        return run_atomic(work, *args, **kwargs)
+    except OutcomeUnknown as error:
+        return run_again(error, work, *args, **kwargs)
+
+
+def run_again(unknown: OutcomeUnknown, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run repeatable work after an `unknown` outcome, which is raised when the database stays away for REPEATED_SECONDS."""
     deadline, pause = time.monotonic() + REPEATED_SECONDS, SHORTEST_PAUSE
-    unknown: OutcomeUnknown | None = None
-    while True:
+    while not in_transaction():
+        connection.close()  # the one that was lost; on MongoDB this does nothing
         try:
             return run_atomic(work, *args, **kwargs)
-        except OutcomeUnknown as error:
-            unknown = error
         except DatabaseError as error:
-            if unknown is None or not (is_unavailable(error) or isinstance(error, IntegrityError)):
-                raise  # after an unknown outcome a collision is the first run, which committed between look and insert
-        if time.monotonic() > deadline or in_transaction():
-            raise unknown
-        connection.close()  # the one that was lost; on MongoDB this does nothing
+            # A collision here is the first run, which committed between look and insert.
+            if not (is_unavailable(error) or isinstance(error, IntegrityError)):
+                raise
+            if time.monotonic() > deadline:
+                break
         time.sleep(pause)
         pause = min(2 * pause, LONGEST_PAUSE)
+    raise unknown
 
 
 class Conflict(DatabaseError):

@@ -77,7 +77,9 @@ def commit_together(units: Sequence[Unit]) -> list[OperationResult]:
     """
     try:
         return transactions.run_atomic(_write, units, partial(apply_new, last=not transactions.in_transaction()))
-    except (IntegrityError, transactions.OutcomeUnknown) as error:
+    except transactions.OutcomeUnknown as unknown:
+        return transactions.run_again(unknown, _write, units, _apply_and_insert)
+    except IntegrityError as error:
         logger.debug("something was committed before, or collides: %r", error)
     return transactions.run_repeatable(_write, units, _apply_and_insert)
 

@@ -19,7 +19,16 @@ from aichat.providers.base import Usage
 from aichat.providers.usage import UsageReport
 from aichat.usage.models import UsageRecord
 from credits.models import HoldRef
-from credits.services import OperationResult, Release, Reserve, Settle, hold_expiry, is_low, notice_if_low
+from credits.services import (
+    OperationResult,
+    Release,
+    Reserve,
+    Settle,
+    available_to,
+    hold_expiry,
+    is_low,
+    notice_if_low,
+)
 from credits.spending_limits import limits_of
 
 # Seconds a settlement is tried again while the database is away: what was delivered is paid, as long as the process lives.
@@ -90,6 +99,10 @@ class _Writing:
 
     def __call__(self, outcome: OperationResult) -> list[NewRow]:
         if earlier := self.earlier(outcome):
+            organization = self.request.caller.organization
+            outcome.available = available_to([organization])[
+                organization.pk
+            ]  # an operation that is repeated moves nothing
             self.answer(earlier.charged, outcome)
             return []
         rows: list[NewRow] = [(UsageRecord, values) for values in self.records(outcome)]

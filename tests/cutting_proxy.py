@@ -1,0 +1,102 @@
+"""A TCP proxy before a database that cuts a connection at a COMMIT: before the server sees it, or after it answered."""
+
+import selectors
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Literal
+
+MARKS = (b"COMMIT\0", b"commitTransaction\0")  # in PostgreSQL's Query and Parse messages, in MongoDB's command
+Where = Literal["before", "after"]
+
+
+class CuttingProxy:
+    """Forwards connections to `port`. While armed, it cuts the next COMMITs; while `is_closed`, it takes no connection."""
+
+    def __init__(self, port: int) -> None:
+        self.target = port
+        self.where: Where = "after"
+        self.armed = 0  # how many COMMITs are still to be cut
+        self.cuts = 0
+        self.is_closed = False
+        self.closes = False
+        self.open: set[socket.socket] = set()
+        self.lock = threading.Lock()
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self.listener.getsockname()[1]
+
+    def arm(self, where: Where, count: int = 1, *, skip: int = 0, closes: bool = False) -> None:
+        """Cut the next `count` COMMITs, after `skip` have passed; with `closes`, all connections too, and take no new one."""
+        with self.lock:
+            self.where, self.armed, self.skip, self.cuts, self.closes = where, count, skip, 0, closes
+
+    def close_all(self) -> None:
+        """End every connection, and take none until `is_closed` is False again."""
+        self.is_closed = True
+        for end in list(self.open):
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def serve(self) -> None:
+        with suppress(OSError):  # closed
+            while True:
+                client, _ = self.listener.accept()
+                if self.is_closed:
+                    client.close()
+                    continue
+                with suppress(OSError):
+                    server = socket.create_connection(("127.0.0.1", self.target))
+                    threading.Thread(target=self.forward, args=(client, server), daemon=True).start()
+
+    def forward(self, client: socket.socket, server: socket.socket) -> None:
+        selector = selectors.DefaultSelector()
+        selector.register(client, selectors.EVENT_READ, server)
+        selector.register(server, selectors.EVENT_READ, client)
+        self.open |= {client, server}
+        try:
+            self.pass_on(client, server, selector)
+        finally:
+            self.open -= {client, server}
+
+    def pass_on(self, client: socket.socket, server: socket.socket, selector: selectors.BaseSelector) -> None:
+        with suppress(OSError), client, server:
+            while True:
+                for key, _ in selector.select():
+                    source, target = key.fileobj, key.data
+                    assert isinstance(source, socket.socket)
+                    data = source.recv(1 << 20)
+                    if not data:
+                        return
+                    if source is client and self.is_to_cut(data):
+                        if self.where == "after":
+                            server.sendall(data)
+                            time.sleep(0.05)  # the server commits, and its answer is thrown away
+                        if self.closes:
+                            self.close_all()
+                        return
+                    target.sendall(data)
+
+    def is_to_cut(self, data: bytes) -> bool:
+        if not self.armed or not any(mark in data for mark in MARKS):
+            return False
+        with self.lock:
+            if self.skip:
+                self.skip -= 1
+                return False
+            if not self.armed:
+                return False
+            self.armed -= 1
+            self.cuts += 1
+            return True
+
+
+@contextmanager
+def cutting_proxy(port: int) -> Iterator[CuttingProxy]:
+    proxy = CuttingProxy(port)
+    threading.Thread(target=proxy.serve, daemon=True).start()
+    try:
+        yield proxy
+    finally:
+        proxy.listener.close()
