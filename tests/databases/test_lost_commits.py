@@ -52,7 +52,7 @@ class World:
         assert found["held"] == "0"
         return Decimal(found["balance"])
 
-    def post(self, path: str, body: Any, status: int = 200, **headers: str) -> Any:
+    def post(self, path: str, body: Any, status: int = 200, **headers: Any) -> Any:
         answer = self.http.post(path, json=body, headers={"Cache-Control": "no-cache", **headers})
         assert answer.status_code == status, answer.text
         return answer.json()
@@ -94,8 +94,8 @@ def stream(world: World) -> None:
 
 def chat_with_a_key(world: World) -> None:
     before, key = world.balance(), str(uuid4())
-    first = world.post("/api/v1/chat", CHAT, **{"Idempotency-Key": key})
-    assert world.post("/api/v1/chat", CHAT, **{"Idempotency-Key": key}) == first
+    first = world.post("/api/v1/chat", CHAT, 200, **{"Idempotency-Key": key})
+    assert world.post("/api/v1/chat", CHAT, 200, **{"Idempotency-Key": key}) == first
     assert world.balance() == before - 1
 
 
