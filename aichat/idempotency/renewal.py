@@ -73,7 +73,8 @@ async def _free_later(claim: KeyClaim) -> None:
     for pause in FREE_PAUSES:
         await asyncio.sleep(pause)
         try:
-            return await executor.run(claim.free)
+            await executor.run(claim.free)
+            return
         except DatabaseError as error:
             logger.warning("an Idempotency-Key can't be freed yet: %s", error)
 
