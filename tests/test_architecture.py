@@ -44,7 +44,20 @@ FLOORS: tuple[tuple[str, ...], ...] = (
 LISTENER = "aichat.analytics"
 LISTENER_MAY_IMPORT = ("accounts", "aichat.core")
 # A vendor's folder knows what all vendors share, and no other vendor.
-SHARED_BY_VENDORS = ("base", "errors", "http", "native", "outgoing", "registry", "thoughts", "usage")
+SHARED_BY_VENDORS = (
+    "answers",
+    "base",
+    "errors",
+    "event_stream",
+    "finish_reasons",
+    "http",
+    "json",
+    "native",
+    "outgoing",
+    "registry",
+    "thoughts",
+    "usage",
+)
 
 PARTS = [part for floor in FLOORS for part in floor]
 

@@ -1,6 +1,10 @@
-"""One vocabulary for what a call to a provider can come to; adapters raise it, generation decides by it."""
+"""One vocabulary for what a call to a provider can come to; adapters raise it, generation decides by it.
 
-from collections.abc import Iterator
+What a provider means stands in its error's code, type, status or reason; where these say too little, in its words.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from typing import Any
 
@@ -8,12 +12,14 @@ import orjson
 
 
 class AttemptOutcome(StrEnum):
-    """Recorded as the status of an attempt."""
+    """How one candidate's turn ended; recorded as the status of the attempt."""
 
     OK = "ok"
     EMPTY = "empty"
     BLOCKED = "blocked"
     INVALID_REQUEST = "invalid_request"
+    UNSUPPORTED = "unsupported"
+    CONTEXT_LENGTH = "context_length_exceeded"
     AUTH_FAILURE = "auth_failure"
     MODEL_MISSING = "model_missing"
     RATE_LIMITED = "rate_limited"
@@ -32,21 +38,37 @@ class AttemptOutcome(StrEnum):
         return self.value.startswith("timeout_")
 
     @property
+    def is_refusal(self) -> bool:
+        """Whether the provider refused this request, and thereby showed that it is there and well."""
+        return self in REFUSALS
+
+    @property
     def is_retryable(self) -> bool:
-        """Whether another candidate may do better. A refusal of the content or of the request would only repeat."""
-        return self not in {
-            AttemptOutcome.OK,
-            AttemptOutcome.BLOCKED,
-            AttemptOutcome.INVALID_REQUEST,
-            AttemptOutcome.TIMEOUT_TOTAL,
-        }
+        """Whether the same request may do better later or elsewhere, whoever named the model."""
+        return self not in {AttemptOutcome.OK, AttemptOutcome.TIMEOUT_TOTAL, *REFUSALS}
+
+
+# BLOCKED: the user's content. INVALID_REQUEST: the request, as far as anybody knows. UNSUPPORTED: something this model
+# or server can't do and others can. CONTEXT_LENGTH: the prompt is too long for this model.
+REFUSALS = frozenset(
+    {
+        AttemptOutcome.BLOCKED,
+        AttemptOutcome.INVALID_REQUEST,
+        AttemptOutcome.UNSUPPORTED,
+        AttemptOutcome.CONTEXT_LENGTH,
+    }
+)
 
 
 class ProviderError(Exception):
     """A call that did not come to a good end.
 
-    `retry_after` is in seconds, when the provider said so. A blameless one says nothing about the provider's health.
+    The text is safe to show: keys are blotted out. `retry_after` is in seconds, when the provider said so. `param` is
+    the request's field that the provider named. A blameless error says nothing about the provider's health.
+    `is_unanswered`: the provider refused by its status, before it began to answer.
     """
+
+    is_unanswered = False
 
     def __init__(
         self,
@@ -54,47 +76,137 @@ class ProviderError(Exception):
         message: str = "",
         *,
         retry_after: float | None = None,
+        param: str | None = None,
         is_blameless: bool = False,
     ) -> None:
         super().__init__(message or outcome.value)
         self.outcome = outcome
         self.retry_after = retry_after
+        self.param = param
         self.is_blameless = is_blameless or outcome is AttemptOutcome.TIMEOUT_TOTAL
 
 
-# What providers say in their error's code, status or reason, where the HTTP status alone would mislead.
+# --- Errors made of answers -------------------------------------------------------------------------------------------
+
+LONGEST_MESSAGE = 2000  # characters of a provider's text that are repeated
+BLOCKED, INVALID, UNSUPPORTED = AttemptOutcome.BLOCKED, AttemptOutcome.INVALID_REQUEST, AttemptOutcome.UNSUPPORTED
+
+# Codes, types, statuses and reasons, where the HTTP status alone would mislead.
 SAID = {
-    "content_filter": AttemptOutcome.BLOCKED,  # Azure
-    "content_policy_violation": AttemptOutcome.BLOCKED,
-    "moderation_blocked": AttemptOutcome.BLOCKED,
+    "content_filter": BLOCKED,  # Azure, Moonshot
+    "content_policy_violation": BLOCKED,
+    "moderation_blocked": BLOCKED,
+    "data_inspection_failed": BLOCKED,  # Alibaba
     "invalid_api_key": AttemptOutcome.AUTH_FAILURE,
     "insufficient_quota": AttemptOutcome.AUTH_FAILURE,  # the operator's account is empty: no wait would help
     "API_KEY_INVALID": AttemptOutcome.AUTH_FAILURE,  # Gemini says 400
     "FAILED_PRECONDITION": AttemptOutcome.AUTH_FAILURE,  # Gemini: no billing, or not in this country
+    "authentication_error": AttemptOutcome.AUTH_FAILURE,
     "model_not_found": AttemptOutcome.MODEL_MISSING,
     "rate_limit_exceeded": AttemptOutcome.RATE_LIMITED,
+    "rate_limit_error": AttemptOutcome.RATE_LIMITED,
     "RESOURCE_EXHAUSTED": AttemptOutcome.RATE_LIMITED,
+    "overloaded_error": AttemptOutcome.OVERLOADED,
+    "context_length_exceeded": AttemptOutcome.CONTEXT_LENGTH,
+    "string_above_max_length": AttemptOutcome.CONTEXT_LENGTH,
+    "exceed_context_size_error": AttemptOutcome.CONTEXT_LENGTH,  # llama.cpp
+    "unsupported_parameter": UNSUPPORTED,
+    "unsupported_value": UNSUPPORTED,
+    "tool_use_failed": UNSUPPORTED,  # Groq: this model garbled the call
+    "model_does_not_support": UNSUPPORTED,
 }
+# The same of types that are too common to be believed before the words were read.
+SAID_BY_TYPE = {
+    "invalid_request_error": INVALID,
+    "not_found_error": AttemptOutcome.MODEL_MISSING,
+    "permission_error": AttemptOutcome.AUTH_FAILURE,
+    "timeout_error": AttemptOutcome.TIMEOUT_ATTEMPT,
+    "INVALID_ARGUMENT": INVALID,
+    "BadRequestError": INVALID,  # vLLM
+}
+# What refusals are called, by those who have no code for them. Only asked of a 400, 403, 413 or 422.
+WORDS = [
+    (
+        BLOCKED,
+        re.compile(
+            r"violates? (our |the )?(usage|content|safety) (guidelines|polic)|content management policy|"
+            r"content exists risk|(was|been|were) flagged|considered high risk|safety (system|filter|check)|"
+            r"inappropriate content|data_?inspection_?failed|content[_ ]policy",
+            re.IGNORECASE,
+        ),
+    ),
+    (
+        AttemptOutcome.CONTEXT_LENGTH,
+        re.compile(
+            r"maximum context length|context[_ ](length|window|size)|exceeds? the maximum number of tokens|"
+            r"(prompt|input|request) (is )?too (long|large)|too many (input )?tokens|"
+            r"input token count .{0,40}exceeds|longer than the model|exceeds? the available context",
+            re.IGNORECASE,
+        ),
+    ),
+    (
+        UNSUPPORTED,
+        re.compile(
+            r"not (currently )?(supported|enabled|available|permitted)|unsupported|does(n't| not) support|"
+            r"unrecognized (request )?argument|unknown (name|field|parameter)|extra inputs are not permitted|"
+            r"only the default|failed to call a function",
+            re.IGNORECASE,
+        ),
+    ),
+]
+KEY = re.compile(
+    r"(?i:bearer)\s+[\w.~+/=-]{6,}|\b(?:sk|gsk|xai|pplx|nvapi|hf|r8|tgp|csk)[-_][\w*.-]{6,}|\bAIza[\w-]{10,}|"
+    r"\b[A-Za-z0-9_-]{2,10}\*{3,}[A-Za-z0-9_-]{2,10}|\beyJ[\w-]{8,}\.[\w-]+\.[\w-]+|"
+    r"(?i:api[-_ ]?key|token|secret|password)(?:['\"]?\s*[:=]\s*['\"]?)[\w.~+/-]{6,}",
+)
 
 
 def from_status(status: int, message: str, retry_after: float | None = None) -> ProviderError:
-    """The error of an HTTP status that is not a success."""
-    return ProviderError(_by_status(status), message, retry_after=retry_after)
+    """The error of an HTTP status that is not a success, with a message of the provider's."""
+    return ProviderError(outcome_of_status(status), redacted(message), retry_after=retry_after)
 
 
 def from_body(status: int, raw: bytes, retry_after: float | None = None) -> ProviderError:
-    """The error of an answer that is not a success, or of an error inside a stream, from its body in either format."""
-    error = _error_of(raw)
-    said = next((SAID[word] for word in _words(error) if word in SAID), None)
-    message = error.get("message")
+    """The error of an answer that is not a success, or of an error inside an answer, from its body."""
+    body = _body(raw)
+    error = _error_of(body)
+    message = text_of_error(error) or text_of_error(body)
+    param = error.get("param")
     return ProviderError(
-        said or _by_status(status),
-        message if isinstance(message, str) else "",
+        _outcome(status, error, message),
+        redacted(message),
         retry_after=retry_after if retry_after is not None else _retry_delay(error),
+        param=param if isinstance(param, str) and param else None,
     )
 
 
-def _by_status(status: int) -> AttemptOutcome:
+def inside_stream(raw: bytes) -> ProviderError:
+    """The error of a success that says `{"error": …}`; `code` may be the status it would have had."""
+    error = _error_of(_body(raw))
+    for value in (error.get("code"), error.get("status"), error.get("status_code")):
+        digits = str(value)
+        if digits.isdecimal() and 400 <= int(digits) < 600:
+            return from_body(int(digits), raw)
+    said = next((SAID_BY_TYPE[word] for word in _words(error) if word in SAID_BY_TYPE), None)
+    return from_body(400 if said is INVALID else 500, raw)
+
+
+def _outcome(status: int, error: Mapping[str, Any], message: str) -> AttemptOutcome:
+    words = list(_words(error))
+    said = next((SAID[word] for word in words if word in SAID), None)
+    if said:
+        return said
+    if status in {400, 403, 413, 422}:
+        text = f"{message} {' '.join(words)}"
+        meant = next((outcome for outcome, pattern in WORDS if pattern.search(text)), None)
+        if meant and (status != 403 or meant is BLOCKED):
+            return meant
+    if status < 500 and status != 400:
+        return outcome_of_status(status)
+    return next((SAID_BY_TYPE[word] for word in words if word in SAID_BY_TYPE), None) or outcome_of_status(status)
+
+
+def outcome_of_status(status: int) -> AttemptOutcome:
     match status:
         case 401 | 402 | 403:
             return AttemptOutcome.AUTH_FAILURE
@@ -112,30 +224,54 @@ def _by_status(status: int) -> AttemptOutcome:
             return AttemptOutcome.MALFORMED
 
 
-def _error_of(raw: bytes) -> dict[str, Any]:
-    """The error object of OpenAI's or Google's format; empty when there is none."""
+# --- Where the parts of an error stand --------------------------------------------------------------------------------
+
+
+def _body(raw: bytes) -> dict[str, Any]:
     try:
         body = orjson.loads(raw)
     except orjson.JSONDecodeError:
         return {}
     if isinstance(body, list) and body:  # Gemini wraps some errors in a list
         body = body[0]
-    error = body.get("error") if isinstance(body, dict) else None
-    if isinstance(error, str):
-        return {"message": error}
-    return error if isinstance(error, dict) else {}
+    return body if isinstance(body, dict) else {}
 
 
-def _words(error: dict[str, Any]) -> Iterator[str]:
-    for value in (error.get("code"), error.get("type"), error.get("status")):
-        if isinstance(value, str):
-            yield value
+def _error_of(body: dict[str, Any]) -> dict[str, Any]:
+    """The error object: `error`, or the body itself where that is the object (Mistral, xAI, FastAPI)."""
+    error = body.get("error")
+    if isinstance(error, dict):
+        return error
+    return {**body, "message": error} if isinstance(error, str) else body
+
+
+def text_of_error(value: Any) -> str:
+    """The provider's reason in an error object: its `message` or `detail`, which may be text, an object or a list."""
+    if isinstance(value, str):
+        return value[:LONGEST_MESSAGE]
+    if isinstance(value, list):
+        return "; ".join(filter(None, map(text_of_error, value[:10])))[:LONGEST_MESSAGE]
+    if not isinstance(value, Mapping):
+        return ""
+    names = ("message", "detail", "msg", "error", "errors", "reason", "description", "title")
+    text = next((text for name in names if (text := text_of_error(value.get(name)))), "")
+    where = value.get("loc")  # FastAPI's place of a mistake
+    return f"{'.'.join(map(str, where))}: {text}" if text and isinstance(where, list) else text
+
+
+def _words(error: Mapping[str, Any]) -> Iterator[str]:
+    """The codes in an error object, those of Azure's inner error and of Google's details too."""
+    inner = error.get("innererror") or error.get("metadata")
+    for holder in (error, inner if isinstance(inner, Mapping) else {}):
+        for name in ("code", "type", "status", "reason", "error_type"):
+            if isinstance(holder.get(name), str):
+                yield holder[name]
     for detail in _details(error):
         if isinstance(detail.get("reason"), str):
             yield detail["reason"]
 
 
-def _retry_delay(error: dict[str, Any]) -> float | None:
+def _retry_delay(error: Mapping[str, Any]) -> float | None:
     """Seconds of Google's RetryInfo ("34.07s"), which comes instead of a Retry-After header."""
     for detail in _details(error):
         delay = detail.get("retryDelay")
@@ -147,12 +283,14 @@ def _retry_delay(error: dict[str, Any]) -> float | None:
     return None
 
 
-def _details(error: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _details(error: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     details = error.get("details")
     return (detail for detail in (details if isinstance(details, list) else []) if isinstance(detail, dict))
 
 
-def inside_stream(raw: bytes) -> ProviderError:
-    """The error of an event `{"error": …}`; Gemini's and OpenRouter's carry the status they would have answered."""
-    code = _error_of(raw).get("code")
-    return from_body(code if isinstance(code, int) else 500, raw)
+def redacted(text: str, *secrets: str) -> str:
+    """The text without `secrets` and without whatever looks like a key or a bearer token."""
+    for secret in secrets:
+        if len(secret) >= 4:
+            text = text.replace(secret, "[redacted]")
+    return KEY.sub("[redacted]", text)

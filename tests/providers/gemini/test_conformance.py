@@ -86,7 +86,7 @@ REQUESTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
                 stop_sequences=["END"],
                 presence_penalty=0.1,
                 frequency_penalty=0.2,
-                thinking_config=types.ThinkingConfig(thinking_level=types.ThinkingLevel.LOW),
+                thinking_config=types.ThinkingConfig(thinking_level=types.ThinkingLevel.LOW, include_thoughts=True),
             ),
         },
     ),

@@ -105,7 +105,7 @@ async def test_a_compatible_server_gets_the_older_name_of_the_limit(
 
 
 async def test_what_would_be_billed_otherwise_is_not_passed_on(fake: Upstream, ask: Ask) -> None:
-    sly = {"service_tier": "priority", "models": ["dear"], "web_search_options": {}, "prediction": {}, "unknown": 1}
+    sly = {"service_tier": "priority", "models": ["dear"], "web_search_options": {}, "unknown": 1}
     await ask("openai", **sly)
     await ask("openai_compatible", **sly, top_k=5)
     ours, compatible = (set(request.body) for request in fake.requests)
@@ -210,11 +210,11 @@ async def test_usage_that_makes_no_sense_is_no_usage(usage: Any, fake: Upstream,
     assert (await ask("openai")).usage.input is None
 
 
-async def test_reasoning_is_a_sign_of_life_but_no_text(fake: Upstream, ask: Ask) -> None:
+async def test_reasoning_is_no_text(fake: Upstream, ask: Ask) -> None:
     chunks = [openai_chunk({"reasoning_content": "Hmm"}, None), openai_chunk({}, "stop")]
     fake.always("openai", Reply("recorded", payload=chunks))
     parts = await ask("openai_compatible", stream=True)
-    assert parts[1] == Delta()
+    assert parts[1] == Delta(reasoning="Hmm")
     assert text_of(parts) == ""
 
 

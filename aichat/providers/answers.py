@@ -1,0 +1,193 @@
+"""Reads an answer as it comes over the network: one JSON body or an event stream, whichever the server chose to send.
+
+Servers answer `stream: true` with one JSON body, and a plain request with a stream: the first bytes say which it is.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+import aiohttp
+
+from aichat.providers import http
+from aichat.providers.base import Accepted, Delta, Finished, PartSink
+from aichat.providers.errors import AttemptOutcome, ProviderError
+from aichat.providers.event_stream import BYTE_ORDER_MARK, EventStreamParser, EventTooLarge
+from aichat.providers.json import as_object, from_json
+
+AFTER_THE_END = 5.0  # seconds that usage and `[DONE]` may take behind the finish reason
+BLANK = b" \t\r\n"
+STRANGE = (AttributeError, IndexError, KeyError, TypeError, ValueError)
+
+
+class AnswerReader(Protocol):
+    """Makes deltas of one answer's objects."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the end was seen, so that nothing more is needed."""
+        ...
+
+    def read_whole(self, answer: dict[str, Any]) -> Iterable[Delta]:
+        """The deltas of a whole answer."""
+        ...
+
+    def read_event(self, event: bytes) -> Iterable[Delta] | None:
+        """The deltas of one event of a stream; None for the mark behind the last one."""
+        ...
+
+    def finished(self) -> Finished:
+        """How the answer ended. Raises `ProviderError` when no end was seen."""
+        ...
+
+
+async def read_answer(
+    response: aiohttp.ClientResponse, reader: AnswerReader, sink: PartSink, dropped: tuple[str, ...] = ()
+) -> Finished:
+    """Give `sink` an `Accepted` that names the `dropped` parameters, then the answer's deltas; answers its end.
+
+    Raises `ProviderError`. Of a whole answer nothing is given to `sink` unless it came to its end, nor are thoughts alone:
+    then there is no answer, and another candidate may be asked.
+    """
+    await sink(Accepted(dropped))
+    first = await _first_bytes(response, sink)
+    if first.startswith((b"{", b"[")):
+        deltas = understood_whole(reader, await _rest_of_body(response, first))
+        finished = reader.finished()
+        if finished.reason == "length" or any(delta.is_answer for delta in deltas):
+            for delta in joined(deltas):
+                await sink(delta)
+        return finished
+    await _read_events(response, first, reader, sink)
+    return reader.finished()
+
+
+async def _first_bytes(response: aiohttp.ClientResponse, sink: PartSink) -> bytes:
+    """The first bytes that say what the answer is; empty when the body is. Blank lines before are signs of life."""
+    first = b""
+    while chunk := await response.content.readany():
+        first += chunk
+        plain = first.removeprefix(BYTE_ORDER_MARK).lstrip(BLANK)
+        if plain.startswith((b"{", b"[")):
+            return plain
+        if plain and not BYTE_ORDER_MARK.startswith(first):
+            break
+        if not plain:
+            first = b""
+            await sink(Delta())
+    return first
+
+
+async def _rest_of_body(response: aiohttp.ClientResponse, first: bytes) -> bytearray:
+    raw = bytearray(first)
+    while chunk := await response.content.readany():
+        raw += chunk
+        if len(raw) > http.LARGEST_ANSWER:
+            raise ProviderError(AttemptOutcome.MALFORMED, "an answer without end")
+    return raw
+
+
+def understood_whole(reader: AnswerReader, raw: bytearray) -> list[Delta]:
+    """The deltas of a JSON body: an answer, or a list of a stream's objects (Gemini's without `alt=sse`)."""
+    try:
+        if raw.startswith(b"["):
+            return [delta for item in from_json(raw) for delta in reader.read_whole(item)]
+        return list(reader.read_whole(as_object(raw)))
+    except STRANGE as error:
+        raise http.strange(error) from error
+
+
+async def _read_events(response: aiohttp.ClientResponse, first: bytes, reader: AnswerReader, sink: PartSink) -> None:
+    """Give `sink` a stream's deltas.
+
+    What came in one piece over the network goes on as one: its texts are joined, so that a fast stream costs each layer
+    one step, not one for each token. A piece without deltas (a comment, a role) is a sign of life. Raises what the
+    reader raises, after the deltas before it.
+    """
+    parser = EventStreamParser(http.LARGEST_ANSWER)
+    chunk = first
+    is_over = False
+    while not is_over:
+        batch = _events(parser, chunk)
+        deltas: list[Delta] = []
+        problem: Exception | None = None
+        for event in batch:
+            try:
+                found = understood(reader, event)
+            except Exception as error:
+                problem = error
+                break
+            if found is None:
+                is_over = True
+                break
+            deltas += found
+        for delta in joined(deltas) if len(deltas) > 1 else deltas:
+            await sink(delta)
+        if problem:
+            raise problem
+        if not chunk:
+            return
+        if not deltas:
+            await sink(Delta())
+        if not is_over:
+            chunk = await _next_bytes(response, reader)
+
+
+async def _next_bytes(response: aiohttp.ClientResponse, reader: AnswerReader) -> bytes:
+    """What comes next; nothing at the end.
+
+    Behind the answer's own end only figures and a mark may come: a connection that breaks or hangs there ends nothing.
+    """
+    if not reader.is_over:
+        return await response.content.readany()
+    try:
+        async with asyncio.timeout(AFTER_THE_END):
+            return await response.content.readany()
+    except (TimeoutError, aiohttp.ClientPayloadError, aiohttp.ServerDisconnectedError, OSError):
+        return b""
+
+
+def _events(parser: EventStreamParser, chunk: bytes) -> list[bytes]:
+    """The events a piece of the network completes, and at the end (an empty piece) one whose blank line is missing."""
+    try:
+        events = parser.feed(chunk) if chunk else [event for event in parser.rest() if _is_whole(event)]
+    except EventTooLarge as error:
+        raise ProviderError(AttemptOutcome.MALFORMED, str(error)) from error
+    return [part for event in events for part in _separated(event)]
+
+
+def _separated(event: bytes) -> list[bytes]:
+    """One event; or several, of a server that forgets the blank line between them."""
+    if b"\n" not in event or _is_whole(event):
+        return [event] if event.strip() else []
+    lines = [line for line in event.split(b"\n") if line.strip()]
+    return lines if all(map(_is_whole, lines)) else [event]
+
+
+def _is_whole(data: bytes) -> bool:
+    if data.strip() == b"[DONE]":
+        return True
+    try:
+        as_object(data)
+    except ProviderError:
+        return False
+    return True
+
+
+def understood(reader: AnswerReader, event: bytes) -> Iterable[Delta] | None:
+    """The deltas of an event. Raises `ProviderError` also for one of a shape that nobody could expect."""
+    try:
+        return reader.read_event(event)
+    except STRANGE as error:
+        raise http.strange(error) from error
+
+
+def joined(deltas: Iterable[Delta]) -> list[Delta]:
+    """The deltas, neighbours that are text alone as one."""
+    found: list[Delta] = []
+    for delta in deltas:
+        if found and delta.is_text and found[-1].is_text:
+            found[-1] = Delta(found[-1].text + delta.text)
+        else:
+            found.append(delta)
+    return found

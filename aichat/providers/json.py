@@ -1,0 +1,39 @@
+"""JSON as providers write it, and as we write it to them."""
+
+import json
+from typing import Any
+
+import orjson
+
+from aichat.providers.errors import AttemptOutcome, ProviderError
+
+
+def to_json(value: Any) -> bytes:
+    """JSON text of any value JSON can express, whole numbers beyond 64 bits too (`"maximum": 2**128` of a tool's schema)."""
+    try:
+        return orjson.dumps(value)
+    except TypeError:
+        return json.dumps(value, ensure_ascii=True, separators=(",", ":")).encode()
+
+
+def from_json(raw: bytes | bytearray) -> Any:
+    """The value of JSON text. Broken characters in it are replaced or kept as halves, for `SurrogateJoiner` to join.
+
+    Raises `ProviderError` for what is no JSON.
+    """
+    try:
+        return orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        pass
+    try:  # half an emoji as `\\ud83d`, or a character cut in its middle, is an error to orjson alone
+        return json.loads(raw.decode("utf-8", "replace").removeprefix("\ufeff"))
+    except (ValueError, RecursionError) as error:
+        raise ProviderError(AttemptOutcome.MALFORMED, "an answer that is not JSON") from error
+
+
+def as_object(raw: bytes | bytearray) -> dict[str, Any]:
+    """The JSON object in `raw`. Raises `ProviderError` for anything else."""
+    value = from_json(raw)
+    if not isinstance(value, dict):
+        raise ProviderError(AttemptOutcome.MALFORMED, "an answer that is not a JSON object")
+    return value
