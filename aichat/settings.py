@@ -11,6 +11,7 @@ import environ
 from django.templatetags.static import static
 from pythonjsonlogger.core import RESERVED_ATTRS
 
+from aichat.catalog import fallback_reasons
 from aichat.core.config import env, stores
 from aichat.core.database import mongodb
 
@@ -294,12 +295,14 @@ REGISTRATION_OPEN = env.boolean("REGISTRATION_OPEN", not (OPENAI_API_KEY or GEMI
 
 # In seconds; `aichat/generation/deadlines.py` says which wait each of them bounds.
 CHAT_CONNECT_TIMEOUT = env.seconds("CHAT_CONNECT_TIMEOUT", 5)
-CHAT_ATTEMPT_TIMEOUT = env.seconds("CHAT_ATTEMPT_TIMEOUT", 120)
-CHAT_FIRST_TOKEN_TIMEOUT = env.seconds("CHAT_FIRST_TOKEN_TIMEOUT", 30)
-CHAT_IDLE_TIMEOUT = env.seconds("CHAT_IDLE_TIMEOUT", 30)
-CHAT_TOTAL_TIMEOUT = env.seconds("CHAT_TOTAL_TIMEOUT", 300)
+CHAT_ATTEMPT_TIMEOUT = env.seconds("CHAT_ATTEMPT_TIMEOUT", 300)
+CHAT_FIRST_TOKEN_TIMEOUT = env.seconds("CHAT_FIRST_TOKEN_TIMEOUT", 60)
+CHAT_IDLE_TIMEOUT = env.seconds("CHAT_IDLE_TIMEOUT", 60)
+CHAT_TOTAL_TIMEOUT = env.seconds("CHAT_TOTAL_TIMEOUT", 600)
 IMAGE_ATTEMPT_TIMEOUT = env.seconds("IMAGE_ATTEMPT_TIMEOUT", 120)
 IMAGE_TOTAL_TIMEOUT = env.seconds("IMAGE_TOTAL_TIMEOUT", 240)
+# The failures of a candidate after which the next one of the route is asked: `aichat/catalog/fallback_reasons.py`.
+FALLBACK_ON = env.choices("FALLBACK_ON", fallback_reasons.ALL)
 # After BREAKER_FAILURES failures in a row a model is skipped for BREAKER_COOLDOWN seconds.
 BREAKER_FAILURES = env.whole("BREAKER_FAILURES", 5, minimum=1)
 BREAKER_COOLDOWN = env.seconds("BREAKER_COOLDOWN", 30)

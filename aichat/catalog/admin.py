@@ -41,7 +41,8 @@ ALLOWED = ["allowed_roles", "allowed_organizations", "allowed_users"]
 class ProviderAdmin(Admin):
     """APIs that serve models."""
 
-    list_display = ["slug", "kind", "enabled", "models_served"]
+    list_display = ["slug", "kind", "server", "enabled", "models_served"]
+    readonly_fields = ["server"]
     list_filter = ["enabled"]
     search_fields = ["slug", "kind"]
     ordering = ["slug"]
@@ -59,6 +60,10 @@ class ProviderAdmin(Admin):
     @display(description="Models")
     def models_served(self, provider: Provider) -> int:
         return sum(model.enabled for model in provider.models.all())
+
+    @display(description="Profile in use")
+    def server(self, provider: Provider) -> str:
+        return provider.profile_in_use or "-"
 
     def save_model(self, request: HttpRequest, obj: Provider, form: Any, change: bool) -> None:
         super().save_model(request, obj, form, change)

@@ -9,8 +9,10 @@ from django.core.validators import MinValueValidator, RegexValidator
 from django.db import models
 from django.utils import timezone
 
+from aichat.catalog import fallback_reasons
 from aichat.catalog.pricing import Rates, Tier, TokenPrices, tier_from
 from aichat.core.database.models import Row
+from aichat.providers import registry
 from aichat.providers.registry import kinds
 
 BAD_TIERS = (ValueError, TypeError, KeyError, AttributeError)
@@ -36,6 +38,18 @@ def check_headers(value: Any) -> None:
             raise ValidationError(f"{name!r} is no header that can be set here.")
         if not isinstance(content, str) or not content.isprintable():
             raise ValidationError(f"The value of {name} must be one line of text.")
+
+
+def check_reasons(value: Any) -> None:
+    if not isinstance(value, list) or not set(map(str, value)) <= set(fallback_reasons.ALL):
+        raise ValidationError(f"Write a list of some of {', '.join(fallback_reasons.ALL)}.")
+
+
+def check_quirks(value: Any) -> None:
+    try:
+        registry.read_quirks(value)
+    except ValueError as error:
+        raise ValidationError(str(error)) from None
 
 
 class Provider(Row):
@@ -69,16 +83,44 @@ class Provider(Row):
         help_text="Sent with each request. {api_key} in a value becomes the key, which is then sent there only.",
     )
 
+    profile = models.CharField(
+        "server",
+        max_length=30,
+        blank=True,
+        choices=registry.profiles,
+        help_text="What the server can't take or names otherwise: docs/PROVIDERS.md. Empty: known by its address.",
+    )
+    quirks = models.JSONField(
+        default=dict,
+        blank=True,
+        validators=[check_quirks],
+        help_text='What this server does otherwise than its profile: {"stream_options": false, "limit": "max_tokens"}.',
+    )
+
     def __str__(self) -> str:
         return self.slug
 
     def clean(self) -> None:
+        if not self.speaks_openai and (self.profile or self.quirks):
+            raise ValidationError({"profile": "Only servers that speak OpenAI's format have a profile."})
         if self.kind == "openai_compatible" and not self.base_url:
             raise ValidationError({"base_url": "An OpenAI-compatible provider needs its address."})
         if self.kind != "openai_compatible" and (self.base_url or self.api_key_env or self.extra_headers):
             raise ValidationError(
                 "Address, key and headers of this kind are settings: only openai_compatible has its own."
             )
+
+    @property
+    def speaks_openai(self) -> bool:
+        """Whether its adapter goes by a profile of OpenAI-compatible servers."""
+        return self.kind in {"openai", "openai_compatible"}
+
+    @property
+    def profile_in_use(self) -> str:
+        """The name of the profile its requests follow; empty for a kind that has none."""
+        if not self.speaks_openai:
+            return ""
+        return self.profile or ("openai" if self.kind == "openai" else registry.profile_by_address(self.base_url))
 
 
 class AIModel(Row):
@@ -96,6 +138,12 @@ class AIModel(Row):
     context_window = models.PositiveIntegerField(default=128_000, help_text="Tokens of input and output together.")
     max_output_tokens = models.PositiveIntegerField(default=16_384, validators=[MinValueValidator(1)])
     fallbacks = models.JSONField(default=list, blank=True, help_text="Slugs to try, in order, when this one fails.")
+    fallback_on = models.JSONField(
+        default=list,
+        blank=True,
+        validators=[check_reasons],
+        help_text='The failures after which they are tried, such as ["outage", "rate_limit"]. Empty: FALLBACK_ON.',
+    )
     auto_position = models.PositiveSmallIntegerField(
         null=True, blank=True, help_text="Place in the default route `auto`, lowest first; empty: not part of it."
     )

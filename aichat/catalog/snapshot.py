@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from django.conf import settings
 from django.utils import timezone
@@ -13,6 +14,7 @@ from aichat.catalog.access import Allowed, Who
 from aichat.catalog.models import BAD_TIERS, AIModel, Price, Provider
 from aichat.catalog.pricing import Rates
 from aichat.core.snapshot import Snapshot
+from aichat.providers import registry
 from aichat.providers.base import Endpoint
 
 logger = logging.getLogger(__name__)
@@ -47,6 +49,7 @@ class ModelInfo:
     vision: bool = True
     tools: bool = True
     structured_output: bool = True
+    fallback_on: tuple[str, ...] = ()  # reasons to ask the fallbacks; empty: those of FALLBACK_ON
     image_tokens: int = 2_500
     allowed: Allowed | None = None  # None: open to all
 
@@ -81,6 +84,7 @@ def _read() -> Catalog:
             vision=row.vision,
             tools=row.tools,
             structured_output=row.structured_output,
+            fallback_on=tuple(row.fallback_on),
             image_tokens=row.image_tokens,
             allowed=given.get(str(row.pk)),
         )
@@ -117,7 +121,9 @@ def _provider(row: Provider) -> ProviderInfo:
     }
     if row.kind in built_in:
         base_url, api_key = built_in[row.kind]
-        endpoint = Endpoint(base_url, api_key, connect_timeout=settings.CHAT_CONNECT_TIMEOUT)
+        endpoint = Endpoint(
+            base_url, api_key, connect_timeout=settings.CHAT_CONNECT_TIMEOUT, profile=row.profile, quirks=_quirks(row)
+        )
         return ProviderInfo(row.slug, row.kind, endpoint, is_configured=bool(api_key))
     api_key = os.environ.get(row.api_key_env, "") if row.api_key_env else ""
     endpoint = Endpoint(
@@ -127,11 +133,22 @@ def _provider(row: Provider) -> ProviderInfo:
         connect_timeout=settings.CHAT_CONNECT_TIMEOUT,
         bearer=not any("{api_key}" in value for value in row.extra_headers.values()),
         public_only=not settings.ALLOW_PRIVATE_UPSTREAMS,
+        profile=row.profile,
+        quirks=_quirks(row),
     )
     has_key = bool(api_key) or not row.api_key_env
     return ProviderInfo(
         row.slug, row.kind, endpoint, is_configured=row.kind == "demo" or (bool(row.base_url) and has_key)
     )
+
+
+def _quirks(row: Provider) -> tuple[tuple[str, Any], ...]:
+    """The row's overrides; none for a row that was written around `clean`, whose profile then stands alone."""
+    try:
+        return registry.read_quirks(row.quirks)
+    except ValueError:
+        logger.exception("the quirks of a provider can't be read", extra={"provider": row.slug})
+        return ()
 
 
 _catalog: Snapshot[Catalog] = Snapshot("the catalog", _read, empty={})

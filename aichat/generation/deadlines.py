@@ -2,7 +2,8 @@
 
 connecting            CHAT_CONNECT_TIMEOUT      (in the HTTP client)
 a whole JSON answer   CHAT_ATTEMPT_TIMEOUT      from sending to the last byte
-a stream's start      CHAT_FIRST_TOKEN_TIMEOUT  from sending to the first piece of the answer, not the first byte
+a stream's start      CHAT_FIRST_TOKEN_TIMEOUT  until the first text or call; begins anew with each sign of life (a
+                                                comment, a role, a thought)
 between its pieces    CHAT_IDLE_TIMEOUT
 everything            CHAT_TOTAL_TIMEOUT        one deadline shared by all attempts
 """
@@ -45,7 +46,7 @@ class AttemptTimeouts:
     """
 
     def __init__(self, *, stream: bool, limits: TimeLimits, deadline: float) -> None:
-        self.deadline = deadline
+        self.deadline, self.is_stream = deadline, stream
         self.wait, self.outcome = limits.attempt, AttemptOutcome.TIMEOUT_ATTEMPT
         self.later = self.wait, self.outcome
         if stream:
@@ -65,11 +66,13 @@ class AttemptTimeouts:
     def rest(self) -> None:
         self.is_resting = True
 
-    def go_on(self) -> None:
-        """Start to wait for the provider's next piece of the answer."""
+    def go_on(self, *, is_answer: bool) -> None:
+        """Start to wait for the provider's next piece. A sign of life renews the limit of a stream, not of a whole answer."""
         self.is_resting = False
-        self.wait, self.outcome = self.later
-        self.until = monotonic() + self.wait
+        if is_answer:
+            self.wait, self.outcome = self.later
+        if is_answer or self.is_stream:
+            self.until = monotonic() + self.wait
         if self.timer is None:
             self.look()
 

@@ -38,6 +38,12 @@ class RefusedByProvider(ApiError):
     status, code = 400, "invalid_request"
 
 
+class ContextLengthExceeded(ApiError):
+    """The prompt is too long for the model. Clients that know OpenAI's code shorten their history on it."""
+
+    status, code = 400, "context_length_exceeded"
+
+
 class ClientLeft(ApiError):
     """The client left before the end. Only a replay with the same Idempotency-Key returns this error."""
 
@@ -48,15 +54,15 @@ class ClientLeft(ApiError):
 def as_api_error(error: ProviderError) -> ApiError:
     """The API error for a provider's error. Only a refusal of the request itself repeats the provider's words."""
     outcome = error.outcome
-    if outcome is AttemptOutcome.EMPTY and error.is_blameless:
-        return ProviderFailed(f"The model gave no answer: {error}. Nothing was charged.", outcome=outcome.value)
     if outcome.is_timeout:
         return ProviderTimeout(outcome=outcome.value)
     match outcome:
         case AttemptOutcome.BLOCKED:
             return ContentBlocked()
-        case AttemptOutcome.INVALID_REQUEST:
-            return RefusedByProvider(f"The AI provider refused the request: {error}")
+        case AttemptOutcome.INVALID_REQUEST | AttemptOutcome.UNSUPPORTED:
+            return RefusedByProvider(f"The AI provider refused the request: {error}", param=error.param)
+        case AttemptOutcome.CONTEXT_LENGTH:
+            return ContextLengthExceeded(f"The prompt is too long for the model: {error}", param="messages")
         case AttemptOutcome.RATE_LIMITED | AttemptOutcome.OVERLOADED | AttemptOutcome.UNREACHABLE:
             return ProviderUnavailable(retry_after=error.retry_after or 1, outcome=outcome.value)
         case _:

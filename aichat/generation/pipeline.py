@@ -7,12 +7,12 @@ While a sink waits, nothing more is read from the provider. `docs/FAULTS.md` has
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from time import monotonic
 
 from django.conf import settings
 
-from aichat.catalog import snapshot
+from aichat.catalog import routing, snapshot
 from aichat.catalog.snapshot import Catalog, ModelInfo
 from aichat.generation import circuit_breaker, prompt_cache
 from aichat.generation.candidates import choose
@@ -21,6 +21,7 @@ from aichat.generation.charging.settlement import Attempt
 from aichat.generation.circuit_breaker import Breaker
 from aichat.generation.deadlines import AttemptTimeouts, chat_limits
 from aichat.generation.errors import AllLeftAlone, as_api_error
+from aichat.generation.fallback import error_to_tell, falls_back, may_do_better
 from aichat.generation.features import require_features
 from aichat.generation.prompt_cache import Hit
 from aichat.generation.request import (
@@ -39,6 +40,7 @@ from aichat.providers.errors import AttemptOutcome, ProviderError
 from aichat.providers.registry import chat_adapter
 
 logger = logging.getLogger(__name__)
+NO_ANSWER = {AttemptOutcome.BLOCKED, AttemptOutcome.EMPTY}  # for which nobody pays
 
 
 async def complete(request: GenerationRequest) -> Result:
@@ -111,7 +113,10 @@ class Run:
             if self.result.is_empty:
                 await self.bill.nothing()
                 raise problem from error
-            await self.bill.part(problem)
+            if error.outcome in NO_ANSWER and not self.result.has_answer:
+                await self.bill.nothing()  # the client has read thoughts alone
+            else:
+                await self.bill.part(problem)
             return Failed(problem, self.result)
         except asyncio.CancelledError:
             await self.bill.abandoned()
@@ -123,12 +128,13 @@ class Run:
         return Completed(self.result)
 
     async def answer(self) -> None:
-        """Take the answer of the first candidate that gives one. Raises the `ProviderError` of the last one tried."""
-        last: ProviderError | None = None
+        """Take the answer of the first candidate that gives one. Raises the `ProviderError` that tells most."""
+        errors: list[ProviderError] = []
+        failed: ModelInfo | None = None
         for number, (model, circuit) in enumerate(self.candidates, start=1):
             if monotonic() >= self.deadline:
                 break
-            if not await circuit.admits():
+            if not may_do_better(model, errors[-1] if errors else None, failed) or not await circuit.admits():
                 continue
             attempt = Attempt(model, number, started=monotonic())
             self.bill.attempts.append(attempt)
@@ -138,13 +144,29 @@ class Run:
                 return
             except ProviderError as error:
                 await self.note_failure(attempt, circuit, error)
-                if not self.result.is_empty or not error.outcome.is_retryable:
+                if not self.result.is_empty:
                     raise
-                last = error
+                errors.append(error)
+                if not falls_back(error, is_named=self.is_named(number), reasons=self.fallback_reasons):
+                    break
+                failed = model
             except BaseException:
                 circuit.left()
                 raise
-        raise last or AllLeftAlone(min(circuit.wait for _, circuit in self.candidates))
+        if errors:
+            raise error_to_tell(errors)
+        raise AllLeftAlone(min(circuit.wait for _, circuit in self.candidates))
+
+    def is_named(self, number: int) -> bool:
+        """Whether the client itself chose the candidate with this number."""
+        return number == 1 and self.request.model != routing.AUTO and not self.request.treatment.model
+
+    @property
+    def fallback_reasons(self) -> Collection[str]:
+        """The reasons that fall back on this route: the named model's own, else FALLBACK_ON."""
+        first, _ = self.candidates[0]
+        own = first.fallback_on if first.slug == self.request.model else ()
+        return own or settings.FALLBACK_ON
 
     async def note_failure(self, attempt: Attempt, circuit: Breaker, error: ProviderError) -> None:
         attempt.status = error.outcome
@@ -174,6 +196,7 @@ class Run:
             parameters=parameters,
             request_id=self.request.request_id,
             report=attempt.report,
+            may_drop=not self.is_named(attempt.number),
         )
 
         async def take(part: Part) -> None:
@@ -184,15 +207,17 @@ class Run:
             if not part.is_empty:
                 watch.rest()
                 await self.deliver(attempt, part)
-            watch.go_on()
+            watch.go_on(is_answer=part.is_answer)
 
         async with AttemptTimeouts(stream=self.request.stream, limits=self.limits, deadline=self.deadline) as watch:
             finished = await chat_adapter(model.provider.kind).chat(request, model.provider.endpoint, take)
         result.finish_reason, attempt.is_finished = finished.reason, True
         result.is_finish_known = finished.is_known
-        if result.is_empty:
+        if not result.has_answer and finished.reason != "length":
             result.finish_reason = None
             raise no_answer(finished.reason)
+        if result.is_empty:  # every token went into thinking: an answer without a word, which is the client's choice
+            await self.deliver(attempt, Delta())
 
     async def deliver(self, attempt: Attempt, delta: Delta) -> None:
         result = self.result
@@ -206,12 +231,5 @@ class Run:
 
 
 def no_answer(reason: str) -> ProviderError:
-    """The error for a success without content: filtered, all tokens spent on thinking, or empty for no reason."""
-    if reason == "content_filter":
-        return ProviderError(AttemptOutcome.BLOCKED)
-    if reason == "length":
-        # `max_tokens` is the client's choice: nobody else's breaker opens for it.
-        return ProviderError(
-            AttemptOutcome.EMPTY, "every token went into thinking: raise max_tokens", is_blameless=True
-        )
-    return ProviderError(AttemptOutcome.EMPTY)
+    """The error for a success without content: filtered, or empty for no reason."""
+    return ProviderError(AttemptOutcome.BLOCKED if reason == "content_filter" else AttemptOutcome.EMPTY)

@@ -4,6 +4,7 @@ Servers answer `stream: true` with one JSON body, and a plain request with a str
 """
 
 import asyncio
+import re
 from collections.abc import Iterable
 from typing import Any, Protocol
 
@@ -17,6 +18,7 @@ from aichat.providers.json import as_object, from_json
 
 AFTER_THE_END = 5.0  # seconds that usage and `[DONE]` may take behind the finish reason
 BLANK = b" \t\r\n"
+LIKE_EVENTS = re.compile(rb"\s*[:a-zA-Z]")  # a comment, or the name of a field
 STRANGE = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 
 
@@ -58,6 +60,8 @@ async def read_answer(
             for delta in joined(deltas):
                 await sink(delta)
         return finished
+    if first and not LIKE_EVENTS.match(first.removeprefix(BYTE_ORDER_MARK)):
+        raise ProviderError(AttemptOutcome.MALFORMED, "an answer that is neither JSON nor an event stream")
     await _read_events(response, first, reader, sink)
     return reader.finished()
 
@@ -79,11 +83,13 @@ async def _first_bytes(response: aiohttp.ClientResponse, sink: PartSink) -> byte
 
 
 async def _rest_of_body(response: aiohttp.ClientResponse, first: bytes) -> bytearray:
-    raw = bytearray(first)
-    while chunk := await response.content.readany():
+    raw = bytearray()
+    chunk = first
+    while chunk:
         raw += chunk
         if len(raw) > http.LARGEST_ANSWER:
             raise ProviderError(AttemptOutcome.MALFORMED, "an answer without end")
+        chunk = await response.content.readany()
     return raw
 
 
@@ -150,7 +156,11 @@ async def _next_bytes(response: aiohttp.ClientResponse, reader: AnswerReader) ->
 def _events(parser: EventStreamParser, chunk: bytes) -> list[bytes]:
     """The events a piece of the network completes, and at the end (an empty piece) one whose blank line is missing."""
     try:
-        events = parser.feed(chunk) if chunk else [event for event in parser.rest() if _is_whole(event)]
+        if chunk:
+            events = parser.feed(chunk)
+        else:  # without its blank line an event counts if it is whole; its last line may have been cut off
+            is_cut = parser.is_in_line
+            events = [event for event in parser.rest() if not is_cut or _is_whole(event)]
     except EventTooLarge as error:
         raise ProviderError(AttemptOutcome.MALFORMED, str(error)) from error
     return [part for event in events for part in _separated(event)]

@@ -57,6 +57,11 @@ class EventStreamParser:
         self.size = 0
         return events
 
+    @property
+    def is_in_line(self) -> bool:
+        """Whether the line that was fed last has not ended."""
+        return any(self.line)
+
     def end_line(self, line: bytes) -> bytes | None:
         """Take one whole line. The data of an event, when the line is the blank one that ends it."""
         if self.is_first_line:

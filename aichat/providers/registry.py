@@ -1,7 +1,7 @@
 """The table of provider kinds. Adapters are imported when first used: a deployment pays only for its own."""
 
 import functools
-from typing import cast
+from typing import Any, cast
 
 from django.utils.module_loading import import_string
 
@@ -21,9 +21,28 @@ IMAGE_ADAPTERS = {
 }
 
 
+# The quirks of servers that speak OpenAI's format, which rows of the catalog choose and override.
+PROFILES = "aichat.providers.openai.profiles"
+
+
 def kinds() -> list[tuple[str, str]]:
     """As choices of a model field."""
     return [(kind, kind.replace("_", " ")) for kind in CHAT_ADAPTERS]
+
+
+def profiles() -> list[tuple[str, str]]:
+    """The kinds of OpenAI-compatible servers as choices of a model field."""
+    return [(name, name) for name in import_string(f"{PROFILES}.NAMES")]
+
+
+def profile_by_address(base_url: str) -> str:
+    """The kind of server that is known to listen at an address, else `generic`."""
+    return cast(str, import_string(f"{PROFILES}.name_by_address")(base_url))
+
+
+def read_quirks(overrides: Any) -> tuple[tuple[str, Any], ...]:
+    """A provider row's overrides of its profile, as an `Endpoint` carries them. Raises `ValueError` with the mend."""
+    return cast("tuple[tuple[str, Any], ...]", import_string(f"{PROFILES}.read_quirks")(overrides))
 
 
 @functools.cache

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from tests.upstream import Reply
+from tests.upstream import ANSWER, Reply
 
 PAGE = Path(__file__).parents[2] / "docs" / "FAULTS.md"
 PROVIDERS = ("gemini", "openai")
@@ -24,6 +24,7 @@ class Cell:
     recorded: str
     charged: Charge = "nothing"
     falls_back: bool = True
+    text: str = ANSWER
 
     @property
     def is_midway(self) -> bool:
@@ -32,7 +33,7 @@ class Cell:
     @property
     def sees(self) -> str:
         if not self.code:
-            return "the answer"
+            return "the answer" if self.text else "an answer without a word, `finish_reason: length`"
         return (
             f"what was delivered, then an error event `{self.code}`"
             if self.is_midway
@@ -105,11 +106,15 @@ FAULTS = [
     Fault("says 504", Reply("refuse", 504), *both(late("timeout_attempt"))),
     Fault("answers without content", Reply("empty"), *both(failed("empty"))),
     Fault("answers with nothing at all", Reply("blank"), *both(failed("empty"))),
-    Fault("thinks until max_tokens", Reply("thinking_only"), *both(failed("empty"))),
+    Fault(
+        "thinks until max_tokens",
+        Reply("thinking_only"),
+        *both(Cell(200, "", "ok", "reported usage", falls_back=False, text="")),
+    ),
     Fault("blocks the content", Reply("blocked"), *both(Cell(400, "content_blocked", "blocked", falls_back=False))),
     Fault("answers no JSON", Reply("garbage"), *both(failed("malformed"))),
     Fault("answers another shape", Reply("wrong_shape"), *both(failed("malformed"))),
-    Fault("ends without a finish reason", Reply("truncate"), failed("broken_stream"), broken_off("provider_error")),
+    Fault("ends without a finish reason", Reply("truncate"), ANSWERED, broken_off("provider_error")),
     Fault("breaks off midway", Reply("drop_midway"), failed("broken_stream"), broken_off("provider_error")),
     Fault("stalls midway", Reply("stall"), late("timeout_attempt"), broken_off("provider_timeout")),
     Fault("sends a corrupt chunk midway", Reply("garbage_midway"), None, broken_off("provider_error")),

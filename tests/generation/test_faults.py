@@ -117,7 +117,7 @@ def test_fault(
     if mode == "stream" and cell.status == 200:
         assert alone.last_event == ("error" if cell.code else "completed")
     assert alone.text == (
-        "" if cell.status != 200 else TEXT[0] * (len(alone.text) // len(TEXT[0])) if cell.code else ANSWER
+        "" if cell.status != 200 else TEXT[0] * (len(alone.text) // len(TEXT[0])) if cell.code else cell.text
     )
 
     seen_before = list(UsageRecord.objects.values_list("pk", flat=True))

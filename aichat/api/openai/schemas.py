@@ -15,6 +15,11 @@ from pydantic import (
 from aichat.api.fields import Temperature, is_image_address
 from aichat.api.openai import tools
 
+FILE_DATA = re.compile(r"(data:[a-z0-9.+-]+/[a-z0-9.+-]+;base64,)?[A-Za-z0-9+/]")
+SEED = 2**63  # providers read seeds as signed whole numbers of 64 bits
+OF_AN_ANSWER = {"reasoning_content", "reasoning", "reasoning_details"}
+Penalty = Annotated[float, Field(ge=-2, le=2, strict=False, allow_inf_nan=False)]
+
 
 class ImageURL(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore")
@@ -30,14 +35,40 @@ class ImageURL(BaseModel):
         return url
 
 
-class ContentPart(BaseModel):
-    """One piece of a message: text, an image, or a refusal of the assistant's."""
+class InputAudio(BaseModel):
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+    data: str = Field(min_length=1, description="base64")
+    format: str = Field(pattern=r"^[a-z0-9-]{2,10}$", description="wav, mp3 …")
+
+
+class File(BaseModel):
+    """A file in the request itself. One by `file_id` is refused: it would be a file of the operator's account."""
 
     model_config = ConfigDict(strict=True, extra="ignore")
 
-    type: Literal["text", "image_url", "refusal"]
+    file_data: str = Field(description="data:application/pdf;base64,…")
+    filename: str | None = None
+    file_id: None = Field(None, description="Not supported: send file_data.")
+
+    @field_validator("file_data")
+    @classmethod
+    def is_a_file(cls, data: str) -> str:
+        if not FILE_DATA.match(data):
+            raise ValueError("write the file itself as data:application/pdf;base64,…")
+        return data
+
+
+class ContentPart(BaseModel):
+    """One piece of a message: text, a picture, a file, sound, or a refusal of the assistant's."""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+    type: Literal["text", "image_url", "input_audio", "file", "refusal"]
     text: str | None = None
     image_url: ImageURL | None = None
+    input_audio: InputAudio | None = None
+    file: File | None = None
     refusal: str | None = None
 
     @model_validator(mode="after")
@@ -66,7 +97,11 @@ class ToolCall(BaseModel):
 
 
 class CompletionMessage(BaseModel):
-    """An OpenAI message. Members of no consequence (`annotations`, `audio: null` …) are left out."""
+    """An OpenAI message. Members of no consequence (`annotations`, `audio: null` …) are left out.
+
+    An assistant's message may carry the thoughts of the answer it was, which some providers want back: `reasoning_content`
+    (or `reasoning`, as OpenRouter calls it) and `reasoning_details`.
+    """
 
     model_config = ConfigDict(strict=True, extra="ignore")
 
@@ -77,6 +112,10 @@ class CompletionMessage(BaseModel):
     tool_calls: list[ToolCall] | None = None
     tool_call_id: str | None = None
     function_call: FunctionCall | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    reasoning_details: Annotated[list[dict[str, JsonValue]], Field(max_length=1000)] | None = None
+    extra_content: dict[str, JsonValue] | None = None
 
     @model_validator(mode="after")
     def is_whole(self) -> Self:
@@ -87,9 +126,20 @@ class CompletionMessage(BaseModel):
         if self.role == "tool" and not self.tool_call_id:
             raise ValueError("a tool message needs tool_call_id")
         parts = self.content if isinstance(self.content, list) else []
-        if self.role != "user" and any(part.type == "image_url" for part in parts):
-            raise ValueError("only a user's message has images")
+        media = {part.type for part in parts} - {"text", "refusal"}
+        if media and self.role != "user" and (self.role != "tool" or media != {"image_url"}):
+            raise ValueError("only a user's message has pictures, files and sound, and a tool's has pictures")
         return self
+
+    def as_dict(self) -> dict[str, Any]:
+        """The message as adapters take it: an assistant's content is there even when it is null, as strict servers want."""
+        found = self.model_dump(exclude_unset=True, exclude_none=True)
+        if self.role != "assistant":
+            return {name: value for name, value in found.items() if name not in OF_AN_ANSWER}
+        if reasoning := found.pop("reasoning", None):
+            found.setdefault("reasoning_content", reasoning)
+        found.setdefault("content", None)
+        return found
 
 
 class Function(BaseModel):
@@ -198,7 +248,16 @@ class CompletionBody(BaseModel):
     max_completion_tokens: int | None = Field(None, ge=1)
     temperature: Temperature | None = None
     top_p: Annotated[float, Field(ge=0, le=1, strict=False)] | None = None
-    seed: int | None = None
+    seed: int | None = Field(None, ge=-SEED, lt=SEED)
+    presence_penalty: Penalty | None = None
+    frequency_penalty: Penalty | None = None
+    logit_bias: dict[str, float] | None = None
+    logprobs: bool | None = None
+    top_logprobs: int | None = Field(None, ge=0, le=20)
+    parallel_tool_calls: bool | None = None
+    reasoning_effort: str | None = Field(None, pattern=r"^[a-z_]{1,20}$", description="none, low, medium, high …")
+    prediction: dict[str, JsonValue] | None = None
+    top_k: int | None = Field(None, ge=0, lt=2**31)
     stop: str | Annotated[list[str], Field(max_length=4)] | None = None
     tools: Annotated[list[Tool], Field(max_length=128)] | None = None
     tool_choice: Literal["none", "auto", "required"] | ToolChoice | AllowedTools | None = None
@@ -237,9 +296,7 @@ class CompletionBody(BaseModel):
 
     def message_dicts(self) -> list[dict[str, Any]]:
         """The messages as they go upstream, in the vocabulary of tools."""
-        return tools.of_messages(
-            [message.model_dump(exclude_unset=True, exclude_none=True) for message in self.messages]
-        )
+        return tools.of_messages([message.as_dict() for message in self.messages])
 
     def parameters(self) -> dict[str, Any]:
         """Everything that is not the conversation itself or ours to decide."""

@@ -122,6 +122,18 @@ def words(name: str, default: str = "") -> list[str]:
     return [word.strip() for word in text(name, default).split(",") if word.strip()]
 
 
+def choices(name: str, allowed: tuple[str, ...]) -> list[str]:
+    """A comma separated list of some of `allowed`; all of them by default."""
+
+    def parse(raw: str) -> list[str]:
+        found = [word.strip() for word in raw.split(",") if word.strip()]
+        if not set(found) <= set(allowed):
+            raise ValueError
+        return found
+
+    return _read(name, list(allowed), parse, "some of " + ", ".join(allowed))
+
+
 def origins(name: str) -> list[str]:
     """A comma separated list of origins: what a browser sends as `Origin`, without path or trailing slash."""
     found = [word.rstrip("/") for word in words(name)]

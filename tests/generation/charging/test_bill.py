@@ -140,7 +140,7 @@ def test_open_breakers_cost_nothing(http: httpx.Client, upstream: Upstream, alic
 def test_a_fallback_costs_what_the_serving_model_costs(
     provider: str, mode: str, http: httpx.Client, upstream: Upstream, alice: Actor
 ) -> None:
-    upstream.always(provider, Reply("thinking_only"))
+    upstream.always(provider, Reply("empty"))
     seen = ask(http, alice, with_fallback(provider), mode)
     serving = MODELS[OTHER[provider]]
     assert (seen.text, seen.body["model"], seen.body["fallback"]) == (ANSWER, serving, True)

@@ -1,0 +1,18 @@
+"""Why the next candidate of a route is asked, in the words of the setting FALLBACK_ON and of a model's `fallback_on`."""
+
+from enum import StrEnum
+
+
+class FallbackReason(StrEnum):
+    """What a candidate's failure means. A refusal of what the user wrote (`blocked`) is no reason: it goes to nobody else."""
+
+    OUTAGE = "outage"  # no connection, a timeout, an error of the server, an answer that is broken or empty
+    RATE_LIMIT = "rate_limit"
+    KEY = "key"  # the provider does not accept our key, or our account is empty
+    MODEL = "model"  # the provider has no such model
+    UNSUPPORTED = "unsupported"  # the request needs what this model or server can't do
+    CONTEXT_LENGTH = "context_length"  # the prompt is too long for this model
+    INVALID_REQUEST = "invalid_request"  # refused for another reason, perhaps by this provider alone
+
+
+ALL = tuple(reason.value for reason in FallbackReason)
