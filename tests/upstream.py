@@ -157,6 +157,15 @@ class Connection:
     async def recorded_error(self) -> None:
         await self.json(self.reply.payload, self.reply.status)
 
+    async def raw(self) -> None:
+        """Exactly the pieces of bytes given, whatever was asked for; `code` "cut": the connection ends without an end."""
+        self.head(self.reply.status)
+        for piece in self.reply.payload:
+            await self.chunk(piece)
+            await asyncio.sleep(0)
+        if self.reply.code != "cut":
+            await self.chunk(b"")
+
     async def late(self) -> None:
         """A good answer that takes its second."""
         await asyncio.sleep(1)

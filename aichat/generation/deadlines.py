@@ -46,7 +46,7 @@ class AttemptTimeouts:
     """
 
     def __init__(self, *, stream: bool, limits: TimeLimits, deadline: float) -> None:
-        self.deadline, self.is_stream = deadline, stream
+        self.deadline = deadline
         self.wait, self.outcome = limits.attempt, AttemptOutcome.TIMEOUT_ATTEMPT
         self.later = self.wait, self.outcome
         if stream:
@@ -67,14 +67,21 @@ class AttemptTimeouts:
         self.is_resting = True
 
     def go_on(self, *, is_answer: bool) -> None:
-        """Start to wait for the provider's next piece. A sign of life renews the limit of a stream, not of a whole answer."""
+        """Start to wait for the provider's next piece, after one that is part of the answer or a thought."""
         self.is_resting = False
-        if is_answer:
+        self.until = monotonic() + (self.later[0] if is_answer else self.wait)
+        if is_answer and self.outcome is not self.later[1]:
             self.wait, self.outcome = self.later
-        if is_answer or self.is_stream:
-            self.until = monotonic() + self.wait
+            if self.timer is not None:  # set for a limit that may be longer
+                self.timer.cancel()
+                self.timer = None
         if self.timer is None:
             self.look()
+
+    def note_life(self) -> None:
+        """Renew the limit of a stream's start: the provider is at work. Comments keep no stalled answer alive."""
+        if self.outcome is AttemptOutcome.TIMEOUT_FIRST_TOKEN:
+            self.until = monotonic() + self.wait
 
     def look(self) -> None:
         self.timer = None

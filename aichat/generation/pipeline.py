@@ -204,9 +204,11 @@ class Run:
                 attempt.accepted = True
                 result.dropped_parameters = (*self.request.left_out, *part.dropped)
                 return
-            if not part.is_empty:
-                watch.rest()
-                await self.deliver(attempt, part)
+            if part.is_empty:
+                watch.note_life()
+                return
+            watch.rest()
+            await self.deliver(attempt, part)
             watch.go_on(is_answer=part.is_answer)
 
         async with AttemptTimeouts(stream=self.request.stream, limits=self.limits, deadline=self.deadline) as watch:

@@ -169,6 +169,7 @@ def test_every_fault_the_fake_upstream_knows_is_in_the_grid() -> None:
     helpers = {
         "recorded",
         "recorded_error",
+        "raw",
         "late",
         "send",
         "json",

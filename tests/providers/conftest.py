@@ -43,10 +43,11 @@ async def ask(fake: Upstream) -> AsyncIterator[Ask]:
         *,
         stream: bool = False,
         endpoint: Endpoint | None = None,
+        may_drop: bool = False,
         **parameters: Any,
     ) -> Parts:
         address = fake.address if kind in {"gemini", "anthropic"} else f"{fake.address}/v1"
-        request = ChatRequest("a-model", messages, 100, stream, parameters, request_id="request-1")
+        request = ChatRequest("a-model", messages, 100, stream, parameters, request_id="request-1", may_drop=may_drop)
         parts = Parts()
         parts.report = request.report
 
