@@ -81,8 +81,7 @@ async def chat(endpoint: Endpoint) -> tuple[str, ChatRequest]:
 
 async def drained() -> None:
     """Wait until what follows the streams' ends was read, in the background."""
-    while any("_drain" in str(task.get_coro()) for task in asyncio.all_tasks()):
-        await asyncio.sleep(0.001)
+    await asyncio.gather(*(task for task in asyncio.all_tasks() if "_drain" in str(task.get_coro())))
 
 
 async def test_streams_after_one_another_share_a_connection(server: Server) -> None:

@@ -7,12 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import aiohttp
-import orjson
 
 from aichat.providers import http
+from aichat.providers.answers import read_answer
 from aichat.providers.anthropic.request import NATIVE, THOUGHT_FORMAT, body, version
 from aichat.providers.base import (
-    Accepted,
     ChatRequest,
     Delta,
     Endpoint,
@@ -22,6 +21,7 @@ from aichat.providers.base import (
     content_parts,
 )
 from aichat.providers.errors import AttemptOutcome, ProviderError, from_body
+from aichat.providers.json import as_object, to_json
 from aichat.providers.usage import ANTHROPIC, UsageReport
 
 FINISH_REASONS: dict[str, FinishReason] = {
@@ -53,15 +53,7 @@ class AnthropicChat:
         payload, dropped = body(request)
 
         async def read(response: aiohttp.ClientResponse) -> Finished:
-            await sink(Accepted(dropped))
-            reader = Reader(request.report)
-            if request.stream:
-                await http.read_deltas(response, reader.read_event, sink)
-                return reader.finished()
-            deltas = await http.read_json(response, reader.read_whole)
-            for delta in deltas:
-                await sink(delta)
-            return reader.finished()
+            return await read_answer(response, Reader(request.report), sink, dropped)
 
         return await http.post(f"{endpoint.base_url}/v1/messages", payload, headers(request, endpoint), endpoint, read)
 
@@ -97,9 +89,13 @@ class Reader:
         self.without_arguments: set[int] = set()  # blocks of calls of which no argument has come
         self.is_blank = True
 
+    @property
+    def is_over(self) -> bool:
+        return self.reason is not None
+
     def read_whole(self, answer: dict[str, Any]) -> list[Delta]:
         if answer.get("type") == "error":
-            raise inside_stream(orjson.dumps(answer))
+            raise inside_stream(to_json(answer))
         self.is_blank = False
         self.reason = answer.get("stop_reason")
         self.report.read(ANTHROPIC, answer.get("usage"))
@@ -109,7 +105,7 @@ class Reader:
         return [delta for delta in deltas if delta is not None]
 
     def read_event(self, event: bytes) -> list[Delta] | None:
-        facts = http.as_object(event)
+        facts = as_object(event)
         match facts.get("type"):
             case "message_start":
                 self.is_blank = False
@@ -146,7 +142,7 @@ class Reader:
             case "tool_use":
                 self.call_of[index] = self.calls
                 self.calls += 1
-                arguments = orjson.dumps(block["input"]).decode() if block.get("input") else ""
+                arguments = to_json(block["input"]).decode() if block.get("input") else ""
                 if not arguments:
                     self.without_arguments.add(index)
                 call = {"index": self.call_of[index], "id": str(block["id"]), "type": "function"}
@@ -196,6 +192,6 @@ class Reader:
 
 def inside_stream(raw: bytes) -> ProviderError:
     """The error of an event `{"type": "error", "error": {"type", "message"}}`."""
-    error = http.as_object(raw).get("error")
+    error = as_object(raw).get("error")
     kind = error.get("type") if isinstance(error, dict) else ""
     return from_body(STATUSES.get(str(kind), 500), raw)

@@ -8,7 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('catalog', '0003_use_aimodel'),
+        ('catalog', '0004_cache_writes_for_an_hour'),
     ]
 
     operations = [
