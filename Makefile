@@ -13,7 +13,7 @@ ON_EACH_ENGINE = tests/accounts tests/admin_dashboard tests/chat tests/credits t
 	tests/images tests/usage tests/test_access.py tests/test_commands.py tests/test_isolation.py
 PYTEST = $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
 
-.PHONY: help run test bench bench-ledger bench-http contract screenshots soak lint types format build lock clean
+.PHONY: help run test bench bench-ledger bench-http trace contract screenshots soak lint types format build lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -29,6 +29,9 @@ test: $(VENV)/.development ## every test; ENGINE=postgres for one database, ARGS
 soak: $(VENV)/.development ## 500 streams against failing providers; 200 pictures while workers are killed (SOAK_JOBS=…)
 	@SOAK_STREAMS=500 $(BIN)/python -m pytest tests/soak -q $(ARGS)
 	@$(BIN)/python -m pytest tests/soak/images.py -q $(ARGS)
+
+trace: $(VENV)/.development ## calls, files, changes of thread of seven kinds of request; ARGS=-vv names each function
+	@$(BIN)/python -m pytest tests/test_trace.py -q -n0 -s $(ARGS) 2>&1 | grep -v '"time"'
 
 contract: $(VENV)/.development ## five minutes of requests of every kind to every operation, as USER and as ADMIN
 	@$(BIN)/python -m pytest tests/contract.py -q $(ARGS)

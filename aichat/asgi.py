@@ -8,8 +8,13 @@ from typing import Any
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "aichat.settings")
 
 import django
+from asgiref.sync import iscoroutinefunction, sync_to_async
 from django.conf import settings
 from django.core.handlers.asgi import ASGIHandler
+from django.core.handlers.base import BaseHandler
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.urls import Resolver404, get_resolver
 
 django.setup(set_prefix=False)
 
@@ -20,9 +25,10 @@ from aichat.core.telemetry import tracing
 from aichat.core.web import responses
 from aichat.core.web.addresses import canonical_scope
 from aichat.core.web.compression import BODY_LIMIT, BODY_TOO_LARGE, inflated
-from aichat.core.web.fast_path.handler import FastPathHandler, Receive, Scope, Send, is_fast_path, send_whole
+from aichat.core.web.fast_path.handler import FastPathHandler, Receive, Scope, Send, is_fast_path, start
 
 logger = logging.getLogger(__name__)
+Headers = Mapping[bytes, bytes]
 CLIENT_LEFT = 499  # nginx's word for a request that got no answer because its client left
 
 
@@ -31,21 +37,25 @@ class Application(ASGIHandler):
 
     def __init__(self) -> None:
         super().__init__()
-        self.hot = FastPathHandler()
+        self.fast_path = FastPathHandler()
+        self.in_one_thread = BaseHandler()
+        self.in_one_thread.load_middleware()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self.lifespan(receive, send)
         elif scope["type"] == "http":
-            traced = Traced(scope, send)
+            headers = dict(scope["headers"])
+            traced = Traced(scope, headers, send)
             try:
                 scope = canonical_scope(scope)
                 limit = scope[BODY_LIMIT] = admission.body_limit(scope)
                 if refusal := await admission.refuse_unread(scope):
-                    await send_whole(refusal, [], traced.send)
+                    await traced.send(start(refusal, []))
+                    await traced.send({"type": "http.response.body", "body": refusal.content})
                 else:
-                    receive = await inflated(scope, bounded(scope, receive, limit))
-                    handler = self.hot if is_fast_path(scope) else super().__call__
+                    receive = await inflated(scope, bounded(scope, headers, receive, limit))
+                    handler = self.fast_path if is_fast_path(scope) else super().__call__
                     await handler(scope, receive, traced.send)
             finally:
                 traced.end()
@@ -68,12 +78,29 @@ class Application(ASGIHandler):
                 await send({"type": "lifespan.shutdown.complete"})
                 return
 
+    async def get_response_async(self, request: HttpRequest) -> HttpResponseBase:
+        """Run a synchronous view in one thread together with all its middleware.
+
+        Django's asynchronous chain changes to a thread and back for each middleware: about fifteen times a request.
+        """
+        if is_synchronous(request):
+            return await sync_to_async(self.in_one_thread.get_response)(request)
+        return await super().get_response_async(request)
+
     def create_request(self, scope: Mapping[str, Any], body_file: Any) -> tuple[Any, Any]:
         """Make Django's request; one that Django can't read (its query is not UTF-8) gets our error shape."""
         request, refusal = super().create_request(scope, body_file)
         if refusal is not None:
             refusal = responses.unreadable_address()
         return request, refusal
+
+
+def is_synchronous(request: HttpRequest) -> bool:
+    """Whether the URL conf leads to a synchronous view. False for static files and unknown paths."""
+    try:
+        return not iscoroutinefunction(get_resolver().resolve(request.path_info).func)
+    except Resolver404:
+        return False
 
 
 class Traced:
@@ -83,9 +110,8 @@ class Traced:
     middleware runs, the end of a stream, and a response that is missing because the client left.
     """
 
-    def __init__(self, scope: Scope, send: Send) -> None:
+    def __init__(self, scope: Scope, headers: Headers, send: Send) -> None:
         self.scope, self.pass_on = scope, send
-        headers = dict(scope["headers"])
         request_id, traceparent = headers.get(b"x-request-id", b""), headers.get(b"traceparent", b"")
         self.trace = scope["aichat.trace"] = tracing.begin(request_id.decode("latin-1"), traceparent.decode("latin-1"))
         self.status, self.finished = CLIENT_LEFT, False
@@ -107,14 +133,14 @@ class Traced:
         )
 
 
-def bounded(scope: Scope, receive: Receive, limit: int) -> Receive:
-    """`receive` that hands on at most `limit` bytes of a body, so that no client can fill the memory or the disk.
+def bounded(scope: Scope, headers: Headers, receive: Receive, limit: int) -> Receive:
+    """Wrap `receive` so that it passes on at most `limit` bytes, and no client can fill the memory or the disk.
 
     The wrapper reads and drops as much again, because a client that is still sending may not read the refusal; then it
     ends the body. `BodyLimitMiddleware` refuses what is marked in the scope, and closes the connection.
     """
     received, over = 0, False
-    announced = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
+    announced = headers.get(b"content-length", b"")
     if announced.isdigit() and int(announced) > limit:
         scope[BODY_TOO_LARGE] = over = True
 

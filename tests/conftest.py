@@ -243,7 +243,7 @@ def server(transactional_db: None, server_address: str) -> Iterator[str]:
     """The server's address; the ledger is proved after every test that used it."""
     from aichat.asgi import application
 
-    application.hot.layers.usual.clear()  # made of another test's settings
+    application.fast_path.middleware.cached.clear()  # made of another test's settings
     sync_models()
     yield server_address
     assert [*ledger.problems(), *usage.problems()] == []

@@ -4,21 +4,25 @@ DRF has no async views. These views skip DRF's request cycle, but use its permis
 the same OpenAPI document.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import takewhile
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import orjson
+from asgiref.sync import iscoroutinefunction
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
+from rest_framework.permissions import AllowAny
+from rest_framework.settings import api_settings
 from rest_framework.views import APIView
 
 from accounts import rate_limits, stream_limits
 from accounts.authentication import Caller, credential
 from accounts.caller_cache import Recognition
+from accounts.rate_limits import CallerThrottle
 from aichat.api import idempotent
 from aichat.api.event_stream import Body, Feed
 from aichat.core.background import lifecycle
@@ -27,48 +31,88 @@ from aichat.core.web import responses, sse
 from aichat.core.web.addresses import deployment_of
 from aichat.flags import evaluation
 from aichat.generation import pipeline as generation
-from aichat.generation.request import Ending, EventSink, Freshness, Generate, GenerationRequest, ResponseFormat
-from aichat.idempotency.keys import Answer
+from aichat.generation.request import Ending, EventSink, Failed, Freshness, Generate, GenerationRequest, ResponseFormat
+from aichat.idempotency.keys import HEADER, Answer
 
 KEEP_ALIVE_SECONDS = 15.0
+AUTHENTICATION = list(api_settings.DEFAULT_AUTHENTICATION_CLASSES)
 B = TypeVar("B", bound=BaseModel)
 
 
 class AsyncView(APIView):
-    """An endpoint whose handlers are coroutines: `async def post(self, request, caller)`.
+    """An endpoint whose handlers are coroutines: `async def post(self, request, caller, …)`.
 
-    Subclasses APIView for the OpenAPI document and its routing only. States its level as any DRF view; there is always
-    a caller, so none is `Public`.
+    AsyncView subclasses APIView for the OpenAPI document, routing and permissions; DRF's request cycle does not run. Every
+    handler has an authenticated caller, so no view is `Public`. A view whose class attributes would have no effect here
+    is refused when its class or its route is made.
     """
+
+    allowed: ClassVar[tuple[str, ...]] = ()  # HTTP methods
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        handlers = [name for name in cls.http_method_names if hasattr(cls, name) and name != "options"]
+        for name in handlers:
+            if not iscoroutinefunction(getattr(cls, name)):
+                raise TypeError(f"{cls.__qualname__}.{name} must be `async def`.")
+        if "get" in handlers and "head" not in handlers and "head" in cls.http_method_names:
+            handlers.append("head")  # served by `get`, as in every Django view
+        cls.allowed = tuple(name.upper() for name in handlers)
+        refuse_without_effect(cls, vars(cls))
+
+    @classmethod
+    def as_view(cls, **initkwargs: Any) -> Any:
+        refuse_without_effect(cls, initkwargs)
+        return super().as_view(**initkwargs)
 
     async def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:  # type: ignore[override]
         try:
-            allowed = [method for method in ("GET", "POST", "DELETE") if hasattr(self, method.lower())]
-            if request.method not in allowed:
-                return refuse_method(request, allowed)
-            handler = getattr(self, request.method.lower())
+            if request.method not in self.allowed:
+                return refuse_method(request, self.allowed)
             caller = await self.admit(request)
+            handler = getattr(self, request.method.lower())
             response: HttpResponseBase = await handler(request, caller, *args, **kwargs)
             return response
         except Exception as error:
             return responses.error_response(error)
 
     async def admit(self, request: HttpRequest) -> Caller:
-        """Who asks, when their role and their rate allow it: asked of Redis in one round trip, when they are known."""
+        """Authenticate the caller, count the request against their rate, and check the view's permissions.
+
+        A caller whom this process knows costs one round trip to Redis. Feature flags are ready afterwards: nothing after
+        `admit` waits for them. Raises `NotAuthenticated`, `InvalidApiKey`, `RateLimited`, `PermissionDenied`.
+        """
         recognition = Recognition(credential(request.headers), request.headers.get("X-Organization", ""))
-        # Their rate is asked for before it is sure that nothing changed: the hit is theirs in any case.
-        asked = rate_limits.asked(recognition.found.caller) if recognition.found else None
+        # The rate is asked for before the caller is confirmed: the hit is theirs in any case.
+        asked = rate_limits.asked(recognition.found.caller) if recognition.found and self.throttle_classes else None
         caller = await recognition.caller()
-        await rate_limits.hit_caller_async(caller, asked)
+        if self.throttle_classes:
+            await rate_limits.hit_caller_async(caller, asked)
         request.user, request.auth = caller.user, caller  # type: ignore[attr-defined]  # as DRF's requests have them
-        await evaluation.ready()  # a permission may ask for one
+        await evaluation.ready()
         for permission in self.get_permissions():
             if not permission.has_permission(request, self):  # type: ignore[arg-type]
                 raise PermissionDenied(getattr(permission, "message", ""))
         return caller
 
 
-def refuse_method(request: HttpRequest, allowed: list[str]) -> HttpResponse:
+def refuse_without_effect(view: type[AsyncView], attributes: Mapping[str, Any]) -> None:
+    """Raise `TypeError` for class attributes of DRF that an `AsyncView` does not honour as they are."""
+    name = view.__qualname__
+    if list(attributes.get("authentication_classes", AUTHENTICATION)) != AUTHENTICATION:
+        raise TypeError(f"{name}.authentication_classes has no effect: an AsyncView always has bearer authentication.")
+    if not {*attributes.get("throttle_classes", ())} <= {CallerThrottle}:
+        raise TypeError(
+            f"{name}.throttle_classes may be [CallerThrottle] or empty: an AsyncView calls no other throttle."
+        )
+    for attribute in ("parser_classes", "renderer_classes", "content_negotiation_class", "versioning_class"):
+        if attribute in attributes:
+            raise TypeError(f"{name}.{attribute} has no effect: an AsyncView reads and writes its bodies itself.")
+    if any(issubclass(one, AllowAny) for one in attributes.get("permission_classes", ()) if isinstance(one, type)):
+        raise TypeError(f"{name} can't be public: an AsyncView always has a caller.")
+
+
+def refuse_method(request: HttpRequest, allowed: Sequence[str]) -> HttpResponse:
     """The 405 for a method that the view lacks; for OPTIONS the methods that it has."""
     if request.method == "OPTIONS":
         response = HttpResponse(status=204)
@@ -125,43 +169,38 @@ async def respond(
 
     `prepare` returns the generation request and the format of its answer; it may raise `ApiError` to refuse.
     """
-    recording = await idempotent.begin(request, caller)
+    recording = await idempotent.begin(request, caller) if HEADER in request.headers else None
     if isinstance(recording, Answer):
         return recording.response()
-    if recording is None:
-        return await _respond(*await prepared(request, prepare), generation.generate)
     try:
-        generation_request, response_format = recording.of(*await prepared(request, prepare))
-        return await _respond(generation_request, response_format, recording.generate)
+        generation_request, response_format = await prepare()
+        if "Cache-Control" in request.headers:
+            generation_request = replace(generation_request, freshness=freshness(request.headers["Cache-Control"]))
+        generate: Generate = generation.generate
+        if recording is not None:
+            generation_request, response_format = recording.of(generation_request, response_format)
+            generate = recording.generate
+        if generation_request.stream:
+            return await stream(generation_request, response_format, generate)
     except BaseException:  # a client that left while its request was being prepared is a CancelledError
-        await recording.free()
+        if recording is not None:
+            await recording.free()
         raise
+    # In a task of its own: when the client leaves, the answer is still finished, stored and billed. It frees the key itself.
+    end = await lifecycle.finish(generate(generation_request, generation.discard))
+    if isinstance(end, Failed):
+        raise end.error
+    body, headers = response_format.whole(end.result)
+    return responses.json_response(body, headers=headers)
 
 
-async def prepared(
-    request: HttpRequest, prepare: Callable[[], Awaitable[tuple[GenerationRequest, ResponseFormat]]]
-) -> tuple[GenerationRequest, ResponseFormat]:
-    """The generation request and its format from `prepare`, with the freshness that Cache-Control asks for."""
-    generation_request, response_format = await prepare()
-    directives = request.headers.get("Cache-Control", "").lower()
-    for freshness in (Freshness.UNSTORED, Freshness.NEW):
-        if freshness.value in directives:
-            return replace(generation_request, freshness=freshness), response_format
-    return generation_request, response_format
-
-
-async def _respond(
-    generation_request: GenerationRequest, response_format: ResponseFormat, generate: Generate
-) -> HttpResponseBase:
-    if generation_request.stream:
-        return await stream(generation_request, response_format, generate)
-    # In a task of its own: when the client leaves, the answer is still finished, stored and billed.
-    result = generation.whole(await lifecycle.finish(generate(generation_request, generation.discard)))
-    body, headers = response_format.whole(result)
-    response = responses.json_response(body)
-    for name, value in headers.items():
-        response[name] = value
-    return response
+def freshness(cache_control: str) -> Freshness:
+    """What a Cache-Control header asks of the prompt cache; `no-store` wins."""
+    directives = cache_control.lower()
+    for asked in (Freshness.UNSTORED, Freshness.NEW):
+        if asked.value in directives:
+            return asked
+    return Freshness.ANY
 
 
 async def stream(

@@ -53,11 +53,8 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def response(self) -> HttpResponse:
-        response = HttpResponse(self.body, status=self.status, content_type=self.content_type)
-        for name, value in self.headers.items():
-            response[name] = value
-        response["Idempotent-Replayed"] = "true"
-        return response
+        headers = {**self.headers, "Idempotent-Replayed": "true"}
+        return HttpResponse(self.body, status=self.status, content_type=self.content_type, headers=headers)
 
 
 @dataclass(frozen=True, slots=True)

@@ -127,17 +127,22 @@ class HostMiddleware(CommonMiddleware):
 
 
 class BodyLimitMiddleware(Middleware):
-    """Refuses a body over the route's limit, by its announced length or because `aichat/asgi.py` found out while reading.
+    """Refuses a body that `aichat/asgi.py` has marked in the ASGI scope: too large for the route, or not inflatable.
 
-    Also refuses a compressed body that could not be inflated.
+    Without an ASGI server (in tests) the announced length decides.
     """
 
     def before(self, request: HttpRequest) -> HttpResponseBase | None:
-        scope = getattr(request, "scope", {})
-        limit = scope.get(BODY_LIMIT, settings.MAX_REQUEST_BYTES)
-        announced = request.headers.get("Content-Length") or "0"
-        if BODY_TOO_LARGE not in scope and not (announced.isdigit() and int(announced) > limit):
-            return error_response(scope[BODY_PROBLEM]) if BODY_PROBLEM in scope else None
+        limit = settings.MAX_REQUEST_BYTES
+        if (scope := getattr(request, "scope", None)) is not None:
+            is_too_large, limit = BODY_TOO_LARGE in scope, scope.get(BODY_LIMIT, limit)
+            if BODY_PROBLEM in scope and not is_too_large:
+                return error_response(scope[BODY_PROBLEM])
+        else:
+            announced = request.headers.get("Content-Length") or "0"
+            is_too_large = announced.isdigit() and int(announced) > limit
+        if not is_too_large:
+            return None
         response = error_response(PayloadTooLarge(f"The request is larger than {limit} bytes."))
         response["Connection"] = "close"  # the rest of the body is not waited for
         return response

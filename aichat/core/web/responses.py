@@ -3,6 +3,7 @@
 import logging
 import math
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -96,10 +97,7 @@ def first_problem(detail: Any, path: str = "") -> tuple[str | None, str]:
 
 def error_response(error: BaseException) -> JsonResponse:
     problem = as_api_error(error)
-    response = JsonResponse(problem.body(tracing.request_id()), status=problem.status)
-    for name, value in error_headers(problem).items():
-        response[name] = value
-    return response
+    return JsonResponse(problem.body(tracing.request_id()), status=problem.status, headers=error_headers(problem))
 
 
 def unreadable_address() -> JsonResponse:
@@ -188,6 +186,7 @@ def json_bytes(value: Any) -> bytes:
     return orjson.dumps(value, default=str)
 
 
-def json_response(value: Any, status: int = 200) -> HttpResponse:
+def json_response(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> HttpResponse:
+    """A JSON response of `value`, or of bytes that are JSON already."""
     body = value if isinstance(value, bytes) else json_bytes(value)
-    return HttpResponse(body, status=status, content_type="application/json")
+    return HttpResponse(body, status=status, content_type="application/json", headers={**(headers or {})})

@@ -26,12 +26,10 @@ class EventStream(StreamingHttpResponse):
     """
 
     def __init__(self, events: Events, **headers: str) -> None:
-        super().__init__(events, content_type=EVENT_STREAM)
+        # Without X-Accel-Buffering nginx would collect the events.
+        own = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        super().__init__(events, content_type=EVENT_STREAM, headers={**own, **headers})
         self.events = events
-        self["Cache-Control"] = "no-store"
-        self["X-Accel-Buffering"] = "no"  # nginx would collect the events otherwise
-        for name, value in headers.items():
-            self[name] = value
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self.events

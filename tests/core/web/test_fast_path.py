@@ -164,7 +164,7 @@ def test_a_defect_is_a_500_the_same(both: Callable[..., Any], monkeypatch: pytes
 
 def test_every_middleware_runs_or_is_known_to_have_no_effect() -> None:
     assert set(django_settings.MIDDLEWARE) >= WITHOUT_EFFECT
-    assert len(Application().hot.layers.all) == len(django_settings.MIDDLEWARE) - len(WITHOUT_EFFECT)
+    assert len(Application().fast_path.middleware.all) == len(django_settings.MIDDLEWARE) - len(WITHOUT_EFFECT)
 
 
 def test_only_posts_to_hot_urls_are_hot() -> None:
@@ -205,8 +205,8 @@ def test_layers_asked_once_look_at_nothing_but_what_is_compared(settings: Any, g
     request = FastPathRequest({"method": "POST", "path": CHAT, "headers": pairs, "scheme": "https"}, b"{}")
     meta, headers = Watched(request.META), Watched(request.headers)
     request.META, request.headers = meta, headers  # type: ignore[assignment]
-    assert layers.usual_of(request)
-    compared = {name.decode() for name in layers.looked_at}
+    assert layers.cached_headers(request)
+    compared = {name.decode() for name in layers.varying}
     assert headers.seen <= compared
     names = {name.removeprefix("HTTP_").replace("_", "-").lower() for name in meta.seen}
     assert names - compared <= {"server-name", "server-port"}  # the scope's own, which are compared too
@@ -217,7 +217,7 @@ async def test_what_a_layer_refuses_is_not_remembered_and_what_is_remembered_has
 ) -> None:
     monkeypatch.setattr("aichat.core.web.fast_path.middleware.MOST", 3)
     application = Application()
-    usual = application.hot.layers.usual
+    usual = application.fast_path.middleware.cached
     for _ in range(2):
         assert (await asked(application, CHAT, {"Host": "evil.example.com"}, b"{}"))[0] == 400
     assert not usual

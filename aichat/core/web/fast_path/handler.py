@@ -1,10 +1,10 @@
-"""The hot URLs, served by a thin handler: Django's URL resolver, middleware and error pages, called plainly.
+"""The fast path: a thin ASGI handler for the URLs that generate, with Django's URL resolver, middleware and error pages.
 
 Django's own ASGI handler spends about 1.5 ms of CPU a request on what a generation does not need: threads for signals and
-for middleware that is not asynchronous, a file on disk for the body, a task for the view. Here the request is made of
-what is asked for (`request.py`), and the hooks of the same middleware run as ordinary functions, in the same order
-(`middleware.py`), so that every header and every refusal is the same: `tests/core/web/test_fast_path.py` compares
-them. Everything else, OPTIONS too, is served by Django's handler.
+for middleware that is not asynchronous, a file on disk for the body, a task for the view. The fast path makes the parts of
+a request when they are read (`request.py`) and calls the hooks of the same middleware as ordinary functions in the same
+order (`middleware.py`), so every header and refusal is the same: `tests/core/web/test_fast_path.py` compares them.
+Django's handler serves everything else, OPTIONS too.
 """
 
 import asyncio
@@ -13,12 +13,13 @@ from contextlib import aclosing
 from types import TracebackType
 from typing import Any, cast
 
-from django.core.handlers.asgi import ASGIHandler, get_script_prefix
+from django.core.handlers.asgi import get_script_prefix
 from django.core.handlers.exception import response_for_exception
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import get_resolver
 
+from aichat.core.telemetry import tracing
 from aichat.core.web import responses
 from aichat.core.web.fast_path.middleware import HeaderPairs, MiddlewareChain
 from aichat.core.web.fast_path.request import FastPathRequest
@@ -39,10 +40,10 @@ def is_fast_path(scope: Scope) -> bool:
 
 
 class FastPathHandler:
-    """Serves the requests that `is_hot`."""
+    """Serves the requests for which `is_fast_path` is true."""
 
     def __init__(self) -> None:
-        self.layers = MiddlewareChain()
+        self.middleware = MiddlewareChain()
         self.matches = {path: get_resolver().resolve(path) for _, path in FAST_PATHS}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -52,10 +53,12 @@ class FastPathHandler:
         try:
             request = FastPathRequest(scope, body)
         except UnicodeDecodeError:
-            await send_whole(responses.unreadable_address(), [], send)
+            refusal = responses.unreadable_address()
+            await send(start(refusal, []))
+            await send({"type": "http.response.body", "body": refusal.content})
             return
         with CancelledWhenLeft(receive) as client:
-            response, headers = await self.layers.respond(request, self.view)
+            response, headers = await self.middleware.respond(request, self.view)
             if isinstance(response, StreamingHttpResponse):
                 async with aclosing(cast(Any, aiter(response))) as parts:
                     await send(start(response, headers))
@@ -65,10 +68,13 @@ class FastPathHandler:
                 await send({"type": "http.response.body"})
             else:
                 client.may_leave()
-                await send_whole(response, headers, send)
+                await send(start(response, headers))
+                await send({"type": "http.response.body", "body": cast(HttpResponse, response).content})
 
     async def view(self, request: HttpRequest) -> HttpResponseBase:
         match = request.resolver_match = self.matches[request.path]
+        if (trace := tracing.current()) is not None:
+            trace.route = match.route
         try:
             response: HttpResponseBase = await match.func(request, *match.args, **match.kwargs)
         except Exception as error:
@@ -77,7 +83,7 @@ class FastPathHandler:
 
 
 async def read(receive: Receive) -> bytes | None:
-    """The request's body, which `receive` bounds; None when the client left."""
+    """Read the body, whose length `receive` bounds; None when the client left while it was sending."""
     parts = []
     while True:
         message = await receive()
@@ -89,10 +95,9 @@ async def read(receive: Receive) -> bytes | None:
 
 
 class CancelledWhenLeft:
-    """Cancels what runs inside when the client leaves, until it `may_leave`.
+    """Context manager that cancels the current task when the client leaves, until `may_leave` is called.
 
-    It is listened for from `LISTEN_AFTER` seconds on: most refusals and answers of the cache are through by then, and
-    spare themselves the task.
+    Listening begins after `LISTEN_AFTER` seconds: most refusals and cached answers are sent by then, and need no task.
     """
 
     LISTEN_AFTER = 0.05
@@ -125,19 +130,16 @@ class CancelledWhenLeft:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
-        self.may_leave()
-        # Else somebody else cancelled it.
+        self.timer.cancel()
+        if self.listener is not None:
+            self.listener.cancel()
+        # A cancellation that is not the listener's is passed on.
         return kind is asyncio.CancelledError and self.left and self.working is not None and not self.working.uncancel()
 
 
 def start(response: HttpResponseBase, headers: HeaderPairs) -> Mapping[str, Any]:
-    """The message that begins a response; `headers` are those it has besides its own."""
+    """The ASGI message that begins a response; `headers` are added to the response's own."""
     own = [(name.encode("ascii"), value.encode("latin-1")) for name, value in response.items()]
-    cookies = [(b"Set-Cookie", cookie.OutputString().encode("ascii")) for cookie in response.cookies.values()]
-    return {"type": "http.response.start", "status": response.status_code, "headers": [*own, *cookies, *headers]}
-
-
-async def send_whole(response: HttpResponseBase, headers: HeaderPairs, send: Send) -> None:
-    await send(start(response, headers))
-    for body, is_last in ASGIHandler.chunk_bytes(cast(HttpResponse, response).content):
-        await send({"type": "http.response.body", "body": body, "more_body": not is_last})
+    if response.cookies:
+        own += [(b"Set-Cookie", cookie.OutputString().encode("ascii")) for cookie in response.cookies.values()]
+    return {"type": "http.response.start", "status": response.status_code, "headers": [*own, *headers]}

@@ -1,8 +1,8 @@
-"""Django's middleware around the hot URLs: its hooks called as plain functions, and what is always the same said once.
+"""Django's middleware around the fast path: its hooks are called as plain functions, and what they add is cached.
 
-Most of it neither looks at the body nor at the answer: whether a host is served here, what headers an answer to this
-origin has. Such layers are asked once for all requests that look the same to them (`Usual`), the same objects that
-would be asked every time, so that there is no second copy of what they decide.
+Most middleware looks neither at the body nor at the response: whether a host is served here, which headers a response to
+an origin has. Such middleware is asked once for all requests with the same `varying_headers` (`CachedHeaders`). The
+objects asked are those that would be asked every time, so there is no second copy of what they decide.
 """
 
 from collections.abc import Awaitable, Callable, Iterable
@@ -19,13 +19,19 @@ from django.middleware.common import CommonMiddleware
 from django.middleware.security import SecurityMiddleware
 from django.utils.module_loading import import_string
 
+from aichat.core.web.compression import BODY_PROBLEM, BODY_TOO_LARGE
 from aichat.core.web.fast_path.request import FastPathRequest
-from aichat.core.web.middleware import ContentPolicyMiddleware, Middleware
+from aichat.core.web.middleware import (
+    BodyLimitMiddleware,
+    ContentPolicyMiddleware,
+    Middleware,
+)
 
-# Middleware without any effect on hot URLs: there is no session, form, message or file, and bearer tokens can't be
-# forged by another site. All other middleware of the settings runs; a test knows this list.
+# Middleware without any effect on the fast path: there is no session, form, message or file, bearer tokens can't be forged
+# by another site, and the handler traces by itself. All other middleware of the settings runs; a test knows this list.
 WITHOUT_EFFECT = {
     "aichat.core.web.addresses.AddressMiddleware",  # the ASGI application has mapped the path already
+    "aichat.core.web.middleware.TraceMiddleware",
     "aichat.core.web.middleware.StaticFilesMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -33,8 +39,9 @@ WITHOUT_EFFECT = {
     "django.contrib.messages.middleware.MessageMiddleware",
 }
 BOTH_WAYS = (SecurityMiddleware, ContentPolicyMiddleware, CorsMiddleware, XFrameOptionsMiddleware)
-ON_THE_WAY_IN = (*BOTH_WAYS, CommonMiddleware)  # the length of an answer is another each time
-MOST = 500  # usual answers kept: hosts are few, but anybody may send any origin
+# CommonMiddleware adds the length of each response. BodyLimitMiddleware refuses only what is marked in the scope.
+ON_THE_WAY_IN = (*BOTH_WAYS, CommonMiddleware, BodyLimitMiddleware)
+MOST = 500  # entries of the cache: hosts are few, but anybody may send any origin
 
 Before = Callable[[HttpRequest], HttpResponseBase | None]
 After = Callable[[HttpRequest, HttpResponseBase], HttpResponseBase]
@@ -43,7 +50,7 @@ HeaderPairs = list[tuple[bytes, bytes]]
 
 
 def varying_headers() -> frozenset[bytes]:
-    """The headers of a request that what is asked once looks at; a test holds this against what it does look at."""
+    """The request headers that cached middleware reads; a test compares them with what the middleware does read."""
     names = {"host", "origin", "x-forwarded-host", "x-forwarded-port", "access-control-request-private-network"}
     if settings.SECURE_PROXY_SSL_HEADER:
         names.add(settings.SECURE_PROXY_SSL_HEADER[0].removeprefix("HTTP_").replace("_", "-").lower())
@@ -54,7 +61,7 @@ def varying_headers() -> frozenset[bytes]:
 
 @dataclass(frozen=True, slots=True)
 class CachedHeaders:
-    """The headers that answers to requests of one look have besides their own."""
+    """The headers that middleware adds to every response to requests with the same varying headers."""
 
     headers: HeaderPairs
     names: frozenset[str]
@@ -62,7 +69,7 @@ class CachedHeaders:
 
 @dataclass(frozen=True, slots=True)
 class Hooks:
-    """What a middleware does before and after the view, and whether that is the same for all requests of one look."""
+    """What a middleware does before and after the view, and whether its result may be cached."""
 
     before: Before | None
     after: After | None
@@ -77,21 +84,23 @@ class MiddlewareChain:
         self.all = [hooks_of(path) for path in settings.MIDDLEWARE if path not in WITHOUT_EFFECT]
         self.each_before = [one.before for one in self.all if one.before and not one.steady_before]
         self.each_after = [one.after for one in reversed(self.all) if one.after and not one.steady_after]
-        self.looked_at = varying_headers()
-        self.usual: dict[tuple[Any, ...], CachedHeaders] = {}
+        self.varying = varying_headers()
+        self.cached: dict[tuple[Any, ...], CachedHeaders] = {}
 
     async def respond(self, request: FastPathRequest, view: View) -> tuple[HttpResponseBase, HeaderPairs]:
-        """The view's response inside all layers, and the headers it is to have besides its own."""
-        usual = self.usual_of(request)
-        if usual is None or not self.let_in(request):
+        """The view's response as it leaves all middleware, and the headers to add to the response's own."""
+        cached = self.cached_headers(request)
+        if cached is None or (self.each_before and not self.let_in(request)):
             return await self.one_by_one(request, view), []
         response = await view(request)
-        if usual.names.isdisjoint(map(str.lower, response.headers)):
-            return passed(request, response, self.each_after), usual.headers
-        return passed(request, response, [one.after for one in reversed(self.all) if one.after]), []
+        if not cached.names.isdisjoint(map(str.lower, response.headers)):
+            return passed(request, response, [one.after for one in reversed(self.all) if one.after]), []
+        if self.each_after:
+            response = passed(request, response, self.each_after)
+        return response, cached.headers
 
     async def one_by_one(self, request: FastPathRequest, view: View) -> HttpResponseBase:
-        """As Django calls them: a layer that answers itself, or fails, is passed by those around it."""
+        """Call all hooks as Django does: the response of one that responds itself, or fails, passes those around it."""
         response: HttpResponseBase | None = None
         around: list[After] = []
         for one in self.all:
@@ -107,25 +116,28 @@ class MiddlewareChain:
         return passed(request, response or await view(request), around)
 
     def let_in(self, request: FastPathRequest) -> bool:
-        """Whether those layers let it in that look at more of a request."""
+        """Whether the middleware whose result can't be cached lets the request pass."""
         try:
             return all(before(request) is None for before in self.each_before)
         except Exception:
-            return False  # as will be found, and answered, in its place
+            return False  # `one_by_one` meets the same error in its place, and responds
 
-    def usual_of(self, request: FastPathRequest) -> CachedHeaders | None:
-        """None for a request that a layer does not let in: that is not remembered, and answered by the layer itself."""
+    def cached_headers(self, request: FastPathRequest) -> CachedHeaders | None:
+        """The headers to add to the response; None, which is not cached, for a request that middleware refuses."""
         scope = request.scope
-        look = tuple((name, value) for name, value in scope["headers"] if name in self.looked_at)
-        key = scope["path"], scope.get("scheme"), scope.get("server"), look
-        found = self.usual.get(key)
+        if BODY_TOO_LARGE in scope or BODY_PROBLEM in scope:
+            return None  # BodyLimitMiddleware refuses it
+        varying = tuple([pair for pair in scope["headers"] if pair[0] in self.varying])
+        key = scope["path"], scope.get("scheme"), scope.get("server"), varying
+        found = self.cached.get(key)
         if found is None and (found := self.ask(request)):
-            if len(self.usual) >= MOST:
-                self.usual.clear()
-            self.usual[key] = found
+            if len(self.cached) >= MOST:
+                self.cached.clear()
+            self.cached[key] = found
         return found
 
     def ask(self, request: FastPathRequest) -> CachedHeaders | None:
+        """What the middleware adds to an empty response, if it lets the request pass."""
         response: HttpResponseBase = HttpResponse()
         own = set(response.headers)
         try:
@@ -142,7 +154,7 @@ class MiddlewareChain:
 
 
 def passed(request: HttpRequest, response: HttpResponseBase, afters: Iterable[After]) -> HttpResponseBase:
-    """The response as it comes out of layers, the innermost first."""
+    """The response after the hooks, the innermost first."""
     for after in afters:
         try:
             response = after(request, response)
@@ -152,7 +164,7 @@ def passed(request: HttpRequest, response: HttpResponseBase, afters: Iterable[Af
 
 
 class FastCommonMiddleware(CommonMiddleware):
-    """They are what they are: nothing is looked up to know whether a slash is missing."""
+    """CommonMiddleware that never resolves a URL to see whether a slash is missing: fast paths are complete."""
 
     def should_redirect_with_slash(self, request: HttpRequest) -> bool:
         return False
@@ -175,4 +187,4 @@ def hooks_of(path: str) -> Hooks:
 
 
 def _no_next(request: HttpRequest) -> HttpResponseBase:
-    raise AssertionError("the thin handler calls the hooks itself")
+    raise AssertionError("the fast path calls the hooks itself")

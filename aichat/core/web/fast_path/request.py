@@ -1,4 +1,4 @@
-"""Django's request, of which only what is asked for is made: a chat asks for four headers and the body."""
+"""Django's request, whose parts are made when they are read: a chat reads five headers and the body."""
 
 from collections.abc import Mapping
 from functools import cached_property
@@ -9,7 +9,7 @@ from django.core.handlers.asgi import ASGIRequest
 
 
 class RequestHeaders(dict[str, str]):
-    """A request's headers, by name in any case. Those with an underscore are left out, as Django does."""
+    """A request's headers by name in any case. Names with an underscore are left out, as Django does."""
 
     def __init__(self, pairs: list[tuple[bytes, bytes]]) -> None:
         for raw_name, raw_value in pairs:
@@ -28,7 +28,11 @@ class RequestHeaders(dict[str, str]):
 
 
 class FastPathRequest(ASGIRequest):
-    """A request of JSON whose body was read. Raises `UnicodeDecodeError` for a query that is no UTF-8, as Django's does."""
+    """A request whose body was read. Raises `UnicodeDecodeError` for a query that is not UTF-8.
+
+    `ASGIRequest.__init__` parses what no chat needs (0.05 ms), so it runs only for `complete`; what it sets and a chat does
+    need is set here. `test_a_request_has_what_djangos_has` compares both, written for Django 5.2.
+    """
 
     def __init__(self, scope: Mapping[str, Any], body: bytes) -> None:
         scope.get("query_string", b"").decode()
@@ -46,17 +50,17 @@ class FastPathRequest(ASGIRequest):
     @cached_property
     def content_type(self) -> str:  # type: ignore[override]
         given: str = self.headers.get("content-type", "")
-        return given if given == "application/json" else self.whole.content_type or ""
+        return given if given == "application/json" else self.complete.content_type or ""
 
     @cached_property
     def content_params(self) -> dict[str, str]:  # type: ignore[override]
-        return self.whole.content_params or {}
+        return self.complete.content_params or {}
 
     @cached_property
     def META(self) -> dict[str, Any]:  # type: ignore[override]
-        return self.whole.META
+        return self.complete.META
 
     @cached_property
-    def whole(self) -> ASGIRequest:
-        """As Django makes it at once."""
+    def complete(self) -> ASGIRequest:
+        """The same request, made by Django, for its less common parts."""
         return ASGIRequest(self.scope, self._stream)
