@@ -1,68 +1,80 @@
-"""What an operation meets before it can move credits: it may have been done before, or its hold or charge be used up."""
+"""Set-based claims: each finds, by few statements for a whole list, the operations that were done before or can't be.
+
+Locks are taken in the order of the functions here, then counters, then wallets: holds first.
+"""
 
 from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from django.db.models import F, Q, QuerySet
+from django.db.models import F, Q
 
 from aichat.core.database.models import uuid7
 from credits import engines
 from credits.engines.base import Closing, Closings
-from credits.models import Hold, HoldRef, LedgerEntry
-from credits.operations import Credit, ReferenceTaken, Refund, RefundTooLarge, Release, Reserve, Settle, UnknownHold
-from credits.planning import Step
-
-Kind = LedgerEntry.Kind
-State = Hold.State
+from credits.models import Hold, LedgerEntry
+from credits.operations import ReferenceTaken, RefundTooLarge
+from credits.planning import ClosingStep, EntryStep, RefundStep, ReserveStep, Step
 
 
-def skip_repeated(steps: list[Step], look: bool) -> None:
-    """Mark what the ledger has already, or what stands twice in the list.
+def claim(steps: Sequence[Step], now: datetime, *, look: bool) -> None:
+    """Mark the steps that are repeated or refused, and close the holds of the others.
 
-    Grants are always looked up; reservations only once an insert has collided, because they are the hot path and their
-    references are new.
+    Entries are always looked up. Reservations are looked up only with `look`, after an insert has collided: they are
+    the frequent ones, and their references are new.
     """
-    credit_steps = [step for step in steps if isinstance(step.operation, Credit | Refund)]
-    if credit_steps:
-        _skip_known(credit_steps, _known_entries(credit_steps))
-    reserving = [step for step in steps if isinstance(step.operation, Reserve)]
-    if reserving and look:
-        skip_reserved(reserving)
+    _skip_known_entries([step for step in steps if isinstance(step, EntryStep)])
+    if look:
+        _skip_reserved([step for step in steps if isinstance(step, ReserveStep)])
+    _close_holds([step for step in steps if isinstance(step, ClosingStep)], now)
+    _count_refunds([step for step in steps if isinstance(step, RefundStep)])
 
 
-def _known_entries(steps: list[Step]) -> dict[object, LedgerEntry | None]:
-    """By identity. The lists may find more than was asked for (one wallet's reference in another), never less."""
-    operations = [step.operation for step in steps if isinstance(step.operation, Credit | Refund)]
+def presume_open(steps: Iterable[Step], now: datetime) -> Closings:
+    """Claim the holds of the steps as if all were open; return the closings that the database has still to confirm."""
+    closings = []
+    for closing, group in _closings([step for step in steps if isinstance(step, ClosingStep)], now):
+        for step in group:
+            step.claim_open()
+        closings.append((closing, sorted(step.hold.id for step in group)))
+    return closings
+
+
+def _skip_known_entries(steps: Sequence[EntryStep]) -> None:
+    """Mark the steps whose entry the ledger has, or whose twin stands earlier in the list."""
+    if not steps:
+        return
+    known = _known_entries(steps)
+    for step in steps:
+        if step.identity in known:
+            step.outcome.repeated, step.outcome.entry = True, known[step.identity]
+        known.setdefault(step.identity, None)
+
+
+def _known_entries(steps: Sequence[EntryStep]) -> dict[object, LedgerEntry | None]:
+    """Entries by wallet, kind and reference. The query may find more than was asked for, never less."""
     rows = LedgerEntry.objects.filter(
-        wallet_id__in={operation.wallet_id for operation in operations},
-        kind__in={operation.kind for operation in operations},
-        reference__in={operation.reference for operation in operations},
+        wallet_id__in={step.identity[0] for step in steps},
+        kind__in={step.identity[1] for step in steps},
+        reference__in={step.identity[2] for step in steps},
     )
     return {(row.wallet_id, row.kind, row.reference): row for row in rows}
 
 
-def _skip_known(steps: list[Step], known: dict[object, LedgerEntry | None]) -> None:
-    for step in steps:
-        operation = step.operation
-        if isinstance(operation, Credit | Refund):
-            identity = operation.wallet_id, str(operation.kind), operation.reference
-            if identity in known:
-                step.outcome.repeated, step.outcome.entry = True, known[identity]
-            known.setdefault(identity, None)
-
-
-def skip_reserved(steps: list[Step]) -> None:
-    """Mark the reservations whose hold there is, and refuse those whose reference another hold of their wallet has."""
-    asked = [(step, step.operation.hold) for step in steps if isinstance(step.operation, Reserve)]
+def _skip_reserved(steps: Sequence[ReserveStep]) -> None:
+    """Mark reservations whose hold exists, and refuse those whose reference another hold of their wallet has."""
+    if not steps:
+        return
+    holds = [step.operation.hold for step in steps]
     rows = Hold.objects.filter(
-        Q(id__in=[hold.id for _, hold in asked])
-        | Q(wallet_id__in={hold.wallet_id for _, hold in asked}, reference__in=[hold.reference for _, hold in asked])
+        Q(id__in=[hold.id for hold in holds])
+        | Q(wallet_id__in={hold.wallet_id for hold in holds}, reference__in=[hold.reference for hold in holds])
     )
     owners = {
         (wallet_id, reference): pk for pk, wallet_id, reference in rows.values_list("id", "wallet_id", "reference")
     }
     made = set(owners.values())
-    for step, hold in asked:
+    for step, hold in zip(steps, holds, strict=True):
         if hold.id in made:
             step.outcome.repeated = True
         elif owners.setdefault((hold.wallet_id, hold.reference), hold.id) != hold.id:
@@ -71,77 +83,32 @@ def skip_reserved(steps: list[Step]) -> None:
             made.add(hold.id)
 
 
-def claim_holds(steps: list[Step], now: datetime) -> None:
-    """Close the holds of settlements and releases: the row count of a conditional UPDATE says whether all were open."""
+def _close_holds(steps: Sequence[ClosingStep], now: datetime) -> None:
+    """Close the open holds by one conditional UPDATE for each kind of closing; its answer says which were open."""
     for closing, group in _closings(steps, now):
-        ours = engines.current().close_holds(sorted({hold.id for _, hold in group}), closing)
-        for step, hold in group:
-            step.counters = hold.counted
-            if hold.id in ours:
-                ours.discard(hold.id)  # a twin in this list comes too late
-                step.held = -hold.amount
+        closed = engines.current().close_holds(sorted({step.hold.id for step in group}), closing)
+        for step in group:
+            if step.hold.id in closed:
+                closed.discard(step.hold.id)  # a twin in this list comes too late
+                step.claim_open()
             else:
-                _claim_closed(step, hold, closing)
+                step.claim_closed(closing.by, now)
 
 
-def presume_open(steps: list[Step], now: datetime) -> Closings:
-    """The same put off: the holds that are to be closed, each as often as it stands in the list."""
-    closings = []
-    for closing, group in _closings(steps, now):
-        for step, hold in group:
-            step.held = -hold.amount
-        closings.append((closing, sorted(hold.id for _, hold in group)))
-    return closings
-
-
-def _closings(steps: list[Step], now: datetime) -> list[tuple[Closing, list[tuple[Step, HoldRef]]]]:
-    groups: dict[tuple[State, datetime | None], list[tuple[Step, HoldRef]]] = defaultdict(list)
+def _closings(steps: Sequence[ClosingStep], now: datetime) -> list[tuple[Closing, list[ClosingStep]]]:
+    groups: dict[tuple[Hold.State, datetime | None], list[ClosingStep]] = defaultdict(list)
     for step in steps:
-        match step.operation:
-            case Settle(hold=hold):
-                groups[State.SETTLED, None].append((step, hold))
-            case Release(hold=hold, if_expired_at=None):
-                groups[State.RELEASED, None].append((step, hold))
-            case Release(hold=hold, if_expired_at=moment):
-                groups[State.EXPIRED, moment].append((step, hold))
+        groups[step.closed_as, step.only_if_expired_at].append(step)
     # A token for each group, not for the batch: a settlement and a release of one hold must not both find theirs.
     return [(Closing(state, at=now, by=uuid7(), expired_at=at), group) for (state, at), group in groups.items()]
 
 
-def _claim_closed(step: Step, hold: HoldRef, closing: Closing) -> None:
-    """The hold was not open. One that expired under its request can still be settled: the credits went back, the charge
-    takes what is available now. Otherwise it was closed before, or never made."""
-    row = Hold.objects.filter(id=hold.id)
-    settles = closing.state == State.SETTLED
-    if settles and row.filter(state=State.EXPIRED).update(
-        state=closing.state, closed_at=closing.at, closed_by=closing.by
-    ):
-        return
-    if not row.exists():
-        step.outcome.error = UnknownHold(str(hold.id))
-        return
-    step.outcome.repeated = True
-    if settles:
-        charge = LedgerEntry.objects.filter(wallet_id=hold.wallet_id, kind=Kind.CHARGE, reference=hold.reference)
-        step.outcome.entry = charge.first()
-        step.outcome.charged = -step.outcome.entry.amount if step.outcome.entry else 0
-
-
-def claim_refunds(steps: list[Step]) -> None:
-    """The refunds of a charge are counted on its hold, by the same kind of guard as a balance.
-
-    What comes back was not spent, so the hold's spending counters are lowered too while their period runs.
-    """
+def _count_refunds(steps: Sequence[RefundStep]) -> None:
+    """Count each refund on the hold of its charge, by one conditional UPDATE; refuse what exceeds the charge."""
     for step in steps:
-        operation = step.operation
-        if isinstance(operation, Refund) and step.is_live:
-            room = operation.charge.amount - operation.amount
-            hold = hold_of(operation)
-            if not hold.filter(refunded__lte=room).update(refunded=F("refunded") + operation.amount):
-                step.outcome.error = RefundTooLarge()
+        if step.is_live:
+            room = step.operation.charge.amount - step.operation.amount
+            if step.hold.filter(refunded__lte=room).update(refunded=F("refunded") + step.operation.amount):
+                step.counted = step.hold.get().ref.counted
             else:
-                step.counters = hold.get().ref.counted
-
-
-def hold_of(refund: Refund) -> QuerySet[Hold]:
-    return Hold.objects.filter(wallet_id=refund.wallet_id, reference=refund.charge.reference)
+                step.outcome.error = RefundTooLarge()

@@ -1,42 +1,36 @@
 """`apply`: the one way credits move.
 
-The order of locks is always holds, spending counters, wallets, each sorted, so that two batches do not wait for each
-other; where an engine still sees a conflict, `db.run_atomic` runs the batch again.
+The phases of a list of operations, in one transaction, top to bottom in this file:
+
+1. claim: mark what was done before, close holds, count refunds (`guards`)
+2. plan: the effect of each operation on its wallet (`planning`)
+3. count: spending limits
+4. move: each wallet by one guarded UPDATE for all its operations, else one operation after another
+5. write: the new holds and entries
+
+Locks are taken in the order holds, counters, wallets, each sorted, so two lists don't wait for each other; where an
+engine still sees a conflict, `run_atomic` runs the list again.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from uuid import UUID
 
 from django.conf import settings
-from django.db import DataError, IntegrityError
-from django.db.models import F
+from django.db import DatabaseError, DataError, IntegrityError
 from django.utils import timezone
 
 from accounts.models import Organization
-from aichat.core.database import transactions
+from aichat.core.database import outcomes, transactions
 from aichat.core.database.statements import NewRow, insert_rows
 from aichat.core.money import LARGEST, to_microcredits
-from credits import engines, guards, new_rows, spending_limits
+from credits import engines, guards
 from credits.engines import portable
 from credits.engines.base import Closings, Move, Standing
-from credits.models import Hold, LedgerEntry, Limit, Wallet
-from credits.operations import (
-    BalanceTooLarge,
-    Credit,
-    InsufficientCreditsError,
-    LedgerBroken,
-    Operation,
-    OperationResult,
-    Refund,
-    Release,
-    Reserve,
-    Settle,
-    Unaffordable,
-    UnknownWallet,
-)
-from credits.planning import Step, move
+from credits.models import Hold, HoldRef, LedgerEntry, Wallet
+from credits.operations import Credit, LedgerBroken, Operation, OperationResult, Reserve, UnknownWallet
+from credits.planning import ReserveStep, Step, move, step_of
 
 Kind = LedgerEntry.Kind
 State = Hold.State
@@ -44,10 +38,10 @@ Standings = dict[UUID, Standing]
 
 
 def apply(operations: Sequence[Operation]) -> list[OperationResult]:
-    """Apply all operations in one commit and answer an outcome for each, in order; a bad one fails alone.
+    """Do all operations in one commit; return a result for each, in order. A bad operation fails alone.
 
     Doing an operation twice is doing it once: each carries a reference, unique in its wallet. Inside a transaction of
-    the caller's (`db.run_atomic`) it joins that.
+    the caller's (`run_atomic`) the operations join that transaction.
     """
     if not operations:
         return []
@@ -58,7 +52,7 @@ def apply(operations: Sequence[Operation]) -> list[OperationResult]:
     except transactions.OutcomeUnknown as unknown:
         return transactions.run_again(unknown, _apply_looking, operations)
     except (IntegrityError, DataError, LedgerBroken):
-        pass  # one was done before, or somebody else did one at this moment, or one is bad
+        pass  # an operation was done before, another process is doing it now, or one is bad
     try:
         return transactions.run_repeatable(_apply_looking, operations)
     except (IntegrityError, DataError, LedgerBroken, transactions.Conflict) as error:
@@ -67,25 +61,61 @@ def apply(operations: Sequence[Operation]) -> list[OperationResult]:
         return [apply([operation])[0] for operation in operations]
 
 
-def apply_new(
-    operations: Sequence[Operation], also: Callable[[list[OperationResult]], Iterable[NewRow]], *, last: bool = False
-) -> list[OperationResult]:
-    """`apply` in a transaction of the caller's, presuming that nothing was done before; `also` answers the rows to be
-    written with the outcomes. With `last`, for who began the transaction, its end goes to the database with them.
+def move_new(operations: Sequence[Operation]) -> tuple[list[OperationResult], list[NewRow]]:
+    """Do operations of which none was done before, up to the writing: return the results and the rows to insert.
 
-    Raises `IntegrityError` if something had been done: the caller then runs its transaction again, with `apply`.
+    The caller inserts the rows in the same transaction. Raises `IntegrityError`, there or here, if an operation had
+    been done before: the caller then runs its transaction again, with `apply`.
     """
     now = _now()
-    steps = [Step(operation) for operation in operations]
-    move_all = _close_and_move if all(step.is_plain for step in steps) else _claim_and_move
-    found = move_all(steps, now)
-    outcomes = [step.outcome for step in steps]
-    insert_rows([*new_rows.of(steps, found, now), *also(outcomes)], last=last)
-    return outcomes
+    steps = [step_of(operation) for operation in operations]
+    if all(step.is_plain for step in steps):
+        closings = guards.presume_open(steps, now)  # confirmed in the round trip that moves the wallets
+        _plan(steps, now)
+        standings = _move_wallets(steps, closings)
+    else:
+        standings = _claim_and_move(steps, now, look=False)
+    return [step.outcome for step in steps], _new_rows(steps, standings, now)
+
+
+def reserve_new(operations: Sequence[Reserve]) -> list[OperationResult] | None:
+    """Make new reservations in a transaction of their own that does not wait for the disk, by one round trip.
+
+    None when the database can't do that, or asks for another try: then nothing was done. A reservation whose wallet
+    refuses gets its result from `apply`, afterwards.
+    """
+    engine = engines.current()
+    steps = [ReserveStep(operation) for operation in operations]
+    if not engine.reserves_at_once or transactions.in_transaction() or not all(step.is_plain for step in steps):
+        return None
+    now = _now()
+    _plan(steps, now)
+    moves = [move for move in _moves(steps) if move.needs <= LARGEST]
+    try:
+        moved = engine.reserve(moves, [_new_hold(step, now) for step in steps]) if moves else {}
+    except DatabaseError as error:
+        if outcomes.was_sent_with_commit(error):
+            raise transactions.OutcomeUnknown("The answer to COMMIT was lost.") from error
+        if transactions.is_transient(error):
+            return None
+        raise
+    for step in steps:
+        if step.wallet_id in moved:
+            step.outcome.available = moved[step.wallet_id]
+    refused = iter(_apply_rest([step.operation for step in steps if step.wallet_id not in moved]))
+    return [step.outcome if step.wallet_id in moved else next(refused) for step in steps]
+
+
+def _apply_rest(operations: Sequence[Operation]) -> list[OperationResult]:
+    """Apply operations after others of their list were committed: a database that is away is their error alone."""
+    try:
+        return apply(operations)
+    except Exception as error:
+        return [OperationResult(error=error) for _ in operations]
 
 
 def _apply_looking(operations: Sequence[Operation]) -> list[OperationResult]:
-    """As `_apply`, with a look first at what had been done before.
+    """Apply the operations after a look at the reservations that were made before.
 
     An insert that collides all the same was raced: the whole transaction, also a caller's, must run again.
     """
@@ -97,91 +127,61 @@ def _apply_looking(operations: Sequence[Operation]) -> list[OperationResult]:
 
 def _apply(operations: Sequence[Operation], look: bool = False) -> list[OperationResult]:
     now = _now()
-    steps = [Step(operation) for operation in operations]
-    found = _claim_and_move(steps, now, look)
-    insert_rows(new_rows.of(steps, found, now))
+    steps = [step_of(operation) for operation in operations]
+    standings = _claim_and_move(steps, now, look)
+    insert_rows(_new_rows(steps, standings, now))
     return [step.outcome for step in steps]
 
 
-def _claim_and_move(steps: list[Step], now: datetime, look: bool = False) -> Standings:
-    guards.skip_repeated(steps, look)
-    guards.claim_holds(steps, now)
-    guards.claim_refunds(steps)
-    for step in steps:
-        if step.is_live:
-            step.plan(now)
+def _claim_and_move(steps: list[Step], now: datetime, look: bool) -> Standings:
+    guards.claim(steps, now, look=look)
+    _plan([step for step in steps if step.is_live], now)
     _count(steps)
     return _move_wallets(steps)
 
 
-def _close_and_move(steps: list[Step], now: datetime) -> Standings:
-    """The same when every hold is presumed to be open: the database is asked once."""
-    closings = guards.presume_open(steps, now)
+def _plan(steps: Iterable[Step], now: datetime) -> None:
     for step in steps:
         step.plan(now)
-    return _move_wallets(steps, closings)
 
 
-# --- Spending limits --------------------------------------------------------------------------------------------------
+def _count(steps: Sequence[Step]) -> None:
+    """Hold reservations against their spending limits, and correct the counts of the others, in order of the counters."""
+    changes = [(counter, step) for step in steps if step.is_live for counter in step.counters()]
+    for counter, step in sorted(changes, key=lambda change: change[0].counter_id):
+        step.count(counter)
 
 
-def _count(steps: list[Step]) -> None:
-    """Hold reservations against their spending limits, and correct the count of what is settled or released."""
-    changes: list[tuple[UUID, Step, Limit | None]] = []
-    for step in steps:
-        if not step.is_live:
-            continue
-        match step.operation:
-            case Reserve(limits=limits_):
-                changes += [(limit.counter_id, step, limit) for limit in limits_]
-            case Settle() | Release() | Refund():
-                changes += [(counter.counter_id, step, None) for counter in step.counters]
-    for counter_id, step, limit in sorted(changes, key=lambda change: change[0]):
-        match step.operation:
-            case Reserve(amount=amount) if limit and step.is_live:
-                if spending_limits.count(limit, amount):
-                    step.counted.append(limit)
-                else:
-                    _refuse_reservation(step, step.operation, spending_limits.reached(limit, amount))
-            case Settle() | Release():
-                _correct(step, step.outcome.charged + step.held, counter_id)
-            case Refund(amount=amount):
-                _correct(step, -amount, counter_id)
+# --- Moving wallets ---------------------------------------------------------------------------------------------------
 
 
-def _correct(step: Step, change: int, counter_id: UUID | None = None) -> None:
-    """Correct the count of the step's hold, in one of its counters or in all."""
-    for counter in step.counters:
-        if counter_id in {None, counter.counter_id}:
-            spending_limits.correct(counter.counter_id, counter.starts, change)
-
-
-def _refuse_reservation(step: Step, operation: Reserve, error: Unaffordable) -> None:
-    """Undo what was counted for it. Done before, it is no refusal: its own hold may be what now lacks."""
-    for limit in step.counted:
-        spending_limits.correct(limit.counter_id, limit.starts, -operation.amount)
-    guards.skip_reserved([step])
-    if step.is_live:
-        step.outcome.error = error
-
-
-# --- Doing it ---------------------------------------------------------------------------------------------------------
-
-
-def _move_wallets(steps: list[Step], closings: Closings = ()) -> Standings:
-    """All steps of a wallet by one guarded statement, or, when together they are refused, one by one."""
-    by_wallet: dict[UUID, list[Step]] = defaultdict(list)
-    for step in steps:
-        if step.is_live:
-            by_wallet[step.operation.wallet_id].append(step)
-    moves = [move(wallet_id, by_wallet[wallet_id]) for wallet_id in sorted(by_wallet)]
+def _move_wallets(steps: Sequence[Step], closings: Closings = ()) -> Standings:
+    """Move each wallet by one guarded statement for all its steps or, when together they are refused, one by one."""
+    moves = _moves(steps)
     sane = [move for move in moves if max(move.needs, move.closes, move.gains) <= LARGEST]
     standings = _moved(sane, closings)
-    alone = [move.wallet_id for move in moves if move.wallet_id not in standings]
-    for wallet_id in alone:
-        for step in by_wallet[wallet_id]:
-            _move_alone(wallet_id, step)
-    return standings | portable.standings({wallet_id: _entries(by_wallet[wallet_id]) for wallet_id in alone})
+    if len(standings) == len(moves):
+        return standings
+    entries: dict[UUID, int] = {}
+    for wallet_id, of_wallet in _by_wallet(steps):
+        if wallet_id not in standings:
+            for step in of_wallet:
+                _move_alone(step)
+            entries[wallet_id] = sum(step.entry is not None for step in of_wallet if step.is_live)
+    return standings | portable.standings(entries)
+
+
+def _moves(steps: Iterable[Step]) -> list[Move]:
+    return [move(wallet_id, of_wallet) for wallet_id, of_wallet in _by_wallet(steps)]
+
+
+def _by_wallet(steps: Iterable[Step]) -> list[tuple[UUID, list[Step]]]:
+    """The live steps by wallet, in the order in which wallets are locked."""
+    found: dict[UUID, list[Step]] = defaultdict(list)
+    for step in steps:
+        if step.is_live:
+            found[step.wallet_id].append(step)
+    return sorted(found.items())
 
 
 def _moved(moves: list[Move], closings: Closings) -> Standings:
@@ -194,66 +194,95 @@ def _moved(moves: list[Move], closings: Closings) -> Standings:
     return standings
 
 
-def _entries(steps: list[Step]) -> int:
-    return sum(step.entry is not None for step in steps if step.is_live)
-
-
-def _move(wallet_id: UUID, step: Step) -> bool:
-    return portable.move_wallet(move(wallet_id, [step]))
-
-
-def _move_alone(wallet_id: UUID, step: Step) -> None:
-    """One operation after the joint UPDATE was refused: do it, cut it to what is there, or refuse it."""
-    if _move(wallet_id, step):
+def _move_alone(step: Step) -> None:
+    """Do one step after the joint UPDATE was refused: as it is, cut to what the wallet has, or not at all."""
+    if portable.move_wallet(move(step.wallet_id, [step])):
         return
     try:
-        wallet = Wallet.objects.filter(pk=wallet_id).first() or open_wallet(wallet_id)
+        wallet = Wallet.objects.filter(pk=step.wallet_id).first() or open_wallet(step.wallet_id)
     except Organization.DoesNotExist:
-        step.outcome.error = UnknownWallet(str(wallet_id))
+        step.outcome.error = UnknownWallet(str(step.wallet_id))
         return
-    if _move(wallet_id, step):
-        return
-    match step.operation:
-        case Settle(charge=charge):
-            _charge_what_is_there(wallet_id, step, charge)
-        case Release():
-            raise LedgerBroken(f"wallet {wallet_id} holds less than its open holds")
-        case operation:
-            _refuse(step, operation, wallet)
+    while not portable.move_wallet(move(step.wallet_id, [step])):
+        step.refuse(wallet)
+        if not step.is_live:
+            return
+        wallet = Wallet.objects.get(pk=step.wallet_id)
 
 
-def _refuse(step: Step, operation: Reserve | Credit | Refund, wallet: Wallet) -> None:
-    short = InsufficientCreditsError(required=step.needs, available=wallet.available)
-    step.outcome.available, step.entry = wallet.available, None
-    match operation:
-        case Reserve():
-            _refuse_reservation(step, operation, short)
-        case Refund(amount=amount):
-            guards.hold_of(operation).update(refunded=F("refunded") - amount)
-            _correct(step, amount)
-            step.outcome.error = BalanceTooLarge()
-        case Credit():
-            step.outcome.error = short if step.needs else BalanceTooLarge()
+# --- Writing rows -----------------------------------------------------------------------------------------------------
 
 
-def _charge_what_is_there(wallet_id: UUID, step: Step, charge: int) -> None:
-    """A charge beyond its hold, with too little available: take what there is, never below zero, and say what lacks."""
-    entry = step.entry
-    while True:
-        wallet = Wallet.objects.get(pk=wallet_id)
-        if wallet.held < -step.held or entry is None:
-            raise LedgerBroken(f"wallet {wallet_id} holds less than its open holds")
-        taken = min(charge, wallet.available - step.held)
-        step.plan_charge(taken)
-        entry.amount, step.entry = -taken, entry if taken else None
-        if _move(wallet_id, step):
-            break
-    step.outcome.shortfall = charge - taken
-    _correct(step, taken - charge)
+def _new_rows(steps: Sequence[Step], standings: Standings, now: datetime) -> list[NewRow]:
+    """The holds and entries to insert, for steps whose wallets have moved; completes the results of the steps."""
+    holds: list[NewRow] = []
+    entries: dict[UUID, list[LedgerEntry]] = defaultdict(list)
+    for step in steps:
+        if not step.is_live:
+            continue
+        step.outcome.available = standings[step.wallet_id].available
+        step.outcome.entry = step.entry
+        if step.entry:
+            entries[step.wallet_id].append(step.entry)
+        if isinstance(step, ReserveStep):
+            holds.append(_new_hold(step, now))
+        elif step.lost_hold:
+            holds.append(_lost_hold(step.lost_hold, now))
+    for wallet_id, of_wallet in entries.items():
+        _chain(of_wallet, standings[wallet_id])
+    return [*holds, *((LedgerEntry, vars(entry)) for of_wallet in entries.values() for entry in of_wallet)]
+
+
+def _new_hold(step: ReserveStep, now: datetime) -> NewRow:
+    operation = step.operation
+    counted = [(str(limit.counter_id), limit.starts.isoformat()) for limit in step.counted] or None
+    return _hold_row(operation.hold, "OPEN", now, operation.expires_at, operation.request_id, counted)
+
+
+def _lost_hold(hold: HoldRef, now: datetime) -> NewRow:
+    """The row of a hold that a crash of the database lost, settled now: a second settlement finds it, and refunds do."""
+    counted = [(str(counter.counter_id), counter.starts.isoformat()) for counter in hold.counted] or None
+    model, values = _hold_row(hold, "SETTLED", now, now, "", counted)
+    return model, {**values, "closed_at": now}
+
+
+def _hold_row(
+    hold: HoldRef, state: str, now: datetime, expires_at: datetime, request_id: str, counted: object
+) -> NewRow:
+    return Hold, {
+        "id": hold.id,
+        "wallet_id": hold.wallet_id,
+        "amount": hold.amount,
+        "state": state,
+        "reference": hold.reference,
+        "request_id": request_id,
+        "expires_at": expires_at,
+        "created_at": now,
+        "closed_at": None,
+        "closed_by": None,
+        "refunded": 0,
+        "counted": counted,
+    }
+
+
+def _chain(entries: Sequence[LedgerEntry], standing: Standing) -> None:
+    """Number and chain new entries. The wallet's row is locked until the commit, so no other list takes a number."""
+    sequence = standing.sequence - len(entries)
+    balance = standing.available + standing.held - sum(entry.amount for entry in entries)
+    digest = standing.digest or ""
+    for entry in entries:
+        sequence += 1
+        balance += entry.amount
+        entry.sequence, entry.balance_after = sequence, balance
+        entry.digest = digest = entry.digest_after(digest)
+        entry._state.adding = False  # readers see the entry after its commit
 
 
 def open_wallet(organization_id: UUID) -> Wallet:
-    """Make the wallet, with starter credits when it is a person's (a team's would be free credits for any member)."""
+    """Make the wallet of an organization, with starter credits for a personal one.
+
+    A team gets none: they would be free credits for any member.
+    """
     organization = Organization.objects.get(pk=organization_id)
     wallet = Wallet.objects.create(pk=organization_id)
     starter = to_microcredits(settings.STARTER_CREDITS)
@@ -267,6 +296,6 @@ def open_wallet(organization_id: UUID) -> Wallet:
 
 
 def _now() -> datetime:
-    """Now, in whole milliseconds: MongoDB keeps no more, and the digest of an entry must be the same everywhere."""
+    """The present in whole milliseconds: MongoDB keeps no more, and an entry has the same digest on every engine."""
     now = timezone.now()
     return now.replace(microsecond=now.microsecond // 1000 * 1000)

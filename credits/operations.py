@@ -1,4 +1,4 @@
-"""What can be asked of the ledger, and what it answers. All amounts are integers in microcredits."""
+"""The operations that the ledger takes and the results it returns. All amounts are integers in microcredits."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -34,11 +34,15 @@ class InsufficientCreditsError(Unaffordable):
 
 
 class RefundTooLarge(ApiError):
+    """400: the refunds of a charge would exceed the charge."""
+
     status, code = 400, "invalid_request"
     message = "The refunds of a charge are at most the charge."
 
 
 class BalanceTooLarge(ApiError):
+    """400: a balance would exceed the largest amount that the product counts."""
+
     status, code = 400, "invalid_request"
     message = f"A wallet holds at most {format_credits(LARGEST)} credits."
 
@@ -48,7 +52,7 @@ class UnknownHold(LookupError):
 
 
 class ReferenceTaken(LookupError):
-    """A reservation named a reference that another hold of its wallet has: whoever made it reused one."""
+    """A reservation named a reference that another hold of its wallet has: its maker reused one."""
 
 
 class UnknownWallet(LookupError):
@@ -63,8 +67,9 @@ class LedgerBroken(RuntimeError):
 class Reserve:
     """Move `amount` from available to held, until the hold is settled, released or expires.
 
-    `limits` are the spending limits it must also fit in. The same hold again is the same reservation; another one with a
-    reference that the wallet has seen is refused as `ReferenceTaken`, for its maker would settle a hold there is not.
+    `limits` are the spending limits in which the reservation must also fit. The same `hold_id` again is the same
+    reservation. Another hold with a reference that the wallet has seen is refused with `ReferenceTaken`, because its
+    maker would settle a hold that does not exist.
     """
 
     wallet_id: UUID
@@ -89,10 +94,13 @@ class Settle:
     """Close a hold with one charge of `charge` and give the rest back.
 
     A charge over the hold takes the rest from what is available; what can't be taken is the outcome's `shortfall`.
+    `hold_may_be_lost`: the hold was reserved without waiting for the disk, so a crash of the database may have lost it;
+    then the whole charge is taken from what is available, as after an expiry. Else a missing hold is `UnknownHold`.
     """
 
     hold: HoldRef
     charge: int
+    hold_may_be_lost: bool = False
     reason: str = ""
     request_id: str = field(default_factory=tracing.request_id)
 
@@ -106,10 +114,14 @@ class Settle:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Release:
-    """Close a hold without a charge; with `if_expired_at`, only when its time had run out by then."""
+    """Close a hold without a charge; with `if_expired_at`, only when its time had run out by then.
+
+    With `hold_may_be_lost` a missing hold is nothing to release (see `Settle`), else the error `UnknownHold`.
+    """
 
     hold: HoldRef
     if_expired_at: datetime | None = None
+    hold_may_be_lost: bool = False
 
     @property
     def wallet_id(self) -> UUID:
@@ -168,10 +180,10 @@ Operation = Reserve | Settle | Release | Credit | Refund
 
 @dataclass(slots=True)
 class OperationResult:
-    """What became of one operation.
+    """The result of one operation.
 
-    `repeated`: it had been done before, nothing changed; `entry` and `charged` are those of the first time.
-    `available` is what the wallet has free after the commit, when the operation moved it or was refused for lack of it.
+    `repeated`: the operation was done before and changed nothing; `entry` and `charged` are those of the first time.
+    `available` is what the wallet has free after the commit, when the operation moved the wallet or was refused.
     """
 
     error: Exception | None = None
@@ -182,6 +194,7 @@ class OperationResult:
     entry: LedgerEntry | None = None
 
     def or_raise(self) -> "OperationResult":
+        """The result itself. Raises its error if it has one."""
         if self.error:
             raise self.error
         return self

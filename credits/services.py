@@ -19,7 +19,7 @@ from aichat.core.database.models import uuid7
 from aichat.core.money import to_microcredits
 from aichat.core.telemetry import product_events
 from credits import engines
-from credits.ledger import Kind, State, apply, apply_new, open_wallet
+from credits.ledger import Kind, State, apply, move_new, open_wallet, reserve_new
 from credits.models import Hold, HoldRef, LedgerEntry, Wallet
 from credits.operations import (
     Credit,
@@ -55,15 +55,16 @@ __all__ = [
     "UnknownHold",
     "adjust",
     "apply",
-    "apply_new",
     "available_to",
     "expire_holds",
     "grant",
     "hold_expiry",
     "is_low",
+    "move_new",
     "notice_if_low",
     "refund",
     "renew_holds",
+    "reserve_new",
     "wallet_of",
 ]
 

@@ -5,6 +5,8 @@ from datetime import datetime
 from typing import NamedTuple, Protocol, TypeAlias
 from uuid import UUID
 
+from aichat.core.database.statements import NewRow
+
 
 class Closing(NamedTuple):
     """The columns that closing writes into open holds. `by` is a token of this batch.
@@ -58,6 +60,14 @@ class Engine(Protocol):
         """Close holds and move wallets, in one round trip where the database can.
 
         Returns how many holds were open and are closed now, and the standings of the moved wallets.
+        """
+
+    reserves_at_once: bool  # whether `reserve` exists for this database
+
+    def reserve(self, moves: Sequence[Move], holds: Sequence[NewRow]) -> dict[UUID, int]:
+        """Move wallets and insert the holds of the moved ones, in a transaction of its own and one round trip.
+
+        The commit does not wait for the disk. Returns the free microcredits of the moved wallets.
         """
 
     def available(self, ids: Sequence[UUID]) -> dict[UUID, int]:

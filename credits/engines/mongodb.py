@@ -15,6 +15,8 @@ from aichat.core.money import LARGEST
 from credits.engines.base import Closings, Move, Standing
 from credits.engines.portable import available as available
 from credits.engines.portable import close_holds as close_holds
+from credits.engines.portable import reserve as reserve
+from credits.engines.portable import reserves_at_once as reserves_at_once
 from credits.engines.portable import with_digests
 from credits.models import Wallet
 

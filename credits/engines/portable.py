@@ -5,6 +5,7 @@ from uuid import UUID
 
 from django.db.models import F, Q
 
+from aichat.core.database.statements import NewRow
 from aichat.core.money import LARGEST
 from credits.engines.base import Closing, Closings, Move, Standing
 from credits.models import Hold, LedgerEntry, Wallet
@@ -26,6 +27,13 @@ def move_wallets(moves: Sequence[Move]) -> dict[UUID, Standing]:
 
 def close_and_move(closings: Closings, moves: Sequence[Move]) -> tuple[int, dict[UUID, Standing]]:
     return sum(len(close_holds(ids, closing)) for closing, ids in closings), move_wallets(moves)
+
+
+reserves_at_once = False
+
+
+def reserve(moves: Sequence[Move], holds: Sequence[NewRow]) -> dict[UUID, int]:
+    raise NotImplementedError  # see `reserves_at_once`
 
 
 def available(ids: Sequence[UUID]) -> dict[UUID, int]:

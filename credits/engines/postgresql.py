@@ -1,13 +1,17 @@
 """The ledger's statements for PostgreSQL. Each takes its list as one parameter, so one plan serves every length."""
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 from uuid import UUID
 
-from aichat.core.database.statements import Statement, recordset
+from aichat.core.database.statements import NewRow, Statement, insert_text, recordset, rows_as_recordsets
 from aichat.core.money import LARGEST
 from credits.engines.base import Closing, Closings, Move, Standing
 from credits.engines.portable import with_digests
+from credits.models import Hold
+
+reserves_at_once = True
 
 # "IS TRUE": by the key, not by an index in which every hold has once been open.
 CLOSE = """
@@ -50,6 +54,31 @@ locked AS MATERIALIZED (
     + MOVED.format(source="moves JOIN locked ON locked._id = moves.wallet_id", largest=LARGEST)
 )
 
+# One statement moves the wallets and inserts the holds of those that moved: `moved` answers for both.
+RESERVE = f"""
+WITH moves AS MATERIALIZED (SELECT * FROM {ASKED}),
+locked AS MATERIALIZED (
+    SELECT _id FROM credits_wallet WHERE _id IN (SELECT wallet_id FROM moves) ORDER BY _id FOR NO KEY UPDATE
+),
+moved AS (
+    UPDATE credits_wallet AS wallet
+    SET available = wallet.available + moves.available, held = wallet.held + moves.held
+    FROM moves JOIN locked ON locked._id = moves.wallet_id
+    WHERE wallet._id = moves.wallet_id AND wallet.available >= moves.needs
+    RETURNING wallet._id, wallet.available
+),
+made AS (
+    {{insert}} WHERE new.wallet_id IN (SELECT _id FROM moved)
+)
+SELECT _id, available FROM moved
+"""
+
+
+@cache
+def _reserving() -> Statement:
+    return Statement(RESERVE.format(insert=insert_text(Hold)))
+
+
 AVAILABLE = Statement("SELECT _id, available FROM credits_wallet WHERE _id = ANY(%s::uuid[])")
 
 
@@ -67,6 +96,11 @@ def close_and_move(closings: Closings, moves: Sequence[Move]) -> tuple[int, dict
     asked = [_closing(ids, closing) for closing, ids in closings]
     *closed, moved = Statement.together([*asked, _moving(moves)])
     return sum(map(len, closed)), _standings(moves, moved)
+
+
+def reserve(moves: Sequence[Move], holds: Sequence[NewRow]) -> dict[UUID, int]:
+    asked = recordset(COLUMNS, [(*move, position) for position, move in enumerate(moves)])
+    return dict(_reserving().committed([asked, *rows_as_recordsets(holds)], durable=False))
 
 
 def available(ids: Sequence[UUID]) -> dict[UUID, int]:

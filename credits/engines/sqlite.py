@@ -12,6 +12,8 @@ from django.db import connection
 from aichat.core.database.statements import Statement
 from aichat.core.money import LARGEST
 from credits.engines.base import Closing, Closings, Move, Standing
+from credits.engines.portable import reserve as reserve
+from credits.engines.portable import reserves_at_once as reserves_at_once
 
 OLDEST = (3, 38, 0)  # with RETURNING, UPDATE … FROM and ->>
 

@@ -15,6 +15,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule, 
 from accounts.models import Organization, User
 from aichat.core.database import transactions
 from aichat.core.database.models import uuid7
+from aichat.core.database.statements import insert_rows
 from credits import ledger
 from credits.models import Hold, LedgerEntry, Limit, SpendCounter, Wallet
 from credits.operations import Operation, OperationResult, RefundTooLarge
@@ -55,8 +56,14 @@ class Histories(RuleBasedStateMachine):
         self.presumes = not self.presumes
         if self.presumes:
             with suppress(IntegrityError):
-                return transactions.run_atomic(ledger.apply_new, operations, lambda outcomes: [])
+                return transactions.run_atomic(self.do_new, operations)
         return apply(operations)
+
+    @staticmethod
+    def do_new(operations: list[Operation]) -> list[OperationResult]:
+        outcomes, rows = ledger.move_new(operations)
+        insert_rows(rows)
+        return outcomes
 
     def check(self, operation: Operation, expected: str) -> None:
         """Do it, and compare what came of it."""

@@ -11,6 +11,7 @@ from django.core.exceptions import ImproperlyConfigured
 from aichat.core.config.env import text
 
 T = TypeVar("T")
+COMMIT_CONNECTIONS = 3  # kept by the threads of the group commit
 SYNC_CONNECTIONS = 8  # database connections of a process for its ordinary views, beside those of async work
 
 
@@ -131,7 +132,7 @@ def _postgresql(address: str, timeout: float, threads: int) -> dict[str, object]
             "-c plan_cache_mode=force_generic_plan",
             "pool": {
                 "min_size": 1,
-                "max_size": threads + 1 + SYNC_CONNECTIONS,  # one for the commits
+                "max_size": threads + COMMIT_CONNECTIONS + SYNC_CONNECTIONS,
                 "timeout": timeout,
                 "reconnect_timeout": 0,
                 "reconnect_failed": _refuse_waiting,

@@ -120,6 +120,39 @@ def run_again(unknown: OutcomeUnknown, work: Callable[P, T], *args: P.args, **kw
     raise unknown
 
 
+def run_atomic_without_flush(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run `work` as `run_atomic` does, in a transaction whose commit does not wait for the disk.
+
+    A crash of the database server, or of its machine, may lose such a transaction, and never a later durable one
+    without it: only work may run here whose loss the later work can bear. By engine:
+
+    - SQLite: `PRAGMA synchronous = NORMAL` for the transaction; the log is written to disk with the next durable one.
+    - MongoDB: write concern `{w: 1, j: false}`: the primary alone has it, in memory. A later transaction of majority
+      write concern comes after it in the log of operations, so it is not durable without this one.
+    - PostgreSQL: `synchronous_commit = off` for the transaction (`Statement.committed` does so in one round trip).
+    """
+    if in_transaction():
+        return run_atomic(work, *args, **kwargs)
+    if connection.vendor == "postgresql":
+        return run_atomic(_without_flush, partial(work, *args, **kwargs))
+    if is_mongodb():
+        with connection.without_flush():  # type: ignore[attr-defined]
+            return run_atomic(work, *args, **kwargs)
+    connection.ensure_connection()
+    connection.connection.execute("PRAGMA synchronous = NORMAL")
+    try:
+        return run_atomic(work, *args, **kwargs)
+    finally:
+        if connection.connection is not None:
+            connection.connection.execute("PRAGMA synchronous = FULL")
+
+
+def _without_flush(work: Callable[[], T]) -> T:
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL synchronous_commit = off")
+    return work()
+
+
 class Conflict(DatabaseError):
     """Another transaction interfered: the outermost `run_atomic` must run its work again."""
 

@@ -1,87 +1,92 @@
-"""Group commit: what concurrent requests of a process write is committed together, and each is answered by its commit.
+"""Group commit: the writes of concurrent requests are committed together, and each request is answered by its commit.
 
-A request hands in a `Unit`: an operation of the ledger and what is written with it. While one transaction commits, the
-units that come gather for the next, so a lone request never waits for company and a busy process makes few commits. A
-unit that fails takes no other with it: the batch is then applied one by one. Nothing is answered before it is durable.
+A request hands in a `Unit`: an operation of the ledger and the rows that are written with it. While batches commit, new
+units gather for the next ones, so a lone request never waits for company and a busy process makes few commits. A unit
+that fails takes no other with it: its batch is then committed one by one. Nothing is answered before its commit.
+
+| who | what happens, in order |
+| --- | --- |
+| request | `submit(unit)`, then awaits the future |
+| lane | takes the waiting units whose wallets no batch under way moves; reservations and settlements have a lane each |
+| thread of the lane | reservations: one transaction that does not wait for the disk (`credits.ledger.reserve_new`) |
+| thread of the lane | settlements: moves the wallets, calls each `unit.write`, inserts all rows, one durable commit |
+| event loop | calls `unit.committed`, sets the future; the request goes on |
+
+A reservation may be lost when the database server crashes; its settlement then takes the charge from what is free, as
+after an expiry (`Settle.hold_may_be_lost`). SQLite has one lane: only one of its transactions writes at a time.
 """
 
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field
-from functools import partial
 from time import monotonic
+from uuid import UUID
 from weakref import WeakKeyDictionary
 
 from django.conf import settings
-from django.db import IntegrityError
+from django.db import IntegrityError, connection
 
 from accounts.models import Organization
 from aichat.core.background import lifecycle
 from aichat.core.database import executor, transactions
 from aichat.core.database.statements import NewRow, insert_rows
 from aichat.core.errors import Overloaded
-from credits.services import Operation, OperationResult, apply, apply_new, available_to
+from credits.services import Operation, OperationResult, Reserve, apply, available_to, move_new, reserve_new
 
 logger = logging.getLogger(__name__)
 
-# Turns of the event loop before a batch is taken. An idle one has nothing to do in them and goes on at once; what a busy
-# one does in them hands in more units: a third of its batches were of one to three, and cost most for each unit.
+# Turns of the event loop before a batch is taken. An idle loop has nothing to do in them and goes on at once; a busy one
+# takes in more units: without them a third of the batches were of one to three units, which cost most for each unit.
 GATHERING = 2
 LARGEST_BATCH = 256  # units: bounds how long a wallet's row is locked, and how large a statement grows
+SETTLING_THREADS = (
+    2  # batches of settlements on their way at once: one builds its statements while the other one flushes
+)
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.1, 2.0  # seconds between two tries while the database is away
 
 
 def nothing(outcome: OperationResult) -> Sequence[NewRow]:
+    """The `write` of a unit that adds no rows."""
     return ()
 
 
 @dataclass(slots=True, kw_only=True)
 class Unit:
-    """What one request commits.
+    """The part of a commit that belongs to one request.
 
-    `write` runs inside the transaction once the operation is done (not when it was refused), perhaps more than once, and
-    with the request's context variables: it answers the rows to insert, and may run statements of its own. `committed`
-    runs after the commit, on the event loop. `wallet_of` is whose free credits the outcome is to say when there is no
-    operation to say them.
+    `write` runs inside the transaction once the operation is done (not when it was refused), perhaps more than once, with
+    the request's context variables: it returns the rows to insert, and may run statements of its own. `committed` runs
+    after the commit, on the event loop. `wallet_of` is the organization whose free credits the outcome gives when there
+    is no operation that does.
     """
 
     operation: Operation | None = None
     wallet_of: Organization | None = None
     write: Callable[[OperationResult], Sequence[NewRow]] = nothing
     committed: Callable[[OperationResult], None] | None = None
-    patience: float = 0.0  # seconds it is tried again while the database is away
-    context: Context = field(default_factory=copy_context)  # of the request: the commit runs in nobody's own
+    patience: float = 0.0  # seconds for which the unit is tried again while the database is away
+    context: Context = field(default_factory=copy_context)  # of the request: the commit runs in no request's own
+
+    @property
+    def only_reserves(self) -> bool:
+        """Whether the unit is nothing but a reservation, whose commit need not wait for the disk."""
+        return type(self.operation) is Reserve and self.write is nothing
 
 
 def submit(unit: Unit, *, refusable: bool = False) -> "asyncio.Future[OperationResult]":
-    """Have the unit committed; the outcome comes with the commit, and a refused operation's error is raised.
+    """Have the unit committed. The future gets the outcome after the commit, or the error of a refused operation.
 
-    What is submitted is done even when nobody waits any more: `await asyncio.shield(submit(…))`. Raises `Overloaded` for
-    a `refusable` unit while COMMIT_QUEUE units are waiting; a settlement is never refused.
+    A submitted unit is committed even when nobody waits any more: `await asyncio.shield(submit(…))`. Raises `Overloaded`
+    for a `refusable` unit while COMMIT_QUEUE units are waiting; a settlement is never refused.
     """
     loop = asyncio.get_running_loop()
     queue = _queues.get(loop)
     if queue is None:
         queue = _queues[loop] = _Queue()
     return queue.submit(unit, refusable)
-
-
-def commit_together(units: Sequence[Unit]) -> list[OperationResult]:
-    """Commit all units in one transaction. Raises what any of them raises, and then nothing of any was done.
-
-    Reservations are new and holds are open, so neither is looked up; when it turns out that they are not, an earlier
-    try had been committed.
-    """
-    try:
-        return transactions.run_atomic(_write, units, partial(apply_new, last=not transactions.in_transaction()))
-    except transactions.OutcomeUnknown as unknown:
-        return transactions.run_again(unknown, _write, units, _apply_and_insert)
-    except IntegrityError as error:
-        logger.debug("something was committed before, or collides: %r", error)
-    return transactions.run_repeatable(_write, units, _apply_and_insert)
 
 
 def commit_each(units: Sequence[Unit]) -> list[OperationResult | Exception]:
@@ -95,110 +100,182 @@ def commit_each(units: Sequence[Unit]) -> list[OperationResult | Exception]:
     return [commit_each([unit])[0] for unit in units]
 
 
-Also = Callable[
-    [list[OperationResult]], Iterable[NewRow]
-]  # the rows to be written with operations, by what became of these
+def commit_together(units: Sequence[Unit]) -> list[OperationResult]:
+    """Commit all units in one transaction. Raises what any of them raises, and then nothing of any was done.
+
+    Reservations are presumed to be new and holds to be open, so neither is looked up. When they turn out not to be, an
+    earlier try had been committed: then all is done again with a look.
+    """
+    reserves = [unit.operation for unit in units if unit.only_reserves and isinstance(unit.operation, Reserve)]
+    run = transactions.run_atomic_without_flush if len(reserves) == len(units) else transactions.run_atomic
+    try:
+        if len(reserves) == len(units) and (outcomes := reserve_new(reserves)) is not None:
+            return outcomes
+        return run(_commit_new, units, last=not transactions.in_transaction())
+    except transactions.OutcomeUnknown as unknown:
+        return transactions.run_again(unknown, _commit_looking, units)
+    except IntegrityError as error:
+        logger.debug("something was committed before, or collides: %r", error)
+    return transactions.run_repeatable(_commit_looking, units)
 
 
-def _apply_and_insert(operations: Sequence[Operation], also: Also) -> list[OperationResult]:
-    outcomes = apply(operations)
-    insert_rows(also(outcomes))
+def _commit_new(units: Sequence[Unit], last: bool) -> list[OperationResult]:
+    done, rows = move_new([unit.operation for unit in units if unit.operation is not None])
+    outcomes = _outcomes(units, done)
+    insert_rows([*rows, *_rows(units, outcomes)], last=last)
     return outcomes
 
 
-def _write(
-    units: Sequence[Unit], apply: Callable[[Sequence[Operation], Also], list[OperationResult]]
-) -> list[OperationResult]:
-    outcomes: list[OperationResult] = []
-
-    def rows(done: Sequence[OperationResult]) -> Iterator[NewRow]:
-        outcomes.extend(_outcomes(units, done))
-        for unit, outcome in zip(units, outcomes, strict=True):
-            if outcome.error is None and unit.write is not nothing:
-                yield from unit.context.run(unit.write, outcome)
-
-    apply([unit.operation for unit in units if unit.operation is not None], rows)
+def _commit_looking(units: Sequence[Unit]) -> list[OperationResult]:
+    outcomes = _outcomes(units, apply([unit.operation for unit in units if unit.operation is not None]))
+    insert_rows(_rows(units, outcomes))
     return outcomes
 
 
-def _outcomes(units: Sequence[Unit], done: Sequence[OperationResult]) -> Iterator[OperationResult]:
-    """One for each unit; of those without an operation, what there is to spend."""
+def _rows(units: Sequence[Unit], outcomes: Sequence[OperationResult]) -> Iterator[NewRow]:
+    """The rows that the units write with their outcomes."""
+    for unit, outcome in zip(units, outcomes, strict=True):
+        if outcome.error is None and unit.write is not nothing:
+            yield from unit.context.run(unit.write, outcome)
+
+
+def _outcomes(units: Sequence[Unit], done: Sequence[OperationResult]) -> list[OperationResult]:
+    """One outcome for each unit; that of a unit without an operation gives the free credits of its organization."""
+    if len(done) == len(units):
+        return list(done)
     moved = iter(done)
-    free = available_to(unit.wallet_of for unit in units if unit.wallet_of)  # one look for all
-    for unit in units:
-        if unit.operation is not None:
-            yield next(moved)
-        else:
-            yield OperationResult(available=free[unit.wallet_of.pk]) if unit.wallet_of else OperationResult()
+    free = available_to(unit.wallet_of for unit in units if unit.wallet_of)
+    return [
+        next(moved)
+        if unit.operation is not None
+        else OperationResult(available=free[unit.wallet_of.pk] if unit.wallet_of else 0)
+        for unit in units
+    ]
 
 
 @dataclass(slots=True)
 class _Waiting:
+    """A submitted unit and the future of its outcome."""
+
     unit: Unit
     future: "asyncio.Future[OperationResult]"
+    wallet: UUID | None
     patient_until: float = 0.0
     pause: float = SHORTEST_PAUSE
 
     def settle(self, outcome: OperationResult | Exception) -> None:
+        """Hand the outcome to who waits."""
         error = outcome if isinstance(outcome, Exception) else outcome.error
         if not isinstance(outcome, Exception) and error is None and self.unit.committed:
             self.unit.context.run(self.unit.committed, outcome)
         if self.future.done():
-            return  # who asked was cancelled
+            return  # the request was cancelled
         if error is not None:
             self.future.set_exception(error)
         elif isinstance(outcome, OperationResult):
             self.future.set_result(outcome)
 
 
+class _Lane:
+    """Waiting units of one kind, and the threads that commit batches of them, each with a connection of its own."""
+
+    def __init__(self, name: str, threads: int) -> None:
+        self.name, self.threads = name, threads
+        self.waiting: deque[_Waiting] = deque()
+        self.running = 0  # batches on their way, or about to be taken
+
+
 class _Queue:
     """The units of one event loop."""
 
     def __init__(self) -> None:
-        self.waiting: deque[_Waiting] = deque()
-        self.is_busy = False
+        self.settling = _Lane("commits", 1 if connection.vendor == "sqlite" else SETTLING_THREADS)
+        self.reserving = self.settling if connection.vendor == "sqlite" else _Lane("reservations", 1)
+        self.lanes = {lane.name: lane for lane in (self.reserving, self.settling)}
+        self.moving: set[UUID] = set()  # the wallets of the batches on their way
+        self.next: dict[UUID, _Lane] = {}  # whose turn is next at a wallet: no lane starves the other
 
     def submit(self, unit: Unit, refusable: bool) -> "asyncio.Future[OperationResult]":
-        if refusable and len(self.waiting) >= settings.COMMIT_QUEUE:
+        lane = self.reserving if unit.only_reserves else self.settling
+        if refusable and len(lane.waiting) >= settings.COMMIT_QUEUE:
             raise Overloaded(retry_after=1)
-        item = _Waiting(unit, asyncio.get_running_loop().create_future(), patient_until=monotonic() + unit.patience)
-        self.add(item)
+        wallet = unit.operation.wallet_id if unit.operation is not None else None
+        item = _Waiting(
+            unit, asyncio.get_running_loop().create_future(), wallet, patient_until=monotonic() + unit.patience
+        )
+        self.add(lane, item)
         return item.future
 
-    def add(self, item: _Waiting) -> None:
-        self.waiting.append(item)
-        if not self.is_busy:
-            self.is_busy = True
-            lifecycle.spawn(self.work())
+    def add(self, lane: _Lane, item: _Waiting) -> None:
+        lane.waiting.append(item)
+        self.start(lane)
 
-    async def work(self) -> None:
+    def start(self, lane: _Lane) -> None:
+        if lane.waiting and lane.running < lane.threads:
+            lane.running += 1
+            lifecycle.spawn(self.work(lane))
+
+    async def work(self, lane: _Lane) -> None:
+        """Commit batches of the lane until no unit can be taken."""
         try:
-            while self.waiting:
+            while lane.waiting:
                 for _ in range(GATHERING):
                     await asyncio.sleep(0)
-                batch = [self.waiting.popleft() for _ in range(min(len(self.waiting), LARGEST_BATCH))]
+                batch = self.take(lane)
+                if not batch:
+                    return  # until a wallet is free: then another batch starts the lane again
+                wallets = {item.wallet for item in batch if item.wallet is not None}
+                self.moving |= wallets
                 try:
-                    outcomes = await executor.run_in_line(commit_each, [item.unit for item in batch])
+                    outcomes = await executor.run_kept(
+                        lane.name, lane.threads, commit_each, [item.unit for item in batch]
+                    )
                 except Exception as error:  # not even a connection
                     outcomes = [error for _ in batch]
+                finally:
+                    self.moving -= wallets
                 for item, outcome in zip(batch, outcomes, strict=True):
-                    self.answer(item, outcome)
+                    self.answer(lane, item, outcome)
+                for other in self.lanes.values():
+                    self.start(other)  # units may have waited for these wallets
         finally:
-            self.is_busy = False
+            lane.running -= 1
 
-    def answer(self, item: _Waiting, outcome: OperationResult | Exception) -> None:
+    def take(self, lane: _Lane) -> list[_Waiting]:
+        """The next batch: waiting units of one kind whose wallets are free, in order; the others go on waiting.
+
+        A second batch that moves the same wallet would only wait for the first one's lock, or conflict with it.
+        """
+        batch: list[_Waiting] = []
+        passed: list[_Waiting] = []
+        while lane.waiting and len(batch) < LARGEST_BATCH:
+            item = lane.waiting.popleft()
+            if batch and item.unit.only_reserves != batch[0].unit.only_reserves:
+                passed.append(item)
+            elif item.wallet is None or (item.wallet not in self.moving and self.next.get(item.wallet, lane) is lane):
+                batch.append(item)
+            else:
+                self.next.setdefault(item.wallet, lane)
+                passed.append(item)
+        lane.waiting.extendleft(reversed(passed))
+        for item in batch:
+            if item.wallet is not None:
+                self.next.pop(item.wallet, None)
+        return batch
+
+    def answer(self, lane: _Lane, item: _Waiting, outcome: OperationResult | Exception) -> None:
         """Hand the outcome over, or try again later when the database is away and the unit is patient."""
         is_away = isinstance(outcome, Exception) and transactions.is_unavailable(outcome)
         if is_away and monotonic() + item.pause <= item.patient_until:
             item.unit.context.run(logger.warning, "the database is away; settling again in %.1f s", item.pause)
-            lifecycle.spawn(self.again(item))
+            lifecycle.spawn(self.again(lane, item))
         else:
             item.settle(outcome)
 
-    async def again(self, item: _Waiting) -> None:
+    async def again(self, lane: _Lane, item: _Waiting) -> None:
         await asyncio.sleep(item.pause)
         item.pause = min(2 * item.pause, LONGEST_PAUSE)
-        self.add(item)
+        self.add(lane, item)
 
 
 _queues: WeakKeyDictionary[asyncio.AbstractEventLoop, _Queue] = WeakKeyDictionary()

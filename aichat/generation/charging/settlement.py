@@ -145,7 +145,10 @@ class _Writing:
 def _operation(request: GenerationRequest, hold: HoldRef | None, charge: int) -> Settle | Release | None:
     if hold is None:
         return None
-    return Settle(hold=hold, charge=charge, request_id=request.request_id) if charge else Release(hold=hold)
+    # Group commit's reservations don't wait for the disk.
+    if not charge:
+        return Release(hold=hold, hold_may_be_lost=True)
+    return Settle(hold=hold, charge=charge, request_id=request.request_id, hold_may_be_lost=True)
 
 
 def _record(request: GenerationRequest, attempt: Attempt, now: datetime, ended: float) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from django.db import OperationalError
 from django_mongodb_backend import base, features, operations
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
+from pymongo.write_concern import WriteConcern
 
 from aichat.core.database.mongodb.schema import DatabaseSchemaEditor
 from aichat.core.database.outcomes import UNKNOWN_LABEL
@@ -30,9 +31,26 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]
     features_class = DatabaseFeatures
     ops_class = DatabaseOperations
 
+    session: Any
+    waits_for_disk = True
+
+    @contextmanager
+    def without_flush(self) -> Iterator[None]:
+        """Begin transactions inside whose commit waits for the primary's memory only."""
+        self.waits_for_disk = False
+        try:
+            yield
+        finally:
+            self.waits_for_disk = True
+
     def start_transaction_mongo(self) -> None:
         with operational_errors():
-            super().start_transaction_mongo()
+            if self.waits_for_disk or self.session is not None:
+                super().start_transaction_mongo()
+                return
+            self.ensure_connection()
+            self.session = self.connection.start_session()
+            self.session.start_transaction(write_concern=WriteConcern(w=1, j=False))
 
     def commit_mongo(self) -> None:
         """Commit; when the answer is lost, commit the same transaction again, which MongoDB answers as the first time.

@@ -4,7 +4,25 @@
 once for each model, and a list of rows is one parameter (PostgreSQL), one prepared statement (SQLite) or one call (MongoDB).
 """
 
-from aichat.core.database.statements.bulk_insert import Encoded, NewRow, insert, insert_rows, insert_values
+from aichat.core.database.statements.bulk_insert import (
+    Encoded,
+    NewRow,
+    insert,
+    insert_rows,
+    insert_text,
+    insert_values,
+    rows_as_recordsets,
+)
 from aichat.core.database.statements.prepared import Statement, recordset
 
-__all__ = ["Encoded", "NewRow", "Statement", "insert", "insert_rows", "insert_values", "recordset"]
+__all__ = [
+    "Encoded",
+    "NewRow",
+    "Statement",
+    "insert",
+    "insert_rows",
+    "insert_text",
+    "insert_values",
+    "recordset",
+    "rows_as_recordsets",
+]

@@ -41,15 +41,30 @@ def insert_rows(rows: Iterable[NewRow], *, last: bool = False) -> None:
 
     `last`: the caller began the transaction and does nothing more in it, so PostgreSQL gets COMMIT in the same trip.
     """
-    by_model: dict[type[models.Model], list[list[Any]]] = {}
+    if tables := _by_table(rows):
+        WRITERS[connection.vendor](tables, last)
+
+
+def _by_table(rows: Iterable[NewRow]) -> "Rows":
+    """The rows as the driver's values, by table in order of first appearance."""
+    by_model: dict[type[models.Model], tuple[Table, list[list[Any]]]] = {}
     vendor = connection.vendor
     for model, values in rows:
         found = by_model.get(model)
         if found is None:
-            found = by_model[model] = []
-        found.append(_table(model, vendor).values(values))
-    if by_model:
-        WRITERS[vendor]([(_table(model, vendor), found) for model, found in by_model.items()], last)
+            found = by_model[model] = (_table(model, vendor), [])
+        found[1].append(found[0].values(values))
+    return list(by_model.values())
+
+
+def insert_text(model: type[models.Model]) -> str:
+    """The INSERT of a model's rows as part of a larger statement; on PostgreSQL its one value is a recordset."""
+    return _table(model, connection.vendor).insert.text
+
+
+def rows_as_recordsets(rows: Iterable[NewRow]) -> list[str]:
+    """PostgreSQL's recordset of the rows, one for each model, in order of first appearance."""
+    return [recordset(table.names, values) for table, values in _by_table(rows)]
 
 
 class Encoded:

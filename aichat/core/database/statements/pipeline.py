@@ -25,6 +25,10 @@ Command: TypeAlias = Callable[[], None]
 FOR_LARGE_TABLES = b"SET LOCAL enable_seqscan = off"
 
 
+# The commit does not wait until the log is on disk; the next durable commit writes it too.
+WITHOUT_WAITING_FOR_THE_DISK = b"SET LOCAL synchronous_commit = off"
+
+
 def send(
     connection: "Connection[Any]", statements: Sequence[tuple[str, Sequence[Any]]], *, commit: bool = False
 ) -> list[Rows]:
@@ -33,10 +37,31 @@ def send(
     Outside of autocommit mode `BEGIN` is sent before the first text, as psycopg does. With `commit` a `COMMIT` is sent
     after the last text, and `connection.commit()` finds nothing to do.
     """
+    line = _line_of(connection)
+    return line.send(statements, line.begin(), [line.saying(b"COMMIT")] if commit else [])
+
+
+def send_alone(
+    connection: "Connection[Any]", statements: Sequence[tuple[str, Sequence[Any]]], *, durable: bool
+) -> list[Rows]:
+    """Send texts and their values as a whole transaction, on a connection in autocommit mode; return the rows of each.
+
+    Unless `durable` the commit does not wait for the disk. Raises the first `psycopg.Error`, with nothing done.
+    """
+    line = _line_of(connection)
+    begin = [line.saying(b"BEGIN"), *([] if durable else [line.saying(WITHOUT_WAITING_FOR_THE_DISK)])]
+    try:
+        return line.send(statements, begin, [line.saying(b"COMMIT")])
+    finally:
+        if line.libpq.transaction_status == TransactionStatus.INERROR:
+            line.exchange([line.saying(b"ROLLBACK")])
+
+
+def _line_of(connection: "Connection[Any]") -> "_Line":
     line: _Line | None = getattr(connection, "statements_line", None)
     if line is None:
         line = connection.statements_line = _Line(connection)  # type: ignore[attr-defined]
-    return line.send(statements, commit)
+    return line
 
 
 class _Line:
@@ -51,14 +76,18 @@ class _Line:
         self.poll = select.poll()  # `select` itself knows no more than 1,024 descriptors
         self.poll.register(self.libpq.socket, select.POLLIN)
 
-    def send(self, statements: Sequence[tuple[str, Sequence[Any]]], commit: bool) -> list[Rows]:
+    def send(
+        self, statements: Sequence[tuple[str, Sequence[Any]]], begin: Sequence[Command], end: Sequence[Command]
+    ) -> list[Rows]:
+        """Send `begin`, the statements and `end` in one round trip; return the rows of the statements."""
         # Before the first word is sent: what can't be said in PostgreSQL's terms stops here.
         dumped = [(text, self.dump(values)) for text, values in statements]
         if self.keeps_plans and (new := {text for text, _ in statements} - self.names.keys()):
-            self.prepare(new)
-        begin = self.begin()
-        end = [self.saying(b"COMMIT")] if commit else []
-        results = self.exchange([*begin, *(self.asking(text, values) for text, values in dumped), *end], commits=commit)
+            self.prepare(new, begin)
+            begin = []
+        results = self.exchange(
+            [*begin, *(self.asking(text, values) for text, values in dumped), *end], commits=bool(end)
+        )
         return [self.load(result) for result in results[len(begin) : len(results) - len(end)]]
 
     def dump(self, values: Sequence[Any]) -> Sequence[Any]:
@@ -70,12 +99,12 @@ class _Line:
         self.transformer.set_pgresult(result)
         return self.transformer.load_rows(0, result.ntuples, tuple)
 
-    def prepare(self, texts: Iterable[str]) -> None:
-        """Prepare the texts in one round trip, once for each connection."""
+    def prepare(self, texts: Iterable[str], begin: Sequence[Command]) -> None:
+        """Send `begin` and prepare the texts, in one round trip and once for each connection."""
         names = {text: b"line_%d" % number for number, text in enumerate(texts, start=self.made)}
         self.made += len(names)
         preparing = [partial(self.libpq.send_prepare, name, _numbered(text)) for text, name in names.items()]
-        self.exchange([*self.begin(), self.saying(FOR_LARGE_TABLES), *preparing])
+        self.exchange([*begin, self.saying(FOR_LARGE_TABLES), *preparing])
         self.names |= names
 
     def begin(self) -> list[Command]:

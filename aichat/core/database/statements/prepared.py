@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import orjson
-from django.db import DEFAULT_DB_ALIAS, DataError, connections
+from django.db import DEFAULT_DB_ALIAS, DataError, connections, transaction
 
 
 class Statement:
@@ -44,6 +44,22 @@ class Statement:
                 return pipeline.send(database.connection, texts, commit=last and database.in_atomic_block)
         with _driver(database) as driver:
             return [_rows(driver, statement.with_question_marks, values) for statement, values in statements]
+
+    def committed(self, values: Sequence[Any], *, durable: bool) -> list[tuple[Any, ...]]:
+        """Send the statement as a transaction of its own, to PostgreSQL in one round trip; return the rows.
+
+        Unless `durable` the commit does not wait for the disk: a crash of the server may lose the transaction, and
+        never a later one without it (https://www.postgresql.org/docs/current/wal-async-commit.html).
+        """
+        database = connections[DEFAULT_DB_ALIAS]
+        if database.vendor == "postgresql" and not _is_read_along(database):
+            from aichat.core.database.statements import pipeline
+
+            with _ready(database):
+                [rows] = pipeline.send_alone(database.connection, [(self.text, values)], durable=durable)
+                return rows
+        with transaction.atomic():
+            return self(values)
 
     def many(self, rows: Sequence[Sequence[Any]]) -> None:
         """Send the statement once for each row of values. For SQLite, where this needs no round trips."""
