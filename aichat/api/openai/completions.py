@@ -103,7 +103,7 @@ async def prepare(caller: Caller, body: TextCompletionBody) -> tuple[GenerationR
         caller=caller,
         model=body.model,
         messages=[{"role": "user", "content": body.text}],
-        input_param="prompt",
+        param_names={"messages": "prompt"},
         stream=bool(body.stream),
         max_tokens=body.max_tokens,
         parameters=body.parameters(),
