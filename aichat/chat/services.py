@@ -42,16 +42,21 @@ def prompt(
     """
     fixed = [{"role": "system", "content": system}] if system else []
     new = {"role": "user", "content": message}
-    room = model.context_window - max_tokens - tokens.upper_bound([*fixed, new], {})
+    room = model.context_window - max_tokens - sum(_most_likely(turn) for turn in (*fixed, new))
     kept: list[dict[str, Any]] = []
     for turn in reversed(history):
-        room -= tokens.upper_bound([turn], {})
+        room -= _most_likely(turn)
         if room < 0:
             break
         kept.insert(0, turn)
     while kept and kept[0]["role"] != Message.Role.USER:
         kept.pop(0)
     return [*fixed, *kept, new]
+
+
+def _most_likely(turn: dict[str, Any]) -> int:
+    """Tokens of a turn, with what an estimate may miss on top."""
+    return tokens.estimate_text(turn["content"]) * 6 // 5 + tokens.MOST_TOKENS_OF_A_FRAME
 
 
 def turn_saver(

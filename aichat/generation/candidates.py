@@ -8,6 +8,7 @@ from aichat.catalog.snapshot import Catalog, ModelInfo
 from aichat.core.errors import InvalidRequest
 from aichat.generation import experiments
 from aichat.generation.charging import tokens
+from aichat.generation.charging.sent import outgoing
 from aichat.generation.request import GenerationRequest
 from aichat.providers.base import image_urls
 from aichat.providers.registry import chat_adapter
@@ -40,12 +41,6 @@ def obstacle(request: GenerationRequest, model: ModelInfo) -> InvalidRequest | N
     is_too_long = request.max_tokens is not None and request.max_tokens > model.max_output_tokens
     if is_too_long and not request.is_length_a_limit:
         return InvalidRequest(f"{model.slug} writes at most {model.max_output_tokens} tokens.", param="max_tokens")
-    length = tokens.estimate(request.messages, model.image_tokens)
-    if length > model.context_window:
-        return InvalidRequest(
-            f"{model.slug} reads at most {model.context_window} tokens; this is about {length}.",
-            param="messages",
-        )
     if not model.vision and image_urls(request.messages):
         return InvalidRequest(f"{model.slug} does not read images.", param="messages")
     if not model.tools and request.parameters.get("tools"):
@@ -55,7 +50,20 @@ def obstacle(request: GenerationRequest, model: ModelInfo) -> InvalidRequest | N
     adapter = chat_adapter(model.provider.kind)
     if name := adapter.unsupported(request.messages, request.parameters, model.provider.endpoint):
         return InvalidRequest(f"{model.slug} can't be asked this: see `{name}`.", param=name)
-    return None
+    return too_long(request, model)
+
+
+def too_long(request: GenerationRequest, model: ModelInfo) -> InvalidRequest | None:
+    """The error that says that what is sent is longer than the model's window; None when it is not."""
+    sent = outgoing(request, model)
+    if tokens.bound_input(sent, model.image_tokens) <= model.context_window:
+        return None  # estimating takes longer
+    length = tokens.estimate_input(sent)
+    if length <= model.context_window:
+        return None
+    return InvalidRequest(
+        f"{model.slug} reads at most {model.context_window} tokens; this is about {length}.", param="messages"
+    )
 
 
 def wants_json(parameters: Mapping[str, Any]) -> bool:

@@ -54,7 +54,7 @@ def able(candidates: Sequence[ModelInfo], size: str) -> list[ModelInfo]:
 
 def most_it_can_cost(candidates: Sequence[ModelInfo], prompt: str, n: int) -> int:
     """Answer the microcredits to reserve for `n` pictures: the price of the dearest candidate."""
-    most_input = tokens.upper_bound([{"content": prompt}], {}) * n
+    most_input = tokens.bound_text(prompt) * n
     return max(
         model.rates.charge(
             Usage(

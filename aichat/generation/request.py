@@ -15,6 +15,7 @@ from aichat.core.errors import ApiError
 from aichat.core.telemetry import tracing
 from aichat.flags.rules import NOTHING, Treatment
 from aichat.providers.base import Delta, FinishReason, Usage
+from aichat.providers.outgoing import Outgoing
 
 
 def no_rows(result: "Result") -> Sequence[NewRow]:
@@ -60,6 +61,7 @@ class GenerationRequest:
     treatment: Treatment = NOTHING
     store_replay: Callable[["Result", ApiError | None], None] = store_nothing
     freshness: Freshness = Freshness.ANY
+    measured: dict[str, tuple[Any, Outgoing]] = field(default_factory=dict, compare=False, repr=False)  # see `sent.py`
     id: UUID = field(default_factory=uuid7)
     request_id: str = field(default_factory=tracing.request_id)
 

@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import Any, ClassVar, Literal, Protocol
 from urllib.parse import urlsplit
 
+from aichat.providers.outgoing import Outgoing
 from aichat.providers.usage import UsageReport
 
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
@@ -159,6 +160,10 @@ class ChatAdapter(Protocol):
 
         `sink` may take its time: nothing more is read from the provider meanwhile. Cancelling ends the call upstream.
         """
+        ...
+
+    def measure(self, request: ChatRequest, endpoint: Endpoint) -> Outgoing:
+        """Measure what the body of `request` gives the model to read. Only supported requests are measured."""
         ...
 
     def unsupported(

@@ -149,10 +149,10 @@ def expected_charge(cell: Cell, record: UsageRecord, seen: Seen) -> int:
 
 def delivered(provider: str, text: str) -> Usage:
     """What a stream that broke off after `text` has used: Gemini's chunks report it, OpenAI's do not, so we count."""
-    counted = tokens.estimate_text(len(text.encode()))
+    counted = tokens.estimate_text(text)
     if provider == "gemini":
         return replace(REPORTED, output_tokens=counted if counted > 2 * REPORTED.output_tokens else 7)
-    return Usage(input_tokens=tokens.estimate([{"content": "Hi"}]), output_tokens=counted)
+    return Usage(input_tokens=tokens.estimate_text("Hi") + tokens.TOKENS_OF_A_FRAME, output_tokens=counted)
 
 
 def charge_of(slug: str, usage: Usage = REPORTED) -> int:

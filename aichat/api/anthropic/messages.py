@@ -18,6 +18,8 @@ from aichat.generation import experiments
 from aichat.generation.charging import tokens
 from aichat.generation.errors import STATUSES
 from aichat.generation.request import GenerationRequest
+from aichat.providers.base import ChatRequest
+from aichat.providers.registry import chat_adapter
 
 
 class MessagesView(AsyncView):
@@ -71,7 +73,6 @@ class CountTokensView(AsyncView):
         body = parse(CountBody, request)
         model = routing.candidates(await snapshot.ready(), caller, body.model)[0]
         translation = Translation(body, request.headers)
-        count = tokens.estimate(translation.messages, model.image_tokens)
-        if tools := translation.parameters.get("tools"):
-            count += tokens.estimate_text(len(responses.json_bytes(tools)))
-        return responses.json_response({"input_tokens": count})
+        chat = ChatRequest(model.upstream_name, translation.messages, 1, False, translation.parameters)
+        sent = chat_adapter(model.provider.kind).measure(chat, model.provider.endpoint)
+        return responses.json_response({"input_tokens": tokens.estimate_input(sent)})

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from django.conf import settings
@@ -15,6 +15,7 @@ from aichat.core.errors import ApiError
 from aichat.generation import reporting
 from aichat.generation.charging import group_commit, plausibility, tokens
 from aichat.generation.charging.plausibility import Bounds
+from aichat.generation.charging.sent import outgoing
 from aichat.generation.charging.settlement import SETTLE_PATIENCE, Attempt, reservation, settlement
 from aichat.generation.errors import ClientLeft
 from aichat.generation.request import GenerationRequest, Result
@@ -38,6 +39,7 @@ class Bill:
         self.request = request
         self.result = Result(id=request.id, request_id=request.request_id)
         self.attempts: list[Attempt] = []
+        self.bounds: dict[str, int] = {}  # of the input, in tokens, by model
         self.settled = False
 
     async def reserve(self, candidates: Sequence[ModelInfo]) -> None:
@@ -48,7 +50,8 @@ class Bill:
             except Unaffordable as error:
                 if not self.cap(candidates, error.affordable):
                     raise
-                self.hold = await self._reserve(self.most_it_can_cost(candidates))
+                # All that is left: the bound of the input is several times what most texts are.
+                self.hold = await self._reserve(min(error.affordable, self.most_it_can_cost(candidates)))
         except Unaffordable as error:
             reporting.refused(self.request.caller, self.request.model, error)
             raise
@@ -73,27 +76,37 @@ class Bill:
 
     def most_input(self, model: ModelInfo) -> int:
         """The most tokens that what is sent to the model can be read as."""
-        return tokens.upper_bound(self.request.messages, self.request.parameters, model.image_tokens)
+        if model.slug not in self.bounds:
+            self.bounds[model.slug] = tokens.bound_input(outgoing(self.request, model), model.image_tokens)
+        return self.bounds[model.slug]
+
+    def likely_input(self, model: ModelInfo) -> int:
+        """The tokens that hardly any text people write is read as more than."""
+        return min(self.most_input(model), 2 * tokens.estimate_input(outgoing(self.request, model)))
 
     def most_it_can_cost(self, candidates: Sequence[ModelInfo]) -> int:
         """Microcredits to hold: the dearest candidate, its longest answer."""
+        return self._dearest(candidates, self.most_input)
+
+    def likely_cost(self, candidates: Sequence[ModelInfo]) -> int:
+        """Microcredits without which nothing is asked: the dearest candidate, its longest answer, its likely input."""
+        return self._dearest(candidates, self.likely_input)
+
+    def _dearest(self, candidates: Sequence[ModelInfo], count_input: Callable[[ModelInfo], int]) -> int:
         return max(
-            model.rates.most(
-                Usage(
-                    input_tokens=self.most_input(model),
-                    output_tokens=self.max_tokens(model),
-                )
-            )
+            model.rates.most(Usage(input_tokens=count_input(model), output_tokens=self.max_tokens(model)))
             for model in candidates
             if model.rates
         )
 
     def cap(self, candidates: Sequence[ModelInfo], affordable: int) -> bool:
         """Shorten the answer to what `affordable` microcredits cover; False when that would be of no use."""
+        if self.likely_cost(candidates) <= affordable:
+            return True
         low, high = settings.SHORTEST_CAPPED_ANSWER, max(self.max_tokens(model) for model in candidates)
         while low <= high:  # the price rises with the length
             self.result.max_tokens_capped = (low + high) // 2
-            if self.most_it_can_cost(candidates) <= affordable:
+            if self.likely_cost(candidates) <= affordable:
                 low = self.result.max_tokens_capped + 1
             else:
                 high = self.result.max_tokens_capped - 1
@@ -146,7 +159,7 @@ class Bill:
             attempt.report,
             Bounds(self.most_input(model), self.max_tokens(model)),
             is_whole=attempt.is_finished,
-            count_input=lambda: tokens.estimate(self.request.messages, model.image_tokens),
+            count_input=lambda: tokens.estimate_input(outgoing(self.request, model)),
             count_output=self.estimate_output,
         )
         attempt.usage, attempt.source, attempt.reported = metered.usage, metered.source, metered.reported
@@ -157,7 +170,7 @@ class Bill:
         written = [result.text, result.reasoning]
         for tool_call in result.tool_calls:
             written += [tool_call["function"]["name"], tool_call["function"]["arguments"]]
-        return tokens.estimate_text(sum(len(text.encode()) for text in written))
+        return tokens.estimate_texts(written)
 
     async def commit(self, *, charge: int, delivered: bool) -> None:
         """The second commit, once; it goes on when the client leaves while it runs."""

@@ -10,6 +10,7 @@ import aiohttp
 
 from aichat.providers import http
 from aichat.providers.answers import read_answer
+from aichat.providers.anthropic.outgoing import measure
 from aichat.providers.anthropic.request import NATIVE, THOUGHT_FORMAT, body, version
 from aichat.providers.base import (
     ChatRequest,
@@ -22,6 +23,7 @@ from aichat.providers.base import (
 )
 from aichat.providers.errors import AttemptOutcome, ProviderError, from_body
 from aichat.providers.json import as_object, to_json
+from aichat.providers.outgoing import Outgoing
 from aichat.providers.usage import ANTHROPIC, UsageReport
 
 FINISH_REASONS: dict[str, FinishReason] = {
@@ -56,6 +58,9 @@ class AnthropicChat:
             return await read_answer(response, Reader(request.report), sink, dropped)
 
         return await http.post(f"{endpoint.base_url}/v1/messages", payload, headers(request, endpoint), endpoint, read)
+
+    def measure(self, request: ChatRequest, endpoint: Endpoint) -> Outgoing:
+        return measure(body(request)[0])
 
     def unsupported(
         self, messages: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any], endpoint: Endpoint

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aichat.providers.base import Accepted, ChatRequest, Delta, Endpoint, Finished, PartSink
+from aichat.providers.outgoing import Outgoing
 
 SECONDS_PER_WORD = 0.01
 
@@ -28,6 +29,9 @@ class DemoChat:
             await sink(Delta("".join(said)))
         request.report.merge({"input": len(prompt.split()), "output": len(said)})
         return Finished("stop" if len(said) == len(words) else "length")
+
+    def measure(self, request: ChatRequest, endpoint: Endpoint) -> Outgoing:
+        return Outgoing([text_of(message) for message in request.messages], frames=len(request.messages))
 
     def unsupported(
         self, messages: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any], endpoint: Endpoint

@@ -14,7 +14,9 @@ from aichat.providers.answers import read_answer
 from aichat.providers.base import ChatRequest, Endpoint, Finished, PartSink, image_urls
 from aichat.providers.errors import ProviderError
 from aichat.providers.gemini.answer import GeminiReader
+from aichat.providers.gemini.outgoing import measure
 from aichat.providers.gemini.request import Body, build, refused_parameters, without_after
+from aichat.providers.outgoing import Outgoing
 
 API_VERSION = "v1beta"
 MOST_TRIES = 3  # of one request that Gemini refuses for one setting after another
@@ -43,6 +45,9 @@ class GeminiChat:
         url = f"{endpoint.base_url}/{API_VERSION}/models/{request.model}:{verb}"
         headers = {"x-goog-api-key": endpoint.api_key, "X-Request-ID": request.request_id}
         return await http.post(url, body.json, headers, endpoint, read)
+
+    def measure(self, request: ChatRequest, endpoint: Endpoint) -> Outgoing:
+        return measure(build(request).json, request.model)
 
     def unsupported(
         self, messages: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any], endpoint: Endpoint

@@ -14,8 +14,10 @@ from aichat.providers.answers import read_answer
 from aichat.providers.base import ChatRequest, Endpoint, Finished, PartSink
 from aichat.providers.errors import ProviderError
 from aichat.providers.openai.answer import CompletionReader
+from aichat.providers.openai.outgoing import measure
 from aichat.providers.openai.profiles import profile_of
 from aichat.providers.openai.request import NO_CHANGES, Body, build, changes_after, obstacle
+from aichat.providers.outgoing import Outgoing
 
 logger = logging.getLogger(__name__)
 MOST_TRIES = 4  # of one request that a server refuses for one thing after another
@@ -49,6 +51,9 @@ class CompatibleChat:
         if endpoint.bearer and endpoint.api_key:
             headers["Authorization"] = f"Bearer {endpoint.api_key}"
         return await http.post(endpoint.url("/chat/completions"), body.json, headers, endpoint, read)
+
+    def measure(self, request: ChatRequest, endpoint: Endpoint) -> Outgoing:
+        return measure(build(request, profile_of(endpoint, self.default_profile)).json)
 
     def unsupported(
         self, messages: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any], endpoint: Endpoint

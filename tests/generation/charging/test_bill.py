@@ -26,7 +26,7 @@ from tests.upstream import ANSWER, TEXT, Reply, Upstream
 
 each_provider = pytest.mark.parametrize("provider", ["gemini", "openai"])
 each_mode = pytest.mark.parametrize("mode", ["json", "stream"])
-INPUT = tokens.estimate([{"content": "Hi"}])
+INPUT = tokens.estimate_text("Hi") + tokens.TOKENS_OF_A_FRAME
 
 
 def with_fallback(provider: str) -> str:
@@ -75,7 +75,7 @@ def test_unreported_usage_is_estimated(
     ask(http, alice, MODELS[provider], mode)
     record = UsageRecord.objects.get()
     assert (record.status, record.source) == ("ok", "ESTIMATED")
-    assert (record.input_tokens, record.output_tokens) == (INPUT, tokens.estimate_text(len(ANSWER)))
+    assert (record.input_tokens, record.output_tokens) == (INPUT, tokens.estimate_text(ANSWER))
     assert spent(alice) == record.charged > 0
 
 

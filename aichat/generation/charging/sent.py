@@ -1,0 +1,23 @@
+"""What a request would send to a model, measured once: its hold, its window check and its estimates read this."""
+
+from aichat.catalog.snapshot import ModelInfo
+from aichat.generation.request import GenerationRequest
+from aichat.providers.base import ChatRequest
+from aichat.providers.outgoing import Outgoing
+from aichat.providers.registry import chat_adapter
+
+
+def outgoing(request: GenerationRequest, model: ModelInfo) -> Outgoing:
+    """The measure of the body that the model's provider would get, as its adapter builds it."""
+    messages, found = request.measured.get(model.slug, (None, None))
+    if found is None or messages is not request.messages:
+        chat = ChatRequest(
+            model=model.upstream_name,
+            messages=request.messages,
+            max_tokens=request.most_tokens,
+            stream=request.stream,
+            parameters=request.sampling,
+        )
+        found = chat_adapter(model.provider.kind).measure(chat, model.provider.endpoint)
+        request.measured[model.slug] = request.messages, found
+    return found
