@@ -22,6 +22,7 @@ from rest_framework.request import Request
 from accounts.authentication import Caller
 from aichat.core.database import transactions
 from aichat.core.errors import ApiError, InvalidRequest
+from aichat.idempotency.canonical import canonical_body
 from aichat.idempotency.models import IdempotentRequest
 
 HEADER = "Idempotency-Key"
@@ -103,7 +104,7 @@ def claim_key(caller: Caller, key: str, request: HttpRequest | Request) -> KeyCl
 
     Raises `IdempotencyConflict` (the key was used for another request) and `IdempotencyInProgress` (the first is running).
     """
-    what = f"{caller.user.pk}\n{request.method}\n{request.get_full_path()}\n".encode() + request.body
+    what = f"{caller.user.pk}\n{request.method}\n{request.get_full_path()}\n".encode() + canonical_body(request)
     found = _Request(caller.organization.pk, key, hashlib.sha256(what).hexdigest())
     claim = KeyClaim(found.id, uuid4())
     try:

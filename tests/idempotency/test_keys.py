@@ -65,6 +65,26 @@ def test_the_same_key_with_another_body_is_a_conflict(http: httpx.Client, alice:
     assert charges() == 1
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"stream": false,\n  "message":"Gr\\u00fc\\u00dfe",  "model": "demo", "temperature": 1.0, "max_tokens": 50}',
+        '{"model":"demo","max_tokens":50,"temperature":1,"message":"Grüße","stream":false}'.encode(),
+    ],
+)
+def test_a_retry_that_writes_its_json_otherwise_is_the_same_request(
+    http: httpx.Client, alice: Actor, body: bytes
+) -> None:
+    headers = {**alice.headers, "Idempotency-Key": "k", "Content-Type": "application/json"}
+    first = {"message": "Grüße", "model": "demo", "temperature": 1, "max_tokens": 50, "stream": False}
+    answer = http.post(CHAT, json=first, headers=headers)
+    again = http.post(CHAT, content=body, headers=headers)
+    assert (again.status_code, again.content) == (200, answer.content)
+    other = http.post(CHAT, content=body.replace(b"50", b"51"), headers=headers)
+    assert other.json()["error"]["code"] == "idempotency_conflict"
+    assert charges() == 1
+
+
 def test_the_same_key_on_another_path_is_a_conflict(http: httpx.Client, alice: Actor) -> None:
     post(http, alice)
     assert post(http, alice, COMPLETIONS).json()["error"]["code"] == "idempotency_conflict"
