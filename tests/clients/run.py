@@ -1,0 +1,158 @@
+"""`make clients`: each client as its users run it, against the product as its operators run it.
+
+Behind the product a scripted model (`scripted.py`) calls one tool and then answers, so that agents finish a task. Prints a
+table, proves the ledger, and exits 1 when a client failed.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import django
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
+django.setup()
+
+from tests.clients import scripted
+from tests.service import Service, running_service
+from tests.upstream import Upstream
+
+HERE = Path(__file__).parent
+PACKAGES = json.loads((HERE / "package.json").read_text())["dependencies"]
+TIMEOUT = 180  # seconds for one client
+# The model each dialect is tried with: one of each provider, so that every translation is walked.
+MODELS = ("gpt-4.1-mini", "gemini-3.8-flash", "claude-sonnet-5-5")
+CODEX_CONFIG = """
+model = "{model}"
+model_provider = "aichat"
+[model_providers.aichat]
+name = "aichat"
+base_url = "{address}/v1"
+env_key = "AICHAT_API_KEY"
+wire_api = "responses"
+"""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One client with one model; `start` runs it in an empty directory and raises `AssertionError` when it failed."""
+
+    client: str
+    version: str
+    what: str
+    model: str
+    start: Callable[[Service, Path], None]
+
+
+def runs(node_modules: Path) -> Iterator[Run]:
+    for model in MODELS:
+        for name, script, what in (
+            ("openai", "openai_sdk", "chat, responses, stream, tool"),
+            ("@openai/agents", "openai_agents", "tool, stream, structured output"),
+            ("@anthropic-ai/sdk", "anthropic_sdk", "message, stream, tool runner, count"),
+        ):
+            yield Run(f"{name} (npm)", PACKAGES[name], what, model, script_of(node_modules, script, model))
+        for provider in ("openai", "anthropic"):
+            name, what = f"@ai-sdk/{provider}", "text, stream, tool, object"
+            start = script_of(node_modules, "ai_sdk", model, PROVIDER=provider)
+            yield Run(f"ai {PACKAGES['ai']} with {name}", PACKAGES[name], what, model, start)
+        yield Run("Codex CLI", PACKAGES["@openai/codex"], "a task with a shell call", model, codex(node_modules, model))
+        claude = claude_code(node_modules, model)
+        yield Run("Claude Code", PACKAGES["@anthropic-ai/claude-code"], "a task with a shell call", model, claude)
+
+
+def script_of(node_modules: Path, script: str, model: str, **options: str) -> Callable[[Service, Path], None]:
+    def start(service: Service, directory: Path) -> None:
+        code = directory / f"{script}.mjs"
+        code.write_text((HERE / f"{script}.mjs").read_text())
+        (directory / "node_modules").symlink_to(node_modules)
+        environment = {"ADDRESS": service.address, "KEY": service.key, "MODEL": model, **options}
+        execute(["node", str(code)], directory, environment)
+
+    return start
+
+
+def codex(node_modules: Path, model: str) -> Callable[[Service, Path], None]:
+    def start(service: Service, directory: Path) -> None:
+        home = directory / "home"
+        home.mkdir()
+        (home / "config.toml").write_text(CODEX_CONFIG.format(model=model, address=service.address))
+        words = ["exec", "--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox", "Write hi to out.txt"]
+        environment = {"CODEX_HOME": str(home), "AICHAT_API_KEY": service.key}
+        execute([str(node_modules / ".bin" / "codex"), *words], directory, environment)
+        assert (directory / "out.txt").read_text() == "hi\n"
+
+    return start
+
+
+def claude_code(node_modules: Path, model: str) -> Callable[[Service, Path], None]:
+    def start(service: Service, directory: Path) -> None:
+        environment = {
+            "HOME": str(directory),
+            "IS_SANDBOX": "1",
+            "ANTHROPIC_BASE_URL": service.address,
+            "ANTHROPIC_AUTH_TOKEN": service.key,
+            "ANTHROPIC_MODEL": model,
+            "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+        }
+        words = ["-p", "Write hi to out.txt", "--dangerously-skip-permissions"]
+        execute([str(node_modules / ".bin" / "claude"), *words], directory, environment)
+        assert (directory / "out.txt").read_text() == "hi\n"
+
+    return start
+
+
+def execute(command: Sequence[str], directory: Path, environment: dict[str, str]) -> None:
+    done = subprocess.run(
+        command,
+        cwd=directory,
+        env={"PATH": os.environ["PATH"], "HOME": str(directory), **environment},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+    )
+    assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
+
+
+def main() -> int:
+    node_modules = Path(sys.argv[1]).resolve()
+    wanted = sys.argv[2:]
+    failures = 0
+    with Upstream().running() as upstream:
+        upstream.choose = scripted.act
+        keys = {
+            "OPENAI_API_KEY": "k", "OPENAI_BASE_URL": f"{upstream.address}/v1",
+            "GEMINI_API_KEY": "k", "GEMINI_BASE_URL": upstream.address,
+            "ANTHROPIC_API_KEY": "k", "ANTHROPIC_BASE_URL": upstream.address,
+            "STARTER_CREDITS": "100000", "RATE_LIMIT_ADMIN": "10000/min",
+        }  # fmt: skip
+        with running_service(**keys) as service:
+            print("| client | version | what ran | model | result |\n| --- | --- | --- | --- | --- |")  # noqa: T201
+            for run in runs(node_modules):
+                if wanted and not any(word in f"{run.client} {run.model}" for word in wanted):
+                    continue
+                with tempfile.TemporaryDirectory(prefix="aichat-client-", ignore_cleanup_errors=True) as directory:
+                    result = outcome(run, service, Path(directory))
+                failures += result != "passed"
+                print(f"| {run.client} | {run.version} | {run.what} | {run.model} | {result} |", flush=True)  # noqa: T201
+            print(service.manage("verify_ledger").strip())  # noqa: T201
+    return 1 if failures else 0
+
+
+def outcome(run: Run, service: Service, directory: Path) -> str:
+    try:
+        run.start(service, directory)
+    except (AssertionError, OSError, subprocess.TimeoutExpired) as error:
+        print(f"{run.client}: {error}", file=sys.stderr)  # noqa: T201
+        return "failed"
+    return "passed"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
