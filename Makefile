@@ -13,7 +13,7 @@ ON_EACH_ENGINE = tests/accounts tests/admin_dashboard tests/chat tests/credits t
 	tests/images tests/usage tests/test_access.py tests/test_commands.py tests/test_isolation.py
 PYTEST = $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
 
-.PHONY: help run test bench bench-ledger bench-http trace contract screenshots soak lint types format build lock clean
+.PHONY: help run test bench bench-ledger bench-http trace clients contract screenshots soak lint types format build lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -32,6 +32,13 @@ soak: $(VENV)/.development ## 500 streams against failing providers; 200 picture
 
 trace: $(VENV)/.development ## calls, files, changes of thread of seven kinds of request; ARGS=-vv names each function
 	@$(BIN)/python -m pytest tests/test_trace.py -q -n0 -s $(ARGS) 2>&1 | grep -v '"time"'
+
+# Agents and SDKs from npm, versions pinned; npm keeps scripts of packages from running, so Claude Code's is run here.
+clients: $(VENV)/.development ## the clients of docs/CLIENTS.md against the product: needs node and npm; ARGS=Codex for one
+	@mkdir -p var/clients && cp tests/clients/package.json var/clients/
+	@npm install --prefix var/clients --no-package-lock --no-audit --no-fund --loglevel=error
+	@cd var/clients/node_modules/@anthropic-ai/claude-code && node install.cjs
+	@$(BIN)/python -m tests.clients.run var/clients/node_modules $(ARGS)
 
 contract: $(VENV)/.development ## five minutes of requests of every kind to every operation, as USER and as ADMIN
 	@$(BIN)/python -m pytest tests/contract.py -q $(ARGS)
