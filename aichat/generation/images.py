@@ -7,18 +7,21 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from math import ceil
 from time import monotonic
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from django.conf import settings
 
 from aichat.catalog.snapshot import ModelInfo
 from aichat.core.errors import InvalidRequest
 from aichat.generation import circuit_breaker
-from aichat.generation.charging import tokens
-from aichat.providers.base import ImageRequest, Usage
+from aichat.generation.charging import plausibility, tokens
+from aichat.generation.charging.plausibility import Bounds
+from aichat.providers.base import ImageAnswer, ImageRequest, Usage
 from aichat.providers.errors import AttemptOutcome, ProviderError
 from aichat.providers.registry import IMAGE_ADAPTERS, image_adapter
+from aichat.usage.models import UsageRecord
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -28,13 +31,18 @@ T = TypeVar("T")
 class ImageAttempt:
     """One candidate's turn: its model, its place in the route (from 1), its outcome, its usage and its duration.
 
-    `status` is an `AttemptOutcome` once the turn has ended. `seconds` is how long the provider took.
+    `status` is an `AttemptOutcome` once the turn has ended. `billed` is what the provider bills us, `usage` the share of
+    it that the delivered pictures are. `source` and `reported` say how sure that is, as on a usage record. `seconds` is
+    how long the provider took.
     """
 
     model: ModelInfo
     number: int
     status: str = ""
     usage: Usage = field(default_factory=Usage)
+    source: str = UsageRecord.Source.EXACT
+    reported: dict[str, Any] | None = None
+    billed: Usage = field(default_factory=Usage)
     seconds: float = 0.0
 
 
@@ -145,7 +153,7 @@ async def _attempt(attempt: ImageAttempt, request: ImageRequest, check: Callable
             answer = await image_adapter(provider.kind).images(request, provider.endpoint)
     except TimeoutError:
         raise ProviderError(AttemptOutcome.TIMEOUT_ATTEMPT) from None
-    attempt.usage = answer.usage
+    meter(attempt, request, answer)
     good, problem = [], None
     for raw in answer.images[: request.n]:
         try:
@@ -154,5 +162,33 @@ async def _attempt(attempt: ImageAttempt, request: ImageRequest, check: Callable
             problem = error
     if not good:
         raise problem or ProviderError(AttemptOutcome.EMPTY)
-    attempt.usage = replace(attempt.usage, images=len(good))
+    attempt.usage = share(attempt.billed, len(good), max(answer.billed, len(good)))
     return good
+
+
+def meter(attempt: ImageAttempt, request: ImageRequest, answer: ImageAnswer) -> None:
+    """Note what the answer is billed as: what was reported, as far as it is possible, else our estimate."""
+    most = image_adapter(attempt.model.provider.kind).tokens_per_image
+    metered = plausibility.meter(
+        answer.report,
+        Bounds(tokens.bound_text(request.prompt) * request.n, most * request.n),
+        is_whole=True,
+        count_input=lambda: tokens.estimate_text(request.prompt) * answer.billed,
+        count_output=lambda: most * answer.billed,
+    )
+    rates = attempt.model.rates
+    is_by_picture = rates is not None and not any((rates.price.output, rates.cost.output))
+    attempt.source = UsageRecord.Source.EXACT if is_by_picture and not metered.reported else metered.source
+    attempt.reported = metered.reported
+    attempt.usage = attempt.billed = replace(metered.usage, images=answer.billed)
+
+
+def share(usage: Usage, delivered: int, billed: int) -> Usage:
+    """`delivered` shares of the usage of `billed` pictures, each figure rounded up."""
+    return Usage(
+        input_tokens=ceil(usage.input_tokens * delivered / billed),
+        output_tokens=ceil(usage.output_tokens * delivered / billed),
+        cached_input_tokens=usage.cached_input_tokens * delivered // billed,
+        reasoning_tokens=usage.reasoning_tokens * delivered // billed,
+        images=delivered,
+    )

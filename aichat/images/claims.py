@@ -5,9 +5,11 @@ from datetime import timedelta
 from uuid import uuid4
 
 from django.conf import settings
+from django.db import DatabaseError
 from django.db.models import F
 from django.utils import timezone
 
+from aichat.core.database import transactions
 from aichat.core.errors import ApiError
 from aichat.images.completion import fail
 from aichat.images.jobs import HOLD_PREFIX
@@ -26,11 +28,24 @@ def claim_due(limit: int) -> list[ImageJob]:
     # Where Celery hands out the jobs, this loop takes only those that Celery has lost.
     patience = timedelta(seconds=settings.IMAGE_SWEEP_SECONDS if settings.IMAGE_DISPATCHER == "celery" else 0)
     for job in ImageJob.objects.due(timezone.now() - patience).order_by("run_after")[:limit]:
-        if job.attempts >= settings.IMAGE_ATTEMPTS:
-            give_up(job)
-        elif take(job):
-            claimed.append(job)
+        try:
+            if job.attempts >= settings.IMAGE_ATTEMPTS:
+                give_up(job)
+            elif take(job):
+                claimed.append(job)
+        except DatabaseError as error:
+            if transactions.is_unavailable(error):
+                raise
+            put_aside(job)
+        except Exception:
+            put_aside(job)
     return claimed
+
+
+def put_aside(job: ImageJob) -> None:
+    """Make a job that can't be claimed or given up wait for another lease, so that it stops nobody else's job."""
+    logger.exception("an image job can't be claimed", extra={"job": str(job.pk)})
+    job.unchanged().update(run_after=lease_end())
 
 
 def take(job: ImageJob) -> bool:
@@ -66,5 +81,5 @@ def keep_holds_of_queue() -> None:
 
 def give_up(job: ImageJob) -> bool:
     """Fail a job that was interrupted as often as a job may be tried (IMAGE_ATTEMPTS)."""
-    logger.error("image job given up", extra={"job": str(job.pk)})
+    logger.error("image job given up", extra={"job": str(job.pk), "attempts": job.attempts})
     return fail(job, ApiError("The job was interrupted too often."))

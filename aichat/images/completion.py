@@ -77,7 +77,7 @@ def succeed(job: ImageJob, drawing: "Drawing[Verified]", pictures: Sequence[Pict
 
 def _succeed(job: ImageJob, drawing: "Drawing[Verified]", pictures: Sequence[Picture]) -> OperationResult | None:
     served = drawing.served.model
-    charge = drawing.charge
+    charge = min(drawing.charge, job.hold_amount)
     operation = Settle(hold=job.hold, charge=charge, request_id=job.request_id) if charge else Release(hold=job.hold)
     outcome = None
     if job.unchanged().update(
@@ -100,8 +100,12 @@ def _succeed(job: ImageJob, drawing: "Drawing[Verified]", pictures: Sequence[Pic
 
 
 def announce(job: ImageJob) -> None:
-    """Write the job's webhook delivery, in the commit that ends the job, so that no end stays unsaid."""
-    if job.webhook_url:
+    """Write the job's webhook delivery, in the commit that ends the job, so that no end stays unsaid.
+
+    A job that failed and was tried again ends once more: its delivery begins anew, and an attempt under way is void.
+    """
+    again = {"state": WebhookDelivery.State.WAITING, "attempts": 0, "claim": None, "next_at": timezone.now()}
+    if job.webhook_url and not WebhookDelivery.objects.filter(job=job).update(**again, status_code=None, problem=""):
         row = WebhookDelivery(
             job=job,
             url=job.webhook_url,

@@ -206,10 +206,14 @@ class ImageRequest:
 
 @dataclass(frozen=True, slots=True)
 class ImageAnswer:
-    """The encoded images as the provider sent them (at least one, perhaps fewer than asked for), and their usage."""
+    """The encoded images as the provider sent them: at least one, perhaps fewer than asked for.
+
+    `report` is the usage of all `billed` pictures that the provider says it made, also of those that are no image.
+    """
 
     images: list[bytes]
-    usage: Usage
+    report: UsageReport
+    billed: int
 
 
 class ImageAdapter(Protocol):

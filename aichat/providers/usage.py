@@ -8,7 +8,7 @@ What is plausible depends on what was asked for: `aichat/generation/charging/pla
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, product
 from typing import Any, Literal
@@ -146,6 +146,18 @@ class UsageReport:
                 elif count is not None and found.get(figure, 0) == 0:
                     found[figure] = count
         self.merge(found)
+
+    @classmethod
+    def together(cls, reports: Sequence["UsageReport"]) -> "UsageReport":
+        """The sum of several answers' reports. Empty when one of them is: then the sum would miss a part."""
+        added = cls(reports[0].format if reports else OPENAI)
+        if any(report.is_empty for report in reports):
+            return added
+        for report in reports:
+            for figure, count in report.figures.items():
+                added.figures[figure] = added.figures.get(figure, 0) + count
+            added.impossible |= report.impossible
+        return added
 
     def merge(self, found: Mapping[Figure, int]) -> None:
         """Add the figures of a later report. A total stands only for the sides that were reported with it."""

@@ -8,7 +8,8 @@ from typing import ClassVar
 
 from PIL import Image, ImageDraw, ImageFont
 
-from aichat.providers.base import SIZES, Endpoint, ImageAnswer, ImageRequest, Usage
+from aichat.providers.base import SIZES, Endpoint, ImageAnswer, ImageRequest
+from aichat.providers.usage import UsageReport
 
 
 class DemoImages:
@@ -19,7 +20,7 @@ class DemoImages:
 
     async def images(self, request: ImageRequest, endpoint: Endpoint) -> ImageAnswer:
         drawn = [await asyncio.to_thread(draw, request.prompt, request.size, number) for number in range(request.n)]
-        return ImageAnswer(drawn, Usage(images=len(drawn)))
+        return ImageAnswer(drawn, UsageReport(), billed=len(drawn))
 
 
 def draw(prompt: str, size: str, number: int = 0) -> bytes:

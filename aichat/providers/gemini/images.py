@@ -10,8 +10,9 @@ import httpx2
 from google import genai
 from google.genai import errors, types
 
-from aichat.providers.base import Endpoint, ImageAnswer, ImageRequest, Usage
+from aichat.providers.base import Endpoint, ImageAnswer, ImageRequest
 from aichat.providers.errors import AttemptOutcome, ProviderError, from_status
+from aichat.providers.usage import GEMINI, UsageReport
 
 ASPECT_RATIOS = {"1024x1024": "1:1", "1536x1024": "3:2", "1024x1536": "2:3"}
 REFUSALS = {"SAFETY", "PROHIBITED_CONTENT", "BLOCKLIST", "RECITATION", "IMAGE_SAFETY", "IMAGE_PROHIBITED_CONTENT"}
@@ -41,11 +42,8 @@ class GeminiImages:
             raise next(answer for answer in answers if isinstance(answer, BaseException))
         return ImageAnswer(
             [image for answer in delivered for image in answer.images],
-            Usage(
-                input_tokens=sum(answer.usage.input_tokens for answer in delivered),
-                output_tokens=sum(answer.usage.output_tokens for answer in delivered),
-                images=len(delivered),
-            ),
+            UsageReport.together([answer.report for answer in delivered]),
+            billed=len(delivered),
         )
 
     async def one(self, client: genai.Client, request: ImageRequest) -> ImageAnswer:
@@ -83,12 +81,7 @@ class GeminiImages:
             raise ProviderError(
                 AttemptOutcome.BLOCKED if blocked else AttemptOutcome.EMPTY, "an answer without an image"
             )
-        usage = answer.usage_metadata
-        return ImageAnswer(
-            [image],
-            Usage(
-                input_tokens=(usage.prompt_token_count or 0) if usage else 0,
-                output_tokens=((usage.candidates_token_count or 0) + (usage.thoughts_token_count or 0)) if usage else 0,
-                images=1,
-            ),
-        )
+        report = UsageReport()
+        if answer.usage_metadata:
+            report.read(GEMINI, answer.usage_metadata.model_dump(warnings=False))
+        return ImageAnswer([image], report, billed=1)

@@ -6,9 +6,10 @@ from typing import Any, ClassVar
 
 import openai
 
-from aichat.providers.base import SIZES, Endpoint, ImageAnswer, ImageRequest, Usage
+from aichat.providers.base import SIZES, Endpoint, ImageAnswer, ImageRequest
 from aichat.providers.errors import AttemptOutcome, ProviderError, from_status
 from aichat.providers.http import retry_after
+from aichat.providers.usage import OPENAI, UsageReport
 
 REFUSALS = {"moderation_blocked", "content_policy_violation"}
 
@@ -47,21 +48,21 @@ class OpenAIImages:
             raise ProviderError(
                 AttemptOutcome.MALFORMED, f"an answer that is not understood: {type(error).__name__}"
             ) from error
-        try:
-            images = [base64.b64decode(item.b64_json) for item in answer.data or [] if item.b64_json]
-        except binascii.Error as error:
-            raise ProviderError(AttemptOutcome.MALFORMED, "an image that is not base64") from error
-        if not images:
+        encodings = [item.b64_json for item in answer.data or [] if item.b64_json]
+        if not encodings:
             raise ProviderError(AttemptOutcome.EMPTY, "an answer without images")
-        usage = answer.usage
-        return ImageAnswer(
-            images,
-            Usage(
-                input_tokens=usage.input_tokens if usage else 0,
-                output_tokens=usage.output_tokens if usage else 0,
-                images=len(images),
-            ),
-        )
+        report = UsageReport()
+        if answer.usage is not None:
+            report.read(OPENAI, answer.usage.to_dict(warnings=False))
+        return ImageAnswer([decoded(encoding) for encoding in encodings], report, billed=len(encodings))
+
+
+def decoded(encoding: str) -> bytes:
+    """The bytes of a base64 text; none for what is not base64, which then is no image."""
+    try:
+        return base64.b64decode(encoding)
+    except binascii.Error:
+        return b""
 
 
 def status_error(error: openai.APIStatusError) -> ProviderError:
