@@ -47,6 +47,7 @@ LISTENER_MAY_IMPORT = ("accounts", "aichat.core")
 SHARED_BY_VENDORS = (
     "answers",
     "base",
+    "bodies",
     "errors",
     "event_stream",
     "finish_reasons",
@@ -55,6 +56,7 @@ SHARED_BY_VENDORS = (
     "native",
     "outgoing",
     "registry",
+    "single_calls",
     "thoughts",
     "usage",
 )

@@ -163,11 +163,15 @@ def is_union_branch(step: int | str) -> bool:
 
 
 async def respond(
-    request: HttpRequest, caller: Caller, prepare: Callable[[], Awaitable[tuple[GenerationRequest, ResponseFormat]]]
+    request: HttpRequest,
+    caller: Caller,
+    prepare: Callable[[], Awaitable[tuple[GenerationRequest, ResponseFormat]]],
+    generate: Generate = generation.generate,
 ) -> HttpResponseBase:
     """Respond to a request that generates: with one body or an event stream, replayed for an Idempotency-Key.
 
     `prepare` returns the generation request and the format of its answer; it may raise `ApiError` to refuse.
+    `generate` makes the answer: a chat, unless the endpoint is for something else.
     """
     recording = await idempotent.begin(request, caller) if HEADER in request.headers else None
     if isinstance(recording, Answer):
@@ -176,10 +180,9 @@ async def respond(
         generation_request, response_format = await prepare()
         if "Cache-Control" in request.headers:
             generation_request = replace(generation_request, freshness=freshness(request.headers["Cache-Control"]))
-        generate: Generate = generation.generate
         if recording is not None:
             generation_request, response_format = recording.of(generation_request, response_format)
-            generate = recording.generate
+            generate = recording.around(generate)
         if generation_request.stream:
             return await stream(generation_request, response_format, generate)
     except BaseException:  # a client that left while its request was being prepared is a CancelledError

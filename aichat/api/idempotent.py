@@ -9,12 +9,12 @@ from aichat.core.background import lifecycle
 from aichat.core.errors import ApiError
 from aichat.core.telemetry import tracing
 from aichat.core.web import responses, sse
-from aichat.generation import pipeline as generation
 from aichat.generation.request import (
     Completed,
     Ending,
     EventSink,
     Failed,
+    Generate,
     GenerationEvent,
     GenerationRequest,
     ResponseFormat,
@@ -52,14 +52,19 @@ class Recording:
             generation_request, store_replay=ReplayStore(self, generation_request, response_format)
         ), RecordedFormat(self, response_format)
 
-    async def generate(self, generation_request: GenerationRequest, sink: EventSink) -> Ending:
-        try:
-            return await generation.generate(generation_request, sink)
-        except BaseException:
-            await self.free()
-            raise
-        finally:
-            renewal.held.discard(self.claim)
+    def around(self, generate: Generate) -> Generate:
+        """`generate`, freeing the key when it raises and ending the renewal of the claim in any case."""
+
+        async def generate_recorded(generation_request: GenerationRequest, sink: EventSink) -> Ending:
+            try:
+                return await generate(generation_request, sink)
+            except BaseException:
+                await self.free()
+                raise
+            finally:
+                renewal.held.discard(self.claim)
+
+        return generate_recorded
 
     async def free(self) -> None:
         """Free the key, so that a retry generates again, unless the answer was stored after all."""

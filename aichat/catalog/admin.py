@@ -27,10 +27,14 @@ UNITS = {
     "output_price": "Credits for a million output tokens.",
     "request_price": "Credits for each request, besides its tokens.",
     "image_price": "Credits for each image.",
+    "character_price": "Credits for a million characters of text to speak.",
+    "minute_price": "Credits for a minute of audio to transcribe.",
     "input_cost": "What the provider bills us: USD for a million input tokens.",
     "cached_input_cost": "USD for a million cached input tokens.",
     "output_cost": "USD for a million output tokens.",
     "image_cost": "USD for each image.",
+    "character_cost": "USD for a million characters of text to speak.",
+    "minute_cost": "USD for a minute of audio to transcribe.",
 }
 
 
@@ -220,9 +224,10 @@ class AIModelAdmin(Admin):
     def output_price(self, model: AIModel) -> str:
         return self.amount(model, "output_price")
 
-    @display(description="Each request or image")
+    @display(description="Request, image, characters or minute")
     def flat_price(self, model: AIModel) -> str:
-        return self.amount(model, "image_price" if model.kind == AIModel.Kind.IMAGE else "request_price")
+        name = editing.PRICE_OF_KIND[AIModel.Kind(model.kind)]
+        return self.amount(model, "request_price" if name == "input_price" else name)
 
     @display(description="For", label={"everybody": "info", "some": "warning"})
     def who(self, model: AIModel) -> str:

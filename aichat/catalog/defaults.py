@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 
 DEMO = "demo"
 CHAT, IMAGE = "chat", "image"
+EMBEDDING, MODERATION, SPEECH, TRANSCRIPTION = "embedding", "moderation", "speech", "transcription"
+CREDIT = 1_000_000  # microcredits
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,10 @@ class DefaultModel:
 MODELS = [
     DefaultModel("demo", DEMO, 128_000, 200_000, auto_position=90, price={"request_price": 1_000_000}),
     DefaultModel("demo-image", DEMO, 1, 32_000, IMAGE, auto_position=90, price={"image_price": 5_000_000}),
+    DefaultModel("demo-embedding", DEMO, 1, 8_192, EMBEDDING, auto_position=90, price={"input_price": CREDIT}),
+    DefaultModel("demo-moderation", DEMO, 1, 32_000, MODERATION, auto_position=90),
+    DefaultModel("demo-speech", DEMO, 1, 4_096, SPEECH, auto_position=90, price={"character_price": 1_000 * CREDIT}),
+    DefaultModel("demo-transcription", DEMO, 1, 1, TRANSCRIPTION, auto_position=90, price={"minute_price": CREDIT}),
     DefaultModel("gemini-3.8-flash", "gemini", 65_536, 1_000_000, auto_position=10),
     DefaultModel("gemini-3.5-flash-lite", "gemini", 65_536, 1_000_000),
     DefaultModel("gemini-3.1-pro-preview", "gemini", 65_536, 1_000_000),
@@ -47,4 +53,15 @@ MODELS = [
     DefaultModel("claude-fable-5-2", "anthropic", 64_000, 1_000_000, image_tokens=4_800),
     DefaultModel("gpt-image-1-mini", "openai", 16_384, 32_000, IMAGE, auto_position=20),
     DefaultModel("gpt-image-2", "openai", 16_384, 32_000, IMAGE),
+    DefaultModel("gemini-embedding-001", "gemini", 1, 2_048, EMBEDDING, auto_position=10),
+    DefaultModel("text-embedding-3-small", "openai", 1, 8_192, EMBEDDING, auto_position=20),
+    DefaultModel("text-embedding-3-large", "openai", 1, 8_192, EMBEDDING),
+    DefaultModel("text-embedding-ada-002", "openai", 1, 8_192, EMBEDDING),
+    DefaultModel("omni-moderation-latest", "openai", 1, 32_000, MODERATION, auto_position=20),
+    DefaultModel("tts-1", "openai", 1, 4_096, SPEECH, auto_position=20),
+    DefaultModel("tts-1-hd", "openai", 1, 4_096, SPEECH),
+    DefaultModel("gpt-4o-mini-tts", "openai", 16_384, 4_096, SPEECH),
+    DefaultModel("whisper-1", "openai", 1, 1, TRANSCRIPTION, auto_position=20),
+    DefaultModel("gpt-4o-mini-transcribe", "openai", 16_384, 16_000, TRANSCRIPTION),
+    DefaultModel("gpt-4o-transcribe", "openai", 16_384, 16_000, TRANSCRIPTION),
 ]

@@ -22,8 +22,10 @@ from aichat.core.errors import InvalidRequest
 from aichat.core.money import format_credits, to_microcredits
 
 # All are integers of millionths: microcredits for a million tokens, a request or an image, or microdollars.
-PRICES = ["input_price", "cached_input_price", "output_price", "request_price", "image_price"]
-COSTS = ["input_cost", "cached_input_cost", "output_cost", "image_cost"]
+PRICES = [
+    "input_price", "cached_input_price", "output_price", "request_price", "image_price", "character_price", "minute_price",
+]  # fmt: skip
+COSTS = ["input_cost", "cached_input_cost", "output_cost", "image_cost", "character_cost", "minute_cost"]
 AMOUNTS = PRICES + COSTS
 # Cached input costs as much as any other until somebody says otherwise.
 FOLLOWS = {"cached_input_price": "input_price", "cached_input_cost": "input_cost"}
@@ -32,13 +34,24 @@ to_millionths = to_microcredits
 format_millionths = format_credits
 
 
+# The price that a model of each kind usually has, named when there is none.
+PRICE_OF_KIND = {
+    AIModel.Kind.CHAT: "input_price",
+    AIModel.Kind.EMBEDDING: "input_price",
+    AIModel.Kind.IMAGE: "image_price",
+    AIModel.Kind.MODERATION: "request_price",
+    AIModel.Kind.SPEECH: "character_price",
+    AIModel.Kind.TRANSCRIPTION: "minute_price",
+}
+
+
 class PriceRequired(InvalidRequest):
     """A model without a price would be free, so it can't be enabled."""
 
     def __init__(self, model: AIModel) -> None:
         super().__init__(
             f"{model.slug} has no price, and the price library does not know it: give its prices to enable it.",
-            param="input_price" if model.kind == AIModel.Kind.CHAT else "image_price",
+            param=PRICE_OF_KIND[AIModel.Kind(model.kind)],
         )
 
 

@@ -129,11 +129,15 @@ class AIModel(Row):
     class Kind(models.TextChoices):
         CHAT = "chat"
         IMAGE = "image"
+        EMBEDDING = "embedding"
+        MODERATION = "moderation"
+        SPEECH = "speech"
+        TRANSCRIPTION = "transcription"
 
     slug = models.CharField(max_length=100, unique=True, validators=[SLUG])
     provider = models.ForeignKey(Provider, on_delete=models.PROTECT, related_name="models")
     upstream_name = models.CharField(max_length=100, blank=True, help_text="Empty: the same as the slug.")
-    kind = models.CharField(max_length=10, choices=Kind.choices, default=Kind.CHAT)
+    kind = models.CharField(max_length=20, choices=Kind.choices, default=Kind.CHAT)
     enabled = models.BooleanField(default=True, db_index=True)
     context_window = models.PositiveIntegerField(default=128_000, help_text="Tokens of input and output together.")
     max_output_tokens = models.PositiveIntegerField(default=16_384, validators=[MinValueValidator(1)])
@@ -187,12 +191,24 @@ class Price(Row):
     output_price = models.PositiveBigIntegerField(default=0, help_text="Microcredits for a million tokens.")
     request_price = models.PositiveBigIntegerField(default=0, help_text="Microcredits for each request.")
     image_price = models.PositiveBigIntegerField(default=0, help_text="Microcredits for each image.")
+    character_price = models.PositiveBigIntegerField(
+        default=0, help_text="Microcredits for a million characters of text to speak."
+    )
+    minute_price = models.PositiveBigIntegerField(
+        default=0, help_text="Microcredits for a minute of audio to transcribe."
+    )
     input_cost = models.PositiveBigIntegerField(default=0, help_text="Millionths of a US dollar for a million tokens.")
     cached_input_cost = models.PositiveBigIntegerField(default=0, help_text="As the input cost.")
     cache_write_cost = models.PositiveBigIntegerField(null=True, blank=True, help_text="As the input cost.")
     cache_write_1h_cost = models.PositiveBigIntegerField(null=True, blank=True, help_text="As the input cost.")
     output_cost = models.PositiveBigIntegerField(default=0, help_text="As the input cost.")
     image_cost = models.PositiveBigIntegerField(default=0, help_text="Millionths of a US dollar for each image.")
+    character_cost = models.PositiveBigIntegerField(
+        default=0, help_text="Millionths of a US dollar for a million characters of text to speak."
+    )
+    minute_cost = models.PositiveBigIntegerField(
+        default=0, help_text="Millionths of a US dollar for a minute of audio to transcribe."
+    )
     tiers = models.JSONField(default=list, blank=True, help_text="Dearer prices of long inputs.")
     source = models.CharField(max_length=50, default=OPERATOR, help_text="Who set it.")
 
@@ -237,5 +253,9 @@ class Price(Row):
             request_price=self.request_price,
             image_price=self.image_price,
             image_cost=self.image_cost,
+            character_price=self.character_price,
+            character_cost=self.character_cost,
+            minute_price=self.minute_price,
+            minute_cost=self.minute_cost,
             tiers=self.rates_of_tiers(),
         )

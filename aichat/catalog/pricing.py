@@ -9,6 +9,7 @@ from aichat.core.database.statements import Encoded
 from aichat.providers.base import Usage
 
 PER_MILLION = 1_000_000
+MS_PER_MINUTE = 60_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,10 @@ class Tier:
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """The prices in force for one model. Flat prices: microcredits a request, microcredits and microdollars an image."""
+    """The prices in force for one model, for the user in microcredits, of the provider in microdollars.
+
+    They are for a request, an image, a million characters of text to speak, and a minute of audio to transcribe.
+    """
 
     price: TokenPrices
     cost: TokenPrices
@@ -63,11 +67,16 @@ class Rates:
     image_price: int = 0
     image_cost: int = 0
     tiers: tuple[Tier, ...] = ()
+    character_price: int = 0
+    character_cost: int = 0
+    minute_price: int = 0
+    minute_cost: int = 0
 
     def charge(self, usage: Usage) -> int:
         """What the user pays, in microcredits."""
         tokens = self._tier(usage)[0].millionths(usage)
-        return _divide_up(tokens, PER_MILLION) + self.request_price + usage.images * self.image_price
+        measured = _per_minute_millionths(tokens, usage, self.character_price, self.minute_price)
+        return _divide_up(measured, PER_MILLION * MS_PER_MINUTE) + self.request_price + usage.images * self.image_price
 
     def most(self, usage: Usage) -> int:
         """What the user pays at most for so many tokens, wherever the provider's cache puts them; in microcredits."""
@@ -78,7 +87,8 @@ class Rates:
     def cost_nanousd(self, usage: Usage) -> int:
         """What the provider bills us, in billionths of a US dollar."""
         tokens = self._tier(usage)[1].millionths(usage)
-        return _divide_up(tokens, PER_MILLION // 1000) + usage.images * self.image_cost * 1000
+        measured = _per_minute_millionths(tokens, usage, self.character_cost, self.minute_cost)
+        return _divide_up(measured, PER_MILLION // 1000 * MS_PER_MINUTE) + usage.images * self.image_cost * 1000
 
     def _tier(self, usage: Usage) -> tuple[TokenPrices, TokenPrices]:
         reached = [tier for tier in self.tiers if usage.input_tokens > tier.above_input_tokens]
@@ -95,6 +105,12 @@ class Rates:
 
 def tier_from(row: Mapping[str, Any]) -> Tier:
     return Tier(row["above_input_tokens"], TokenPrices(**row["price"]), TokenPrices(**row["cost"]))
+
+
+def _per_minute_millionths(tokens: int, usage: Usage, per_million_characters: int, per_minute: int) -> int:
+    """The sum of tokens, characters and audio in units of 1 / (PER_MILLION × MS_PER_MINUTE), so that nothing is rounded."""
+    characters = usage.characters * per_million_characters
+    return (tokens + characters) * MS_PER_MINUTE + usage.audio_ms * per_minute * PER_MILLION
 
 
 def _divide_up(amount: int, by: int) -> int:

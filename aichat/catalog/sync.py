@@ -16,12 +16,13 @@ from genai_prices import types as library
 from genai_prices.data_snapshot import get_snapshot
 
 from aichat.catalog import snapshot
-from aichat.catalog.defaults import DEMO, IMAGE, MODELS, DefaultModel
+from aichat.catalog.defaults import DEMO, EMBEDDING, IMAGE, MODELS, MODERATION, TRANSCRIPTION, DefaultModel
 from aichat.catalog.models import AIModel, Price, Provider
 from aichat.core.database import transactions
 
 LIBRARY_NAMES = {"gemini": "google", "openai": "openai", "anthropic": "anthropic"}
 MICRODOLLARS = 1_000_000
+MINUTES_PER_HOUR = 60
 ALWAYS = datetime(2020, 1, 1, tzinfo=UTC)
 
 
@@ -76,7 +77,7 @@ def _add(default: DefaultModel) -> bool:
             **dict.fromkeys(("vision", "structured_output"), default.provider != DEMO),
         },
     )
-    if created and default.price:
+    if created and (default.price or default.kind == MODERATION):
         Price.objects.create(model=model, effective_at=ALWAYS, source=Price.LIBRARY, **default.price)
     return created
 
@@ -99,7 +100,13 @@ def update_prices(model: AIModel) -> None:
 
 
 def library_prices(provider: str, model_name: str, kind: str) -> Iterator[LibraryPrice]:
-    """What the library knows of a model: the price in force, then those announced. Nothing when it has no price."""
+    """What the library knows of a model: the price in force, then those announced. Nothing when it has no price.
+
+    Moderation is free at all providers of the library.
+    """
+    if kind == MODERATION and provider:
+        yield LibraryPrice(ALWAYS, {})
+        return
     try:
         _, found = get_snapshot().find_provider_model(model_name, None, provider, None)
     except LookupError:
@@ -117,8 +124,15 @@ def library_prices(provider: str, model_name: str, kind: str) -> Iterator[Librar
             case library.StartDateConstraint(start_date=start):
                 announced.append((datetime(start.year, start.month, start.day, tzinfo=UTC), conditional.prices))
     for effective_at, prices in [(ALWAYS, in_force), *announced]:
-        if prices is not None and prices.input_mtok is not None and prices.output_mtok is not None:
+        if prices is not None and is_complete(prices, kind):
             yield LibraryPrice(effective_at, price_fields(prices, kind))
+
+
+def is_complete(prices: library.ModelPrice, kind: str) -> bool:
+    """Whether the library's prices cover all that a model of the kind is billed by."""
+    if prices.audio_hours is not None or prices.input_mchars is not None:
+        return True
+    return prices.input_mtok is not None and (kind == EMBEDDING or prices.output_mtok is not None)
 
 
 def price_fields(prices: library.ModelPrice, kind: str) -> dict[str, Any]:
@@ -127,8 +141,14 @@ def price_fields(prices: library.ModelPrice, kind: str) -> dict[str, Any]:
     What an image model writes are image tokens, many times dearer than its words.
     """
     output = prices.output_image_mtok if kind == IMAGE and prices.output_image_mtok else prices.output_mtok
-    cached = prices.cache_read_mtok if prices.cache_read_mtok is not None else prices.input_mtok
-    columns = {"input": prices.input_mtok, "cached_input": cached, "output": output}
+    # What a transcription model reads is audio, whose tokens are dearer than those of text.
+    given = prices.input_audio_mtok if kind == TRANSCRIPTION and prices.input_audio_mtok else prices.input_mtok
+    cached = prices.cache_read_mtok if prices.cache_read_mtok is not None else given
+    columns = {"input": given or 0, "cached_input": cached or 0, "output": output or 0}
+    if prices.input_mchars is not None:
+        columns["character"] = prices.input_mchars
+    if prices.audio_hours is not None:
+        columns["minute"] = _base(prices.audio_hours) / MINUTES_PER_HOUR
     if prices.cache_write_mtok is not None:
         columns["cache_write"] = prices.cache_write_mtok
     if prices.cache_write_1h_mtok is not None:

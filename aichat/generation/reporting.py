@@ -8,8 +8,11 @@ from aichat.core.telemetry import measurements, product_events
 from aichat.generation.charging.settlement import Attempt
 from aichat.generation.request import GenerationRequest
 from aichat.providers.base import Usage
+from aichat.usage.models import UsageRecord
 from credits.services import Unaffordable
 from credits.spending_limits import SpendLimitReached
+
+CHAT = UsageRecord.Kind.CHAT.value
 
 
 def chat_settled(request: GenerationRequest, attempts: Sequence[Attempt], charged: int) -> None:
@@ -20,7 +23,7 @@ def chat_settled(request: GenerationRequest, attempts: Sequence[Attempt], charge
         usage = attempt.usage or Usage()
         measurements.note(
             measurements.AttemptEnded(
-                kind="chat",
+                kind=request.kind,
                 provider=attempt.model.provider.slug,
                 model=attempt.model.slug,
                 outcome=attempt.status,
@@ -34,7 +37,7 @@ def chat_settled(request: GenerationRequest, attempts: Sequence[Attempt], charge
                 fallback=attempt.number > 1,
             )
         )
-    if attempts:
+    if attempts and request.kind == CHAT:
         product_events.emit(chat_event(request, attempts[-1], charged, ended))
 
 

@@ -9,6 +9,7 @@ from uuid import UUID
 from django.conf import settings
 
 from accounts.authentication import Caller
+from aichat.catalog.models import AIModel
 from aichat.core.database.models import uuid7
 from aichat.core.database.statements import NewRow
 from aichat.core.errors import ApiError
@@ -50,6 +51,7 @@ class GenerationRequest:
 
     caller: Caller
     model: str
+    kind: str = AIModel.Kind.CHAT.value
     messages: list[dict[str, Any]]
     stream: bool
     max_tokens: int | None = None

@@ -78,6 +78,13 @@ async def keep(digest: str, raw: bytes, ttl: float, token: str = "") -> bool:
     return bool(await _answer_to("SET", _answer(digest), raw, "PX", int(ttl * 1000)))
 
 
+async def get_many(digests: Sequence[str]) -> list[bytes | None]:
+    """The stored answers of these digests, None for each that is missing; nothing is locked. Redis is asked in one trip."""
+    if not settings.REDIS_URL:
+        return [memory.get(digest) for digest in digests]
+    return list(await asyncio.gather(*(_answer_to("GET", _answer(digest)) for digest in digests)))
+
+
 async def hand_over(digest: str, raw: bytes, token: str) -> None:
     """Leave an answer only for those who saw `token` hold the lock; then release the lock."""
     if settings.REDIS_URL:

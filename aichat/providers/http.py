@@ -24,6 +24,8 @@ from aichat.providers.json import to_json
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
+# Makes the multipart body of one request: it is read while it is sent, so that another try needs another one.
+MakeForm = Callable[[], aiohttp.FormData]
 CONNECTIONS = 10_000  # at once from a process; a stream has one of its own
 LARGEST_ERROR = 64 * 1024  # bytes
 LARGEST_ANSWER = 32 * 2**20  # bytes of a JSON body, or of one event of a stream
@@ -66,12 +68,14 @@ async def close() -> None:
 
 async def post(
     url: str,
-    body: dict[str, Any],
+    body: dict[str, Any] | MakeForm,
     headers: dict[str, str],
     endpoint: Endpoint,
     read: Callable[[aiohttp.ClientResponse], Awaitable[T]],
 ) -> T:
-    """Send `body` as JSON and give the successful response, its body unread, to `read`; the result is `read`'s.
+    """Send `body` as JSON, or the form it makes, and give the successful response, its body unread, to `read`.
+
+    The result is `read`'s.
 
     A connection that had been kept alive and was closed by the provider as it was used again is replaced once, when not
     a byte of an answer came. Raises `ProviderError` for every failure to connect, failing status and transport fault
@@ -98,9 +102,12 @@ async def post(
         raise ProviderError(AttemptOutcome.MALFORMED, f"not understood as HTTP: {type(error).__name__}") from error
 
 
-async def _sent(url: str, body: dict[str, Any], headers: dict[str, str], endpoint: Endpoint) -> aiohttp.ClientResponse:
-    payload = to_json(body)
-    headers = {"Content-Type": "application/json", **headers, **endpoint.headers}
+async def _sent(
+    url: str, body: dict[str, Any] | MakeForm, headers: dict[str, str], endpoint: Endpoint
+) -> aiohttp.ClientResponse:
+    payload: bytes | MakeForm = body if callable(body) else to_json(body)
+    kind = {} if callable(body) else {"Content-Type": "application/json"}
+    headers = {**kind, **headers, **endpoint.headers}
     connection = SimpleNamespace(is_reused=False)
     try:
         return await _send(url, payload, headers, endpoint, connection)
@@ -112,7 +119,7 @@ async def _sent(url: str, body: dict[str, Any], headers: dict[str, str], endpoin
 
 async def _send(
     url: str,
-    payload: bytes,
+    payload: bytes | MakeForm,
     headers: dict[str, str],
     endpoint: Endpoint,
     connection: SimpleNamespace,
@@ -122,7 +129,7 @@ async def _send(
     try:
         return await session(public_only=endpoint.public_only, fresh=fresh).post(
             url,
-            data=payload,
+            data=payload() if callable(payload) else payload,
             headers=headers,
             timeout=_patience(endpoint.connect_timeout),
             allow_redirects=False,

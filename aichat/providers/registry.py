@@ -1,11 +1,13 @@
 """The table of provider kinds. Adapters are imported when first used: a deployment pays only for its own."""
 
 import functools
+from collections.abc import Mapping
 from typing import Any, cast
 
 from django.utils.module_loading import import_string
 
 from aichat.providers.base import ChatAdapter, ImageAdapter
+from aichat.providers.single_calls import EmbeddingAdapter
 
 CHAT_ADAPTERS = {
     "anthropic": "aichat.providers.anthropic.chat.AnthropicChat",
@@ -20,6 +22,15 @@ IMAGE_ADAPTERS = {
     "openai": "aichat.providers.openai.images.OpenAIImages",
 }
 
+# Provider kinds by what a model is for; each maps to its adapter.
+SINGLE_CALL_ADAPTERS: dict[str, dict[str, str]] = {
+    "embedding": {
+        "demo": "aichat.providers.demo.calls.DemoEmbeddings",
+        "gemini": "aichat.providers.gemini.embeddings.GeminiEmbeddings",
+        "openai": "aichat.providers.openai.embeddings.OpenAIEmbeddings",
+        "openai_compatible": "aichat.providers.openai.embeddings.CompatibleEmbeddings",
+    },
+}
 
 # The quirks of servers that speak OpenAI's format, which rows of the catalog choose and override.
 PROFILES = "aichat.providers.openai.profiles"
@@ -55,3 +66,14 @@ def chat_adapter(kind: str) -> ChatAdapter:
 def image_adapter(kind: str) -> ImageAdapter:
     """The adapter of a provider kind; `KeyError` for one that makes no images."""
     return cast(ImageAdapter, import_string(IMAGE_ADAPTERS[kind])())
+
+
+def single_call_adapters(kind: str) -> Mapping[str, str]:
+    """The provider kinds that serve models of `kind`, with the paths of their adapters."""
+    return SINGLE_CALL_ADAPTERS[kind]
+
+
+@functools.cache
+def embedding_adapter(provider_kind: str) -> EmbeddingAdapter:
+    """The adapter of a provider kind; `KeyError` for one that makes no embeddings."""
+    return cast(EmbeddingAdapter, import_string(SINGLE_CALL_ADAPTERS["embedding"][provider_kind])())

@@ -15,6 +15,10 @@ class UsageRecord(Row):
     class Kind(models.TextChoices):
         CHAT = "chat"
         IMAGE = "image"
+        EMBEDDING = "embedding"
+        MODERATION = "moderation"
+        SPEECH = "speech"
+        TRANSCRIPTION = "transcription"
 
     class Source(models.TextChoices):
         EXACT = "EXACT", "reported by the provider"
@@ -27,7 +31,7 @@ class UsageRecord(Row):
     )
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="usage", db_index=False)
     api_key_id = models.UUIDField(null=True, blank=True)
-    kind = models.CharField(max_length=10, choices=Kind.choices, default=Kind.CHAT)
+    kind = models.CharField(max_length=20, choices=Kind.choices, default=Kind.CHAT)
 
     requested_model = models.CharField(max_length=100, help_text="As the client named it.")
     model = models.CharField(max_length=100, help_text="The one that was called.")
@@ -48,6 +52,8 @@ class UsageRecord(Row):
     output_tokens = models.PositiveIntegerField(default=0)
     reasoning_tokens = models.PositiveIntegerField(default=0, help_text="Part of the output tokens.")
     images = models.PositiveIntegerField(default=0)
+    characters = models.PositiveIntegerField(default=0, help_text="Of the text that was spoken.")
+    audio_ms = models.PositiveIntegerField(default=0, help_text="Milliseconds of the audio that was transcribed.")
     source = models.CharField(max_length=15, choices=Source.choices, default=Source.EXACT)
     reported = models.JSONField(null=True, blank=True, help_text="The provider's figures, when they were not believed.")
 

@@ -47,7 +47,9 @@ def test_the_demo_has_everything_and_its_ledger_is_right(db: None) -> None:
 def test_its_models_are_in_the_catalog_and_offered_to_nobody_without_a_key(catalog: None, ada: Actor) -> None:
     seed(force=True)
     assert drift.findings([model.slug for model in MODELS]) == []
-    assert [model["id"] for model in ada.get("/v1/models").json()["data"]] == ["auto", "demo", "demo-image"]
+    kinds = ("embedding", "image", "moderation", "speech", "transcription")
+    models = ["auto", "demo", *(f"demo-{kind}" for kind in kinds)]
+    assert [model["id"] for model in ada.get("/v1/models").json()["data"]] == models
 
 
 def test_a_second_run_adds_nobody_and_can_add_usage(db: None) -> None:

@@ -1,0 +1,186 @@
+"""The way everything is made that is not a chat: candidates, reserve, one provider after another, settle.
+
+A call has one whole answer and no events. What `perform` raises has charged nothing. A client that leaves does not stop
+its call: the answer is finished, billed, and kept for its Idempotency-Key.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from time import monotonic
+from typing import Generic, Literal, TypeVar
+
+from django.conf import settings
+
+from aichat.catalog import routing, snapshot
+from aichat.catalog.models import AIModel
+from aichat.catalog.snapshot import ModelInfo
+from aichat.core.errors import InvalidRequest
+from aichat.generation import circuit_breaker, reporting
+from aichat.generation.charging.bill import OK, Bill
+from aichat.generation.charging.settlement import Attempt
+from aichat.generation.circuit_breaker import Breaker
+from aichat.generation.errors import AllLeftAlone, as_api_error
+from aichat.generation.features import require_features
+from aichat.generation.request import Completed, Ending, EventSink, GenerationRequest
+from aichat.providers.base import Usage
+from aichat.providers.errors import AttemptOutcome, ProviderError
+from aichat.providers.registry import single_call_adapters
+from aichat.usage.models import UsageRecord
+from credits.services import Unaffordable
+
+logger = logging.getLogger(__name__)
+A = TypeVar("A")
+USAGE_MARGIN = 256  # tokens beyond the upper bound that a provider's figure may be and is still believed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SingleCall(Generic[A]):
+    """What one kind of call does with a candidate.
+
+    `ask` calls its provider and answers with what the provider reported as used, if anything. `most` is the most it can
+    use, for the hold; `count` is our own count, for what nobody reported. `possible` is the most that is believed of a
+    provider's figures, where that is more than `most`. `obstacle` says why a candidate can't serve the call.
+    """
+
+    ask: Callable[[ModelInfo], Awaitable[tuple[A, Usage | None]]]
+    most: Callable[[ModelInfo], Usage]
+    count: Callable[[ModelInfo, A], Usage]
+    possible: Callable[[ModelInfo], Usage] | None = None
+    obstacle: Callable[[ModelInfo], InvalidRequest | None] = lambda model: None
+    take: Callable[[A, Usage], None] = lambda answer, usage: None  # the answer with its usage, before it is settled
+    cache: Literal["miss", "bypass"] = "bypass"  # what the prompt cache has to do with it
+    extra_charge: int = 0  # microcredits besides what the candidate is paid by: of answers found in the cache
+
+
+class Performance(Generic[A]):
+    """One call on its way through the candidates. `answer` is there once `perform` has completed."""
+
+    def __init__(self, call: SingleCall[A]) -> None:
+        self.call = call
+        self.answer: A | None = None
+        self.served: ModelInfo | None = None
+
+    async def perform(self, request: GenerationRequest, sink: EventSink) -> Ending:
+        """Make the answer and settle it; a `Generate` of `aichat/generation/request.py`. Raises `ApiError`."""
+        deadline = monotonic() + settings.CHAT_TOTAL_TIMEOUT
+        await require_features(request)
+        candidates = able(await candidates_of(request), request.kind, self.call)
+        bill = Bill(request)
+        breakers = await circuit_breaker.look(candidates)
+        if all(item.state == circuit_breaker.OPEN for item in breakers):
+            raise AllLeftAlone(min(item.wait for item in breakers))
+        started = monotonic()
+        await self.reserve(bill, candidates)
+        deadline += monotonic() - started
+        try:
+            attempt = await self.first_answer(bill, list(zip(candidates, breakers, strict=True)), deadline)
+        except ProviderError as error:
+            await bill.nothing()
+            raise as_api_error(error) from error
+        except BaseException:
+            await bill.nothing()
+            raise
+        await self.settle(bill, attempt)
+        return Completed(bill.result)
+
+    async def reserve(self, bill: Bill, candidates: Sequence[ModelInfo]) -> None:
+        """Hold the most the dearest candidate can cost; nothing is held for what is free. Raises `Unaffordable`."""
+        most = max(model.rates.most(self.call.most(model)) for model in candidates if model.rates)
+        most += self.call.extra_charge
+        if not most:
+            return
+        try:
+            await bill.reserve_exactly(most)
+        except Unaffordable as error:
+            reporting.refused(bill.request.caller, bill.request.model, error)
+            raise
+
+    async def first_answer(
+        self, bill: Bill, candidates: Sequence[tuple[ModelInfo, Breaker]], deadline: float
+    ) -> Attempt:
+        """The attempt of the first candidate that answers. Raises the `ProviderError` of the last one."""
+        last: ProviderError | None = None
+        for number, (model, breaker) in enumerate(candidates, start=1):
+            left = deadline - monotonic()
+            if left <= 0:
+                break
+            if not await breaker.admits():
+                continue
+            attempt = Attempt(model, number, started=monotonic())
+            bill.attempts.append(attempt)
+            try:
+                await self.ask(attempt, min(left, settings.CHAT_ATTEMPT_TIMEOUT))
+                breaker.succeeded()
+                return attempt
+            except ProviderError as error:
+                attempt.status, last = error.outcome, error
+                facts = {"model": model.slug, "provider": model.provider.slug, "outcome": error.outcome.value}
+                logger.warning("%(provider)s failed: %(outcome)s", facts, extra=facts)
+                if error.is_blameless:
+                    breaker.left()
+                elif error.outcome.is_retryable:
+                    await breaker.failed(error)
+                else:
+                    breaker.succeeded()  # it refused, so it is there
+                    raise
+            except BaseException:
+                breaker.left()
+                raise
+        raise last or AllLeftAlone(min(breaker.wait for _, breaker in candidates))
+
+    async def ask(self, attempt: Attempt, seconds: float) -> None:
+        model = attempt.model
+        try:
+            async with asyncio.timeout(seconds):
+                self.answer, reported = await self.call.ask(model)
+        except TimeoutError:
+            raise ProviderError(AttemptOutcome.TIMEOUT_ATTEMPT) from None
+        self.served = model
+        attempt.accepted = True
+        attempt.usage = reported
+        if not is_plausible(reported, (self.call.possible or self.call.most)(model)):
+            attempt.usage = self.call.count(model, self.answer)
+            attempt.source = UsageRecord.Source.ESTIMATED
+        assert attempt.usage is not None
+        self.call.take(self.answer, attempt.usage)
+
+    async def settle(self, bill: Bill, attempt: Attempt) -> None:
+        result, rates = bill.result, attempt.model.rates
+        assert attempt.usage is not None and rates is not None
+        attempt.status = OK
+        result.model, result.provider = attempt.model.slug, attempt.model.provider.slug
+        result.fallback = attempt.number > 1
+        result.usage, result.usage_source, result.cache = attempt.usage, attempt.source, self.call.cache
+        await bill.commit(charge=rates.charge(attempt.usage) + self.call.extra_charge, delivered=True)
+
+
+def is_plausible(reported: Usage | None, most: Usage) -> bool:
+    """Whether a provider's figures are there and possible; others are counted by us."""
+    if reported is None:
+        return False
+    return (
+        0 <= reported.input_tokens <= most.input_tokens + USAGE_MARGIN
+        and 0 <= reported.output_tokens <= most.output_tokens + USAGE_MARGIN
+        and 0 <= reported.audio_ms <= most.audio_ms
+    )
+
+
+async def candidates_of(request: GenerationRequest) -> list[ModelInfo]:
+    """The models to try. Under `auto` that is the first of the default route alone: another embedding model's vectors,
+    or another voice, are not what was asked for. Fallbacks are those an operator gave a model. Raises `ApiError`."""
+    catalog = await snapshot.ready()
+    found = routing.candidates(catalog, request.caller, request.model, AIModel.Kind(request.kind))
+    return found[:1] if request.model == routing.AUTO else found
+
+
+def able(candidates: Sequence[ModelInfo], kind: str, call: SingleCall[A]) -> list[ModelInfo]:
+    """The candidates that can serve the call. Raises `InvalidRequest` when the first one can't."""
+    adapters = single_call_adapters(kind)
+    first = candidates[0]
+    if first.provider.kind not in adapters:
+        raise InvalidRequest(f"{first.provider.slug} does no {kind}.", param="model")
+    if problem := call.obstacle(first):
+        raise problem
+    return [model for model in candidates if model.provider.kind in adapters and call.obstacle(model) is None]

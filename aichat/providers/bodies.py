@@ -1,0 +1,32 @@
+"""Reads the whole body of a provider's answer that is no chat: bytes, or one JSON object."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import aiohttp
+
+from aichat.providers import http
+from aichat.providers.errors import AttemptOutcome, ProviderError
+from aichat.providers.json import as_object
+
+T = TypeVar("T")
+STRANGE = (AttributeError, IndexError, KeyError, TypeError, ValueError)
+
+
+async def read_bytes(response: aiohttp.ClientResponse) -> bytes:
+    """The whole body. Raises `ProviderError` when it is longer than LARGEST_ANSWER."""
+    raw = bytearray()
+    while chunk := await response.content.readany():
+        raw += chunk
+        if len(raw) > http.LARGEST_ANSWER:
+            raise ProviderError(AttemptOutcome.MALFORMED, "an answer without end")
+    return bytes(raw)
+
+
+async def read_json(response: aiohttp.ClientResponse, read: Callable[[dict[str, Any]], T]) -> T:
+    """What `read` makes of the body. Raises `ProviderError` for a body that breaks off or that `read` can't understand."""
+    answer = as_object(await read_bytes(response))
+    try:
+        return read(answer)
+    except STRANGE as error:
+        raise http.strange(error) from error
