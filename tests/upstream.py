@@ -166,6 +166,16 @@ class Connection:
         if self.reply.code != "cut":
             await self.chunk(b"")
 
+    async def thinks_aloud(self) -> None:
+        """A stream that says for two seconds, by comments, that it is coming."""
+        self.head()
+        for _ in range(10):
+            await self.chunk(b": processing\n\n")
+            await asyncio.sleep(0.2)
+        for event in self.events(TEXT):
+            await self.event(event)
+        await self.chunk(b"")
+
     async def late(self) -> None:
         """A good answer that takes its second."""
         await asyncio.sleep(1)

@@ -170,6 +170,7 @@ def test_every_fault_the_fake_upstream_knows_is_in_the_grid() -> None:
         "recorded",
         "recorded_error",
         "raw",
+        "thinks_aloud",
         "late",
         "send",
         "json",
