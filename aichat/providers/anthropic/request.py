@@ -22,10 +22,10 @@ VERSIONS = {CURRENT_VERSION, VERSION_WITH_SAMPLING}
 SAMPLING = ("temperature", "top_p", "top_k")
 # Members of the client's own request that go upstream as they came. Each changes what the model does, none its price.
 NATIVE_MEMBERS = ("cache_control", "context_management", "metadata", "output_config", "stop_sequences", "thinking")
-# Parameters of OpenAI's that have no counterpart and only tune the answer.
-TUNING = (
-    "frequency_penalty", "logit_bias", "logprobs", "presence_penalty", "seed", "top_logprobs", "verbosity",
-)  # fmt: skip
+# Parameters of OpenAI's that are said in Anthropic's words; all others are left out, and named to the client.
+TRANSLATED = {
+    "parallel_tool_calls", "reasoning_effort", "response_format", "stop", "tool_choice", "tools", "user",
+}  # fmt: skip
 CHOICES = {"auto": "auto", "required": "any", "none": "none"}
 ONLY_JSON = "Answer with a single JSON object and nothing else."
 BAD_IN_AN_ID = re.compile(r"[^a-zA-Z0-9_-]")
@@ -62,7 +62,8 @@ def sampled(request: ChatRequest) -> tuple[dict[str, Any], tuple[str, ...]]:
     """The sampling parameters the model takes, and the names of all parameters that are left out."""
     given = request.parameters
     asked = [name for name in SAMPLING if given.get(name) is not None]
-    dropped = [name for name in TUNING if given.get(name) is not None and name not in ("logprobs",)]
+    known = {*SAMPLING, *TRANSLATED}
+    dropped = [] if NATIVE in given else [name for name in given if given[name] is not None and name not in known]
     if not models.takes_sampling(request.model) or is_thinking(request):
         return {}, (*asked, *dropped)
     if "temperature" in asked and "top_p" in asked:  # only one of the two is accepted
