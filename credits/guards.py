@@ -6,6 +6,7 @@ Locks are taken in the order of the functions here, then counters, then wallets:
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from uuid import UUID
 
 from django.db.models import F, Q
 
@@ -34,9 +35,11 @@ def presume_open(steps: Iterable[Step], now: datetime) -> Closings:
     """Claim the holds of the steps as if all were open; return the closings that the database has still to confirm."""
     closings = []
     for closing, group in _closings([step for step in steps if isinstance(step, ClosingStep)], now):
+        ids = []
         for step in group:
             step.claim_open()
-        closings.append((closing, sorted(step.hold.id for step in group)))
+            ids.append(step.hold.id)
+        closings.append((closing, sorted(ids)))
     return closings
 
 
@@ -85,6 +88,7 @@ def _skip_reserved(steps: Sequence[ReserveStep]) -> None:
 
 def _close_holds(steps: Sequence[ClosingStep], now: datetime) -> None:
     """Close the open holds by one conditional UPDATE for each kind of closing; its answer says which were open."""
+    lost: set[UUID] = set()
     for closing, group in _closings(steps, now):
         closed = engines.current().close_holds(sorted({step.hold.id for step in group}), closing)
         for step in group:
@@ -93,6 +97,9 @@ def _close_holds(steps: Sequence[ClosingStep], now: datetime) -> None:
                 step.claim_open()
             else:
                 step.claim_closed(closing.by, now)
+                if step.lost_hold and step.hold.id in lost:  # a twin again: the first one writes the row
+                    step.lost_hold, step.outcome.repeated = None, True
+                lost.add(step.hold.id)
 
 
 def _closings(steps: Sequence[ClosingStep], now: datetime) -> list[tuple[Closing, list[ClosingStep]]]:

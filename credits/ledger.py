@@ -85,10 +85,11 @@ def reserve_new(operations: Sequence[Reserve]) -> list[OperationResult] | None:
     refuses gets its result from `apply`, afterwards.
     """
     engine = engines.current()
-    steps = [ReserveStep(operation) for operation in operations]
-    if not engine.reserves_at_once or transactions.in_transaction() or not all(step.is_plain for step in steps):
+    if not engine.reserves_at_once or transactions.in_transaction():
         return None
-    now = _now()
+    if any(operation.limits for operation in operations):
+        return None
+    now, steps = _now(), [ReserveStep(operation) for operation in operations]
     _plan(steps, now)
     moves = [move for move in _moves(steps) if move.needs <= LARGEST]
     try:

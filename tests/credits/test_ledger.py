@@ -13,7 +13,7 @@ from aichat.core.database.models import uuid7
 from aichat.core.money import CREDIT, LARGEST
 from credits import guards
 from credits.guards import _known_entries as known
-from credits.models import AppendOnlyError, Hold, LedgerEntry
+from credits.models import AppendOnlyError, Hold, HoldRef, LedgerEntry
 from credits.operations import BalanceTooLarge, LedgerBroken, UnknownWallet
 from credits.services import (
     Credit,
@@ -478,3 +478,50 @@ def test_what_owns_entries_can_not_be_deleted_with_them(funded: Actor) -> None:
     for owner in (funded.wallet, funded.organization, funded.user):
         with pytest.raises(ProtectedError):
             owner.delete()
+
+
+# --- Verbs ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_verb_that_nobody_has_taught_the_ledger_is_refused_and_not_allowed(funded: Actor) -> None:
+    with pytest.raises(AssertionError):
+        apply([object()])  # type: ignore[list-item]
+    assert balances(funded) == (100, 0)
+
+
+# --- Reservations that a crash of the database has lost ---------------------------------------------------------------
+
+
+def lost(actor: Actor, credits: int) -> HoldRef:
+    """A hold whose reservation was answered, and then lost: nothing in the database knows of it."""
+    return reserve(actor, credits).hold
+
+
+def test_a_lost_hold_is_settled_once_from_what_is_available(funded: Actor) -> None:
+    settlement = Settle(hold=lost(funded, 10), charge=3 * CREDIT, hold_may_be_lost=True)
+    first, second = apply([settlement])[0].or_raise(), apply([settlement])[0].or_raise()
+    assert (first.charged, first.shortfall, first.repeated) == (3 * CREDIT, 0, False)
+    assert (second.charged, second.repeated) == (3 * CREDIT, True)
+    assert balances(funded) == (97, 0)
+    refund(LedgerEntry.objects.get(pk=first.entry.pk), CREDIT, reason="r")  # type: ignore[union-attr]
+    assert balances(funded) == (98, 0)
+
+
+def test_a_lost_hold_whose_credits_were_spent_meanwhile_is_cut_and_says_what_lacked(funded: Actor) -> None:
+    hold = lost(funded, 100)
+    apply([Settle(hold=open_hold(funded, 98).hold, charge=98 * CREDIT)])
+    outcome = apply([Settle(hold=hold, charge=5 * CREDIT, hold_may_be_lost=True)])[0].or_raise()
+    assert (outcome.charged, outcome.shortfall) == (2 * CREDIT, 3 * CREDIT)
+    assert balances(funded) == (0, 0)
+
+
+def test_a_lost_hold_has_nothing_to_release(funded: Actor) -> None:
+    outcome = apply([Release(hold=lost(funded, 10), hold_may_be_lost=True)])[0].or_raise()
+    assert outcome.repeated and balances(funded) == (100, 0)
+
+
+def test_settlers_of_one_lost_hold_in_one_list_charge_it_once(funded: Actor) -> None:
+    settlement = Settle(hold=lost(funded, 10), charge=3 * CREDIT, hold_may_be_lost=True)
+    outcomes = apply([settlement, settlement])
+    assert [outcome.error for outcome in outcomes] == [None, None]
+    assert balances(funded) == (97, 0)

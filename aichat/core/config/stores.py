@@ -151,9 +151,10 @@ def _postgresql_options(query: str) -> dict[str, object]:
 
 
 def _refuse_waiting(pool: Any) -> None:
-    """The database refuses connections: requests waiting for one fail now instead of after the timeout.
+    """Fail the requests that wait for a connection at once, when the database refuses connections.
 
-    The pool has no call for this; left to itself it would let them wait, and try again ever more rarely.
+    psycopg_pool 3.3 has no public call for this: left alone, the requests wait until the timeout. So its private `_lock`
+    and `_waiting` are used; `tests/core/config/test_settings.py` fails when these names move.
     """
     from psycopg_pool import PoolTimeout
 

@@ -69,11 +69,10 @@ class Unit:
     committed: Callable[[OperationResult], None] | None = None
     patience: float = 0.0  # seconds for which the unit is tried again while the database is away
     context: Context = field(default_factory=copy_context)  # of the request: the commit runs in no request's own
+    only_reserves: bool = field(init=False)  # whether the unit is a reservation alone: its commit waits for no disk
 
-    @property
-    def only_reserves(self) -> bool:
-        """Whether the unit is nothing but a reservation, whose commit need not wait for the disk."""
-        return type(self.operation) is Reserve and self.write is nothing
+    def __post_init__(self) -> None:
+        self.only_reserves = type(self.operation) is Reserve and self.write is nothing
 
 
 def submit(unit: Unit, *, refusable: bool = False) -> "asyncio.Future[OperationResult]":
@@ -191,7 +190,7 @@ class _Queue:
     def __init__(self) -> None:
         self.settling = _Lane("commits", 1 if connection.vendor == "sqlite" else SETTLING_THREADS)
         self.reserving = self.settling if connection.vendor == "sqlite" else _Lane("reservations", 1)
-        self.lanes = {lane.name: lane for lane in (self.reserving, self.settling)}
+        self.lanes = {self.reserving, self.settling}
         self.moving: set[UUID] = set()  # the wallets of the batches on their way
         self.next: dict[UUID, _Lane] = {}  # whose turn is next at a wallet: no lane starves the other
 
@@ -236,8 +235,9 @@ class _Queue:
                     self.moving -= wallets
                 for item, outcome in zip(batch, outcomes, strict=True):
                     self.answer(lane, item, outcome)
-                for other in self.lanes.values():
-                    self.start(other)  # units may have waited for these wallets
+                for other in self.lanes:
+                    if other.waiting:
+                        self.start(other)  # units may have waited for these wallets
         finally:
             lane.running -= 1
 

@@ -1,14 +1,18 @@
 """Settings from the environment: what is read, and the one clear line for what is wrong."""
 
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Any
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
+from psycopg_pool import ConnectionPool, PoolTimeout
 
 from aichat.core import money
 from aichat.core.config import checks, env, stores
+from tests.engines import free_port
 
 
 @pytest.fixture
@@ -188,3 +192,16 @@ def test_an_amount_that_is_not_exact_is_refused(credits: str) -> None:
 )
 def test_microcredits_are_written_without_trailing_zeros(micro: int, text: str) -> None:
     assert money.format_credits(micro) == text
+
+
+def test_who_waits_for_a_connection_is_refused_at_once_by_private_names_of_the_pool() -> None:
+    nobody = {"host": "127.0.0.1", "port": free_port(), "connect_timeout": 2}
+    with ConnectionPool(kwargs=nobody, min_size=1, open=True) as pool, ThreadPoolExecutor(1) as thread:
+        waiting = thread.submit(pool.getconn, timeout=20.0)
+        began = monotonic()
+        while not waiting.done() and monotonic() - began < 10:
+            stores._refuse_waiting(pool)
+            sleep(0.01)
+        with pytest.raises(PoolTimeout, match="refuses"):
+            waiting.result()
+    assert monotonic() - began < 10

@@ -1,8 +1,8 @@
 """A statement that is sent often, and its way to each driver."""
 
 import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import closing
 from typing import Any
 
 import orjson
@@ -42,7 +42,7 @@ class Statement:
             with _ready(database):
                 texts = [(statement.text, values) for statement, values in statements]
                 return pipeline.send(database.connection, texts, commit=last and database.in_atomic_block)
-        with _driver(database) as driver:
+        with _ready(database), closing(database.connection.cursor(sqlite3.Cursor)) as driver:
             return [_rows(driver, statement.with_question_marks, values) for statement, values in statements]
 
     def committed(self, values: Sequence[Any], *, durable: bool) -> list[tuple[Any, ...]]:
@@ -68,7 +68,7 @@ class Statement:
             with database.cursor() as cursor:
                 cursor.executemany(self.text, rows)
             return
-        with _driver(database) as driver:
+        with _ready(database), closing(database.connection.cursor(sqlite3.Cursor)) as driver:
             driver.executemany(self.with_question_marks, rows)
 
 
@@ -81,24 +81,11 @@ def _is_read_along(database: Any) -> bool:
     return bool(database.queries_logged or database.execute_wrappers)
 
 
-@contextmanager
-def _ready(database: Any) -> Iterator[None]:
-    """Connect if needed, refuse a broken transaction as Django does, and translate driver errors into Django's."""
+def _ready(database: Any) -> Any:
+    """Connect if needed and refuse a broken transaction, as Django does; return Django's translator of driver errors."""
     database.ensure_connection()
     database.validate_no_broken_transaction()
-    with database.wrap_database_errors:
-        yield
-
-
-@contextmanager
-def _driver(database: Any) -> Iterator[sqlite3.Cursor]:
-    """A cursor of SQLite's own driver, closed afterwards."""
-    with _ready(database):
-        cursor = database.connection.cursor(sqlite3.Cursor)
-        try:
-            yield cursor
-        finally:
-            cursor.close()
+    return database.wrap_database_errors
 
 
 def _readable_cursor(database: Any) -> Any:
