@@ -52,6 +52,7 @@ INSTALLED_APPS = [
     "aichat.core.background.periodic",
     "aichat.promptcache",
     "aichat.usage",
+    "aichat.api",
     "aichat.chat",
     "aichat.images",
     "aichat.analytics",
@@ -356,6 +357,7 @@ HOLD_TTL = env.seconds("HOLD_TTL", 900)
 PERIODIC_TASKS = env.boolean("PERIODIC_TASKS", True)
 EXPIRE_HOLDS_INTERVAL = env.seconds("EXPIRE_HOLDS_INTERVAL", 60)
 # Seconds after which an Idempotency-Key is free again when the process that served its request has died.
+RESPONSE_ITEMS_TTL = env.whole("RESPONSE_ITEMS_TTL", 3_600, maximum=366 * 86_400)
 IDEMPOTENCY_LEASE = env.seconds("IDEMPOTENCY_LEASE", 30)
 
 # --- Analytics and monitoring -----------------------------------------------------------------------------------------

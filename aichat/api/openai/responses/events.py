@@ -56,9 +56,22 @@ class ResponseFormat:
     details: list[dict[str, Any]] = field(default_factory=list)  # the blocks of an open thought
     call: int = -1  # the index of the call that is open or was the last
 
-    # --- What goes out ------------------------------------------------------------------------------------------------
+    def items(self, result: Result) -> list[dict[str, Any]]:
+        """The items of the answer so far, the open one ended: as they were streamed, or of a whole answer."""
+        state = self.copied() if self.started else self.of(result)
+        for _ in state.close():
+            pass
+        return state.output
 
-    def whole(self, result: Result) -> tuple[bytes, dict[str, str]]:
+    def copied(self) -> "ResponseFormat":
+        """A copy to end: settlements word the end too, for a replay, and may do so more than once."""
+        state = copy.copy(self)
+        state.output = [*self.output]
+        state.item = {**self.item} if self.item else None
+        return state
+
+    def of(self, result: Result) -> "ResponseFormat":
+        """The state after a whole answer."""
         state = ResponseFormat(self.body, self.tools, started=result)
         calls = tuple({**call, "index": index} for index, call in enumerate(result.tool_calls))
         everything = Piece(
@@ -72,8 +85,13 @@ class ResponseFormat:
         )
         for _ in (*state.take(everything), *state.close()):
             pass
-        headers = answer_headers(result)
-        return responses.json_bytes(state.response(result, *outcome(result))), headers
+        return state
+
+    # --- What goes out ------------------------------------------------------------------------------------------------
+
+    def whole(self, result: Result) -> tuple[bytes, dict[str, str]]:
+        state = self.of(result)
+        return responses.json_bytes(state.response(result, *outcome(result))), answer_headers(result)
 
     def headers(self, event: GenerationEvent) -> dict[str, str]:
         return stream_headers(event)
@@ -99,10 +117,8 @@ class ResponseFormat:
                 assert_never(event)
 
     def end(self, result: Result, error: ApiError | None = None) -> bytes:
-        """The last events. They are made on a copy: the settlement words them too, for a replay, perhaps more than once."""
-        state = copy.copy(self)
-        state.output = [*self.output]
-        state.item = {**self.item} if self.item else None
+        """The last events."""
+        state = self.copied()
         events = [] if error else [*state.close()]
         status, reason = ("failed", None) if error else outcome(result)
         response = state.response(result, status, reason)

@@ -67,7 +67,7 @@ class ResponsesBody(BaseModel):
     prompt_cache_key: str | None = None
     safety_identifier: str | None = None
     user: str | None = None
-    store: bool | None = Field(None, description="Accepted; nothing is kept.")
+    store: bool | None = Field(None, description="false: the answer's items can't be referred to.")
     previous_response_id: None = Field(None, description="Not supported: nothing is kept. Send the whole input.")
     conversation: None = Field(None, description="Not supported: nothing is kept. Send the whole input.")
     prompt: None = Field(None, description="Not supported: send the text.")

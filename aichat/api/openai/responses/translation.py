@@ -22,7 +22,9 @@ TRACES = {"web_search_call", "file_search_call", "code_interpreter_call", "image
 class Translation:
     """A request in OpenAI's chat vocabulary."""
 
-    def __init__(self, body: ResponsesBody) -> None:
+    def __init__(self, body: ResponsesBody, kept: Mapping[str, Item] | None = None) -> None:
+        """`kept` has the items that the request refers to, by their IDs."""
+        self.kept = kept or {}
         self.tools = Tools()
         self.tools.add(body.tools or (), "tools")
         self.dropped = self.tools.left_out
@@ -82,11 +84,18 @@ class Translation:
             case "additional_tools":
                 self.tools.add(listed(item, "tools", where), f"{where}.tools")
             case "item_reference":
-                raise InvalidRequest(
-                    "Items are not kept here: send the item itself (store: false makes clients do so).", param=where
-                )
+                self.add_kept(item, where)
             case _ if kind not in TRACES:
                 raise InvalidRequest(f"Items of type {kind!r} can't be read here.", param=f"{where}.type")
+
+    def add_kept(self, item: Item, where: str) -> None:
+        kept = self.kept.get(str(item.get("id")))
+        if kept is None:
+            raise InvalidRequest(
+                "There is no such item, or it is no longer kept: send the item itself (with store: false clients do).",
+                param=where,
+            )
+        self.add(kept, where)
 
     def add_message(self, item: Item, where: str) -> None:
         role, content = item.get("role"), item.get("content")

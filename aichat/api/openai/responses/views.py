@@ -1,5 +1,6 @@
 """`POST /v1/responses`"""
 
+from django.conf import settings
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from drf_spectacular.utils import OpenApiResponse, extend_schema
@@ -7,13 +8,15 @@ from drf_spectacular.utils import OpenApiResponse, extend_schema
 from accounts.authentication import Caller
 from accounts.permissions import IsUser
 from aichat.api.async_views import AsyncView, parse, respond
+from aichat.api.openai.responses import kept_items
 from aichat.api.openai.responses.events import ResponseFormat
-from aichat.api.openai.responses.schemas import ResponsesBody
+from aichat.api.openai.responses.schemas import Item, ResponsesBody
 from aichat.api.openai.responses.translation import Translation
+from aichat.core.database import executor
 from aichat.core.web.openapi import ANY_OBJECT, CHAT_HEADERS, EVENTS_SCHEMA, charges, may_answer
 from aichat.generation import experiments
 from aichat.generation.errors import STATUSES
-from aichat.generation.request import GenerationRequest
+from aichat.generation.request import GenerationRequest, no_rows
 
 
 class ResponsesView(AsyncView):
@@ -30,7 +33,7 @@ class ResponsesView(AsyncView):
     @may_answer(*STATUSES)
     @charges(*CHAT_HEADERS)
     async def post(self, request: HttpRequest, caller: Caller) -> HttpResponseBase:
-        """For any client of the Responses API. Nothing is kept: each request brings its whole conversation."""
+        """For any client of the Responses API. Each request brings its whole conversation, or refers to items of late."""
         body = parse(ResponsesBody, request)
         return await respond(request, caller, lambda: prepare(caller, body))
 
@@ -45,7 +48,9 @@ NAMES = {
 
 
 async def prepare(caller: Caller, body: ResponsesBody) -> tuple[GenerationRequest, ResponseFormat]:
-    translation = Translation(body)
+    translation = Translation(body, await kept(caller, body))
+    response_format = ResponseFormat(body, translation.tools)
+    is_kept = body.store is not False and settings.RESPONSE_ITEMS_TTL
     generation_request = GenerationRequest(
         caller=caller,
         model=body.model,
@@ -55,6 +60,14 @@ async def prepare(caller: Caller, body: ResponsesBody) -> tuple[GenerationReques
         param_names=NAMES,
         parameters=translation.parameters,
         left_out=tuple(translation.dropped),
+        rows_to_save=kept_items.rows_of(caller, response_format.items) if is_kept else no_rows,
     )
     treatment = await experiments.treatment(caller, body.model)
-    return experiments.treated(generation_request, treatment), ResponseFormat(body, translation.tools)
+    return experiments.treated(generation_request, treatment), response_format
+
+
+async def kept(caller: Caller, body: ResponsesBody) -> dict[str, Item]:
+    """The items that the request refers to; the database is asked only when there are any."""
+    items = body.input if isinstance(body.input, list) else []
+    ids = [str(item.get("id")) for item in items if item.get("type") == "item_reference"]
+    return await executor.run(kept_items.find, caller, ids) if ids else {}
