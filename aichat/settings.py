@@ -352,6 +352,8 @@ LOW_CREDITS = env.decimal("LOW_CREDITS", "10")
 # In tokens: when credits don't cover the requested length, an answer of at least this length is made instead of a refusal.
 SHORTEST_CAPPED_ANSWER = env.whole("SHORTEST_CAPPED_ANSWER", 64, minimum=1)
 HOLD_TTL = env.seconds("HOLD_TTL", 900)
+# The folder where streams are written down until they are settled, so that a process may die meanwhile; `off`: nowhere.
+SETTLEMENT_JOURNAL = env.folder("SETTLEMENT_JOURNAL", DATA_DIR / "journal")
 # Whether servers also do the periodic work, one server at a time: expired holds, monthly allowances and the like. When
 # it is off, run the management commands of the same names by cron or another scheduler.
 PERIODIC_TASKS = env.boolean("PERIODIC_TASKS", True)

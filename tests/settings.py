@@ -40,6 +40,7 @@ from aichat.settings import DATABASES
 
 ANALYTICS_STORED = False  # a thread would write between the tests; those of it switch it on
 FILL_CATALOG = False  # tests say themselves which models there are
+SETTLEMENT_JOURNAL = DIRECTORY / "journal"
 PERIODIC_TASKS = False  # the server of the tests would work in between them
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # argon2 is slow on purpose
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":

@@ -8,6 +8,10 @@ from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
+import orjson
+from django.conf import settings
+
+from aichat.core.background import journal
 from aichat.core.database.batches import rows_by_key
 from aichat.usage.models import UsageRecord
 from credits.models import Hold, LedgerEntry
@@ -55,3 +59,12 @@ def _without_charge(records: list[UsageRecord]) -> Iterator[Problem]:
         if (record.organization_id, record.reference) not in known:
             message = f"usage record {record.pk} says {record.charged} were charged, the ledger has no such charge"
             yield Problem(record.organization_id, message)
+
+
+def waiting_in_journal() -> int:
+    """How many streams of this host are written down in the settlement journal and not settled in the database yet."""
+    if settings.SETTLEMENT_JOURNAL is None:
+        return 0
+    holds = {UUID(orjson.loads(line)["hold"][0]) for line in journal.lines(settings.SETTLEMENT_JOURNAL)}
+    settled = Hold.objects.filter(pk__in=holds, state=Hold.State.SETTLED).count()
+    return len(holds) - settled

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
 from difflib import get_close_matches
+from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
 
@@ -42,6 +43,12 @@ def misspelt() -> dict[str, str]:
         if name not in NAMES and likely and not name.startswith("FLAG_") and not os.environ.get(likely[0]):
             found[name] = likely[0]
     return found
+
+
+def folder(name: str, default: Path) -> Path | None:
+    """A folder's path; None for `off`."""
+    raw = _read(name, str(default), str, "the path of a folder, or off")
+    return None if raw.lower() == "off" else Path(raw)
 
 
 def text(name: str, default: str = "") -> str:

@@ -13,12 +13,12 @@ from aichat.core.background import lifecycle
 from aichat.core.database.outcomes import OutcomeUnknown
 from aichat.core.errors import ApiError
 from aichat.generation import reporting
-from aichat.generation.charging import group_commit, plausibility, tokens
+from aichat.generation.charging import group_commit, journal, plausibility, tokens
 from aichat.generation.charging.plausibility import Bounds
 from aichat.generation.charging.sent import outgoing
 from aichat.generation.charging.settlement import SETTLE_PATIENCE, Attempt, reservation, settlement
 from aichat.generation.errors import ClientLeft
-from aichat.generation.request import GenerationRequest, Result
+from aichat.generation.request import GenerationRequest, Result, store_nothing
 from aichat.idempotency.keys import IdempotencyInProgress
 from aichat.providers.base import Usage
 from credits.models import HoldRef
@@ -179,10 +179,21 @@ class Bill:
         self.settled = True
         await lifecycle.finish(self.settle(charge, self.result if delivered else None))
 
+    def write_down(self, unit: group_commit.Unit, charge: int) -> object:
+        """Write a stream's charge into the settlement journal: what was delivered is paid even if this process dies."""
+        request, hold = self.request, self.hold
+        if hold is None or not charge or not request.stream or request.store_replay is not store_nothing:
+            return None
+        records = unit.write.records(OperationResult(charged=charge))  # type: ignore[attr-defined]
+        return journal.written(hold, charge, request.request_id, records)
+
     async def settle(self, charge: int, result: Result | None) -> None:
         try:
             try:
-                outcome = await group_commit.submit(settlement(self.request, self.hold, self.attempts, result, charge))
+                unit = settlement(self.request, self.hold, self.attempts, result, charge)
+                journaled = self.write_down(unit, charge)
+                outcome = await group_commit.submit(unit)
+                journal.committed(journaled)
                 reporting.chat_settled(self.request, self.attempts, outcome.charged)
             except IdempotencyInProgress:
                 # This attempt was taken for dead, and a later one has its key: what it made is not charged.

@@ -14,6 +14,7 @@ class Row:
 
 
 HERE = "generation/charging/test_bill.py::"
+JOURNAL = "generation/charging/test_journal.py::"
 BILLS = [
     Row("success", "reported usage of the serving model", "usage, cost, entry", f"{HERE}test_success_costs_the_reported_usage"),
     Row("success, usage not reported", "our estimate", "`ok`, `ESTIMATED`", f"{HERE}test_unreported_usage_is_estimated"),
@@ -34,7 +35,8 @@ BILLS = [
     Row("cache hit with a price", "its part of the original price, rounded up; 402 when that is not there", "`ok`, cached", "promptcache/test_hits.py::test_a_hit_may_have_a_price"),
     Row("waited for an identical request's answer", "as a cache hit", "`ok`, cached", "promptcache/test_hits.py::test_identical_requests_at_once_ask_one_provider"),
     Row("database away while settling", "the same, once it is back", "the same", f"{HERE}test_a_settlement_waits_for_the_database"),
-    Row("database away for long, or worker killed", "0 once the hold expires", "hold `expired`", f"{HERE}test_what_was_never_settled_is_given_back"),
+    Row("worker killed before a stream was delivered", "0 once the hold expires", "hold `expired`", f"{HERE}test_what_was_never_settled_is_given_back"),
+    Row("worker killed before it could settle a delivered stream", "what was delivered, from the journal", "the same, by another process", f"{JOURNAL}test_a_delivered_stream_is_settled_by_another_process_when_its_own_is_killed_while_the_database_is_away"),
 ]  # fmt: skip
 
 

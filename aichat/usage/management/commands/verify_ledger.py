@@ -2,6 +2,7 @@ import json
 from itertools import chain
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from aichat.usage import verify as usage
@@ -27,4 +28,8 @@ class Command(BaseCommand):
         if found:
             raise CommandError(f"The ledger is broken: {found} problems.")
         if not options["json"]:
+            if waiting := usage.waiting_in_journal():
+                self.stdout.write(
+                    f"{waiting} settlements wait in the journal of this host ({settings.SETTLEMENT_JOURNAL})."
+                )
             self.stdout.write("The ledger is right.")
