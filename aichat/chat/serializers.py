@@ -25,7 +25,9 @@ class NewShareSerializer(serializers.Serializer[Conversation]):
 class MessageSerializer(serializers.ModelSerializer[Message]):
     class Meta:
         model = Message
-        fields = ["id", "role", "content", "model", "provider", "finish_reason", "request_id", "created_at"]
+        fields = [
+            "id", "role", "content", "reasoning", "model", "provider", "finish_reason", "request_id", "created_at",
+        ]  # fmt: skip
 
 
 class FeedbackSerializer(serializers.ModelSerializer[Feedback]):
@@ -44,6 +46,7 @@ class AnswerMessageSerializer(serializers.Serializer[Message]):
     id = serializers.UUIDField()
     role = serializers.CharField()
     content = serializers.CharField()
+    reasoning = serializers.CharField(required=False, help_text="The model's thoughts, if it showed any.")
 
 
 class TokensSerializer(serializers.Serializer[Message]):

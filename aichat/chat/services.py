@@ -76,6 +76,7 @@ def turn_saver(
             "id": question_id,
             "role": "user",
             "content": message,
+            "reasoning": "",
             "model": "",
             "provider": "",
             "finish_reason": "",
@@ -84,6 +85,7 @@ def turn_saver(
             "id": answer_id,
             "role": "assistant",
             "content": result.text.replace("\0", ""),  # which PostgreSQL can't store
+            "reasoning": result.reasoning.replace("\0", ""),
             "model": result.model,
             "provider": result.provider,
             "finish_reason": result.finish_reason or "",

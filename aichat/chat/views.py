@@ -115,7 +115,12 @@ class ChatFormat:
         return {
             "id": str(result.id),
             "conversation_id": str(self.conversation_id),
-            "message": {"id": str(self.answer_id), "role": "assistant", "content": result.text},
+            "message": {
+                "id": str(self.answer_id),
+                "role": "assistant",
+                "content": result.text,
+                **({"reasoning": result.reasoning} if result.reasoning else {}),
+            },
             "model": result.model,
             "provider": result.provider,
             "finish_reason": result.finish_reason,

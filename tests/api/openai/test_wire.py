@@ -9,6 +9,7 @@ import pytest
 
 from aichat.catalog import snapshot
 from aichat.catalog.models import AIModel, Price, Provider
+from aichat.chat.models import Message
 from aichat.usage.models import UsageRecord
 from tests.conftest import Actor
 from tests.upstream import ANSWER, OPENAI_USAGE, Reply, Upstream, gemini_answer, openai_chunk
@@ -109,6 +110,22 @@ def test_log_probabilities_are_passed_on_and_answered(ask: Ask, upstream: Upstre
     chunk["choices"][0]["logprobs"] = {"content": [{"token": "Hi", "logprob": -0.1}]}
     upstream.plan("openai", Reply("recorded", payload=[chunk, openai_chunk({}, "stop")]))
     assert '"logprobs":{"content":[{"token":"Hi"' in ask(O, logprobs=True, stream=True).text
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["json", "stream"])
+def test_thoughts_are_shown_and_stored_beside_a_conversation_s_answer(
+    stream: bool, ask: Ask, upstream: Upstream, http: httpx.Client, alice: Actor
+) -> None:
+    thinking = {"content": "Hi", "reasoning_content": "because"}
+    chunks = [openai_chunk(thinking, None), openai_chunk({}, "stop")]
+    upstream.plan("openai", Reply("recorded", payload=chunks) if stream else whole(thinking))
+    body = {"message": "Hello", "model": C, "stream": stream}
+    answer = http.post("/api/v1/chat", json=body, headers=alice.headers)
+    assert answer.text.count('"reasoning":"because"') == (2 if stream else 1)  # as a delta, and at the end
+    message = Message.objects.get(role="assistant")
+    assert (message.content, message.reasoning) == ("Hi", "because")
+    listed = http.get(f"/api/v1/conversations/{message.conversation_id}/messages", headers=alice.headers).json()
+    assert [item["reasoning"] for item in listed["results"]] == ["", "because"]
 
 
 # --- Refusals ---------------------------------------------------------------------------------------------------------
