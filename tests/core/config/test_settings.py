@@ -202,6 +202,6 @@ def test_who_waits_for_a_connection_is_refused_at_once_by_private_names_of_the_p
         while not waiting.done() and monotonic() - began < 10:
             stores._refuse_waiting(pool)
             sleep(0.01)
-        with pytest.raises(PoolTimeout, match="refuses"):
+        with pytest.raises(PoolTimeout):
             waiting.result()
     assert monotonic() - began < 10
