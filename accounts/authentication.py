@@ -1,7 +1,7 @@
 """Authenticates callers by the Authorization header, for DRF views and async views alike."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 from django.utils import timezone
@@ -30,10 +30,11 @@ class Caller:
     user: User
     organization: Organization
     token: AccessToken | None  # None: a JWT of the identity provider
+    api_key: AccessToken | None = field(init=False)  # the token when it is an API key, not a login
 
-    @property
-    def api_key(self) -> AccessToken | None:
-        return self.token if self.token and self.token.kind == AccessToken.Kind.API_KEY else None
+    def __post_init__(self) -> None:
+        is_key = self.token is not None and self.token.kind == AccessToken.Kind.API_KEY
+        object.__setattr__(self, "api_key", self.token if is_key else None)
 
 
 class CredentialsDiffer(NotAuthenticated):

@@ -56,13 +56,13 @@ class CachedCaller:
     marks: Marks | None
     ends: float
 
-    def is_younger_than(self, seconds: float) -> bool:
-        return time.monotonic() - self.at < seconds
-
     @property
     def is_valid(self) -> bool:
         """Whether this process knows of nothing that outdates the entry."""
-        return self.is_younger_than(SHARED_SECONDS) and time.time() < self.ends and not _changed_since(self)
+        user, organization = self.owners
+        latest = max(_forgotten, _latest.get(user, 0), _latest.get(organization, 0))
+        is_young = time.monotonic() - self.at < SHARED_SECONDS and time.time() < self.ends
+        return is_young and self.changes >= latest
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,17 +98,15 @@ class Recognition:
 
     async def caller(self) -> Caller:
         """Return the cached caller if nothing has changed, else look the caller up. Raises what `authenticate` raises."""
-        if self.found and await self.is_unchanged(self.found):
-            user, organization = self.found.owners
-            tracing.bind(user=user, organization=organization)
-            return self.found.caller
+        if found := self.found:
+            marks = await _answer(self.marks) if self.marks is not None else None
+            if marks == found.marks if marks is not None else time.monotonic() - found.at < ALONE_SECONDS:
+                user, organization = found.owners
+                tracing.bind(user=user, organization=organization)
+                return found.caller
         caller = await self.look_up()
         tracing.bind(user=caller.user.pk, organization=caller.organization.pk)
         return caller
-
-    async def is_unchanged(self, found: CachedCaller) -> bool:
-        marks = await _answer(self.marks)
-        return found.is_younger_than(ALONE_SECONDS) if marks is None else marks == found.marks
 
     async def look_up(self) -> Caller:
         one = _under_way.get(self.key)
@@ -160,11 +158,6 @@ _lock = threading.Lock()
 _changes = 0  # of this process
 _latest: dict[str, int] = {}  # by the owner's ID, which of them
 _forgotten = 0  # those up to here
-
-
-def _changed_since(entry: CachedCaller) -> bool:
-    user, organization = entry.owners
-    return entry.changes < max(_forgotten, _latest.get(user, 0), _latest.get(organization, 0))
 
 
 def changed(*owners: UUID | None) -> None:

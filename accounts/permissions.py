@@ -23,12 +23,14 @@ class HasRole(BasePermission):
 
     role: ClassVar[Role]
     level: ClassVar[str]
+    covering: ClassVar[frozenset[str]]  # the roles that have the permission
 
     def __init_subclass__(cls) -> None:
         cls.level = cls.role.value
+        cls.covering = frozenset(role for role in Role if role.covers(cls.role))
 
     def has_permission(self, request: Request, view: Any) -> bool:
-        return isinstance(request.user, User) and request.user.has_role(self.role)
+        return isinstance(request.user, User) and request.user.role in self.covering
 
 
 class IsUser(HasRole):

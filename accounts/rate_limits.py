@@ -58,6 +58,7 @@ class RateWindow(NamedTuple):
     period: int
 
 
+@functools.lru_cache(maxsize=10_000)  # the callers of the moment
 def window(rate: str, *identifiers: str) -> RateWindow:
     """The window of a rate such as "10/min"."""
     return RateWindow(":".join(("rate", rate, *identifiers)), *_parsed(rate))
@@ -108,15 +109,16 @@ class RateWindows:
     def hit(self, windows: Sequence[RateWindow]) -> list[RateState]:
         now = time.monotonic()
         with self._lock:
-            found = [self._current(one, now) for one in windows]
-            allowed = all(len(hits) < one.limit for one, hits in zip(windows, found, strict=True))
-            if allowed:
-                for hits in found:
+            found, allowed = [], True
+            for one in windows:
+                found.append(hits := self._current(one, now))
+                allowed = allowed and len(hits) < one.limit
+            states = []
+            for one, hits in zip(windows, found, strict=True):
+                if allowed:
                     hits.append(now)
-            return [
-                _standing(one, allowed, len(hits), hits[0] + one.period - now if hits else 0)
-                for one, hits in zip(windows, found, strict=True)
-            ]
+                states.append(_state(one, allowed, len(hits), hits[0] + one.period - now if hits else 0))
+            return states
 
     def _current(self, one: RateWindow, now: float) -> deque[float]:
         hits = self._hits.get(one)
@@ -139,7 +141,7 @@ class RateWindows:
 _own = RateWindows()
 
 
-def _standing(one: RateWindow, allowed: bool, used: int, reset: float) -> RateState:
+def _state(one: RateWindow, allowed: bool, used: int, reset: float) -> RateState:
     return RateState(allowed, one.limit, max(0, one.limit - used), reset)
 
 
@@ -148,10 +150,10 @@ def _words(windows: Sequence[RateWindow]) -> tuple[list[str], list[int]]:
     return [one.name for one in windows], [number for one in windows for number in (one.limit, one.period)]
 
 
-def _standings(windows: Sequence[RateWindow], answer: list[int]) -> list[RateState]:
+def _states(windows: Sequence[RateWindow], answer: list[int]) -> list[RateState]:
     allowed, *facts = answer
     return [
-        _standing(one, bool(allowed), used, reset / 1_000_000)
+        _state(one, bool(allowed), used, reset / 1_000_000)
         for one, used, reset in zip(windows, facts[::2], facts[1::2], strict=True)
     ]
 
@@ -170,19 +172,21 @@ def _hit(windows: Sequence[RateWindow]) -> list[RateState]:
             with health.guarded():
                 client = redis.Redis(connection_pool=health.pool())
                 keys, numbers = _words(windows)
-                return _standings(windows, client.eval(HIT.text, len(keys), *keys, *numbers))
+                return _states(windows, client.eval(HIT.text, len(keys), *keys, *numbers))
         except redis.RedisError:
             pass
     return _own.hit(windows)
 
 
-def _strictest(standings: Sequence[RateState]) -> RateState:
+def _strictest(states: Sequence[RateState]) -> RateState:
     """The window that has least left. Raises `RateLimited` when the hit was refused."""
-    found = min(standings, key=lambda standing: standing.remaining)
+    found = states[0]
+    for state in states[1:]:
+        if state.remaining < found.remaining:
+            found = state
     if not found.allowed:
-        wait = max(standing.reset for standing in standings if standing.remaining == 0)
         tracing.answer_with(found.headers())
-        raise RateLimited(retry_after=wait)
+        raise RateLimited(retry_after=max(state.reset for state in states if state.remaining == 0))
     return found
 
 
@@ -224,17 +228,17 @@ async def hit_caller_async(caller: Caller, before: PendingHits | None = None) ->
     hit = before if before and same else asked(caller)
     if hit.answer is not None:
         try:
-            standings = _standings(hit.windows, await hit.answer)
+            states = _states(hit.windows, await hit.answer)
         except redis.RedisError:
-            standings = _own.hit(hit.windows)
+            states = _own.hit(hit.windows)
     else:
-        standings = _own.hit(hit.windows)
-    _let_in(caller, standings)
+        states = _own.hit(hit.windows)
+    _let_in(caller, states)
 
 
-def _let_in(caller: Caller, standings: Sequence[RateState]) -> None:
+def _let_in(caller: Caller, states: Sequence[RateState]) -> None:
     try:
-        tracing.answer_with(_strictest(standings).headers())
+        tracing.answer_with(_strictest(states).headers())
     except RateLimited:
         product_events.limit_hit("requests", caller.user.pk, caller.organization.pk)
         raise

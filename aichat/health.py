@@ -23,7 +23,6 @@ from aichat.core.redis import health
 from aichat.core.telemetry import prometheus as counts
 from aichat.core.web.responses import error_response
 from aichat.generation import circuit_breaker
-from aichat.generation import pipeline as generation
 
 LOOPBACK = {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
 PROBE_TIMEOUT = 2.0  # seconds; who probes gives up soon after
@@ -86,7 +85,7 @@ async def metrics(request: HttpRequest) -> HttpResponse:
     """The metrics of all workers, for Prometheus: to METRICS_TOKEN as the bearer, or to a client on this machine."""
     if not may_read_metrics(request):
         return error_response(PermissionDenied("Send METRICS_TOKEN as the bearer token, or ask from this machine."))
-    body = await asyncio.to_thread(counts.exposition, BreakerMetrics(await generation.catalog()))
+    body = await asyncio.to_thread(counts.exposition, BreakerMetrics(await snapshot.ready()))
     return HttpResponse(body, content_type=counts.CONTENT_TYPE)
 
 

@@ -190,7 +190,7 @@ async def respond(
             await recording.free()
         raise
     # In a task of its own: when the client leaves, the answer is still finished, stored and billed. It frees the key itself.
-    end = await lifecycle.finish(generate(generation_request, generation.discard))
+    end = await lifecycle.finish(generate(generation_request, None))
     if isinstance(end, Failed):
         raise end.error
     body, headers = response_format.whole(end.result)

@@ -55,7 +55,7 @@ class Recording:
     def around(self, generate: Generate) -> Generate:
         """`generate`, freeing the key when it raises and ending the renewal of the claim in any case."""
 
-        async def generate_recorded(generation_request: GenerationRequest, sink: EventSink) -> Ending:
+        async def generate_recorded(generation_request: GenerationRequest, sink: EventSink | None) -> Ending:
             try:
                 return await generate(generation_request, sink)
             except BaseException:

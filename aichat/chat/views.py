@@ -20,6 +20,7 @@ from accounts.permissions import IsUser
 from accounts.tenancy import owned
 from aichat.api.async_views import AsyncView, parse, respond
 from aichat.api.headers import answer_headers, stream_headers
+from aichat.catalog import snapshot
 from aichat.chat import services, sharing
 from aichat.chat.models import Conversation, Feedback, Message
 from aichat.chat.schemas import ChatBody
@@ -40,7 +41,6 @@ from aichat.core.web import drf, responses, sse
 from aichat.core.web.openapi import CHAT_HEADERS, EVENTS_SCHEMA, charges, may_answer
 from aichat.flags.rules import Treatment
 from aichat.generation import experiments
-from aichat.generation import pipeline as generation
 from aichat.generation.errors import STATUSES
 from aichat.generation.request import Completed, Failed, GenerationEvent, GenerationRequest, Piece, Result
 
@@ -76,7 +76,7 @@ async def prepare(caller: Caller, body: ChatBody) -> tuple[GenerationRequest, "C
     else:
         conversation = services.new_conversation(caller, body.message, body.system or "")
     treatment = await experiments.treatment(caller, body.model, conversation.pk)
-    model = experiments.route(await generation.catalog(), caller, body.model, treatment)[0]
+    model = experiments.route(await snapshot.ready(), caller, body.model, treatment)[0]
     system = experiments.system_prompt(treatment, conversation.system)
     question_id, answer_id = uuid7(), uuid7()
     generation_request = GenerationRequest(

@@ -20,12 +20,20 @@ def choose(request: GenerationRequest, catalog: Catalog) -> list[ModelInfo]:
     Raises `ModelNotFound`, and `InvalidRequest` naming the field when the requested model (under `auto`: every model)
     can't honour the request.
     """
-    route = experiments.route(catalog, request.caller, request.model, request.treatment)
-    obstacles = [obstacle(request, model) for model in route]
-    able = [model for model, problem in zip(route, obstacles, strict=True) if problem is None]
+    if request.treatment.model:
+        route = experiments.route(catalog, request.caller, request.model, request.treatment)
+    else:
+        route = routing.candidates(catalog, request.caller, request.model)
+    able, first_problem = [], None
+    for model in route:
+        problem = obstacle(request, model)
+        if problem is None:
+            able.append(model)
+        elif model is route[0]:
+            first_problem = problem
     is_named = request.model != routing.AUTO and not request.treatment.model
-    if obstacles[0] and (is_named or not able):
-        raise in_clients_words(request, obstacles[0])
+    if first_problem and (is_named or not able):
+        raise in_clients_words(request, first_problem)
     return able
 
 

@@ -51,6 +51,11 @@ class Breaker:
         return OPEN if time() < self.open_until else HALF_OPEN
 
     @property
+    def is_callable(self) -> bool:
+        """Whether the breaker is closed or half-open."""
+        return not self.open_until or time() >= self.open_until
+
+    @property
     def wait(self) -> float:
         """Seconds until the model may be tried again."""
         return max(0.0, self.open_until - time())
@@ -60,10 +65,12 @@ class Breaker:
 
     async def admits(self) -> bool:
         """Whether this request may call the model: when half-open, one of all requests may."""
+        if not self.open_until:
+            return True
         if self.state == HALF_OPEN:
             self.probing = bool(await _ask(cache.add, self.key("probe"), 1, _probe_time()))
             return self.probing
-        return self.state == CLOSED
+        return False
 
     async def failed(self, error: ProviderError) -> None:
         """Count a failure that could be the provider's fault."""
@@ -105,23 +112,40 @@ class Breaker:
 _well: dict[tuple[str, str], float] = {}
 
 
+class BreakerReading:
+    """The breakers of `models`, asked for when this is made, so that the question shares a round trip with others.
+
+    Breakers that were closed `WELL_SECONDS` ago are not asked for.
+    """
+
+    def __init__(self, models: Sequence[ModelInfo]) -> None:
+        self.found, self.now = _closed(models), monotonic()
+        self.is_well, self.answer = True, None
+        for item in self.found:
+            if self.now - _well.get((item.provider, item.model), NEVER) > WELL_SECONDS:
+                self.is_well = False
+        if not self.is_well and settings.REDIS_URL:
+            self.answer = redis.ask("MGET", *(redis.cache_key(key) for key in _keys(self.found)))
+
+    async def breakers(self) -> list[Breaker]:
+        """The breakers in the order of the models; closed ones while the cache fails."""
+        if self.is_well:
+            return self.found
+        try:
+            values = await self.answer if self.answer is not None else _values(self.found)
+        except Exception as error:
+            if not isinstance(error, RedisError):
+                logger.exception("the cache failed; the breakers count as closed")
+            return self.found
+        for item in _filled(self.found, values):
+            if not item.failures and not item.open_until:
+                _well[item.provider, item.model] = self.now
+        return self.found
+
+
 async def look(models: Sequence[ModelInfo]) -> list[Breaker]:
     """The breakers of `models`, in order, read in one trip to the cache unless all were closed `WELL_SECONDS` ago."""
-    found = _closed(models)
-    now = monotonic()
-    if all(now - _well.get((item.provider, item.model), NEVER) <= WELL_SECONDS for item in found):
-        return found
-    if settings.REDIS_URL:
-        try:
-            _filled(found, await redis.ask("MGET", *(redis.cache_key(key) for key in _keys(found))))
-        except RedisError:
-            return found
-    else:
-        found = await _ask(states, models) or found
-    for item in found:
-        if not item.failures and not item.open_until:
-            _well[item.provider, item.model] = now
-    return found
+    return await BreakerReading(models).breakers()
 
 
 def forget() -> None:
@@ -132,9 +156,14 @@ def forget() -> None:
 def states(models: Iterable[ModelInfo]) -> list[Breaker]:
     """The breakers of `models`, in order, for synchronous code (the admin, `/readyz`)."""
     found = _closed(models)
-    keys = _keys(found)
+    return _filled(found, _values(found))
+
+
+def _values(breakers: Sequence[Breaker]) -> list[Any]:
+    """What Django's cache holds for the keys of the breakers."""
+    keys = _keys(breakers)
     known: dict[str, Any] = cache.get_many(keys)
-    return _filled(found, [known.get(key) for key in keys])
+    return [known.get(key) for key in keys]
 
 
 def _closed(models: Iterable[ModelInfo]) -> list[Breaker]:

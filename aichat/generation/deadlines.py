@@ -9,32 +9,12 @@ everything            CHAT_TOTAL_TIMEOUT        one deadline shared by all attem
 """
 
 import asyncio
-from dataclasses import dataclass
 from time import monotonic
 from types import TracebackType
 
 from django.conf import settings
 
 from aichat.providers.errors import AttemptOutcome, ProviderError
-
-
-@dataclass(frozen=True, slots=True)
-class TimeLimits:
-    """Seconds each wait may take."""
-
-    attempt: float
-    first_token: float
-    idle: float
-    total: float
-
-
-def chat_limits() -> TimeLimits:
-    return TimeLimits(
-        attempt=settings.CHAT_ATTEMPT_TIMEOUT,
-        first_token=settings.CHAT_FIRST_TOKEN_TIMEOUT,
-        idle=settings.CHAT_IDLE_TIMEOUT,
-        total=settings.CHAT_TOTAL_TIMEOUT,
-    )
 
 
 class AttemptTimeouts:
@@ -45,13 +25,13 @@ class AttemptTimeouts:
     not a slow provider.
     """
 
-    def __init__(self, *, stream: bool, limits: TimeLimits, deadline: float) -> None:
+    def __init__(self, *, stream: bool, deadline: float) -> None:
         self.deadline = deadline
-        self.wait, self.outcome = limits.attempt, AttemptOutcome.TIMEOUT_ATTEMPT
+        self.wait, self.outcome = settings.CHAT_ATTEMPT_TIMEOUT, AttemptOutcome.TIMEOUT_ATTEMPT
         self.later = self.wait, self.outcome
         if stream:
-            self.wait, self.outcome = limits.first_token, AttemptOutcome.TIMEOUT_FIRST_TOKEN
-            self.later = limits.idle, AttemptOutcome.TIMEOUT_IDLE
+            self.wait, self.outcome = settings.CHAT_FIRST_TOKEN_TIMEOUT, AttemptOutcome.TIMEOUT_FIRST_TOKEN
+            self.later = settings.CHAT_IDLE_TIMEOUT, AttemptOutcome.TIMEOUT_IDLE
         self.is_resting = False
 
     async def __aenter__(self) -> "AttemptTimeouts":

@@ -48,7 +48,7 @@ class Embeddings:
     def missing(self) -> list[int]:
         return [position for position, vector in enumerate(self.vectors) if vector is None]
 
-    async def perform(self, request: GenerationRequest, sink: EventSink) -> Ending:
+    async def perform(self, request: GenerationRequest, sink: EventSink | None) -> Ending:
         """Find or make the vectors and settle them; a `Generate` of `aichat/generation/request.py`. Raises `ApiError`."""
         await evaluation.ready()
         route = able(await candidates_of(request), request.kind, self.call())

@@ -16,8 +16,7 @@ logger = logging.getLogger(__name__)
 
 
 async def treatment(caller: Caller, model: str, conversation: UUID | None = None) -> Treatment:
-    """The variant, and the winners of earlier experiments, for a chat that asks for `model`."""
-    await evaluation.ready()
+    """The variant, and the winners of earlier experiments, for a chat that asks for `model`. Flags must be ready."""
     return evaluation.treatment(caller, model, conversation)
 
 

@@ -5,9 +5,8 @@ from aichat.flags.features import STREAMING, TOOLS
 from aichat.generation.request import GenerationRequest
 
 
-async def require_features(request: GenerationRequest) -> None:
-    """Raises `FeatureDisabled` (403) when the request needs something that is switched off."""
-    await evaluation.ready()
+def require_features(request: GenerationRequest) -> None:
+    """Raises `FeatureDisabled` (403) when the request needs a feature that is switched off. Flags must be ready."""
     if request.stream:
         evaluation.require(STREAMING, request.caller)
     if request.parameters.get("tools"):

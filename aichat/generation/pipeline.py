@@ -7,29 +7,28 @@ While a sink waits, nothing more is read from the provider. `docs/FAULTS.md` has
 
 import asyncio
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from time import monotonic
 
 from django.conf import settings
 
 from aichat.catalog import routing, snapshot
-from aichat.catalog.snapshot import Catalog, ModelInfo
-from aichat.generation import circuit_breaker, prompt_cache
+from aichat.catalog.snapshot import ModelInfo
+from aichat.generation import prompt_cache
 from aichat.generation.candidates import choose
 from aichat.generation.charging.bill import Bill
 from aichat.generation.charging.settlement import Attempt
-from aichat.generation.circuit_breaker import Breaker
-from aichat.generation.deadlines import AttemptTimeouts, chat_limits
+from aichat.generation.circuit_breaker import Breaker, BreakerReading
+from aichat.generation.deadlines import AttemptTimeouts
 from aichat.generation.errors import AllLeftAlone, as_api_error
 from aichat.generation.fallback import error_to_tell, falls_back, may_do_better
 from aichat.generation.features import require_features
-from aichat.generation.prompt_cache import Hit
+from aichat.generation.prompt_cache import Hit, Keeping
 from aichat.generation.request import (
     Completed,
     Ending,
     EventSink,
     Failed,
-    GenerationEvent,
     GenerationRequest,
     Result,
     Started,
@@ -45,66 +44,57 @@ NO_ANSWER = {AttemptOutcome.BLOCKED, AttemptOutcome.EMPTY}  # for which nobody p
 
 async def complete(request: GenerationRequest) -> Result:
     """Generate the whole answer. Raises `ApiError`."""
-    return whole(await generate(request, discard))
+    end = await generate(request)
+    if isinstance(end, Failed):
+        raise end.error
+    return end.result
 
 
-def whole(end: Ending) -> Result:
-    """The result of a complete answer. Raises the `ApiError` with which an answer broke off."""
-    match end:
-        case Completed(result):
-            return result
-        case Failed(error):
-            raise error
+async def generate(request: GenerationRequest, sink: EventSink | None = None) -> Ending:
+    """Generate the answer to a chat: pass its events to `sink`, if there is one, and return the last of them.
 
-
-async def discard(event: GenerationEvent) -> None:
-    """A sink for callers that need only the result."""
-
-
-async def generate(request: GenerationRequest, sink: EventSink) -> Ending:
-    """Generate the answer to a chat: pass its events to `sink`, and return the last of them.
-
-    Raises `ApiError` when there is no answer; then `sink` was told nothing.
+    Raises `ApiError` when there is no answer; then `sink` was told nothing. Feature flags must be ready.
     """
     deadline = monotonic() + settings.CHAT_TOTAL_TIMEOUT
-    await require_features(request)
-    models = await catalog()
-    candidates = choose(request, models)
-    found = await prompt_cache.look(request, candidates, models, deadline)
+    require_features(request)
+    catalog = await snapshot.ready()
+    candidates = choose(request, catalog)
+    reading = BreakerReading(candidates)  # in one round trip with the look into the prompt cache
+    found = await prompt_cache.look(request, candidates, catalog, deadline)
     if isinstance(found, Hit):
         return await found.serve(request, sink)
-    with found as keeping:
-        run = await begin(request, candidates, deadline)
-        run.result.cache = keeping.word
-        return keeping.ended(await run.work(keeping.noting(sink)))
-
-
-async def begin(request: GenerationRequest, candidates: Sequence[ModelInfo], deadline: float) -> "Run":
-    """Reserve the most that the answer can cost, unless every circuit breaker is open. Raises `ApiError`."""
-    breakers = await circuit_breaker.look(candidates)
-    if all(item.state == circuit_breaker.OPEN for item in breakers):
-        raise AllLeftAlone(min(item.wait for item in breakers))
-    bill, asked = Bill(request), monotonic()
-    await bill.reserve(candidates)
-    waited = monotonic() - asked  # for our own database, of which no provider is to be blamed
-    return Run(bill, list(zip(candidates, breakers, strict=True)), deadline + waited)
-
-
-async def catalog() -> Catalog:
-    return await snapshot.ready()
+    try:
+        breakers = await reading.breakers()
+        if not any(breaker.is_callable for breaker in breakers):
+            raise AllLeftAlone(min(breaker.wait for breaker in breakers))
+        bill, asked = Bill(request), monotonic()
+        await bill.reserve(candidates)
+        deadline += monotonic() - asked  # no provider is to be blamed for the time of our own database
+        run = Run(bill, list(zip(candidates, breakers, strict=True)), deadline, found, sink)
+        return found.ended(await run.work())
+    finally:
+        found.close()
 
 
 class Run:
     """One chat on its way through the candidates."""
 
-    def __init__(self, bill: Bill, candidates: list[tuple[ModelInfo, Breaker]], deadline: float) -> None:
+    def __init__(
+        self,
+        bill: Bill,
+        candidates: list[tuple[ModelInfo, Breaker]],
+        deadline: float,
+        keeping: Keeping,
+        sink: EventSink | None,
+    ) -> None:
         self.request, self.bill, self.result = bill.request, bill, bill.result
         self.candidates = candidates
-        self.limits = chat_limits()
         self.deadline = deadline
+        self.keeping, self.sink = keeping, sink
+        self.result.cache = keeping.word
 
-    async def work(self, sink: EventSink) -> Ending:
-        self.sink = sink
+    async def work(self) -> Ending:
+        """Answer and settle. Raises `ApiError` when there is no answer."""
         try:
             await self.answer()
             await self.bill.whole()
@@ -211,7 +201,7 @@ class Run:
             await self.deliver(attempt, part)
             watch.go_on(is_answer=part.is_answer)
 
-        async with AttemptTimeouts(stream=self.request.stream, limits=self.limits, deadline=self.deadline) as watch:
+        async with AttemptTimeouts(stream=self.request.stream, deadline=self.deadline) as watch:
             finished = await chat_adapter(model.provider.kind).chat(request, model.provider.endpoint, take)
         result.finish_reason, attempt.is_finished = finished.reason, True
         result.is_finish_known = finished.is_known
@@ -222,14 +212,25 @@ class Run:
             await self.deliver(attempt, Delta())
 
     async def deliver(self, attempt: Attempt, delta: Delta) -> None:
-        result = self.result
-        if result.is_empty:
+        """Add a piece to the answer, and pass it to the sink."""
+        result, sink = self.result, self.sink
+        if not result.is_begun:
             attempt.first_token_at, result.is_begun = monotonic(), True
             result.model, result.provider = attempt.model.slug, attempt.model.provider.slug
             result.fallback = attempt.number > 1
-            await self.sink(Started(result))
+            if sink is not None:
+                await sink(Started(result))
         result.add(delta)
-        await self.sink(delta)
+        flight = self.keeping.flight
+        if flight is not None:
+            self.keeping.pieces.append(delta)
+        if sink is None:
+            return
+        if flight is not None:
+            flight.reader_since = monotonic()
+        await sink(delta)
+        if flight is not None:
+            flight.reader_since = None
 
 
 def no_answer(reason: str) -> ProviderError:

@@ -11,7 +11,6 @@ from asyncio import CancelledError
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from decimal import ROUND_CEILING
-from types import TracebackType
 from typing import Literal
 
 from django.conf import settings
@@ -30,9 +29,7 @@ from aichat.generation.request import (
     Ending,
     EventSink,
     Freshness,
-    GenerationEvent,
     GenerationRequest,
-    Piece,
     Result,
     Started,
 )
@@ -119,7 +116,6 @@ class _Asked:
 
     def reader(self, digest: str) -> single_flight.Read:
         """A function that decodes bytes to an entry, and raises `Unreadable` for what may not be served."""
-        slugs = {model.slug for model in self.question.route}
 
         def read(raw: bytes) -> Entry:
             try:
@@ -128,6 +124,7 @@ class _Asked:
                 logger.warning("the prompt cache held what is no answer, which counts as a miss: %s", error)
                 raise
             is_old = time.time() - entry.created_at > settings.PROMPT_CACHE_TTL
+            slugs = {model.slug for model in self.question.route}
             if is_old or entry.model not in slugs or self.versions.of(Scope.USER, entry.by) != entry.by_version:
                 raise Unreadable("out of date")
             return entry
@@ -154,7 +151,10 @@ class _Asked:
 
 
 class Keeping:
-    """Context of a request that asks a provider: stores its answer, and tells those who wait for it how it ended."""
+    """The part of the cache in a request that asks a provider: it stores the answer, and tells those who wait for it.
+
+    The request adds the `pieces` of the answer while there is a `flight`, and calls `close` in the end.
+    """
 
     def __init__(
         self, word: Literal["miss", "bypass"], flight: Flight | None = None, asked: _Asked | None = None
@@ -163,29 +163,10 @@ class Keeping:
         self.flight, self.asked = flight, asked
         self.pieces: Pieces = []
 
-    def __enter__(self) -> "Keeping":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """Let another request ask, unless the answer was stored or is about to be."""
         if self.flight is not None:
             self.flight.give_up()
-
-    def noting(self, sink: EventSink) -> EventSink:
-        """A sink that notes the pieces of the answer and passes every event on to `sink`."""
-        if self.flight is None:
-            return sink
-        flight = self.flight
-
-        async def note(event: GenerationEvent) -> None:
-            if isinstance(event, Piece):
-                self.pieces.append(event)
-            flight.reader_since = time.monotonic()
-            await sink(event)
-            flight.reader_since = None
-
-        return note
 
     def ended(self, end: Ending) -> Ending:
         """Store a whole answer in the background, before its last event goes out to the client."""
@@ -259,7 +240,7 @@ class Hit:
             return 0
         return int((self.original * settings.CACHE_HIT_PRICE).to_integral_value(ROUND_CEILING))
 
-    async def serve(self, request: GenerationRequest, sink: EventSink) -> Ending:
+    async def serve(self, request: GenerationRequest, sink: EventSink | None) -> Ending:
         """Pass the stored answer's events to `sink` and settle. Raises `Unaffordable` before any event."""
         bill = Bill(request)
         charge = self.price
@@ -267,7 +248,7 @@ class Hit:
             await bill.reserve_exactly(charge)
         result = self.result(bill)
         try:
-            if request.stream:
+            if sink is not None:
                 await sink(Started(result))
                 for piece in self.entry.pieces:
                     await sink(piece)

@@ -186,7 +186,7 @@ class Failed:
 Ending = Completed | Failed
 GenerationEvent = Started | Piece | Ending
 EventSink = Callable[[GenerationEvent], Awaitable[None]]  # it may wait, and then nothing more is read from the provider
-Generate = Callable[["GenerationRequest", EventSink], Coroutine[Any, Any, Ending]]
+Generate = Callable[["GenerationRequest", EventSink | None], Coroutine[Any, Any, Ending]]
 
 
 class ResponseFormat(Protocol):

@@ -62,10 +62,10 @@ class Performance(Generic[A]):
         self.answer: A | None = None
         self.served: ModelInfo | None = None
 
-    async def perform(self, request: GenerationRequest, sink: EventSink) -> Ending:
+    async def perform(self, request: GenerationRequest, sink: EventSink | None) -> Ending:
         """Make the answer and settle it; a `Generate` of `aichat/generation/request.py`. Raises `ApiError`."""
         deadline = monotonic() + settings.CHAT_TOTAL_TIMEOUT
-        await require_features(request)
+        require_features(request)
         candidates = able(await candidates_of(request), request.kind, self.call)
         bill = Bill(request)
         breakers = await circuit_breaker.look(candidates)

@@ -16,7 +16,7 @@ from django.http import HttpRequest
 
 from accounts.authentication import Caller
 from accounts.tenancy import owned
-from aichat.catalog import routing
+from aichat.catalog import routing, snapshot
 from aichat.catalog.models import AIModel
 from aichat.core.background import lifecycle
 from aichat.core.database import executor
@@ -26,7 +26,6 @@ from aichat.core.errors import ApiError
 from aichat.flags import evaluation
 from aichat.flags.features import BACKGROUND_IMAGES, IMAGES
 from aichat.generation.images import able, most_it_can_cost
-from aichat.generation.pipeline import catalog
 from aichat.idempotency import renewal
 from aichat.idempotency.keys import Answer, IdempotencyInProgress, KeyClaim, key_of
 from aichat.images import jobs
@@ -94,7 +93,7 @@ async def begin(
     evaluation.require(IMAGES, caller)
     if background:
         evaluation.require(BACKGROUND_IMAGES, caller)
-    candidates = able(routing.candidates(await catalog(), caller, model, AIModel.Kind.IMAGE), size)
+    candidates = able(routing.candidates(await snapshot.ready(), caller, model, AIModel.Kind.IMAGE), size)
 
     def store_replay(job: ImageJob) -> None:
         if claim:

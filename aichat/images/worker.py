@@ -9,14 +9,13 @@ from time import monotonic
 from django.conf import settings
 from django.db import DatabaseError
 
-from aichat.catalog import routing
+from aichat.catalog import routing, snapshot
 from aichat.catalog.models import AIModel
 from aichat.core.background import lifecycle
 from aichat.core.database import executor, transactions
 from aichat.core.errors import ApiError
 from aichat.core.telemetry import tracing
 from aichat.generation.images import Drawing, able, draw
-from aichat.generation.pipeline import catalog
 from aichat.images import claims, completion
 from aichat.images.models import ImageJob, Picture
 from aichat.images.storage import Verified, verify
@@ -60,7 +59,7 @@ async def _keep(job: ImageJob, running: "asyncio.Task[None]") -> float:
 async def _run(job: ImageJob) -> None:
     try:
         # Whether its owner may use the model was asked when the job was made.
-        found = routing.candidates(await catalog(), None, job.requested_model, AIModel.Kind.IMAGE)
+        found = routing.candidates(await snapshot.ready(), None, job.requested_model, AIModel.Kind.IMAGE)
         candidates = able(found, job.size)
         drawing = await draw(
             candidates, prompt=job.prompt, size=job.size, n=job.n, request_id=job.request_id, check=verify
