@@ -204,7 +204,7 @@ class Run:
         async with AttemptTimeouts(stream=self.request.stream, deadline=self.deadline) as watch:
             finished = await chat_adapter(model.provider.kind).chat(request, model.provider.endpoint, take)
         result.finish_reason, attempt.is_finished = finished.reason, True
-        result.is_finish_known = finished.is_known
+        result.is_finish_known, result.stop_sequence = finished.is_known, finished.stop_sequence
         if not result.has_answer and finished.reason != "length":
             result.finish_reason = None
             raise no_answer(finished.reason)

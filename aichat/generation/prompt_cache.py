@@ -206,8 +206,12 @@ class Keeping:
 
 
 def is_whole(result: Result) -> bool:
-    """Whether the model said all it wanted to say: neither cut off nor filtered, nor ended for a reason unknown to us."""
-    return result.is_finish_known and (
+    """Whether the model said all it wanted to say: neither cut off nor filtered, nor ended for a reason unknown to us.
+
+    An answer that a stop sequence ended is not kept where the provider tells which: what is kept does not say so.
+    """
+    is_told = result.is_finish_known and result.stop_sequence is None
+    return is_told and (
         result.finish_reason == "stop" or (result.finish_reason == "tool_calls" and settings.PROMPT_CACHE_TOOLS)
     )
 

@@ -96,6 +96,7 @@ class Result:
     annotations: list[dict[str, Any]] = field(default_factory=list)
     logprobs: dict[str, Any] | None = None
     finish_reason: FinishReason | None = None
+    stop_sequence: str | None = None  # the one of the client's that ended the answer, when the provider says so
     is_finish_known: bool = True  # false: the provider's finish word is none of ours, so the answer is not kept
     usage: Usage = field(default_factory=Usage)
     usage_source: str = ""  # whether the provider reported it: UsageRecord.Source

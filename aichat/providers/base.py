@@ -144,10 +144,12 @@ class Finished:
 
     `content_filter` without any text means that the provider refused. `is_known` is false when the provider gave no
     reason, or gave a word that our tables do not have: such an answer is served, and never kept for others.
+    `stop_sequence` is the one of the client's that ended the answer, when the provider says so.
     """
 
     reason: FinishReason
     is_known: bool = True
+    stop_sequence: str | None = None
 
 
 Part = Accepted | Delta

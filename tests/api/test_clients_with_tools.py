@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from tests.clients import scripted
 from tests.conftest import Actor
-from tests.upstream import ANSWER, Upstream
+from tests.upstream import ANSWER, Reply, Upstream, anthropic_answer, anthropic_events
 
 MODELS = {"gpt-4.1-mini": "openai", "gemini-3.8-flash": "gemini", "claude-sonnet-5-5": "anthropic"}
 each_model = pytest.mark.parametrize("model", MODELS)
@@ -160,6 +160,31 @@ def test_a_claude_model_gets_a_request_in_its_dialect_as_it_came(
     assert sent.body == body
     assert sent.headers["anthropic-beta"] == "context-management-2025-06-27"
     assert sent.headers["anthropic-version"] == "2023-06-01"
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["json", "stream"])
+def test_a_claude_model_s_stop_sequence_is_told(server: str, claude: Upstream, alice: Actor, stream: bool) -> None:
+    events = anthropic_events(["Hello"], "stop")
+    events[-2]["delta"] = {"stop_reason": "stop_sequence", "stop_sequence": "END"}
+    whole = {**anthropic_answer("Hello", "stop"), "stop_reason": "stop_sequence", "stop_sequence": "END"}
+    claude.plan("anthropic", Reply("recorded", payload=events if stream else whole))
+    client = anthropic.Anthropic(base_url=server, api_key=alice.key, max_retries=0)
+    request: Any = {"model": "claude-sonnet-5-5", "max_tokens": 100, "messages": QUESTION, "stop_sequences": ["END"]}
+    if stream:
+        with client.messages.stream(**request) as running:
+            final: Any = running.get_final_message()
+    else:
+        final = client.messages.create(**request)
+    assert (final.stop_reason, final.stop_sequence) == ("stop_sequence", "END")
+
+
+def test_a_request_in_anthropic_s_dialect_is_held_for_once_with_another_model(
+    http: httpx.Client, upstream: Upstream, alice: Actor
+) -> None:
+    """Its own blocks stand beside the translation: they must not be counted with it."""
+    long = "word " * 150_000  # more than half of what gpt-4o-mini reads
+    body = {"model": "gpt-4o-mini", "max_tokens": 10, "messages": [{"role": "user", "content": long[:320_000]}]}
+    assert http.post("/v1/messages", json=body, headers=alice.headers).status_code == 200
 
 
 def test_what_anthropic_would_bill_otherwise_is_left_out_and_named(

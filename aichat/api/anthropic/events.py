@@ -36,10 +36,15 @@ def message(result: Result, content: list[Block]) -> dict[str, Any]:
         "role": "assistant",
         "model": result.model,
         "content": content,
-        "stop_reason": STOP_REASONS[result.finish_reason] if result.finish_reason else None,
-        "stop_sequence": None,
+        **stop(result),
         "usage": usage(result),
     }
+
+
+def stop(result: Result) -> dict[str, Any]:
+    """Why the message ended; a stop sequence is told apart only where the provider does."""
+    reason = STOP_REASONS[result.finish_reason] if result.finish_reason else None
+    return {"stop_reason": "stop_sequence" if result.stop_sequence else reason, "stop_sequence": result.stop_sequence}
 
 
 def usage(result: Result) -> dict[str, Any]:
@@ -117,13 +122,12 @@ class MessageFormat:
     def encode(self, event: GenerationEvent) -> bytes:
         match event:
             case Started(result):
-                start = {"type": "message_start", "message": {**message(result, []), "stop_reason": None}}
+                start = {"type": "message_start", "message": message(result, [])}
                 return encoded(start) + encoded({"type": "ping"})
             case Piece():
                 return b"".join(encoded(part) for part in self.parts(event))
             case Completed(result):
-                delta = {"stop_reason": STOP_REASONS[result.finish_reason or "stop"], "stop_sequence": None}
-                end = {"type": "message_delta", "delta": delta, "usage": usage(result)}
+                end = {"type": "message_delta", "delta": stop(result), "usage": usage(result)}
                 # On a copy: the settlement words the end too, for a replay, and may do so more than once.
                 events = [*copy.copy(self).close(), end, {"type": "message_stop"}]
                 return b"".join(encoded(part) for part in events)

@@ -1,5 +1,6 @@
 """`GET /v1/models`: https://platform.openai.com/docs/api-reference/models"""
 
+from datetime import UTC, datetime
 from typing import Any
 
 from drf_spectacular.utils import OpenApiResponse, extend_schema
@@ -28,8 +29,9 @@ class ModelsView(APIView):
         """The models the caller can use; `auto` is the default route."""
         models = routing.listed(snapshot.current(), calling(request))
         created = min((model.created for model in models), default=0)
-        auto = {"id": routing.AUTO, "object": "model", "created": created, "owned_by": "aichat"}
-        return Response({"object": "list", "data": [auto, *(describe(model) for model in models)]})
+        data = [entry(routing.AUTO, created, "aichat"), *(describe(model) for model in models)]
+        ends = {"has_more": False, "first_id": data[0]["id"], "last_id": data[-1]["id"]}
+        return Response({"object": "list", "data": data, **ends})
 
 
 class ModelView(APIView):
@@ -50,4 +52,14 @@ class ModelView(APIView):
 
 
 def describe(model: ModelInfo) -> dict[str, Any]:
-    return {"id": model.slug, "object": "model", "created": model.created, "owned_by": model.provider.slug}
+    return entry(model.slug, model.created, model.provider.slug)
+
+
+def entry(slug: str, created: int, owner: str) -> dict[str, Any]:
+    """A model for the clients of both vendors; `created` is in seconds since 1970.
+
+    Anthropic's are `type`, `display_name` and `created_at`: https://platform.claude.com/docs/en/api/models
+    """
+    openai = {"id": slug, "object": "model", "created": created, "owned_by": owner}
+    moment = datetime.fromtimestamp(created, UTC).isoformat().replace("+00:00", "Z")
+    return {**openai, "type": "model", "display_name": slug, "created_at": moment}

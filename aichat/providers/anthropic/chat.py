@@ -89,6 +89,7 @@ class Reader:
     def __init__(self, report: UsageReport) -> None:
         self.report = report
         self.reason: str | None = None
+        self.stop_sequence: str | None = None
         self.calls = 0
         self.call_of: dict[int, int] = {}  # the index of a block to that of its tool call
         self.without_arguments: set[int] = set()  # blocks of calls of which no argument has come
@@ -102,7 +103,7 @@ class Reader:
         if answer.get("type") == "error":
             raise inside_stream(to_json(answer))
         self.is_blank = False
-        self.reason = answer.get("stop_reason")
+        self.reason, self.stop_sequence = answer.get("stop_reason"), answer.get("stop_sequence")
         self.report.read(ANTHROPIC, answer.get("usage"))
         deltas = []
         for index, block in enumerate(answer.get("content") or ()):
@@ -126,6 +127,7 @@ class Reader:
                 return [delta] if delta else []
             case "message_delta":
                 self.reason = facts["delta"].get("stop_reason") or self.reason
+                self.stop_sequence = facts["delta"].get("stop_sequence")
                 self.report.read(ANTHROPIC, facts.get("usage"))
             case "message_stop":
                 return None
@@ -192,7 +194,7 @@ class Reader:
         if self.reason is None:
             raise ProviderError(AttemptOutcome.BROKEN_STREAM, "the answer ended without a stop reason")
         reason = FINISH_REASONS.get(self.reason)
-        return Finished(reason or "stop", is_known=reason is not None)
+        return Finished(reason or "stop", is_known=reason is not None, stop_sequence=self.stop_sequence)
 
 
 def inside_stream(raw: bytes) -> ProviderError:

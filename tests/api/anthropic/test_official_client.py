@@ -42,3 +42,9 @@ def test_tokens_are_counted_without_a_charge(client: anthropic.Anthropic, alice:
     many = client.messages.count_tokens(model="demo", messages=[{"role": "user", "content": "Hello " * 100}])
     assert 0 < few < 50 < many.input_tokens
     assert alice.wallet.available == 100 * CREDIT and not UsageRecord.objects.exists()
+
+
+def test_the_models_are_listed_for_anthropic_s_client_too(client: anthropic.Anthropic) -> None:
+    listed = list(client.models.list())
+    assert {model.id for model in listed} >= {"auto", "demo"}
+    assert client.models.retrieve("demo").display_name == "demo"
