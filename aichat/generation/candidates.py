@@ -9,6 +9,7 @@ from aichat.core.errors import InvalidRequest
 from aichat.generation import experiments
 from aichat.generation.charging import tokens
 from aichat.generation.charging.sent import outgoing
+from aichat.generation.errors import ContextLengthExceeded
 from aichat.generation.request import GenerationRequest
 from aichat.providers.base import image_urls
 from aichat.providers.registry import chat_adapter
@@ -70,7 +71,9 @@ def too_long(request: GenerationRequest, model: ModelInfo) -> InvalidRequest | N
     if length <= model.context_window:
         return None
     return InvalidRequest(
-        f"{model.slug} reads at most {model.context_window} tokens; this is about {length}.", param="messages"
+        f"{model.slug} reads at most {model.context_window} tokens; this is about {length}.",
+        code=ContextLengthExceeded.code,
+        param="messages",
     )
 
 

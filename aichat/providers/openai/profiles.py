@@ -55,6 +55,7 @@ class Profile:
     - `reasoning`: the names under which the thoughts of an earlier answer go back; `reasoning_details`: whether these do.
     - `extra_content`: whether Google's thought signatures may be sent.
     - `parameters`: those passed on; `renamed`: other names of some; `tool_choices`: other words for `tool_choice`.
+    - `forced_calls`: whether a call can be asked for (`tool_choice` other than `auto` and `none`).
     - `files`, `audio`, `image_addresses`: whether files, sound, and pictures at an `https:` address can be sent.
     - `call_id_length`: how long a tool call's ID must be, in letters and digits; 0: any ID will do.
     """
@@ -70,6 +71,7 @@ class Profile:
     parameters: frozenset[str] = COMMON
     renamed: Mapping[str, str] = field(default_factory=dict)
     tool_choices: Mapping[str, str] = field(default_factory=dict)
+    forced_calls: bool = True
     files: bool = False
     audio: bool = False
     image_addresses: bool = True
@@ -154,6 +156,7 @@ PROFILES = {
         limit="max_tokens",
         reasoning=("reasoning",),
         parameters=COMMON - {"logit_bias", "parallel_tool_calls", "tool_choice", "user"},
+        forced_calls=False,
         image_addresses=False,
     ),
     # https://docs.vllm.ai/en/latest/serving/openai_compatible_server: `reasoning` since 0.12, `reasoning_content` before
@@ -165,6 +168,7 @@ PROFILES = {
         hosts=("api.moonshot.ai", "api.moonshot.cn"),
         limit="max_tokens",
         parameters=COMMON - {"logit_bias", "logprobs", "parallel_tool_calls", "seed", "top_logprobs", "user"},
+        forced_calls=False,
     ),
     # Any other server: what most of them take, and what a 400 names is mended once.
     "generic": Profile(

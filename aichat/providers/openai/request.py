@@ -71,7 +71,7 @@ def obstacle(chat: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any], p
     unknown = [name for name in ESSENTIAL if parameters.get(name) and not profile.knows(name)]
     if unknown:
         return unknown[0]
-    if not profile.knows("tool_choice") and parameters.get("tool_choice") not in (None, "auto", "none"):
+    if not profile.forced_calls and parameters.get("tool_choice") not in (None, "auto", "none"):
         return "tool_choice"
     return None
 
