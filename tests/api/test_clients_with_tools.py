@@ -41,8 +41,8 @@ def test_openai_s_client_runs_a_tool_and_parses_an_object(
         first = stream.get_final_response()
     call: Any = next(item for item in first.output if item.type == "function_call")
     assert (call.name, call.arguments.replace(" ", "")) == ("get_weather", '{"city":"Oslo"}')
-    history = [item.to_dict() for item in first.output]
-    output = {"type": "function_call_output", "call_id": call.call_id, "output": "rain"}
+    history: list[Any] = [item.to_dict() for item in first.output]
+    output: Any = {"type": "function_call_output", "call_id": call.call_id, "output": "rain"}
     second = client.responses.create(model=model, input=[*QUESTION, *history, output], tools=tools)  # type: ignore[list-item]
     assert second.output_text == ANSWER
     parsed = client.responses.parse(model=model, input=QUESTION, text_format=Weather)
@@ -122,8 +122,8 @@ def ask_responses(server: str, key: str, stream: bool) -> None:
     else:
         first = client.responses.create(input=QUESTION, **request)
     assert [item.type for item in first.output] == ["reasoning", "function_call"]
-    history = [item.to_dict() for item in first.output]
-    output = {"type": "function_call_output", "call_id": first.output[1].call_id, "output": "rain"}
+    history: list[Any] = [item.to_dict() for item in first.output]
+    output: Any = {"type": "function_call_output", "call_id": first.output[1].call_id, "output": "rain"}
     client.responses.create(input=[*QUESTION, *history, output], **request)
 
 

@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import django
 
@@ -126,7 +127,7 @@ def main() -> int:
     failures = 0
     with Upstream().running() as upstream:
         upstream.choose = scripted.act
-        keys = {
+        keys: Any = {
             "OPENAI_API_KEY": "k", "OPENAI_BASE_URL": f"{upstream.address}/v1",
             "GEMINI_API_KEY": "k", "GEMINI_BASE_URL": upstream.address,
             "ANTHROPIC_API_KEY": "k", "ANTHROPIC_BASE_URL": upstream.address,

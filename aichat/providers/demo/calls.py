@@ -28,6 +28,7 @@ from aichat.providers.single_calls import (
     TranscriptionRequest,
     Vector,
 )
+from aichat.providers.usage import UsageReport
 
 DIMENSIONS = 1536
 PLACES = 16  # of a vector that one word changes
@@ -143,7 +144,7 @@ class DemoImageEdits:
             made = [await asyncio.to_thread(blended, request, number) for number in range(request.n)]
         except (OSError, ValueError, Image.DecompressionBombError) as error:
             raise ProviderError(AttemptOutcome.INVALID_REQUEST, "the image can't be read") from error
-        return ImageAnswer(made, Usage(images=len(made)))
+        return ImageAnswer(made, UsageReport(), billed=len(made))
 
 
 def blended(request: ImageEditRequest, number: int) -> bytes:

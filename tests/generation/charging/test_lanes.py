@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from aichat.core.database import executor
 from aichat.generation.charging import group_commit
 from aichat.generation.charging.group_commit import Unit, submit
 from credits.models import HoldRef
@@ -50,7 +51,7 @@ def commits(monkeypatch: pytest.MonkeyPatch) -> Iterator[Commits]:
     async def run_kept(name: str, threads: int, work: Any, *arguments: Any) -> Any:
         return await asyncio.to_thread(work, *arguments)
 
-    monkeypatch.setattr(group_commit.executor, "run_kept", run_kept)
+    monkeypatch.setattr(executor, "run_kept", run_kept)
     yield found
     found.may_end.set()
 
