@@ -105,7 +105,8 @@ def _settle(line: bytes) -> bool:
         return False
     limits = tuple(Counted(UUID(counter), date.fromisoformat(starts)) for counter, starts in counted)
     hold = HoldRef(UUID(id_), UUID(wallet_id), amount, reference, limits)
-    operation = Settle(hold=hold, charge=facts["charge"], request_id=facts["request_id"])
+    # The outage that killed the process may have lost the reservation, which does not wait for the disk.
+    operation = Settle(hold=hold, charge=facts["charge"], request_id=facts["request_id"], hold_may_be_lost=True)
 
     def write(outcome: OperationResult) -> Sequence[NewRow]:
         if not outcome.repeated:
