@@ -346,6 +346,7 @@ CREDITS_PER_USD = env.decimal("CREDITS_PER_USD", "1000")
 MARKUP = env.decimal("MARKUP", "1")
 # How much more than was allowed a provider may report and be believed: this share of it, and 256 tokens.
 USAGE_TOLERANCE = env.decimal("USAGE_TOLERANCE", "0.1", places=4)
+MAX_AUDIO_MINUTES = env.whole("MAX_AUDIO_MINUTES", 240, minimum=1)  # of a file to transcribe
 DEFAULT_MAX_TOKENS = env.whole("DEFAULT_MAX_TOKENS", 4096, minimum=1)
 # Below this many credits answers carry the header X-Credits-Low.
 LOW_CREDITS = env.decimal("LOW_CREDITS", "10")

@@ -6,7 +6,7 @@ from accounts.permissions import Public
 from accounts.views import RegisterView
 from aichat import health
 from aichat.api.anthropic import messages
-from aichat.api.openai import chat_completions, completions, embeddings, models
+from aichat.api.openai import audio, chat_completions, completions, embeddings, image_edits, models, moderations
 from aichat.api.openai.responses import views as responses
 from aichat.flags.features import REGISTRATION
 from aichat.flags.permissions import needs
@@ -39,6 +39,10 @@ urlpatterns = [
     path("v1/messages", messages.MessagesView.as_view()),
     path("v1/messages/count_tokens", messages.CountTokensView.as_view()),
     path("v1/embeddings", embeddings.EmbeddingsView.as_view()),
+    path("v1/moderations", moderations.ModerationsView.as_view()),
+    path("v1/audio/speech", audio.SpeechView.as_view()),
+    path("v1/audio/transcriptions", audio.TranscriptionsView.as_view()),
+    path("v1/images/edits", image_edits.ImageEditsView.as_view()),
     path("v1/models", models.ModelsView.as_view()),
     path("v1/models/<path:slug>", models.ModelView.as_view()),
     path("api/schema/", SpectacularAPIView.as_view(permission_classes=[Public]), name="schema"),

@@ -53,7 +53,7 @@ class Recorded:
 
     @property
     def is_stream(self) -> bool:
-        return "streamGenerateContent" in self.path or bool(self.body.get("stream"))
+        return "streamGenerateContent" in self.path or (isinstance(self.body, dict) and bool(self.body.get("stream")))
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,8 @@ async def read_request(reader: asyncio.StreamReader) -> Recorded:
     raw = await reader.readexactly(int(headers.get("content-length", 0)))
     provider = "gemini" if "generateContent" in path or "streamGenerateContent" in path else "openai"
     provider = "anthropic" if path.endswith("/v1/messages") else provider
-    return Recorded(provider, method, path, headers, json.loads(raw) if raw else None)
+    is_json = raw and "multipart" not in headers.get("content-type", "")
+    return Recorded(provider, method, path, headers, json.loads(raw) if is_json else raw or None)
 
 
 class Connection:
@@ -153,6 +154,12 @@ class Connection:
     async def recorded(self) -> None:
         """Exactly the payload given: an object, or a list of objects for a stream."""
         await self.send(self.reply.payload, self.reply.payload)
+
+    async def sound(self) -> None:
+        """The payload's bytes, as audio."""
+        self.head(200, length=len(self.reply.payload), kind="audio/mpeg")
+        self.writer.write(self.reply.payload)
+        await self.writer.drain()
 
     async def recorded_error(self) -> None:
         await self.json(self.reply.payload, self.reply.status)

@@ -129,13 +129,18 @@ def parse(model: type[B], request: HttpRequest) -> B:
     try:
         return model.model_validate_json(named_deployment(request, request.body) or b"null")
     except ValidationError as error:
-        problem = main_problem(error.errors(include_url=False, include_input=False))
-        if problem["type"] == "json_invalid":
-            raise InvalidRequest(f"The body is not valid JSON: {problem['ctx']['error']}.") from None
-        where = [str(step) for step in problem["loc"] if not is_union_branch(step)]
-        name = ".".join(where) or None
-        message = "It is not supported here" if problem["type"] == "none_required" else problem["msg"]
-        raise InvalidRequest(f"{name or 'The body'}: {message.removeprefix('Value error, ')}.", param=name) from None
+        raise refusal(error) from None
+
+
+def refusal(error: ValidationError) -> InvalidRequest:
+    """The 400 of a body that is not valid, naming the first field at fault."""
+    problem = main_problem(error.errors(include_url=False, include_input=False))
+    if problem["type"] == "json_invalid":
+        return InvalidRequest(f"The body is not valid JSON: {problem['ctx']['error']}.")
+    where = [str(step) for step in problem["loc"] if not is_union_branch(step)]
+    name = ".".join(where) or None
+    message = "It is not supported here" if problem["type"] == "none_required" else problem["msg"]
+    return InvalidRequest(f"{name or 'The body'}: {message.removeprefix('Value error, ')}.", param=name)
 
 
 def named_deployment(request: HttpRequest, body: bytes) -> bytes:

@@ -4,6 +4,7 @@ A request with a key first claims the key (one commit). The answer is stored in 
 charged nothing frees the key; an attempt whose process died loses the key when its lease runs out.
 """
 
+import base64
 import hashlib
 import re
 from collections.abc import Mapping
@@ -28,6 +29,7 @@ from aichat.idempotency.models import IdempotentRequest
 HEADER = "Idempotency-Key"
 KEPT = timedelta(hours=24)
 VISIBLE_ASCII = re.compile(r"[\x21-\x7e]{1,255}")
+BINARY = "\x01base64:"
 State = IdempotentRequest.State
 
 
@@ -53,9 +55,24 @@ class Answer:
     content_type: str = "application/json"
     headers: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def stored_body(self) -> str:
+        """The body as text; one that is no UTF-8 (audio) as base64 behind BINARY, which no other answer begins with."""
+        try:
+            return self.body.decode()
+        except UnicodeDecodeError:
+            return BINARY + base64.b64encode(self.body).decode()
+
+    @classmethod
+    def stored(cls, row: IdempotentRequest) -> "Answer":
+        """The answer of a row that `stored_body` was written to."""
+        is_binary = row.body.startswith(BINARY)
+        body = base64.b64decode(row.body.removeprefix(BINARY)) if is_binary else row.body.encode()
+        return cls(row.status, body, row.content_type, row.headers)
+
     def response(self) -> HttpResponse:
-        headers = {**self.headers, "Idempotent-Replayed": "true"}
-        return HttpResponse(self.body, status=self.status, content_type=self.content_type, headers=headers)
+        headers = {"Content-Type": self.content_type, **self.headers, "Idempotent-Replayed": "true"}
+        return HttpResponse(self.body, status=self.status, headers=headers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +95,7 @@ class KeyClaim:
             status=answer.status,
             content_type=answer.content_type,
             headers=dict(answer.headers),
-            body=answer.body.decode(),
+            body=answer.stored_body,
         ):
             raise IdempotencyInProgress
 
@@ -146,7 +163,7 @@ def _claim(found: _Request, claim: KeyClaim) -> KeyClaim | Answer:
         if row.fingerprint != found.fingerprint:
             raise IdempotencyConflict(param=HEADER)
         if row.state == State.ANSWERED:
-            return Answer(row.status, row.body.encode(), row.content_type, row.headers)
+            return Answer.stored(row)
         raise IdempotencyInProgress
     ours = IdempotentRequest.objects.filter(
         pk=row.pk, attempt=row.attempt, state=row.state, lease_until=row.lease_until

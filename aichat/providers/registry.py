@@ -7,7 +7,13 @@ from typing import Any, cast
 from django.utils.module_loading import import_string
 
 from aichat.providers.base import ChatAdapter, ImageAdapter
-from aichat.providers.single_calls import EmbeddingAdapter
+from aichat.providers.single_calls import (
+    EmbeddingAdapter,
+    ImageEditAdapter,
+    ModerationAdapter,
+    SpeechAdapter,
+    TranscriptionAdapter,
+)
 
 CHAT_ADAPTERS = {
     "anthropic": "aichat.providers.anthropic.chat.AnthropicChat",
@@ -29,6 +35,27 @@ SINGLE_CALL_ADAPTERS: dict[str, dict[str, str]] = {
         "gemini": "aichat.providers.gemini.embeddings.GeminiEmbeddings",
         "openai": "aichat.providers.openai.embeddings.OpenAIEmbeddings",
         "openai_compatible": "aichat.providers.openai.embeddings.CompatibleEmbeddings",
+    },
+    "moderation": {
+        "demo": "aichat.providers.demo.calls.DemoModeration",
+        "openai": "aichat.providers.openai.moderations.OpenAIModerations",
+        "openai_compatible": "aichat.providers.openai.moderations.OpenAIModerations",
+    },
+    "speech": {
+        "demo": "aichat.providers.demo.calls.DemoSpeech",
+        "openai": "aichat.providers.openai.audio.OpenAISpeech",
+        "openai_compatible": "aichat.providers.openai.audio.OpenAISpeech",
+    },
+    "transcription": {
+        "demo": "aichat.providers.demo.calls.DemoTranscription",
+        "openai": "aichat.providers.openai.audio.OpenAITranscriptions",
+        "openai_compatible": "aichat.providers.openai.audio.OpenAITranscriptions",
+    },
+    "image": {  # pictures made of pictures
+        "demo": "aichat.providers.demo.calls.DemoImageEdits",
+        "gemini": "aichat.providers.gemini.image_edits.GeminiImageEdits",
+        "openai": "aichat.providers.openai.image_edits.OpenAIImageEdits",
+        "openai_compatible": "aichat.providers.openai.image_edits.OpenAIImageEdits",
     },
 }
 
@@ -77,3 +104,27 @@ def single_call_adapters(kind: str) -> Mapping[str, str]:
 def embedding_adapter(provider_kind: str) -> EmbeddingAdapter:
     """The adapter of a provider kind; `KeyError` for one that makes no embeddings."""
     return cast(EmbeddingAdapter, import_string(SINGLE_CALL_ADAPTERS["embedding"][provider_kind])())
+
+
+@functools.cache
+def moderation_adapter(provider_kind: str) -> ModerationAdapter:
+    """The adapter of a provider kind; `KeyError` for one that classifies nothing."""
+    return cast(ModerationAdapter, import_string(SINGLE_CALL_ADAPTERS["moderation"][provider_kind])())
+
+
+@functools.cache
+def speech_adapter(provider_kind: str) -> SpeechAdapter:
+    """The adapter of a provider kind; `KeyError` for one that does not speak."""
+    return cast(SpeechAdapter, import_string(SINGLE_CALL_ADAPTERS["speech"][provider_kind])())
+
+
+@functools.cache
+def transcription_adapter(provider_kind: str) -> TranscriptionAdapter:
+    """The adapter of a provider kind; `KeyError` for one that transcribes nothing."""
+    return cast(TranscriptionAdapter, import_string(SINGLE_CALL_ADAPTERS["transcription"][provider_kind])())
+
+
+@functools.cache
+def image_edit_adapter(provider_kind: str) -> ImageEditAdapter:
+    """The adapter of a provider kind; `KeyError` for one that edits no images."""
+    return cast(ImageEditAdapter, import_string(SINGLE_CALL_ADAPTERS["image"][provider_kind])())

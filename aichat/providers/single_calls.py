@@ -7,10 +7,10 @@ everything but a whole answer. Policy (deadlines, fallback, circuit breaking, bi
 
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from aichat.providers.base import Endpoint, ImageAnswer, Usage
+from aichat.providers.base import Endpoint, Usage
 
 if TYPE_CHECKING:
     Vector = array[float]  # of 32-bit floats
@@ -98,8 +98,8 @@ class TranscriptionRequest:
     filename: str
     content_type: str
     response_format: str
-    fields: dict[str, Any] = field(default_factory=dict)  # language, prompt, temperature …, as the client gave them
-    request_id: str = ""
+    fields: Sequence[tuple[str, str]]  # language, prompt, temperature …, as the client gave them
+    request_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +132,15 @@ class ImageEditRequest:
     request_id: str
 
 
+@dataclass(frozen=True, slots=True)
+class ImageEditAnswer:
+    """The encoded images as the provider sent them: at least one. `usage` is None when the provider reported none."""
+
+    images: list[bytes]
+    usage: Usage | None
+
+
 class ImageEditAdapter(Protocol):
     tokens_per_image: ClassVar[int]  # the most output tokens one image is billed
 
-    async def edit(self, request: ImageEditRequest, endpoint: Endpoint) -> ImageAnswer: ...
+    async def edit(self, request: ImageEditRequest, endpoint: Endpoint) -> ImageEditAnswer: ...

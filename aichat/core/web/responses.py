@@ -187,6 +187,6 @@ def json_bytes(value: Any) -> bytes:
 
 
 def json_response(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> HttpResponse:
-    """A JSON response of `value`, or of bytes that are JSON already."""
+    """A JSON response of `value`, or of bytes that are JSON already; `headers` may name another Content-Type."""
     body = value if isinstance(value, bytes) else json_bytes(value)
-    return HttpResponse(body, status=status, content_type="application/json", headers={**(headers or {})})
+    return HttpResponse(body, status=status, headers={"Content-Type": "application/json", **(headers or {})})

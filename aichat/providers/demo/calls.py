@@ -12,12 +12,13 @@ from typing import Any, ClassVar
 
 from PIL import Image
 
-from aichat.providers.base import Endpoint, ImageAnswer, Usage
+from aichat.providers.base import Endpoint, Usage
 from aichat.providers.demo.images import draw
 from aichat.providers.errors import AttemptOutcome, ProviderError
 from aichat.providers.single_calls import (
     EmbeddingAnswer,
     EmbeddingRequest,
+    ImageEditAnswer,
     ImageEditRequest,
     Input,
     ModerationAnswer,
@@ -28,7 +29,6 @@ from aichat.providers.single_calls import (
     TranscriptionRequest,
     Vector,
 )
-from aichat.providers.usage import UsageReport
 
 DIMENSIONS = 1536
 PLACES = 16  # of a vector that one word changes
@@ -139,12 +139,12 @@ class DemoImageEdits:
 
     tokens_per_image: ClassVar[int] = 0
 
-    async def edit(self, request: ImageEditRequest, endpoint: Endpoint) -> ImageAnswer:
+    async def edit(self, request: ImageEditRequest, endpoint: Endpoint) -> ImageEditAnswer:
         try:
             made = [await asyncio.to_thread(blended, request, number) for number in range(request.n)]
         except (OSError, ValueError, Image.DecompressionBombError) as error:
             raise ProviderError(AttemptOutcome.INVALID_REQUEST, "the image can't be read") from error
-        return ImageAnswer(made, UsageReport(), billed=len(made))
+        return ImageEditAnswer(made, Usage(images=len(made)))
 
 
 def blended(request: ImageEditRequest, number: int) -> bytes:

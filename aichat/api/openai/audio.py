@@ -1,0 +1,154 @@
+"""`POST /v1/audio/speech` and `/v1/audio/transcriptions`: https://platform.openai.com/docs/api-reference/audio"""
+
+from typing import Annotated, Any, Literal
+
+import orjson
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from drf_spectacular.utils import OpenApiResponse, extend_schema
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from accounts.authentication import Caller
+from accounts.permissions import IsUser
+from aichat.api.async_views import AsyncView, parse, respond
+from aichat.api.forms import File, Form, parse_form
+from aichat.api.openai.whole_answers import WholeAnswer
+from aichat.catalog.models import AIModel
+from aichat.catalog.routing import AUTO
+from aichat.core.errors import InvalidRequest
+from aichat.core.web.openapi import ANY_OBJECT, CHAT_HEADERS, charges, may_answer
+from aichat.generation.errors import STATUSES
+from aichat.generation.request import GenerationRequest, Result
+from aichat.generation.speech import speech
+from aichat.generation.transcription import transcription
+from aichat.providers.single_calls import SpeechRequest, TranscriptionRequest
+
+LONGEST_TEXT = 4_096  # characters, as OpenAI's
+AUDIO: dict[str, Any] = {"type": "string", "format": "binary"}
+Granularity = Annotated[str, StringConstraints(pattern=r"^(word|segment)$")]
+TEXT_TYPES = {"text": "text/plain", "srt": "application/x-subrip", "vtt": "text/vtt"}
+
+
+class Voice(BaseModel):
+    """A voice by its ID."""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+    id: str = Field(min_length=1, max_length=100)
+
+
+class SpeechBody(BaseModel):
+    """`POST /v1/audio/speech`"""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+    input: Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_TEXT, pattern=r"\S")]
+    model: str = Field(AUTO, min_length=1, max_length=100)
+    voice: Annotated[str, StringConstraints(min_length=1, max_length=100)] | Voice = "alloy"
+    response_format: Literal["mp3", "opus", "aac", "flac", "wav", "pcm"] | None = None
+    speed: Annotated[float, Field(ge=0.25, le=4, strict=False, allow_inf_nan=False)] | None = None
+    instructions: str | None = Field(None, max_length=LONGEST_TEXT)
+    stream_format: Literal["audio"] | None = Field(None, description="Only audio.")
+
+
+class SpeechView(AsyncView):
+    permission_classes = [IsUser]
+
+    @extend_schema(
+        summary="Speech (OpenAI-compatible)",
+        request=SpeechBody,
+        responses={(200, "audio/mpeg"): OpenApiResponse(AUDIO, "The audio, in the format asked for.")},
+    )
+    @may_answer(*STATUSES)
+    @charges(*CHAT_HEADERS)
+    async def post(self, request: HttpRequest, caller: Caller) -> HttpResponseBase:
+        """Speaks a text. Priced by its characters, or by tokens where the provider bills those."""
+        body = parse(SpeechBody, request)
+        asked = GenerationRequest(
+            caller=caller, model=body.model, kind=AIModel.Kind.SPEECH.value, messages=[], stream=False
+        )
+        call = speech(
+            SpeechRequest(
+                model=body.model,
+                text=body.input,
+                voice=body.voice if isinstance(body.voice, str) else body.voice.id,
+                format=body.response_format or "mp3",
+                speed=body.speed,
+                instructions=body.instructions,
+                request_id=asked.request_id,
+            )
+        )
+
+        async def prepare() -> tuple[GenerationRequest, WholeAnswer]:
+            return asked, WholeAnswer(
+                lambda result: call.answer.audio if call.answer else b"",
+                lambda: call.answer.content_type if call.answer else "",
+            )
+
+        return await respond(request, caller, prepare, call.perform)
+
+
+class TranscriptionForm(Form):
+    """`POST /v1/audio/transcriptions`, a multipart form."""
+
+    file: File
+    model: str = Field(AUTO, min_length=1, max_length=100)
+    response_format: Literal["json", "text", "srt", "vtt", "verbose_json"] = "json"
+    language: str | None = Field(None, max_length=20)
+    prompt: str | None = Field(None, max_length=10_000)
+    temperature: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | None = None
+    granularities: list[Granularity] = Field([], max_length=2, alias="timestamp_granularities[]")
+    stream: Literal["false", "False", "0", ""] = Field("false", description="Not supported.")
+
+    def fields(self) -> list[tuple[str, str]]:
+        """The further fields of the form to the provider."""
+        named = {"language": self.language, "prompt": self.prompt, "temperature": self.temperature}
+        given = [(name, str(value)) for name, value in named.items() if value is not None]
+        return [*given, *(("timestamp_granularities[]", each) for each in self.granularities)]
+
+
+class TranscriptionsView(AsyncView):
+    permission_classes = [IsUser]
+
+    @extend_schema(
+        summary="Transcription (OpenAI-compatible)",
+        request={"multipart/form-data": TranscriptionForm},
+        responses={
+            (200, "application/json"): OpenApiResponse(ANY_OBJECT, "An object with the `text`."),
+            (200, "text/plain"): OpenApiResponse({"type": "string"}, "With `response_format` text, srt or vtt."),
+        },
+    )
+    @may_answer(*STATUSES)
+    @charges(*CHAT_HEADERS)
+    async def post(self, request: HttpRequest, caller: Caller) -> HttpResponseBase:
+        """Writes down what is said in a file of audio. Priced by the minute, or by tokens where the provider bills those."""
+        form = await parse_form(TranscriptionForm, request)
+        if not form.file.content:
+            raise InvalidRequest("The file is empty.", param="file")
+        asked = GenerationRequest(
+            caller=caller, model=form.model, kind=AIModel.Kind.TRANSCRIPTION.value, messages=[], stream=False
+        )
+        call = transcription(
+            TranscriptionRequest(
+                model=form.model,
+                audio=form.file.content,
+                filename=form.file.name,
+                content_type=form.file.content_type,
+                response_format=form.response_format,
+                fields=form.fields(),
+                request_id=asked.request_id,
+            )
+        )
+
+        def write(result: Result) -> bytes:
+            body: Any = call.answer.body if call.answer else ""
+            return body.encode() if isinstance(body, str) else orjson.dumps(body)
+
+        def content_type() -> str:
+            kind = TEXT_TYPES.get(form.response_format)
+            return f"{kind}; charset=utf-8" if kind else "application/json"
+
+        async def prepare() -> tuple[GenerationRequest, WholeAnswer]:
+            return asked, WholeAnswer(write, content_type)
+
+        return await respond(request, caller, prepare, call.perform)

@@ -1,0 +1,36 @@
+"""Speech: a text is spoken, priced by its characters, or by tokens where a provider bills those."""
+
+import math
+from dataclasses import replace
+
+from aichat.catalog.snapshot import ModelInfo
+from aichat.generation.single_call import Performance, SingleCall
+from aichat.providers.base import Usage
+from aichat.providers.registry import speech_adapter
+from aichat.providers.single_calls import SpeechAnswer, SpeechRequest
+
+# Of audio for a character of text: providers bill about 20 tokens a second, in which a voice says about 14 characters.
+TOKENS_PER_CHARACTER = 1.5
+MOST_TOKENS_PER_CHARACTER = 8  # of a slow voice
+
+
+def speech(request: SpeechRequest) -> Performance[SpeechAnswer]:
+    """The call that speaks the request's text."""
+    length = len(request.text)
+    read = len(request.text.encode()) + len((request.instructions or "").encode())
+
+    async def ask(model: ModelInfo) -> tuple[SpeechAnswer, Usage | None]:
+        own = replace(request, model=model.upstream_name)
+        answer = await speech_adapter(model.provider.kind).speak(own, model.provider.endpoint)
+        is_by_character = model.rates is not None and model.rates.character_price + model.rates.character_cost > 0
+        return answer, Usage(characters=length) if is_by_character else answer.usage
+
+    def most(model: ModelInfo) -> Usage:
+        output = min(model.max_output_tokens, 256 + MOST_TOKENS_PER_CHARACTER * length)
+        return Usage(input_tokens=read, output_tokens=output, characters=length)
+
+    def count(model: ModelInfo, answer: SpeechAnswer) -> Usage:
+        output = math.ceil(length * TOKENS_PER_CHARACTER / (request.speed or 1))
+        return Usage(input_tokens=-(-read // 4), output_tokens=min(output, model.max_output_tokens), characters=length)
+
+    return Performance(SingleCall(ask=ask, most=most, count=count))

@@ -1,0 +1,66 @@
+"""Transcription: audio is written down, priced by its minutes, or by tokens where a provider bills those."""
+
+from dataclasses import replace
+
+from django.conf import settings
+
+from aichat.catalog.snapshot import ModelInfo
+from aichat.core.errors import InvalidRequest
+from aichat.generation.charging import audio_length, tokens
+from aichat.generation.single_call import Performance, SingleCall
+from aichat.providers.base import Usage
+from aichat.providers.registry import transcription_adapter
+from aichat.providers.single_calls import TranscriptionAnswer, TranscriptionRequest
+
+MS_PER_MINUTE = 60_000
+# What providers bill at most, in tokens: of a second of audio, and of a second of what is said in it.
+MOST_TOKENS_HEARD, MOST_TOKENS_SAID = 32, 16
+TOKENS_HEARD = 10  # on average
+
+
+def transcription(request: TranscriptionRequest) -> Performance[TranscriptionAnswer]:
+    """The call that writes the audio down. Raises `InvalidRequest` when the file says that it is too long.
+
+    A file may say nothing of its length, or lie: what a provider reports is believed up to what so many bytes can hold.
+    """
+    limit = settings.MAX_AUDIO_MINUTES * MS_PER_MINUTE
+    stated = audio_length.stated_ms(request.audio)
+    if stated is not None and stated > limit:
+        raise InvalidRequest(f"The audio is longer than {settings.MAX_AUDIO_MINUTES} minutes.", param="file")
+    longest = min(limit, audio_length.longest_ms(request.audio))
+    expected = stated or min(longest, audio_length.usual_ms(request.audio))
+    prompt = sum(len(value.encode()) for _, value in request.fields)
+
+    async def ask(model: ModelInfo) -> tuple[TranscriptionAnswer, Usage | None]:
+        own = replace(request, model=model.upstream_name)
+        answer = await transcription_adapter(model.provider.kind).transcribe(own, model.provider.endpoint)
+        return answer, answer.usage
+
+    def bound(model: ModelInfo, length: int) -> Usage:
+        seconds = -(-length // 1000)
+        said = min(model.max_output_tokens, 256 + seconds * MOST_TOKENS_SAID)
+        return Usage(input_tokens=prompt + seconds * MOST_TOKENS_HEARD, output_tokens=said, audio_ms=length)
+
+    def count(model: ModelInfo, answer: TranscriptionAnswer) -> Usage:
+        text = answer.body if isinstance(answer.body, str) else str(answer.body.get("text", ""))
+        return Usage(
+            input_tokens=-(-expected * TOKENS_HEARD // 1000),
+            output_tokens=tokens.estimate_text(text),
+            audio_ms=expected,
+        )
+
+    def obstacle(model: ModelInfo) -> InvalidRequest | None:
+        formats = transcription_adapter(model.provider.kind).formats
+        if request.response_format not in formats:
+            return InvalidRequest(f"{model.slug} answers {', '.join(formats)}.", param="response_format")
+        return None
+
+    return Performance(
+        SingleCall(
+            ask=ask,
+            most=lambda model: bound(model, stated or longest),
+            possible=lambda model: bound(model, longest),
+            count=count,
+            obstacle=obstacle,
+        )
+    )

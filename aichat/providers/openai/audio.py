@@ -1,0 +1,71 @@
+"""OpenAI's speech and transcriptions: https://platform.openai.com/docs/api-reference/audio"""
+
+import math
+from typing import Any, ClassVar
+
+import aiohttp
+
+from aichat.providers.base import Endpoint, Usage
+from aichat.providers.errors import AttemptOutcome, ProviderError
+from aichat.providers.json import as_object
+from aichat.providers.openai import calls
+from aichat.providers.single_calls import SpeechAnswer, SpeechRequest, TranscriptionAnswer, TranscriptionRequest
+
+TEXT_FORMATS = {"text", "srt", "vtt"}
+
+
+class OpenAISpeech:
+    async def speak(self, request: SpeechRequest, endpoint: Endpoint) -> SpeechAnswer:
+        body: dict[str, Any] = {
+            "model": request.model,
+            "input": request.text,
+            "voice": request.voice,
+            "response_format": request.format,
+        }
+        if request.speed is not None:
+            body["speed"] = request.speed
+        if request.instructions:
+            body["instructions"] = request.instructions
+        audio, content_type = await calls.ask_bytes("/audio/speech", body, endpoint, request.request_id)
+        if not audio:
+            raise ProviderError(AttemptOutcome.EMPTY, "no audio came")
+        if content_type in ("application/json", "text/html"):
+            raise ProviderError(AttemptOutcome.MALFORMED, "an answer that is no audio")
+        return SpeechAnswer(audio, content_type)
+
+
+class OpenAITranscriptions:
+    formats: ClassVar[tuple[str, ...]] = ("json", "text", "srt", "vtt", "verbose_json")
+
+    async def transcribe(self, request: TranscriptionRequest, endpoint: Endpoint) -> TranscriptionAnswer:
+        def form() -> aiohttp.FormData:
+            data = aiohttp.FormData()
+            data.add_field("model", request.model)
+            data.add_field("response_format", request.response_format)
+            for name, value in request.fields:
+                data.add_field(name, value)
+            data.add_field("file", request.audio, filename=request.filename, content_type=request.content_type)
+            return data
+
+        raw, _ = await calls.ask_bytes("/audio/transcriptions", form, endpoint, request.request_id)
+        if request.response_format in TEXT_FORMATS:
+            return TranscriptionAnswer(raw.decode("utf-8", "replace"), None)
+        answer = as_object(raw)
+        if not isinstance(answer.get("text"), str):
+            raise ProviderError(AttemptOutcome.MALFORMED, "a transcription without text")
+        return TranscriptionAnswer(answer, usage_of(answer))
+
+
+def usage_of(answer: dict[str, Any]) -> Usage | None:
+    """Tokens or seconds as reported in `usage`, else whisper's `duration` in seconds; None without either."""
+    usage = answer.get("usage")
+    usage = usage if isinstance(usage, dict) else {}
+    read, made = usage.get("input_tokens"), usage.get("output_tokens")
+    if isinstance(read, int) and isinstance(made, int) and read > 0 and made >= 0:
+        return Usage(input_tokens=read, output_tokens=made)
+    seconds: Any = usage.get("seconds", answer.get("duration"))
+    try:
+        length = float(seconds)
+    except (TypeError, ValueError):
+        return None
+    return Usage(audio_ms=math.ceil(length * 1000)) if 0 < length < math.inf else None

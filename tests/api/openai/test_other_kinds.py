@@ -1,0 +1,234 @@
+"""Moderation, speech, transcription and image edits: served to the official clients, held, priced, and in usage."""
+
+import io
+import struct
+import wave
+from typing import Any
+
+import httpx
+import openai
+import pytest
+from PIL import Image
+
+from aichat.catalog.sync import add_known
+from aichat.core.money import CREDIT
+from aichat.generation.charging import audio_length
+from aichat.usage import verify
+from aichat.usage.models import UsageRecord
+from credits.models import Hold
+from tests.conftest import Actor
+from tests.upstream import Reply, Upstream
+
+SPEECH, TRANSCRIPTIONS, EDITS = "/v1/audio/speech", "/v1/audio/transcriptions", "/v1/images/edits"
+
+
+def client(server: str, key: str) -> openai.OpenAI:
+    return openai.OpenAI(base_url=f"{server}/v1", api_key=key, max_retries=0)
+
+
+def wav(seconds: float) -> bytes:
+    file = io.BytesIO()
+    with wave.open(file, "wb") as sound:
+        sound.setnchannels(1)
+        sound.setsampwidth(2)
+        sound.setframerate(8000)
+        sound.writeframes(bytes(int(8000 * seconds) * 2))
+    return file.getvalue()
+
+
+def png(width: int = 8, height: int = 8) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (width, height), "red").save(file, "PNG")
+    return file.getvalue()
+
+
+def paid(who: Actor, kind: str, charged: int, source: str) -> UsageRecord:
+    record = UsageRecord.objects.get()
+    assert (record.kind, record.status, record.charged, record.source) == (kind, "ok", charged, source)
+    assert (who.wallet.available, who.wallet.held) == (100 * CREDIT - charged, 0)
+    assert not Hold.objects.filter(state="OPEN").exists() and not list(verify.problems())
+    return record
+
+
+# --- Without a key: the demo answers every kind -----------------------------------------------------------------------
+
+
+def test_the_demo_moderates_for_free(server: str, alice: Actor, catalog: None) -> None:
+    answer = client(server, alice.key).moderations.create(input=["flowers", "violence"])
+    assert [result.flagged for result in answer.results] == [False, True]
+    paid(alice, "moderation", 0, "EXACT")
+
+
+def test_the_demo_speaks_at_a_price_by_character(server: str, alice: Actor, catalog: None) -> None:
+    audio = client(server, alice.key).audio.speech.create(model="demo-speech", voice="alloy", input="Hello there")
+    with wave.open(io.BytesIO(audio.content)) as sound:
+        assert sound.getnframes() > 0
+    assert paid(alice, "speech", 11_000, "EXACT").characters == 11
+
+
+@pytest.mark.parametrize("response_format", ["json", "text"])
+def test_the_demo_transcribes_at_a_price_by_minute(
+    server: str, alice: Actor, catalog: None, response_format: Any
+) -> None:
+    answer: Any = client(server, alice.key).audio.transcriptions.create(
+        model="demo-transcription", file=("talk.wav", wav(30.0)), response_format=response_format
+    )
+    assert "talk.wav" in (answer if response_format == "text" else answer.text)
+    assert paid(alice, "transcription", CREDIT // 2, "ESTIMATED").audio_ms == 30_000
+
+
+def test_the_demo_edits_pictures_at_a_price_by_picture(server: str, alice: Actor, catalog: None) -> None:
+    answer = client(server, alice.key).images.edit(
+        model="demo-image", image=[("a.png", png()), ("b.png", png())], prompt="a hat", n=2
+    )
+    assert [bool(item.b64_json) for item in answer.data or []] == [True, True]
+    paid(alice, "image", 10 * CREDIT, "EXACT")
+
+
+# --- With a provider --------------------------------------------------------------------------------------------------
+
+
+def test_a_provider_gets_the_file_and_its_seconds_are_charged(
+    http: httpx.Client, alice: Actor, upstream: Upstream
+) -> None:
+    add_known(["whisper-1"])
+    upstream.plan("openai", Reply("recorded", payload={"text": "Hi", "usage": {"type": "duration", "seconds": 61}}))
+    form = {"model": "whisper-1", "language": "en", "timestamp_granularities[]": ["word"]}
+    answer = http.post(TRANSCRIPTIONS, data=form, files={"file": ("a.wav", wav(61.0))}, headers=alice.headers)
+    assert answer.json()["text"] == "Hi", answer.text
+    sent = upstream.asked("openai")[-1]
+    assert sent.headers["content-type"].startswith("multipart/form-data")
+    for part in (b'filename="a.wav"', b"whisper-1", b'name="language"\r\n\r\nen', b"word", wav(61.0)):
+        assert part in sent.body
+    paid(alice, "transcription", 6_100_000, "EXACT")  # 0.006 USD a minute
+
+
+def test_a_provider_speaks_and_the_characters_are_charged(http: httpx.Client, alice: Actor, upstream: Upstream) -> None:
+    add_known(["tts-1"])
+    upstream.plan("openai", Reply("sound", payload=b"\xff\xf3\x00sound"))
+    body = {"model": "tts-1", "input": "Hello there", "voice": {"id": "v1"}, "speed": 1}
+    answer = http.post(SPEECH, json=body, headers=alice.headers)
+    assert (answer.content, answer.headers["Content-Type"]) == (b"\xff\xf3\x00sound", "audio/mpeg"), answer.text
+    assert upstream.asked("openai")[-1].body == {
+        "model": "tts-1", "input": "Hello there", "voice": "v1", "response_format": "mp3", "speed": 1.0
+    }  # fmt: skip
+    paid(alice, "speech", 165_000, "EXACT")  # 15 USD a million
+
+
+def test_audio_is_replayed_for_its_idempotency_key_and_charged_once(
+    http: httpx.Client, alice: Actor, upstream: Upstream
+) -> None:
+    add_known(["tts-1"])
+    upstream.plan("openai", Reply("sound", payload=b"\xff\xf3\x00sound"))
+    headers = {**alice.headers, "Idempotency-Key": "s1"}
+    first, again = (http.post(SPEECH, json={"model": "tts-1", "input": "Hi"}, headers=headers) for _ in range(2))
+    assert first.content == again.content == b"\xff\xf3\x00sound"
+    assert again.headers["Idempotent-Replayed"] == "true" and again.headers["Content-Type"] == "audio/mpeg"
+    assert UsageRecord.objects.count() == 1
+
+
+@pytest.mark.parametrize("path", [SPEECH, TRANSCRIPTIONS, EDITS])
+def test_a_failing_provider_costs_nothing(http: httpx.Client, alice: Actor, upstream: Upstream, path: str) -> None:
+    add_known(["tts-1", "whisper-1"])
+    upstream.always("openai", Reply("refuse", status=500))
+    asked: dict[str, Any] = {
+        SPEECH: {"json": {"model": "tts-1", "input": "Hi"}},
+        TRANSCRIPTIONS: {"data": {"model": "whisper-1"}, "files": {"file": ("a.wav", wav(1.0))}},
+        EDITS: {"data": {"model": "gpt-image-1-mini", "prompt": "x"}, "files": {"image": ("a.png", png())}},
+    }[path]
+    failed = http.post(path, headers=alice.headers, **asked)
+    assert failed.status_code == 503, failed.text
+    assert (alice.wallet.available, alice.wallet.held) == (100 * CREDIT, 0)
+
+
+def test_who_cannot_pay_is_refused_before_anybody_is_asked(
+    http: httpx.Client, alice: Actor, upstream: Upstream
+) -> None:
+    add_known(["whisper-1"])
+    alice.set_credits(1)
+    form: dict[str, Any] = {"data": {"model": "whisper-1"}, "files": {"file": ("a.wav", wav(60.0))}}
+    refused = http.post(TRANSCRIPTIONS, headers=alice.headers, **form)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (402, "insufficient_credits")
+    assert not upstream.asked("openai")
+
+
+# --- Wrong and large forms --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "data", "files", "param"),
+    [
+        (TRANSCRIPTIONS, {}, {}, "file"),
+        (TRANSCRIPTIONS, {"file": "text"}, {}, "file"),
+        (TRANSCRIPTIONS, {}, {"file": ("a.wav", b"")}, "file"),
+        (TRANSCRIPTIONS, {"response_format": "xml"}, {"file": ("a.wav", b"x")}, "response_format"),
+        (TRANSCRIPTIONS, {"stream": "true"}, {"file": ("a.wav", b"x")}, "stream"),
+        (TRANSCRIPTIONS, {"temperature": "hot"}, {"file": ("a.wav", b"x")}, "temperature"),
+        (EDITS, {"prompt": "x"}, {}, "image"),
+        (EDITS, {"prompt": "x"}, {"image": ("a.png", b"no picture")}, "image"),
+        (EDITS, {"prompt": " "}, {"image": ("a.png", b"x")}, "prompt"),
+        (EDITS, {"prompt": "x", "n": "9"}, {"image": ("a.png", b"x")}, "n"),
+        (EDITS, {"prompt": "x", "size": "1x1"}, {"image": ("a.png", b"x")}, "size"),
+    ],
+)
+def test_a_wrong_field_of_a_form_is_refused_by_name(
+    http: httpx.Client, alice: Actor, catalog: None, path: str, data: Any, files: Any, param: str
+) -> None:
+    given = files or {"other": ("o.txt", b"x")}  # so that it is a multipart form at all
+    refused = http.post(path, data=data, files=given, headers=alice.headers)
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, param), refused.text
+
+
+def test_only_a_form_is_taken_and_only_up_to_the_limit(
+    http: httpx.Client, alice: Actor, catalog: None, settings: Any
+) -> None:
+    assert http.post(TRANSCRIPTIONS, json={"file": "x"}, headers=alice.headers).status_code == 415
+    broken = {**alice.headers, "Content-Type": "multipart/form-data"}
+    assert http.post(TRANSCRIPTIONS, content=b"x", headers=broken).status_code == 400
+    settings.MAX_REQUEST_BYTES = 100_000
+    large = http.post(TRANSCRIPTIONS, files={"file": ("a.wav", bytes(200_000))}, headers=alice.headers)
+    assert large.status_code == 413
+
+
+def test_audio_that_says_it_is_too_long_is_refused(
+    http: httpx.Client, alice: Actor, catalog: None, settings: Any
+) -> None:
+    settings.MAX_AUDIO_MINUTES = 1
+    refused = http.post(TRANSCRIPTIONS, files={"file": ("a.wav", wav(61.0))}, headers=alice.headers)
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "file")
+
+
+# --- How long a file is -----------------------------------------------------------------------------------------------
+
+
+def flac(seconds: int) -> bytes:
+    packed = (48_000 << 44) | (15 << 36) | (48_000 * seconds)  # rate, channels and bits, samples
+    return b"fLaC" + bytes([0x80, 0, 0, 34]) + bytes(10) + packed.to_bytes(8) + bytes(16)
+
+
+def ogg(seconds: int) -> bytes:
+    page = b"OggS" + bytes(2)
+    return page + bytes(20) + b"OpusHead" + page + struct.pack("<q", 48_000 * seconds) + bytes(20)
+
+
+def mp3(seconds: int) -> bytes:
+    frame = bytes([0xFF, 0xFB, 0x90, 0x00]) + bytes(413)  # 128 kbit/s, 44.1 kHz: 1,152 samples in 417 bytes
+    return frame * round(seconds * 44_100 / 1152)
+
+
+def mp4(seconds: int) -> bytes:
+    return b"\0\0\0\x18ftypM4A " + bytes(12) + b"mvhd" + bytes(12) + struct.pack(">II", 1000, 1000 * seconds)
+
+
+def webm(seconds: int) -> bytes:
+    return b"\x1a\x45\xdf\xa3" + bytes(8) + b"\x15\x49\xa9\x66\x90\x44\x89\x88" + struct.pack(">d", seconds * 1000.0)
+
+
+@pytest.mark.parametrize("make", [wav, flac, ogg, mp3, mp4, webm])
+def test_a_file_says_how_long_it_is(make: Any) -> None:
+    assert audio_length.stated_ms(make(10)) == pytest.approx(10_000, rel=0.01)
+
+
+@pytest.mark.parametrize("raw", [b"", b"x", b"RIFF", b"RIFF1234WAVEfmt ", b"OggS", b"fLaC", b"\xff\xfb", b"{}"])
+def test_a_broken_file_says_nothing(raw: bytes) -> None:
+    assert audio_length.stated_ms(raw) is None
