@@ -83,7 +83,9 @@ def count(limit: Limit, amount: int) -> bool:
     if counter is None:
         SpendCounter.objects.create(pk=limit.counter_id, starts=limit.starts)
         return count(limit, amount)
-    return counter.starts > limit.starts  # the period ended while the request was on its way
+    # A later period has begun, here or by the clock of another host: it is counted there, and never corrected downwards.
+    later = row.filter(starts__gt=limit.starts, spent__lte=limit.amount - amount)
+    return bool(later.update(spent=F("spent") + amount))
 
 
 def correct(counter_id: UUID, starts: date, change: int) -> None:

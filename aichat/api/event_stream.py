@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from weakref import WeakSet
 
 from aichat.core.background import lifecycle
 from aichat.core.telemetry import prometheus
 from aichat.core.web import responses, sse
+from aichat.generation.errors import ServerStopping
 from aichat.generation.request import Ending, EventSink, GenerationEvent, ResponseFormat
 
 READ_AHEAD = 16 * 1024  # bytes that may be encoded before the reader has taken them
@@ -35,10 +37,15 @@ class Feed:
         self.taken: asyncio.Future[None] | None = None  # the listener, who waits for the reader
         self.timer = self.loop.call_later(patience, self.look)
         self.task = lifecycle.spawn(self.fill(work))
+        _open.add(self)
 
     async def fill(self, work: Callable[[EventSink], Awaitable[Ending]]) -> None:
         try:
             await self.put(await work(self.put))
+        except asyncio.CancelledError:
+            if not lifecycle.is_interrupted():
+                raise
+            self.error = ServerStopping()
         except Exception as error:
             self.error = error
         finally:
@@ -99,6 +106,16 @@ class Feed:
         if not self.task.done():
             self.task.cancel()
             await asyncio.wait({self.task})
+
+
+_open: WeakSet[Feed] = WeakSet()
+
+
+@lifecycle.on_interrupt
+def _end_all() -> None:
+    """Cancel every stream that runs: each is settled for what it delivered, and ends with an error event."""
+    for feed in list(_open):
+        feed.task.cancel()
 
 
 class Body:

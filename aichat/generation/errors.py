@@ -44,6 +44,16 @@ class ContextLengthExceeded(ApiError):
     status, code = 400, "context_length_exceeded"
 
 
+class ServerStopping(ApiError):
+    """The server stops, and the time it has for running requests is over."""
+
+    status, code = 503, "overloaded"
+    message = "The server is stopping. What was delivered is charged; send the request again."
+
+    def __init__(self) -> None:
+        super().__init__(retry_after=1)
+
+
 class ClientLeft(ApiError):
     """The client left before the end. Only a replay with the same Idempotency-Key returns this error."""
 

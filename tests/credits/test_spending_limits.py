@@ -210,10 +210,16 @@ def test_a_settlement_in_the_next_period_leaves_that_period_alone(funded: Actor)
     assert spent(today) == 7
 
 
-def test_a_straggler_of_the_last_period_is_let_through_uncounted(db: None) -> None:
+def test_a_straggler_of_the_last_period_is_counted_in_the_later_one(db: None) -> None:
     assert count(limit("day", 5, date(2026, 1, 2)), CREDIT)
     assert count(limit("day", 5, date(2026, 1, 1)), CREDIT)
-    assert spent(limit("day", 5)) == 1
+    assert spent(limit("day", 5)) == 2
+
+
+def test_a_counter_that_a_fast_clock_has_put_into_a_later_period_admits_no_more_than_the_limit(db: None) -> None:
+    assert count(limit("day", 5, date(2026, 1, 2)), CREDIT)
+    admitted = [count(limit("day", 5, date(2026, 1, 1)), CREDIT) for _ in range(10)]
+    assert sum(admitted) == 4
 
 
 def test_without_limits_nothing_is_counted_or_read(funded: Actor, django_assert_num_queries: Any) -> None:

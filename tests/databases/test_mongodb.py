@@ -1,6 +1,10 @@
 """What only MongoDB needs."""
 
+import os
+import subprocess
+import sys
 import threading
+import time
 from typing import Any
 
 import httpx
@@ -158,3 +162,33 @@ def test_a_column_may_be_added_with_an_empty_default() -> None:
     field = UsageRecord._meta.get_field("prices")
     with connection.schema_editor() as editor:
         assert editor.effective_default(field) == {"$literal": {}}
+
+
+HOLD = """
+import django, sys, time; django.setup()
+from aichat.core.database.transactions import run_atomic
+from credits.models import Wallet
+def work():
+    Wallet.objects.filter(pk=sys.argv[1]).update(sequence=7)
+    print("locked", flush=True)
+    time.sleep(600)
+run_atomic(work)
+"""
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_process_killed_in_its_transaction_locks_its_wallet_for_ten_seconds_at_most(alice: Actor) -> None:
+    assert connection.limit_transactions() <= 5
+    alice.wallet  # noqa: B018
+    name = connection.settings_dict["NAME"]
+    address = connection.settings_dict["HOST"].replace("/aichat", f"/{name}")
+    environment = {**os.environ, "DATABASE_URL": address, "DJANGO_SETTINGS_MODULE": "aichat.settings"}
+    command = [sys.executable, "-c", HOLD, str(alice.organization.pk)]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "locked\n"
+        process.kill()
+    began = time.monotonic()
+    run_atomic(lambda: Wallet.objects.filter(pk=alice.organization.pk).update(available=F("available") + 1))
+    assert time.monotonic() - began < 10
+    assert alice.wallet.sequence != 7

@@ -19,6 +19,8 @@ _tasks: set[asyncio.Task[Any]] = set()
 _finishing: WeakSet[asyncio.Task[Any]] = WeakSet()
 _on_startup: list[Hook] = []
 _on_shutdown: list[Hook] = []
+_on_interrupt: list[Callable[[], None]] = []
+_is_interrupted = False
 
 
 def on_startup(hook: Hook) -> Hook:
@@ -31,6 +33,25 @@ def on_shutdown(hook: Hook) -> Hook:
     """Decorator: await `hook()` when the server stops, after the background tasks; the last registered runs first."""
     _on_shutdown.append(hook)
     return hook
+
+
+def on_interrupt(hook: Callable[[], None]) -> Callable[[], None]:
+    """Register what ends long work when the time that the server has for stopping is nearly over."""
+    _on_interrupt.append(hook)
+    return hook
+
+
+def interrupt() -> None:
+    """Have long work end now: it is settled and told in the seconds that are left before the process is killed."""
+    global _is_interrupted
+    _is_interrupted = True
+    for hook in _on_interrupt:
+        hook()
+
+
+def is_interrupted() -> bool:
+    """Whether cancelled work was cancelled by `interrupt`, and not because its client left."""
+    return _is_interrupted
 
 
 def spawn(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:

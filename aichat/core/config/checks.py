@@ -10,6 +10,8 @@ from django.db import OperationalError, connections
 
 from aichat.core.config import env
 
+LONGEST_TRANSACTION = 10  # seconds
+
 
 def stop_on_errors() -> list[CheckMessage]:
     """End the process with one line, the first wrong combination and its mend, instead of failing requests later.
@@ -137,6 +139,30 @@ def mongodb_has_transactions(databases: Sequence[str] | None = None, **kwargs: A
                     hint="Start mongod with --replSet rs0, run rs.initiate() once in mongosh, "
                     "and add ?replicaSet=rs0 to DATABASE_URL. One server is enough.",
                     id="aichat.E004",
+                )
+            )
+    return problems
+
+
+@register(Tags.database)
+def mongodb_ends_transactions_of_the_dead(databases: Sequence[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
+    """A process that dies inside a transaction locks wallets until MongoDB ends the transaction: after 60 s by default."""
+    problems: list[CheckMessage] = []
+    for alias in databases or ():
+        connection: Any = connections[alias]
+        if connection.vendor != "mongodb":
+            continue
+        try:
+            limit: float | None = connection.limit_transactions()
+        except OperationalError:
+            limit = None  # away, or not allowed to ask
+        if limit is None or limit > LONGEST_TRANSACTION:
+            problems.append(
+                Warning(
+                    f"MongoDB keeps the transactions of dead processes for {limit or 'up to 60'} seconds.",
+                    hint="Their wallets are locked meanwhile. On every member of the replica set, set the parameter "
+                    "transactionLifetimeLimitSeconds to 4 (mongod --setParameter), or give the user the right to set it.",
+                    id="aichat.W005",
                 )
             )
     return problems

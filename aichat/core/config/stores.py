@@ -47,7 +47,8 @@ def database(name: str, default: str, *, base_dir: Path, timeout: float, threads
     raw = text(name, default)
     try:
         parts = urlsplit(raw)
-        _ = parts.port  # parsed when it is read
+        if not parts.scheme.startswith("mongodb"):  # whose addresses may list several hosts, each with a port
+            _ = parts.port  # parsed when it is read
     except ValueError:  # its words may quote the password
         raise ImproperlyConfigured(f"{name} is no address: percent-encode the password's special characters.") from None
     if parts.scheme == "sqlite" and parts.path.strip("/") not in {"", ":memory:"}:
@@ -183,6 +184,17 @@ def storage(address: str) -> dict[str, object]:
 
 
 def _mongodb(address: str, timeout: float, threads: int) -> dict[str, object]:
+    from pymongo.errors import PyMongoError
+    from pymongo.uri_parser import parse_uri
+
+    if address.startswith("mongodb://"):  # `mongodb+srv` would ask the name server
+        try:
+            parse_uri(address)
+        except (PyMongoError, ValueError):  # its words may quote the password
+            raise ImproperlyConfigured(
+                "DATABASE_URL is no address of MongoDB: write mongodb://user:password@host:27017/name?replicaSet=rs0, or "
+                "several hosts with commas between them, and percent-encode the password's special characters."
+            ) from None
     return {
         "ENGINE": "aichat.core.database.mongodb",
         "HOST": address,

@@ -6,21 +6,27 @@ asks for an unknown protocol (encode/uvicorn#2722). Every connection here has on
 
 import asyncio
 import logging
+import socket
+import sys
 from http import HTTPStatus
 from typing import Any, cast
 
 import httptools
 import orjson
+import uvicorn
 from django.conf import settings
+from gunicorn.arbiter import Arbiter
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn_worker import UvicornWorker
 
+from aichat.core.background import lifecycle
 from aichat.core.errors import ApiError
 from aichat.core.telemetry import tracing
 
 logger = logging.getLogger(__name__)
 
 MOST_GATHERED = 16 * 1024  # bytes gathered before the transport is asked whether it can take more
+SETTLING_SECONDS = 10.0  # of the time for stopping, kept to settle and end the streams that still run
 MAX_HEADERS = 100  # header lines of a request
 LEAST_BYTES_PER_SECOND = 4096  # pace below which a body is cut off, after BODY_TIMEOUT seconds of grace
 LINGER_SECONDS = 2.0  # how long the rest of a body is thrown away, so that the client reads the early answer
@@ -293,7 +299,32 @@ def head_too_large() -> Refused:
     )
 
 
+class InterruptingServer(uvicorn.Server):
+    """A server that interrupts long work `SETTLING_SECONDS` before its `grace` for stopping is over."""
+
+    def __init__(self, config: uvicorn.Config, grace: float) -> None:
+        super().__init__(config)
+        self.grace = grace
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        patience = max(self.grace - SETTLING_SECONDS, self.grace / 2)
+        timer = asyncio.get_running_loop().call_later(patience, lifecycle.interrupt)
+        try:
+            await super().shutdown(sockets)
+        finally:
+            timer.cancel()
+
+
 class ServerWorker(UvicornWorker):  # type: ignore[misc]  # uvicorn_worker comes without types
     """gunicorn's worker class. WebSockets are off: nothing here speaks them."""
 
     CONFIG_KWARGS = {"loop": "uvloop", "http": Protocol, "ws": "none"}
+
+    async def _serve(self) -> None:
+        """As uvicorn_worker 0.4 serves, with a server that ends its streams before gunicorn kills it."""
+        self.config.app = self.wsgi
+        server = InterruptingServer(self.config, self.cfg.graceful_timeout)
+        self._install_sigquit_handler()
+        await server.serve(sockets=self.sockets)
+        if not server.started:
+            sys.exit(Arbiter.WORKER_BOOT_ERROR)

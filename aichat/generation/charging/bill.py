@@ -13,7 +13,7 @@ from aichat.core.background import lifecycle
 from aichat.core.database.outcomes import OutcomeUnknown
 from aichat.core.errors import ApiError
 from aichat.generation import reporting
-from aichat.generation.charging import group_commit, journal, plausibility, tokens
+from aichat.generation.charging import group_commit, hold_renewal, journal, plausibility, tokens
 from aichat.generation.charging.plausibility import Bounds
 from aichat.generation.charging.sent import outgoing
 from aichat.generation.charging.settlement import SETTLE_PATIENCE, Attempt, reservation, settlement
@@ -68,6 +68,7 @@ class Bill:
         except (asyncio.CancelledError, OutcomeUnknown):
             lifecycle.spawn(_give_back(hold, reserving))
             raise
+        hold_renewal.begin(hold)
         return hold
 
     def max_tokens(self, model: ModelInfo) -> int:
@@ -177,6 +178,8 @@ class Bill:
         if self.settled:
             return
         self.settled = True
+        if self.hold:
+            hold_renewal.end(self.hold)
         await lifecycle.finish(self.settle(charge, self.result if delivered else None))
 
     def write_down(self, unit: group_commit.Unit, charge: int) -> object:

@@ -205,3 +205,16 @@ def test_who_waits_for_a_connection_is_refused_at_once_by_private_names_of_the_p
         with pytest.raises(PoolTimeout):
             waiting.result()
     assert monotonic() - began < 10
+
+
+def test_a_mongodb_address_may_list_several_hosts() -> None:
+    address = "mongodb://ada:secret@h1:27017,h2:27018,h3:27019/aichat?replicaSet=rs0"
+    entry = stores.database("NONE_SET", address, base_dir=Path("/"), timeout=5, threads=2)
+    assert (entry["HOST"], entry["NAME"]) == (address, "aichat")
+
+
+@pytest.mark.parametrize("address", ["mongodb://h1:no,h2/aichat", "mongodb://a:b@c@h1/aichat", "mongodb://,/aichat"])
+def test_a_wrong_mongodb_address_is_refused_without_quoting_it(address: str) -> None:
+    with pytest.raises(ImproperlyConfigured, match="no address of MongoDB") as caught:
+        stores.database("NONE_SET", address, base_dir=Path("/"), timeout=5, threads=2)
+    assert "a:b" not in str(caught.value)

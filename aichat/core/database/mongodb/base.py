@@ -2,19 +2,21 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from django.conf import settings
 from django.db import OperationalError
 from django_mongodb_backend import base, features, operations
 from pymongo import MongoClient
-from pymongo.errors import PyMongoError
+from pymongo.errors import OperationFailure, PyMongoError
 from pymongo.write_concern import WriteConcern
 
 from aichat.core.database.mongodb.schema import DatabaseSchemaEditor
 from aichat.core.database.outcomes import UNKNOWN_LABEL
 
+# Seconds; MongoDB's own limit is 60, and a dead process's wallets were locked for 75. Ours take milliseconds each.
+TRANSACTION_LIFETIME = 4
 COMMIT_PAUSE = 0.1  # seconds between two tries of a commit whose answer was lost
 
 
@@ -83,6 +85,18 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]
         """Send MongoDB's `ping`; raises `OperationalError` when no answer comes."""
         with operational_errors():
             self.database.command("ping")
+
+    def limit_transactions(self) -> float:
+        """Have the primary end transactions of processes that died after `TRANSACTION_LIFETIME` seconds, if we may.
+
+        Returns the limit in force, in seconds. Until then nobody else can write what such a transaction has written.
+        Raises `OperationalError` when the parameter can neither be set nor read.
+        """
+        with operational_errors(), MongoClient[dict[str, Any]](**self.get_connection_params()) as client:
+            name = "transactionLifetimeLimitSeconds"
+            with suppress(OperationFailure):  # the user may not: the check says what to ask of the operator
+                client.admin.command("setParameter", 1, **{name: TRANSACTION_LIFETIME})
+            return float(client.admin.command("getParameter", 1, **{name: 1})[name])
 
     def has_transactions(self) -> bool:
         """Whether the server is part of a replica set or cluster; raises `OperationalError`."""
