@@ -38,7 +38,9 @@ clients: $(VENV)/.development ## the clients of docs/CLIENTS.md against the prod
 	@mkdir -p var/clients && cp tests/clients/package.json var/clients/
 	@npm install --prefix var/clients --no-package-lock --no-audit --no-fund --loglevel=error
 	@cd var/clients/node_modules/@anthropic-ai/claude-code && node install.cjs
-	@$(BIN)/python -m tests.clients.run var/clients/node_modules $(ARGS)
+	@$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python var/clients/python
+	@$(BIN)/uv pip install --quiet --python var/clients/python/bin/python --only-binary :all: -r tests/clients/requirements.txt
+	@$(BIN)/python -m tests.clients.run var/clients/node_modules var/clients/python/bin/python $(ARGS)
 
 contract: $(VENV)/.development ## five minutes of requests of every kind to every operation, as USER and as ADMIN
 	@$(BIN)/python -m pytest tests/contract.py -q $(ARGS)

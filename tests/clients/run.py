@@ -25,6 +25,21 @@ from tests.upstream import Upstream
 
 HERE = Path(__file__).parent
 PACKAGES = json.loads((HERE / "package.json").read_text())["dependencies"]
+PINS = (line.split("==") for line in (HERE / "requirements.txt").read_text().split())
+VERSIONS = {name.partition("[")[0]: version for name, version in PINS}
+# The Python clients by their function in `python_clients.py`: the package, and what of it is run.
+PYTHON_CLIENTS = {
+    "langchain_openai": ("langchain-openai", "chat and responses: text, stream, tool"),
+    "langchain_anthropic": ("langchain-anthropic", "text, stream, tool"),
+    "litellm": ("litellm", "chat, messages, responses, stream"),
+    "pydantic_ai": ("pydantic-ai-slim", "chat and responses: an agent with a tool"),
+    "instructor": ("instructor", "an object by its schema"),
+    "llama_index": ("llama-index-llms-openai", "chat and responses"),
+    "smolagents": ("smolagents", "a model's answer"),
+    "dspy": ("dspy", "a model's answer"),
+    "haystack": ("haystack-ai", "a generator's answer"),
+}
+KNOWS_MODELS = {"llama_index"}  # by their names: it refuses any other than OpenAI's
 TIMEOUT = 180  # seconds for one client
 # The model each dialect is tried with: one of each provider, so that every translation is walked.
 MODELS = ("gpt-4.1-mini", "gemini-3.8-flash", "claude-sonnet-5-5")
@@ -65,6 +80,21 @@ def runs(node_modules: Path) -> Iterator[Run]:
         yield Run("Codex CLI", PACKAGES["@openai/codex"], "a task with a shell call", model, codex(node_modules, model))
         claude = claude_code(node_modules, model)
         yield Run("Claude Code", PACKAGES["@anthropic-ai/claude-code"], "a task with a shell call", model, claude)
+
+
+def python_runs(python: Path) -> Iterator[Run]:
+    for function, (package, what) in PYTHON_CLIENTS.items():
+        for model in MODELS[:1] if function in KNOWS_MODELS else MODELS:
+            yield Run(f"{package} (Python)", VERSIONS[package], what, model, python_client(python, function, model))
+
+
+def python_client(python: Path, function: str, model: str) -> Callable[[Service, Path], None]:
+    def start(service: Service, directory: Path) -> None:
+        environment = {"ADDRESS": service.address, "KEY": service.key, "MODEL": model}
+        offline = {"LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+        execute([str(python), str(HERE / "python_clients.py"), function], directory, {**environment, **offline})
+
+    return start
 
 
 def script_of(node_modules: Path, script: str, model: str, **options: str) -> Callable[[Service, Path], None]:
@@ -122,8 +152,8 @@ def execute(command: Sequence[str], directory: Path, environment: dict[str, str]
 
 
 def main() -> int:
-    node_modules = Path(sys.argv[1]).resolve()
-    wanted = sys.argv[2:]
+    node_modules, python = Path(sys.argv[1]).resolve(), Path(sys.argv[2]).absolute()
+    wanted = sys.argv[3:]
     failures = 0
     with Upstream().running() as upstream:
         upstream.choose = scripted.act
@@ -135,7 +165,7 @@ def main() -> int:
         }  # fmt: skip
         with running_service(**keys) as service:
             print("| client | version | what ran | model | result |\n| --- | --- | --- | --- | --- |")  # noqa: T201
-            for run in runs(node_modules):
+            for run in (*runs(node_modules), *python_runs(python)):
                 if wanted and not any(word in f"{run.client} {run.model}" for word in wanted):
                     continue
                 with tempfile.TemporaryDirectory(prefix="aichat-client-", ignore_cleanup_errors=True) as directory:
