@@ -1,7 +1,8 @@
 """Which models there are, where they are served, and what they cost."""
 
 import re
-from typing import Any, ClassVar
+from collections.abc import Collection
+from typing import Any, ClassVar, Self
 from urllib.parse import urlsplit
 
 from django.core.exceptions import ValidationError
@@ -135,6 +136,9 @@ class AIModel(Row):
         TRANSCRIPTION = "transcription"
 
     slug = models.CharField(max_length=100, unique=True, validators=[SLUG])
+    aliases = models.JSONField(
+        default=list, blank=True, editable=False, help_text="Earlier slugs, under which the model still answers."
+    )
     provider = models.ForeignKey(Provider, on_delete=models.PROTECT, related_name="models")
     upstream_name = models.CharField(max_length=100, blank=True, help_text="Empty: the same as the slug.")
     kind = models.CharField(max_length=20, choices=Kind.choices, default=Kind.CHAT)
@@ -159,6 +163,8 @@ class AIModel(Row):
     )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
+    stored_slug = ""  # as the row was read
+
     class Meta:
         verbose_name = "AI model"
         permissions = [(USE, "Can use the model")]
@@ -166,6 +172,22 @@ class AIModel(Row):
 
     def __str__(self) -> str:
         return self.slug
+
+    @classmethod
+    def from_db(cls, db: str | None, field_names: Collection[str], values: Collection[Any]) -> Self:
+        found = super().from_db(db, field_names, values)
+        found.stored_slug = found.slug if "slug" in field_names else ""
+        return found
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Store the row. A model that is renamed goes on to answer under its earlier names: fallbacks and experiments,
+        limits of keys, clients and old usage know it by those."""
+        if self.stored_slug and self.stored_slug != self.slug:
+            self.aliases = [*(name for name in self.aliases if name != self.slug), self.stored_slug]
+            if kwargs.get("update_fields") is not None:
+                kwargs["update_fields"] = {*kwargs["update_fields"], "aliases"}
+        super().save(*args, **kwargs)
+        self.stored_slug = self.slug
 
 
 class Price(Row):

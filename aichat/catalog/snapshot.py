@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,6 +52,7 @@ class ModelInfo:
     fallback_on: tuple[str, ...] = ()  # reasons to ask the fallbacks; empty: those of FALLBACK_ON
     image_tokens: int = 2_500
     allowed: Allowed | None = None  # None: open to all
+    aliases: tuple[str, ...] = ()  # earlier slugs
 
     def is_open_to(self, who: Who) -> bool:
         """Whether `who` may use it."""
@@ -65,11 +66,29 @@ class ModelInfo:
 Catalog = Mapping[str, ModelInfo]  # the enabled models, by slug
 
 
+class AliasedCatalog(Mapping[str, ModelInfo]):
+    """The enabled models by slug. An earlier slug finds its model too, unless another model has it now."""
+
+    def __init__(self, models: Mapping[str, ModelInfo]) -> None:
+        self.models = models
+        self.slugs = {alias: model.slug for model in models.values() for alias in model.aliases}
+
+    def __getitem__(self, slug: str) -> ModelInfo:
+        found = self.models.get(slug)
+        return self.models[self.slugs[slug]] if found is None else found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.models)
+
+    def __len__(self) -> int:
+        return len(self.models)
+
+
 def _read() -> Catalog:
     rates = _rates()
     given = access.read()
     providers = {row.pk: _provider(row) for row in Provider.objects.filter(enabled=True)}
-    return {
+    models = {
         row.slug: ModelInfo(
             slug=row.slug,
             kind=row.kind,
@@ -87,10 +106,12 @@ def _read() -> Catalog:
             fallback_on=tuple(row.fallback_on),
             image_tokens=row.image_tokens,
             allowed=given.get(str(row.pk)),
+            aliases=tuple(row.aliases or ()),
         )
         for row in AIModel.objects.filter(enabled=True)
         if row.provider_id in providers
     }
+    return AliasedCatalog(models)
 
 
 def _rates() -> dict[object, Rates | None]:

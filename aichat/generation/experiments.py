@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from accounts.authentication import Caller
-from aichat.catalog import routing
+from aichat.catalog import routing, snapshot
 from aichat.catalog.snapshot import Catalog, ModelInfo
 from aichat.flags import evaluation
 from aichat.flags.rules import NOTHING, Treatment
@@ -16,8 +16,16 @@ logger = logging.getLogger(__name__)
 
 
 async def treatment(caller: Caller, model: str, conversation: UUID | None = None) -> Treatment:
-    """The variant, and the winners of earlier experiments, for a chat that asks for `model`. Flags must be ready."""
-    return evaluation.treatment(caller, model, conversation)
+    """The variant, and the winners of earlier experiments, for a chat that asks for `model`, by any of its names.
+
+    Flags must be ready.
+    """
+    named = (await snapshot.ready()).get(model)
+    for name in dict.fromkeys([model, *([named.slug, *named.aliases] if named else [])]):
+        found = evaluation.treatment(caller, name, conversation)
+        if found is not NOTHING:
+            return found
+    return NOTHING
 
 
 def treated(request: GenerationRequest, treatment: Treatment) -> GenerationRequest:

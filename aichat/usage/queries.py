@@ -14,6 +14,7 @@ from django.conf import settings
 from django.db.models import Count, Q, QuerySet, Sum
 from django.db.models.functions import TruncHour
 
+from aichat.catalog import snapshot
 from aichat.core.database.batches import in_batches
 from aichat.core.money import CREDIT
 from aichat.usage.histogram import bucket
@@ -122,11 +123,11 @@ def sums(window: Window, by: Sequence[str] = (), **only: Any) -> dict[Key, Figur
     source = FigureSources.of(window)
     found: dict[Key, Figures] = defaultdict(Figures)
     if source.days is not None:
-        collect(DailyUsage.objects.filter(source.days, **only), by, OF_SUMS, found)
+        collect(DailyUsage.objects.filter(source.days, **spelled(only)), by, OF_SUMS, found)
     if source.hours is not None:
-        collect(HourlyUsage.objects.filter(source.hours, **only), by, OF_SUMS, found)
+        collect(HourlyUsage.objects.filter(source.hours, **spelled(only)), by, OF_SUMS, found)
     if source.records is not None:
-        collect(UsageRecord.objects.filter(source.records, **only), by, OF_RECORDS, found)
+        collect(UsageRecord.objects.filter(source.records, **spelled(only)), by, OF_RECORDS, found)
     return dict(found)
 
 
@@ -135,11 +136,35 @@ def hourly(window: Window, by: Sequence[str] = (), **only: Any) -> dict[Key, Fig
     source = FigureSources.of(window, by_hour=True)
     found: dict[Key, Figures] = defaultdict(Figures)
     if source.hours is not None:
-        collect(HourlyUsage.objects.filter(source.hours, **only), ["hour", *by], OF_SUMS, found)
+        collect(HourlyUsage.objects.filter(source.hours, **spelled(only)), ["hour", *by], OF_SUMS, found)
     if source.records is not None:
-        records = UsageRecord.objects.filter(source.records, **only).annotate(hour=TruncHour("created_at"))
+        records = UsageRecord.objects.filter(source.records, **spelled(only)).annotate(hour=TruncHour("created_at"))
         collect(records, ["hour", *by], OF_RECORDS, found)
     return dict(found)
+
+
+def names_of(model: str) -> list[str]:
+    """The slug of a model and those it had before, by any of them."""
+    found = snapshot.current().get(model)
+    return [found.slug, *found.aliases] if found else [model]
+
+
+def spelled(only: Mapping[str, Any]) -> dict[str, Any]:
+    """Conditions in which a model is meant by all its names."""
+    if "model" not in only:
+        return dict(only)
+    return {**{name: value for name, value in only.items() if name != "model"}, "model__in": names_of(only["model"])}
+
+
+def key_of(by: Sequence[str], values: Sequence[Any]) -> Key:
+    """A key whose model is written as it is called now: figures of before a rename count under the new name."""
+    if "model" not in by:
+        return tuple(values)
+    catalog = snapshot.current()
+    return tuple(
+        catalog[value].slug if name == "model" and value in catalog else value
+        for name, value in zip(by, values, strict=True)
+    )
 
 
 def collect(rows: QuerySet[Any], by: Sequence[str], amounts: Mapping[str, Any], into: dict[Key, Figures]) -> None:
@@ -147,7 +172,7 @@ def collect(rows: QuerySet[Any], by: Sequence[str], amounts: Mapping[str, Any], 
     for row in grouped:
         figures = Figures(**{name: row[f"sum_{name}"] or 0 for name in NAMES})
         if figures.attempts:
-            into[tuple(row[name] for name in by)].add(figures)
+            into[key_of(by, [row[name] for name in by])].add(figures)
 
 
 def total(groups: Mapping[Key, Figures]) -> Figures:
@@ -175,21 +200,21 @@ def active_users(window: Window, by: Sequence[str] = (), **only: Any) -> dict[Ke
     fresh: set[tuple[Key, Any]] = set()
     for table, condition in ((HourlyUsage, source.hours), (UsageRecord, source.records)):
         if condition is not None:
-            rows = table.objects.filter(condition, **only).order_by()
+            rows = table.objects.filter(condition, **spelled(only)).order_by()
             # With the day, though nobody asks for it: without, SQLite takes the index by user for the distinct values of
             # the whole table, instead of the one by time for the little that is wanted.
-            fresh |= {(row[:-2], row[-2]) for row in rows.values_list(*by, "user_id", "day").distinct()}
+            fresh |= {(key_of(by, row[:-2]), row[-2]) for row in rows.values_list(*by, "user_id", "day").distinct()}
     if source.days is not None:
-        days = DailyUsage.objects.filter(source.days, **only).order_by()
+        days = DailyUsage.objects.filter(source.days, **spelled(only)).order_by()
         if by:
             for row in days.values(*by).annotate(people=Count("user_id", distinct=True)):
-                counts[tuple(row[name] for name in by)] += row["people"]
+                counts[key_of(by, [row[name] for name in by])] += row["people"]
         else:
             # Not `Count(distinct=True)`, of which MongoDB makes an error when there are no rows.
             counts[()] += days.values("user_id").distinct().count()
         for some in in_batches({user for _, user in fresh}):
             known = days.filter(user_id__in=some).values_list(*by, "user_id").distinct()
-            fresh -= {(row[:-1], row[-1]) for row in known}
+            fresh -= {(key_of(by, row[:-1]), row[-1]) for row in known}
     for key, _ in fresh:
         counts[key] += 1
     return dict(counts)
@@ -205,13 +230,13 @@ def endings(window: Window, by: Sequence[str] = (), **only: Any) -> dict[Key, di
     columns = [*by, "status"]
     for table, condition in ((DailyLatency, source.days), (HourlyLatency, source.hours)):
         if condition is not None:
-            rows = table.objects.filter(condition, **only).order_by()
+            rows = table.objects.filter(condition, **spelled(only)).order_by()
             for row in rows.values_list(*columns, "bucket").annotate(n=Sum("requests")):
-                found[row[:-2]][row[-2]] += row[-1]
+                found[key_of(columns, row[:-2])][row[-2]] += row[-1]
     if source.records is not None:
-        records = UsageRecord.objects.filter(source.records, FINAL, **only).order_by()
+        records = UsageRecord.objects.filter(source.records, FINAL, **spelled(only)).order_by()
         for row in records.values_list(*columns, "latency_ms").annotate(n=Count("id")):
-            found[row[:-2]][bucket(row[-2])] += row[-1]
+            found[key_of(columns, row[:-2])][bucket(row[-2])] += row[-1]
     return {key: dict(histogram) for key, histogram in found.items()}
 
 
