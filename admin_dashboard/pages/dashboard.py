@@ -79,6 +79,8 @@ def cards(now: Statistics, before: Statistics) -> list[Card]:
              usage_url(now.window, failed="yes")),
         Card("Fallback rate", percent(new.fallback_rate), *points(new, old, "fallback_rate"),
              usage_url(now.window, fallback__exact=1)),
+        Card("Usage not exact", percent(new.inexact_rate), *points(new, old, "inexact_rate"),
+             usage_url(now.window, inexact="yes")),
         Card("Cache hit rate", percent(new.cache_hit_rate), *points(new, old, "cache_hit_rate", good=True),
              usage_url(now.window, cached__exact=1)),
         Card("Cache hits", f"{new.cache_hits:,}", *change(new.cache_hits, old.cache_hits),

@@ -47,9 +47,19 @@ def tables(now: Statistics) -> list[dict[str, Any]]:
 def table(title: str, rows: Iterable[tuple[str, str, Figures]]) -> dict[str, Any]:
     return {
         "title": title,
-        "columns": ["Requests", "Credits", "Cost", "Errors"],
+        "columns": ["Requests", "Credits", "Cost", "Errors", "Not exact"],
         "rows": [
-            (name, url, [f"{row.requests:,}", amount(row.charged), usd(row.cost_usd), percent(row.error_rate)])
+            (
+                name,
+                url,
+                [
+                    f"{row.requests:,}",
+                    amount(row.charged),
+                    usd(row.cost_usd),
+                    percent(row.error_rate),
+                    percent(row.inexact_rate),
+                ],
+            )
             for name, url, row in rows
         ],
     }

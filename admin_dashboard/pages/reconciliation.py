@@ -26,7 +26,7 @@ from aichat.usage.queries import Figures
 from aichat.usage.windows import Window, whole_day
 
 MOST_ROWS = 400  # on the page; CSV has all rows
-HEADINGS = ["Requests", "Cost", "Credits", "Worth", "Margin", "Estimated", "Shortfall"]
+HEADINGS = ["Requests", "Cost", "Credits", "Worth", "Margin", "Estimated", "Not believed", "Shortfall"]
 
 
 class Cell(NamedTuple):
@@ -76,6 +76,7 @@ def cards(total: Figures, window: Window) -> list[tuple[str, str, str]]:
         ("Credits charged", amount(total.charged), charges_url(window)),
         ("Margin", usd(total.margin_usd), usage_url(window)),
         ("Estimated usage", percent(total.estimated_rate), usage_url(window, source__exact="ESTIMATED")),
+        ("Usage not believed", percent(total.implausible_rate), usage_url(window, source__exact="IMPLAUSIBLE")),
         ("Credits not taken", amount(total.shortfall), usage_url(window, shortfall__gt=0)),
     ]
 
@@ -94,6 +95,7 @@ def line(row: Figures, model: str, provider: str, window: Window, marks: dict[st
             Cell(usd(row.charged_usd)),
             Cell(usd(row.margin_usd), row.margin_usd < 0),
             Cell(percent(row.estimated_rate)),
+            Cell(percent(row.implausible_rate), bool(row.implausible)),
             Cell(amount(row.shortfall) if row.shortfall else "–", bool(row.shortfall)),
         ],
     }

@@ -22,7 +22,8 @@ from aichat.usage.windows import Window
 Row = tuple[date, str, str, Figures]  # day, model, provider
 COLUMNS = [
     "day", "provider", "model", "requests", "attempts", "input_tokens", "cached_input_tokens", "output_tokens",
-    "images", "cost_usd", "credits_charged", "charged_usd", "margin_usd", "estimated_rate", "shortfall_credits", "price",
+    "images", "cost_usd", "credits_charged", "charged_usd", "margin_usd", "estimated_rate",
+    "implausible_rate", "shortfall_credits", "price",
 ]  # fmt: skip
 
 
@@ -95,5 +96,6 @@ def amounts_of(row: Figures) -> dict[str, Any]:
         "charged_usd": dollars(row.charged_usd),
         "margin_usd": dollars(row.margin_usd),
         "estimated_rate": row.estimated_rate,
+        "implausible_rate": row.implausible_rate,
         "shortfall_credits": format_credits(row.shortfall),
     }

@@ -133,6 +133,7 @@ def written(row: Figures, latency: Histogram | None = None) -> dict[str, Any]:
         "fallback_rate": row.fallback_rate,
         "error_rate": row.error_rate,
         "estimated_rate": row.estimated_rate,
+        "implausible_rate": row.implausible_rate,
     }
     if latency is not None:
         body["latency_ms"] = {f"p{share}": percentile(latency, share / 100) for share in (50, 95, 99)}

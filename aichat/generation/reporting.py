@@ -1,9 +1,13 @@
 """Reports a generation to measurements and product events, after its settlement is committed or it was refused."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from time import monotonic
+from typing import Any
+from uuid import UUID
 
 from accounts.authentication import Caller
+from aichat.catalog.snapshot import ModelInfo
 from aichat.core.telemetry import measurements, product_events
 from aichat.generation.charging.settlement import Attempt
 from aichat.generation.request import GenerationRequest
@@ -12,6 +16,7 @@ from aichat.usage.models import UsageRecord
 from credits.services import Unaffordable
 from credits.spending_limits import SpendLimitReached
 
+logger = logging.getLogger(__name__)
 CHAT = UsageRecord.Kind.CHAT.value
 
 
@@ -35,10 +40,32 @@ def chat_settled(request: GenerationRequest, attempts: Sequence[Attempt], charge
                 charged=charged if is_final else 0,
                 cached=attempt.cached,
                 fallback=attempt.number > 1,
+                source=attempt.source,
             )
         )
+        if attempt.reported:
+            implausible(request.caller.user.pk, request.caller.organization.pk, attempt.model, attempt.reported, usage)
     if attempts and request.kind == CHAT:
         product_events.emit(chat_event(request, attempts[-1], charged, ended))
+
+
+def implausible(user: UUID, organization: UUID, model: ModelInfo, reported: Mapping[str, Any], usage: Usage) -> None:
+    """Report figures of a provider that were not believed, and which ones the bill has instead."""
+    facts = ", ".join(f"{name} {count}" for name, count in reported.items())
+    logger.warning(
+        "%s reported usage that can't be true", model.provider.slug, extra={"model": model.slug, "usage": facts}
+    )
+    product_events.emit(
+        product_events.UsageImplausible(
+            user=user,
+            organization=organization,
+            model=model.slug,
+            provider=model.provider.slug,
+            reported=facts,
+            input_tokens=usage.input_tokens,
+            output_tokens=usage.output_tokens,
+        )
+    )
 
 
 def chat_event(request: GenerationRequest, last: Attempt, charged: int, ended: float) -> product_events.ProductEvent:

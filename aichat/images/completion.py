@@ -126,7 +126,7 @@ def retry_later(job: ImageJob, drawing: "Drawing[Verified]") -> bool:
     wait = max(drawing.error.retry_after or 0, min(LONGEST_BACKOFF, settings.IMAGE_BACKOFF_SECONDS * 2**job.attempts))
     ours = transactions.run_atomic(_retry_later, job, timezone.now() + timedelta(seconds=wait), drawing.attempts)
     if ours:
-        reporting.measure(drawing.attempts, is_over=False)
+        reporting.measure(job, drawing.attempts, is_over=False)
     return ours
 
 

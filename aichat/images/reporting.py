@@ -6,13 +6,14 @@ from django.utils import timezone
 
 from aichat.core.telemetry import measurements, product_events
 from aichat.generation.images import ImageAttempt
+from aichat.generation.reporting import implausible
 from aichat.images.models import ImageJob
 from aichat.usage.models import UsageRecord
 
 
 def completed(job: ImageJob, attempts: Sequence[ImageAttempt], charged: int) -> None:
     """Report a job whose pictures are stored and paid with `charged` microcredits; after the commit."""
-    measure(attempts, is_over=True, charged=charged)
+    measure(job, attempts, is_over=True, charged=charged)
     served = attempts[-1]
     product_events.emit(
         product_events.ImageCompleted(
@@ -28,13 +29,13 @@ def completed(job: ImageJob, attempts: Sequence[ImageAttempt], charged: int) -> 
 
 def ended(job: ImageJob, attempts: Sequence[ImageAttempt], status: str, code: str) -> None:
     """Report a job that ended without a picture; after the commit."""
-    measure(attempts, is_over=True)
+    measure(job, attempts, is_over=True)
     product_events.emit(
         product_events.ImageFailed(user=job.user_id, organization=job.organization_id, status=status, code=code)
     )
 
 
-def measure(attempts: Sequence[ImageAttempt], *, is_over: bool, charged: int = 0) -> None:
+def measure(job: ImageJob, attempts: Sequence[ImageAttempt], *, is_over: bool, charged: int = 0) -> None:
     """Note a measurement of each attempt. `charged` (microcredits) is on the last one, when the job `is_over`."""
     for attempt in attempts:
         is_final = is_over and attempt is attempts[-1]
@@ -51,8 +52,11 @@ def measure(attempts: Sequence[ImageAttempt], *, is_over: bool, charged: int = 0
                 images=attempt.usage.images,
                 charged=charged if is_final else 0,
                 fallback=attempt.number > 1,
+                source=attempt.source,
             )
         )
+        if attempt.reported:
+            implausible(job.user_id, job.organization_id, attempt.model, attempt.reported, attempt.usage)
 
 
 def usage_record(job: ImageJob, attempt: ImageAttempt) -> UsageRecord:

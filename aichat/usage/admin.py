@@ -26,6 +26,19 @@ class FailedFilter(admin.SimpleListFilter):
         return records.filter(FINAL).exclude(status__in=FINE) if self.value() == "yes" else records
 
 
+class InexactFilter(admin.SimpleListFilter):
+    """The records whose figures are not the provider's own: estimated by us, or reported and not believed."""
+
+    title, parameter_name = "not exact", "inexact"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("yes", "Estimated or not believed")]
+
+    def queryset(self, request: HttpRequest, records: QuerySet[UsageRecord]) -> QuerySet[UsageRecord]:
+        inexact = (UsageRecord.Source.ESTIMATED, UsageRecord.Source.IMPLAUSIBLE)
+        return records.filter(source__in=inexact) if self.value() == "yes" else records
+
+
 @admin.register(UsageRecord)
 class UsageRecordAdmin(LongListAdmin):
     """One row for each attempt that mattered."""
@@ -34,13 +47,13 @@ class UsageRecordAdmin(LongListAdmin):
         "created_at", "user", "organization", "model", "provider", "status_label", "input_tokens", "output_tokens",
         "credits", "cost", "latency_ms", "request_link",
     ]  # fmt: skip
-    list_filter = ["created_at", FailedFilter, "status", "model"]
+    list_filter = ["created_at", FailedFilter, InexactFilter, "source", "status", "model"]
     list_select_related = ["user", "organization"]
     search_fields = ["request_id"]
     search_help_text = "Request ID, model, or beginning of the user's e-mail"
     ordering = ["-created_at"]
     list_fullwidth = True
-    readonly_fields = ["credits", "shortfall_credits", "cost", "prices_shown", "request_link"]
+    readonly_fields = ["reported_shown", "credits", "shortfall_credits", "cost", "prices_shown", "request_link"]
     fieldsets = [
         (None, {"fields": ["created_at", "request_link", "user", "organization", "api_key_id", "kind"]}),
         ("Served", {"fields": [
@@ -48,7 +61,7 @@ class UsageRecordAdmin(LongListAdmin):
             "fallback", "experiment", "variant",
         ]}),
         ("Amounts", {"fields": [
-            "input_tokens", "cached_input_tokens", "output_tokens", "reasoning_tokens", "images", "source",
+            "input_tokens", "cached_input_tokens", "output_tokens", "reasoning_tokens", "images", "source", "reported_shown",
         ]}),
         ("Money", {"fields": ["credits", "shortfall_credits", "cost", "prices_shown", "hold_id", "reference"]}),
         ("Time", {"fields": ["latency_ms", "first_token_ms"]}),
@@ -64,6 +77,10 @@ class UsageRecordAdmin(LongListAdmin):
     @display(description="Cost (USD)")
     def cost(self, record: UsageRecord) -> str:
         return format(Decimal(record.cost_nanousd) / 10**9, "f")
+
+    @display(description="As reported")
+    def reported_shown(self, record: UsageRecord) -> str:
+        return pretty(record.reported) if record.reported else "–"
 
     @display(description="Prices in force")
     def prices_shown(self, record: UsageRecord) -> str:

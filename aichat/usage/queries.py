@@ -98,6 +98,11 @@ class Figures:
     def implausible_rate(self) -> float:
         return self.share(self.implausible)
 
+    @property
+    def inexact_rate(self) -> float:
+        """The share of requests whose figures are not the provider's own, from 0 to 1."""
+        return self.share(self.estimated + self.implausible)
+
 
 NAMES = [field.name for field in fields(Figures)]
 FINAL = Q(final=True)

@@ -43,6 +43,7 @@ class AttemptEnded:
     charged: int = 0
     cached: bool = False
     fallback: bool = False
+    source: str = "EXACT"  # of the figures: the usage record's
 
 
 Measurement = RequestEnded | AttemptEnded

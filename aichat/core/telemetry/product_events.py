@@ -169,6 +169,18 @@ class FlagExposed(ProductEvent):
     variant: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsageImplausible(ProductEvent):
+    """A provider reported figures that can't be true (`input`, `output`, as a text), and was not believed."""
+
+    name = "usage_implausible"
+    model: str
+    provider: str
+    reported: str
+    input_tokens: int
+    output_tokens: int
+
+
 CATALOG: dict[str, type[ProductEvent]] = {
     kind.name: kind
     for kind in (
@@ -185,6 +197,7 @@ CATALOG: dict[str, type[ProductEvent]] = {
         LimitHit,
         FeedbackGiven,
         FlagExposed,
+        UsageImplausible,
     )
 }
 

@@ -28,6 +28,10 @@ _durations = Histogram("aichat_http_request_seconds", "To the last byte.", ["rou
 _attempts = Counter(
     "aichat_generations", "Attempts at a chat or an image, by how they ended.", ["kind", "provider", "model", "outcome"]
 )
+_sources = Counter(
+    "aichat_usage", "Attempts by whose figures their bill has: EXACT, ESTIMATED or IMPLAUSIBLE (alert on it).",
+    ["provider", "model", "source"],
+)  # fmt: skip
 _tokens = Counter("aichat_tokens", "Tokens that providers bill.", ["provider", "model", "direction"])
 open_streams = Gauge("aichat_open_streams", "Event streams being written.", multiprocess_mode="livesum")
 
@@ -55,6 +59,7 @@ def count(item: Measurement) -> None:
         case AttemptEnded(kind=kind, provider=provider, model=model):
             _with(_attempts, kind, provider, model, "cache_hit" if item.cached else str(item.outcome)).inc()
             if not item.cached:
+                _with(_sources, provider, model, str(item.source)).inc()
                 _with(_tokens, provider, model, "input").inc(item.input_tokens)
                 _with(_tokens, provider, model, "output").inc(item.output_tokens)
 
