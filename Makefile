@@ -13,7 +13,7 @@ ON_EACH_ENGINE = tests/accounts tests/admin_dashboard tests/chat tests/credits t
 	tests/images tests/usage tests/test_access.py tests/test_commands.py tests/test_isolation.py
 PYTEST = $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
 
-.PHONY: help run test bench bench-ledger bench-http trace clients contract screenshots soak lint types format build lock clean
+.PHONY: help run test bench bench-ledger bench-http bench-latency trace clients contract screenshots soak lint types format build lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -55,6 +55,9 @@ bench-ledger: $(VENV)/.development ## the ledger alone
 
 bench-http: $(VENV)/.development ## chats alone; writes docs/BENCHMARKS.md in about 15 minutes, ARGS=--quick prints in 3
 	@$(BIN)/python -m tests.benchmarks.http $(ARGS)
+
+bench-latency: $(VENV)/.development ## latency added at rates from 5 to 500 a second; writes its part of docs/BENCHMARKS.md in about 25 minutes, ARGS=--quick prints in 3
+	@$(BIN)/python -m tests.benchmarks.latency $(ARGS)
 
 lint: $(VENV)/.development types ## style, types, templates, migrations, deployment settings
 	@$(BIN)/ruff check .

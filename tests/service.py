@@ -25,7 +25,14 @@ ENGINES = {"postgresql": "postgres", "mongodb": "mongodb"}
 class Service:
     """`database` is the real server behind it, which a test may stop and start; None with SQLite."""
 
-    def __init__(self, directory: Path, database: Server | None, workers: int, options: dict[str, str]) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        database: Server | None,
+        workers: int,
+        options: dict[str, str],
+        application: str = "aichat.asgi:application",
+    ) -> None:
         self.database, self.count = database, workers
         self.address = f"http://127.0.0.1:{free_port()}"
         self.environment = {
@@ -44,7 +51,7 @@ class Service:
         self.headers = {"Authorization": f"Bearer {self.key}"}
         with self.log.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "gunicorn", "aichat.asgi:application"],
+                [sys.executable, "-m", "gunicorn", application],
                 cwd=ROOT,
                 env=self.environment,
                 stdout=output,

@@ -222,7 +222,8 @@ def main() -> None:
     print(page)  # noqa: T201
     target = options.page or (None if options.quick or options.only or options.loads else PAGE)
     if target:
-        target.write_text(page)
+        latency = report.part_of(target.read_text(), "latency") if target.exists() else []
+        target.write_text(report.with_part(page, "latency", [*latency, ""]) if latency else page)
 
 
 if __name__ == "__main__":

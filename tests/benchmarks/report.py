@@ -216,6 +216,20 @@ def average(runs: "list[Measured]", what: "Callable[[Measured], float]") -> floa
     return mean(what(run) for run in runs)
 
 
+def with_part(page: str, name: str, lines: list[str]) -> str:
+    """The page with the part `name` written anew, or added at its end."""
+    begin, end = f"<!-- {name}: written by `make bench-{name}` -->", f"<!-- end of {name} -->"
+    before, _, rest = page.partition(begin)
+    after = rest.partition(end)[2]
+    return "\n".join([before.rstrip(), "", begin, "", *lines, end]) + (after or "\n")
+
+
+def part_of(page: str, name: str) -> list[str]:
+    """The lines of the part `name` of a page; empty when there is none."""
+    begin, end = f"<!-- {name}: written by `make bench-{name}` -->", f"<!-- end of {name} -->"
+    return page.partition(begin)[2].partition(end)[0].strip("\n").split("\n") if begin in page else []
+
+
 def machine() -> str:
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")

@@ -13,13 +13,15 @@ from signal import SIGTERM
 
 import httpx
 import orjson
+import psycopg
 
+from tests.benchmarks.floor_schema import FLOOR_SCHEMA
 from tests.engines import Server, Valkey, end_with_parent, free_port
 from tests.service import ROOT, Service
 
 WORKERS = 2
 PEOPLE = 50
-MODELS = ["bench-0-0", "bench-50-0", "bench-0-5", "bench-50-750", "bench-50-2000"]
+MODELS = ["bench-0-0", "bench-50-0", "bench-0-5", "bench-50-5", "bench-50-750", "bench-50-2000"]
 LITELLM = "litellm[proxy]==1.108.7"
 MASTER_KEY = "sk-bench"
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -121,7 +123,7 @@ def upstream(directory: Path) -> Iterator[System]:
 
 @contextmanager
 def hello(directory: Path) -> Iterator[System]:
-    """The raw ASGI application under the same gunicorn, worker class and event loop as ours."""
+    """The raw ASGI application under gunicorn, with uvicorn's worker and the event loop of ours."""
     port, log = free_port(), directory / "hello.log"
     command = [
         sys.executable, "-m", "gunicorn", "tests.benchmarks.hello:application", "-c", "/dev/null",
@@ -134,7 +136,37 @@ def hello(directory: Path) -> Iterator[System]:
 
 
 @contextmanager
-def ours(directory: Path, provider: System, database: Server | None) -> Iterator[System]:
+def floor(directory: Path, provider: System, database: Server) -> Iterator[System]:
+    """The bare program of `floor.py` on PostgreSQL, under gunicorn, with uvicorn's worker and the event loop of ours."""
+    port, log = free_port(), directory / "floor.log"
+    environment = {
+        "FLOOR_UPSTREAM": f"http://127.0.0.1:{provider.port}/v1/chat/completions",
+        "FLOOR_DATABASE": database.url,
+    }
+    command = [
+        sys.executable, "-m", "gunicorn", "tests.benchmarks.floor:application", "-c", "/dev/null",
+        "-b", f"127.0.0.1:{port}", "-w", str(WORKERS), "-k", "uvicorn_worker.UvicornWorker",
+        "--backlog", "2048", "--log-level", "warning", "--keep-alive", "65",
+    ]  # fmt: skip
+    with ExitStack() as stack:
+        stack.callback(database.close)
+        with psycopg.connect(database.url, autocommit=True) as connection:
+            connection.execute(FLOOR_SCHEMA)
+        pid = stack.enter_context(started(command, log, environment))
+        wait_for(f"http://127.0.0.1:{port}/", log)
+        assert database.process
+        yield System(
+            "floor",
+            port,
+            [f"key-{number}" for number in range(PEOPLE)],
+            {"server": pid, "PostgreSQL": database.process.pid},
+        )
+
+
+@contextmanager
+def ours(
+    directory: Path, provider: System, database: Server | None, application: str = "aichat.asgi:application"
+) -> Iterator[System]:
     """Our server as deployed: with logs, rate limits, ledger and usage records. With a database server also with Valkey."""
     engine = type(database).__name__ if database else "SQLite"
     engine = {"Postgres": "PostgreSQL"}.get(engine, engine)
@@ -158,7 +190,7 @@ def ours(directory: Path, provider: System, database: Server | None) -> Iterator
             name += " + Valkey"
             parts = {engine: database.process.pid, "Valkey": cache.process.pid}
             options["REDIS_URL"] = cache.url
-        service = Service(home, database, WORKERS, options)
+        service = Service(home, database, WORKERS, options, application)
         stack.callback(service.close)
         service.wait_until_ready()
         seeded = subprocess.run(
