@@ -81,7 +81,7 @@ def steady(answer: Answer) -> tuple[int, list[tuple[str, str]]]:
     return status, [(name, "" if name in CHANGING else value) for name, value in headers]
 
 
-@pytest.mark.parametrize("path", [CHAT, COMPLETIONS])
+@pytest.mark.parametrize("path", [CHAT, COMPLETIONS, "/v1/embeddings"])
 @pytest.mark.parametrize(
     ("headers", "status"),
     [

@@ -27,6 +27,7 @@ from aichat.core.web.fast_path.request import FastPathRequest
 FAST_PATHS = {
     ("POST", "/api/v1/chat"),
     ("POST", "/v1/chat/completions"),
+    ("POST", "/v1/embeddings"),
     ("POST", "/v1/messages"),
     ("POST", "/v1/responses"),
 }
