@@ -43,7 +43,7 @@ def test_openai_s_client_runs_a_tool_and_parses_an_object(
     assert (call.name, call.arguments.replace(" ", "")) == ("get_weather", '{"city":"Oslo"}')
     history: list[Any] = [item.to_dict() for item in first.output]
     output: Any = {"type": "function_call_output", "call_id": call.call_id, "output": "rain"}
-    second = client.responses.create(model=model, input=[*QUESTION, *history, output], tools=tools)  # type: ignore[list-item]
+    second = client.responses.create(model=model, input=[*QUESTION, *history, output], tools=tools)
     assert second.output_text == ANSWER
     parsed = client.responses.parse(model=model, input=QUESTION, text_format=Weather)
     assert parsed.output_parsed == Weather(city="Oslo", rain=True)

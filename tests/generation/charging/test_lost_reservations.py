@@ -21,7 +21,7 @@ class LateWriter(Postgres):
 
 def rows(database: Postgres, query: str) -> list[tuple[object, ...]]:
     with psycopg.connect(database.url) as connection:
-        return connection.execute(query).fetchall()  # type: ignore[arg-type]
+        return connection.execute(query).fetchall()
 
 
 async def crash_in_the_middle_of_a_stream(service: Service, database: Postgres) -> str:
