@@ -4,7 +4,7 @@ import re
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from aichat.providers.event_stream import EventStreamParser, EventTooLarge
@@ -14,6 +14,8 @@ lines = st.sampled_from(
     [b"", b"", b"data: one", b"data:two", b"data", b"data:  three", b": comment", b":", b"event: delta", b"id: 7",
      b"retry: 100", b"dates: no", b'data: {"a": "\xe2\x82\xac"}', b" data: no", b"data: [DONE]"]
 )  # fmt: skip
+# Drawing is slow on a busy machine, which says nothing of the parser.
+unhurried = settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 streams = st.lists(st.tuples(lines, line_ends), max_size=20)
 cuts = st.lists(st.integers(0, 400), max_size=10)
 
@@ -35,6 +37,7 @@ def specification(raw: bytes) -> list[bytes]:
     return found
 
 
+@unhurried
 @given(streams, cuts, st.booleans())
 def test_a_stream_cut_anywhere_has_the_events_of_the_specification(
     stream: list[tuple[bytes, bytes]], cuts: list[int], has_mark: bool
@@ -46,6 +49,7 @@ def test_a_stream_cut_anywhere_has_the_events_of_the_specification(
     assert events == specification(raw)
 
 
+@unhurried
 @given(st.lists(st.binary(max_size=30), max_size=10))
 def test_no_bytes_break_the_parser(pieces: list[bytes]) -> None:
     parser = EventStreamParser(10_000)
