@@ -232,6 +232,7 @@ class Life:
 # --- Usage ------------------------------------------------------------------------------------------------------------
 
 _models, _shares = MODELS, [model.share for model in MODELS]
+Source = UsageRecord.Source
 _statuses, _weights = list(STATUSES), list(STATUSES.values())
 
 
@@ -265,7 +266,8 @@ def usage_record(
         finish_reason="stop" if status == "ok" else "",
         input_tokens=input_tokens if delivered else 0,
         output_tokens=output_tokens,
-        source=UsageRecord.Source.EXACT if status == "ok" else UsageRecord.Source.ESTIMATED,
+        source=source_of(status, output_tokens),
+        reported={"output": 5_000_000_000} if source_of(status, output_tokens) == Source.IMPLAUSIBLE else None,
         cost_nanousd=0 if cached else cost,
         saved_nanousd=cost if cached else 0,
         prices=model.prices(),
@@ -275,6 +277,13 @@ def usage_record(
         day=at.date(),
         **more,
     )
+
+
+def source_of(status: str, output_tokens: int) -> str:
+    """Whose figures a made-up record has: of whole answers, one of about 200 was reported with a figure beyond belief."""
+    if status != "ok":
+        return Source.ESTIMATED
+    return Source.IMPLAUSIBLE if output_tokens % 199 == 0 else Source.EXACT
 
 
 def add_usage(count: int, *, days: int, seed: int, progress: Progress) -> None:

@@ -1,4 +1,4 @@
-"""Questions about usage: sums by any dimension over any time, read from the roll-ups and the records since.
+"""Answers questions about usage: sums by any dimension over any time, from the roll-ups and the records since.
 
 Which of a window is read from where, `aichat/usage/windows.py` says.
 """

@@ -1,4 +1,4 @@
-"""Proof that usage and ledger tell the same story: each charge has its usage record, and the other way round.
+"""Proves that usage and ledger agree: each charge has its usage record, and each charged record its charge.
 
 Both are written in one commit and never changed, so what is found first must have its counterpart, also while the
 server is charging.

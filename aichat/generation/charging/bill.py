@@ -1,4 +1,4 @@
-"""What one chat costs its user. Settled exactly once, whatever became of it; `docs/FAULTS.md` has the table."""
+"""Charges one chat to its user, exactly once, whatever becomes of the chat. `docs/FAULTS.md` has the table of outcomes."""
 
 import asyncio
 import logging
@@ -31,7 +31,7 @@ OK, PARTIAL, CANCELLED = "ok", "partial", "cancelled"
 
 
 class Bill:
-    """Opened with the hold; one of `whole`, `part`, `abandoned` and `nothing` closes it, the first one alone."""
+    """The bill of one chat: `reserve` opens it, and the first of `whole`, `part`, `abandoned` and `nothing` closes it."""
 
     hold: HoldRef | None = None  # of a cached answer that costs nothing
 
@@ -43,7 +43,7 @@ class Bill:
         self.settled = False
 
     async def reserve(self, candidates: Sequence[ModelInfo]) -> None:
-        """The first commit: a hold for the whole answer, else for a useful shorter one. Raises `Unaffordable`."""
+        """Make the first commit: a hold for the longest answer, else for a useful shorter one. Raises `Unaffordable`."""
         try:
             try:
                 self.hold = await self._reserve(self.most_it_can_cost(candidates))
@@ -57,7 +57,7 @@ class Bill:
             raise
 
     async def reserve_exactly(self, amount: int) -> None:
-        """The first commit when the price is known beforehand, in microcredits. Raises `Unaffordable`."""
+        """Make the first commit with a price in microcredits that is known beforehand. Raises `Unaffordable`."""
         self.hold = await self._reserve(amount)
 
     async def _reserve(self, amount: int) -> HoldRef:
@@ -72,7 +72,7 @@ class Bill:
         return hold
 
     def max_tokens(self, model: ModelInfo) -> int:
-        """The limit sent upstream, which is what the hold covers."""
+        """Answer the longest answer in tokens: the limit that is sent upstream and that the hold covers."""
         return min(self.result.max_tokens_capped or self.request.most_tokens, model.max_output_tokens)
 
     def most_input(self, model: ModelInfo) -> int:
@@ -115,21 +115,21 @@ class Bill:
         return self.result.max_tokens_capped is not None
 
     async def whole(self) -> None:
-        """The answer came to its end: reported usage is paid, or our estimate where none was reported."""
+        """Charge an answer that came to its end: its reported usage, or our estimate where none was reported."""
         attempt = self.attempts[-1]
         attempt.status = OK
         self.meter(attempt)
         await self.charge()
 
     async def part(self, problem: ApiError) -> None:
-        """The answer broke off with `problem`: what was delivered is paid."""
+        """Charge what was delivered of an answer that broke off with `problem`."""
         attempt = self.attempts[-1]
         attempt.status, attempt.error = PARTIAL, problem
         self.meter(attempt)
         await self.charge()
 
     async def abandoned(self) -> None:
-        """The client left: what was delivered is paid, or the input alone once a provider was at work on it."""
+        """Charge a client that left for what was delivered, or for the input alone once a provider had accepted it."""
         if self.settled:
             return
         attempt = self.attempts[-1] if self.attempts else None
@@ -144,7 +144,7 @@ class Bill:
         await self.charge()
 
     async def nothing(self) -> None:
-        """Nothing was delivered: the hold is released, and what a provider may bill us for is recorded as our cost."""
+        """Release the hold of a chat that delivered nothing, and record what a provider may bill us as our cost."""
         await self.commit(charge=0, delivered=False)
 
     async def charge(self) -> None:
@@ -174,7 +174,7 @@ class Bill:
         return tokens.estimate_texts(written)
 
     async def commit(self, *, charge: int, delivered: bool) -> None:
-        """The second commit, once; it goes on when the client leaves while it runs."""
+        """Make the second commit, once. The commit goes on when the client leaves while it runs."""
         if self.settled:
             return
         self.settled = True
