@@ -4,7 +4,9 @@ DRF has no async views. These views skip DRF's request cycle, but use its permis
 the same OpenAPI document.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import takewhile
 from typing import Any, ClassVar, TypeVar
@@ -29,6 +31,7 @@ from aichat.core.background import lifecycle
 from aichat.core.errors import InvalidRequest, MethodNotAllowed, PermissionDenied
 from aichat.core.web import responses, sse
 from aichat.core.web.addresses import deployment_of
+from aichat.core.web.json_bodies import MOST_VALUES, check_structure
 from aichat.flags import evaluation
 from aichat.generation import pipeline as generation
 from aichat.generation.request import Ending, EventSink, Failed, Freshness, Generate, GenerationRequest, ResponseFormat
@@ -36,6 +39,8 @@ from aichat.idempotency.keys import HEADER, Answer
 
 KEEP_ALIVE_SECONDS = 15.0
 AUTHENTICATION = list(api_settings.DEFAULT_AUTHENTICATION_CLASSES)
+BODY_ON_THE_LOOP = 128 * 1024  # bytes of a body that is validated at once; a larger one would hold up other requests
+_validator = ThreadPoolExecutor(1, "large-bodies")
 B = TypeVar("B", bound=BaseModel)
 
 
@@ -122,12 +127,25 @@ def refuse_method(request: HttpRequest, allowed: Sequence[str]) -> HttpResponse:
     return response
 
 
-def parse(model: type[B], request: HttpRequest) -> B:
-    """Validate the request's JSON body as `model`. Raises `InvalidRequest` naming the first field at fault."""
+async def parse(model: type[B], request: HttpRequest) -> B:
+    """The request's JSON body as `model`; errors name the first field at fault.
+
+    A body over `BODY_ON_THE_LOOP` bytes is validated in a thread of its own, one at a time. A model whose lists are
+    long by nature states `most_values`.
+    """
     if request.content_type != "application/json":
         raise responses.unsupported_media_type()
+    body, deployment = request.body or b"null", deployment_of(request)
+    if len(body) <= BODY_ON_THE_LOOP:
+        return validate(model, body, deployment)
+    return await asyncio.get_running_loop().run_in_executor(_validator, validate, model, body, deployment)
+
+
+def validate(model: type[B], body: bytes, deployment: str) -> B:
+    """Parse a JSON text as `model`. Raises `InvalidRequest` that names the first field at fault."""
+    check_structure(body, getattr(model, "most_values", MOST_VALUES))
     try:
-        return model.model_validate_json(named_deployment(request, request.body) or b"null")
+        return model.model_validate_json(named_deployment(body, deployment))
     except ValidationError as error:
         raise refusal(error) from None
 
@@ -143,9 +161,8 @@ def refusal(error: ValidationError) -> InvalidRequest:
     return InvalidRequest(f"{name or 'The body'}: {message.removeprefix('Value error, ')}.", param=name)
 
 
-def named_deployment(request: HttpRequest, body: bytes) -> bytes:
+def named_deployment(body: bytes, deployment: str) -> bytes:
     """The JSON body with the model that an Azure path names as its `model`, whatever the body says; else unchanged."""
-    deployment = deployment_of(request)
     if not deployment:
         return body
     try:
@@ -164,7 +181,9 @@ def main_problem(problems: Sequence[ErrorDetails]) -> ErrorDetails:
 
 def is_union_branch(step: int | str) -> bool:
     """Whether a step of pydantic's error location names a branch of a union instead of a field."""
-    return isinstance(step, str) and (step in {"str", "int", "float", "bool"} or "[" in step)
+    if not isinstance(step, str):
+        return False
+    return step in {"str", "int", "float", "bool"} or "[" in step or step.startswith("constrained-")
 
 
 async def respond(

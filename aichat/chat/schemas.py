@@ -10,7 +10,9 @@ from pydantic import (
     Field,
 )
 
-from aichat.api.fields import Temperature, Text, storable
+from aichat.api.fields import MaxTokens, Temperature, Text, storable
+
+LONGEST_SYSTEM_PROMPT = 100_000  # characters; it is kept with its conversation
 
 
 class ChatBody(BaseModel):
@@ -22,8 +24,8 @@ class ChatBody(BaseModel):
     conversation_id: UUID | None = Field(None, description="Continue this conversation; without it a new one begins.")
     model: str = Field("auto", min_length=1, max_length=100)
     system: Annotated[str, AfterValidator(storable)] | None = Field(
-        None, description="System prompt; replaces the conversation's."
+        None, max_length=LONGEST_SYSTEM_PROMPT, description="System prompt; replaces the conversation's."
     )
     temperature: Temperature | None = None
-    max_tokens: int | None = Field(None, ge=1)
+    max_tokens: MaxTokens | None = None
     stream: bool = False

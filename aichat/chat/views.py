@@ -62,7 +62,7 @@ class ChatView(AsyncView):
     @charges(*CHAT_HEADERS)
     async def post(self, request: HttpRequest, caller: Caller) -> HttpResponseBase:
         """One turn of a conversation, paid by what it used. With `stream: true` the answer is an event stream."""
-        body = parse(ChatBody, request)
+        body = await parse(ChatBody, request)
         return await respond(request, caller, lambda: prepare(caller, body))
 
 

@@ -64,7 +64,7 @@ class ImagesView(AsyncView):
     @charges(*PICTURE_HEADERS)
     async def post(self, request: HttpRequest, caller: Caller) -> HttpResponseBase:
         """201 with the finished job, or with `background: true` 202 at once and the job's address in `Location`."""
-        body = parse(ImageBody, request)
+        body = await parse(ImageBody, request)
         asked = await ask(request, caller, **body.model_dump())
         job = asked.job
         code = status.HTTP_202_ACCEPTED if body.background else status.HTTP_201_CREATED
@@ -192,7 +192,7 @@ class GenerationsView(AsyncView):
     @charges(*PICTURE_HEADERS)
     async def post(self, request: HttpRequest, caller: Caller) -> HttpResponseBase:
         """For any OpenAI client, with `/v1` as its base URL."""
-        body = parse(OpenAIImageBody, request)
+        body = await parse(OpenAIImageBody, request)
         size = body.size if body.size and body.size != "auto" else "1024x1024"
         wanted = {"prompt": body.prompt, "model": body.model, "size": size, "n": body.n or 1, "background": False}
         asked = await ask(request, caller, **wanted)

@@ -37,7 +37,7 @@ class MessagesView(AsyncView):
     @charges(*CHAT_HEADERS)
     async def post(self, request: HttpRequest, caller: Caller) -> HttpResponseBase:
         """For any Anthropic client, with the address of this server as its base URL. Any model answers, `auto` too."""
-        body = parse(MessagesBody, request)
+        body = await parse(MessagesBody, request)
         if body.thread:
             raise UnsupportedThread
         return await respond(request, caller, lambda: prepare(request, caller, body))
@@ -70,7 +70,7 @@ class CountTokensView(AsyncView):
     @may_answer(403, 404)
     async def post(self, request: HttpRequest, caller: Caller) -> HttpResponseBase:
         """About how many input tokens a request is: an estimate, which asks no provider and costs nothing."""
-        body = parse(CountBody, request)
+        body = await parse(CountBody, request)
         model = routing.candidates(await snapshot.ready(), caller, body.model)[0]
         translation = Translation(body, request.headers)
         chat = ChatRequest(model.upstream_name, translation.messages, 1, False, translation.parameters)

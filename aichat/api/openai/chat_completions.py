@@ -40,7 +40,7 @@ class CompletionsView(AsyncView):
     @charges(*CHAT_HEADERS)
     async def post(self, request: HttpRequest, caller: Caller) -> HttpResponseBase:
         """Answers any OpenAI client whose base URL ends in `/v1`. Model `auto` is the default route."""
-        body = parse(CompletionBody, request)
+        body = await parse(CompletionBody, request)
         answer_format = FunctionCallFormat if body.functions else CompletionFormat
         return await respond(request, caller, lambda: prepare(caller, body, answer_format))
 

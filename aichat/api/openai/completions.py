@@ -94,7 +94,7 @@ class TextCompletionsView(AsyncView):
     @charges(*CHAT_HEADERS)
     async def post(self, request: HttpRequest, caller: Caller) -> HttpResponseBase:
         """For clients from before chats: the prompt becomes a user's message to a chat model."""
-        body = parse(TextCompletionBody, request)
+        body = await parse(TextCompletionBody, request)
         return await respond(request, caller, lambda: prepare(caller, body))
 
 

@@ -66,7 +66,7 @@ class EmbeddingsView(AsyncView):
     @charges(*CHAT_HEADERS)
     async def post(self, request: HttpRequest, caller: Caller) -> HttpResponseBase:
         """Vectors of texts. What was embedded before comes from the prompt cache, each input by itself."""
-        body = parse(EmbeddingsBody, request)
+        body = await parse(EmbeddingsBody, request)
         embeddings = Embeddings(body.inputs, body.dimensions)
         asked = GenerationRequest(
             caller=caller, model=body.model, kind=AIModel.Kind.EMBEDDING.value, messages=[], stream=False

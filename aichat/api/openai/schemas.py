@@ -13,7 +13,19 @@ from pydantic import (
     model_validator,
 )
 
-from aichat.api.fields import Temperature, is_image_address
+from aichat.api.fields import (
+    LONGEST_ADDRESS,
+    MOST_MESSAGES,
+    MOST_PARTS,
+    MOST_TOOLS,
+    Identifier,
+    LimitedText,
+    MaxTokens,
+    Name,
+    Temperature,
+    is_image_address,
+    items,
+)
 from aichat.api.openai import tools
 
 FILE_DATA = re.compile(r"(data:[a-z0-9.+-]+/[a-z0-9.+-]+;base64,)?[A-Za-z0-9+/]")
@@ -25,7 +37,7 @@ Penalty = Annotated[float, Field(ge=-2, le=2, strict=False, allow_inf_nan=False)
 class ImageURL(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore")
 
-    url: str
+    url: str = Field(max_length=LONGEST_ADDRESS)
     detail: Literal["auto", "low", "high"] | None = None
 
     @field_validator("url")
@@ -39,7 +51,7 @@ class ImageURL(BaseModel):
 class InputAudio(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore")
 
-    data: str = Field(min_length=1, description="base64")
+    data: str = Field(min_length=1, max_length=LONGEST_ADDRESS, description="base64")
     format: str = Field(pattern=r"^[a-z0-9-]{2,10}$", description="wav, mp3 …")
 
 
@@ -48,8 +60,8 @@ class File(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="ignore")
 
-    file_data: str = Field(description="data:application/pdf;base64,…")
-    filename: str | None = None
+    file_data: str = Field(max_length=LONGEST_ADDRESS, description="data:application/pdf;base64,…")
+    filename: Name | None = None
     file_id: None = Field(None, description="Not supported: send file_data.")
 
     @field_validator("file_data")
@@ -66,11 +78,11 @@ class ContentPart(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore")
 
     type: Literal["text", "image_url", "input_audio", "file", "refusal"]
-    text: str | None = None
+    text: LimitedText | None = None
     image_url: ImageURL | None = None
     input_audio: InputAudio | None = None
     file: File | None = None
-    refusal: str | None = None
+    refusal: LimitedText | None = None
 
     @model_validator(mode="after")
     def has_what_it_says(self) -> Self:
@@ -82,8 +94,8 @@ class ContentPart(BaseModel):
 class FunctionCall(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore")
 
-    name: str = Field(min_length=1)
-    arguments: str = ""
+    name: Name
+    arguments: LimitedText = ""
 
 
 class ToolCall(BaseModel):
@@ -91,7 +103,7 @@ class ToolCall(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="ignore")
 
-    id: str = Field(min_length=1)
+    id: Identifier
     type: Literal["function"] = "function"
     function: FunctionCall
     extra_content: dict[str, JsonValue] | None = None
@@ -107,14 +119,14 @@ class CompletionMessage(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore")
 
     role: Literal["developer", "system", "user", "assistant", "tool", "function"]
-    content: str | list[ContentPart] | None = None
-    name: str | None = None
-    refusal: str | None = None
-    tool_calls: list[ToolCall] | None = None
-    tool_call_id: str | None = None
+    content: LimitedText | Annotated[list[ContentPart], *items(MOST_PARTS)] | None = None
+    name: Name | None = None
+    refusal: LimitedText | None = None
+    tool_calls: Annotated[list[ToolCall], *items(MOST_TOOLS)] | None = None
+    tool_call_id: Identifier | None = None
     function_call: FunctionCall | None = None
-    reasoning_content: str | None = None
-    reasoning: str | None = None
+    reasoning_content: LimitedText | None = None
+    reasoning: LimitedText | None = None
     reasoning_details: Annotated[list[dict[str, JsonValue]], Field(max_length=1000)] | None = None
     extra_content: dict[str, JsonValue] | None = None
 
@@ -147,7 +159,7 @@ class Function(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore")
 
     name: str = Field(pattern=r"^[A-Za-z0-9_.:-]{1,64}$")
-    description: str | None = None
+    description: LimitedText | None = None
     parameters: dict[str, JsonValue] | None = None
     strict: bool | None = None
 
@@ -162,7 +174,7 @@ class Tool(BaseModel):
 class FunctionName(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore")
 
-    name: str = Field(min_length=1)
+    name: Name
 
 
 class ToolChoice(BaseModel):
@@ -192,7 +204,7 @@ class JSONSchema(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore", populate_by_name=True)
 
     name: str = Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")
-    description: str | None = None
+    description: LimitedText | None = None
     shape: dict[str, JsonValue] | None = Field(None, alias="schema")
     strict: bool | None = None
 
@@ -242,11 +254,11 @@ class CompletionBody(BaseModel):
     model_config = ConfigDict(strict=True, extra="allow")
 
     model: str = Field(min_length=1, max_length=100)
-    messages: list[CompletionMessage] = Field(min_length=1)
+    messages: Annotated[list[CompletionMessage], *items(MOST_MESSAGES, least=1)]
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    max_tokens: int | None = Field(None, ge=1)
-    max_completion_tokens: int | None = Field(None, ge=1)
+    max_tokens: MaxTokens | None = None
+    max_completion_tokens: MaxTokens | None = None
     temperature: Temperature | None = None
     top_p: Annotated[float, Field(ge=0, le=1, strict=False)] | None = None
     seed: int | None = Field(None, ge=-SEED, lt=SEED)
@@ -259,16 +271,16 @@ class CompletionBody(BaseModel):
     reasoning_effort: str | None = Field(None, pattern=r"^[a-z_]{1,20}$", description="none, low, medium, high …")
     prediction: dict[str, JsonValue] | None = None
     top_k: int | None = Field(None, ge=0, lt=2**31)
-    stop: str | Annotated[list[str], Field(max_length=4)] | None = None
-    tools: Annotated[list[Tool], Field(max_length=128)] | None = None
+    stop: LimitedText | Annotated[list[LimitedText], *items(4)] | None = None
+    tools: Annotated[list[Tool], *items(MOST_TOOLS)] | None = None
     tool_choice: Literal["none", "auto", "required"] | ToolChoice | AllowedTools | None = None
     response_format: ResponseFormat | None = None
     n: Literal[1] | None = Field(None, description="Only 1.")
     audio: None = Field(None, description="Not supported.")
-    functions: Annotated[list[Function], Field(max_length=128)] | None = Field(None, description="As `tools`.")
+    functions: Annotated[list[Function], *items(MOST_TOOLS)] | None = Field(None, description="As `tools`.")
     function_call: Literal["none", "auto"] | FunctionName | None = Field(None, description="As `tool_choice`.")
     web_search_options: None = Field(None, description="Not supported.")
-    modalities: list[str] | None = None
+    modalities: Annotated[list[Name], *items(4)] | None = None
 
     @field_validator("modalities")
     @classmethod

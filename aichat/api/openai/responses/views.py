@@ -34,7 +34,7 @@ class ResponsesView(AsyncView):
     @charges(*CHAT_HEADERS)
     async def post(self, request: HttpRequest, caller: Caller) -> HttpResponseBase:
         """For any client of the Responses API. Each request brings its whole conversation, or refers to items of late."""
-        body = parse(ResponsesBody, request)
+        body = await parse(ResponsesBody, request)
         return await respond(request, caller, lambda: prepare(caller, body))
 
 

@@ -1,0 +1,47 @@
+"""Bounds on the structure of a JSON body, checked before it is parsed.
+
+Parsers hold Python's interpreter lock from the first byte to the last. A text of ten megabytes takes them milliseconds,
+ten megabytes of `[],[],[]` take seconds, in which the process answers nobody. So values are counted first, and in
+slices, between which other threads run.
+"""
+
+import re
+
+from aichat.core.errors import InvalidRequest
+
+MOST_VALUES = 50_000  # JSON values of a body: objects, lists, texts, numbers
+SLICE = 64 * 1024  # bytes looked at between two chances for other threads
+STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+REST_OF_STRING = re.compile(rb'[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+
+
+def check_structure(body: bytes, most: int = MOST_VALUES) -> None:
+    """Raise `InvalidRequest` for a JSON text of more than `most` values. Malformed JSON is left to the parser."""
+    if separators(body) >= most and not has_at_most(body, most):
+        raise InvalidRequest(f"The body has more than {most} JSON values: send less at a time.")
+
+
+def separators(text: bytes) -> int:
+    """An upper bound of the values in `text`: its commas and opening brackets, also those inside of strings."""
+    return text.count(b",") + text.count(b"[") + text.count(b"{")
+
+
+def has_at_most(body: bytes, most: int) -> bool:
+    """Whether the commas and opening brackets outside of strings are fewer than `most`."""
+    found, start, is_inside = 0, 0, False
+    while start < len(body) and found < most:
+        end = min(start + SLICE, len(body))
+        while end < len(body) and body[end - 1] == 0x5C:  # a slice does not end behind a backslash
+            end += 1
+        piece = body[start:end]
+        start = end
+        if is_inside:
+            rest = REST_OF_STRING.match(piece)
+            if rest is None:
+                continue
+            piece = piece[rest.end() :]
+        outside = STRING.sub(b"", piece)
+        before, quote, _ = outside.partition(b'"')
+        is_inside = bool(quote)
+        found += separators(before)
+    return found < most
