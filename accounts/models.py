@@ -12,7 +12,7 @@ from django.utils import timezone
 from knox.models import AbstractAuthToken, AuthTokenManager
 
 from aichat.core.config import env
-from aichat.core.database.models import Row
+from aichat.core.database.models import Row, SavesChanges
 
 RATE = RegexValidator(rf"\A{env.RATE.pattern}\Z", "Write N/sec, N/min, N/hour or N/day, such as 60/min.")
 
@@ -84,6 +84,22 @@ class User(Row, SpendLimits, AbstractBaseUser, PermissionsMixin):
 
     def __str__(self) -> str:
         return self.email
+
+    def save(self, *args: Any, **how: Any) -> None:
+        """Save the row; with a new password all login tokens end. (A password hashed anew at a login is no new one.)"""
+        is_known = not self._state.adding and "_stored" in self.__dict__
+        has_new_password = is_known and "password" in self.changed_columns()
+        is_rehashed = getattr(self, "_password", None) is None and self.has_usable_password()
+        super().save(*args, **how)
+        if has_new_password and not is_rehashed:
+            self.end_logins()
+
+    def end_logins(self, but: "AccessToken | None" = None) -> None:
+        """Revoke the user's login tokens from the next request on, except for one; API keys stay."""
+        tokens = AccessToken.objects.filter(user=self, kind=AccessToken.Kind.LOGIN, revoked_at=None)
+        if but is not None:
+            tokens = tokens.exclude(pk=but.pk)
+        tokens.update(revoked_at=timezone.now())
 
     @property
     def is_staff(self) -> bool:
@@ -174,7 +190,7 @@ class AccessTokenManager(AuthTokenManager.from_queryset(AccessTokenQuerySet)):  
     """Knox's `create(user, expiry=…, prefix=…)` → `(row, secret)`; the secret is never stored."""
 
 
-class AccessToken(AbstractAuthToken):  # type: ignore[misc]
+class AccessToken(SavesChanges, AbstractAuthToken):  # type: ignore[misc]
     """A bearer token: a login token of a user, or an API key of a user in one organization.
 
     django-rest-knox keeps only the SHA-512 digest (the primary key) and the first 15 characters (`token_key`).
@@ -215,7 +231,7 @@ class AccessToken(AbstractAuthToken):  # type: ignore[misc]
 
     @property
     def is_limited(self) -> bool:
-        """A key with an end, a rate or a spending limit can't make keys: they could be without."""
+        """Whether an API key has an end, a rate or a spending limit: then it manages nothing (`accounts/permissions.py`)."""
         return self.expiry is not None or bool(self.rate_limit) or self.spend_limit is not None
 
     def is_usable(self, now: datetime) -> bool:

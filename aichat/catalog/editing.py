@@ -138,7 +138,7 @@ def _save(model: AIModel, fields: Mapping[str, Any], amounts: Mapping[str, int |
         if is_new or old != new:
             values[name] = (old, new)
         setattr(model, name, new)
-    model.save()
+    model.save(update_fields=None if is_new else list(fields))
     values.update(set_price(model, amounts))
     try:
         require_price(model)

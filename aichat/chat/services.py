@@ -60,17 +60,20 @@ def _most_likely(turn: dict[str, Any]) -> int:
 
 
 def turn_saver(
-    conversation: Conversation, *, is_new: bool, message: str, question_id: UUID, answer_id: UUID
+    conversation: Conversation, *, is_new: bool, message: str, system: str | None, question_id: UUID, answer_id: UUID
 ) -> Callable[[Result], list[NewRow]]:
-    """A function for the settling transaction that returns the turn's rows. The IDs order question and answer."""
+    """A function for the settling transaction that returns the turn's rows. The IDs order question and answer.
+
+    `system` is the system prompt the request gives the conversation; None leaves the conversation's.
+    """
 
     def rows_to_save(result: Result) -> list[NewRow]:
         now = timezone.now()
         conversation.updated_at = now
-        if not is_new and not Conversation.objects.filter(pk=conversation.pk).update(
-            updated_at=now, system=conversation.system
-        ):
-            return []  # deleted while the answer was being written
+        # Only what the request itself says: somebody may have changed the rest while the answer was being written.
+        changes = {} if system is None else {"system": system}
+        if not is_new and not Conversation.objects.filter(pk=conversation.pk).update(updated_at=now, **changes):
+            return []  # deleted meanwhile
         turn = {"conversation_id": conversation.pk, "request_id": result.request_id, "created_at": now}
         question = {
             "id": question_id,

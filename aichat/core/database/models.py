@@ -1,14 +1,16 @@
 """The base of our own tables, and their time-ordered primary keys."""
 
+import copy
 import os
 import struct
 import threading
 import time
 import uuid
+from typing import Any, Self
 
-from django.db import (
-    models,
-)
+from django.db import DatabaseError, models
+
+from aichat.core.errors import NotFound
 
 _clock_lock = threading.Lock()
 _clock = 0
@@ -32,7 +34,64 @@ def uuid7() -> uuid.UUID:
     return uuid.UUID(int=value)
 
 
-class Row(models.Model):
+class SavesChanges(models.Model):
+    """A model whose `save()` writes only the columns that were changed since the row was read.
+
+    Django writes the whole row, and so undoes what others changed meanwhile: a form that renames a person would give
+    them back a role they have lost. Columns that a caller names by `update_fields` are written as always.
+    """
+
+    class Meta:
+        abstract = True
+
+    def save(self, *args: Any, **how: Any) -> None:
+        """Insert a new row, or update the changed columns of one. Raises `NotFound` for a row deleted meanwhile."""
+        is_update = not (self._state.adding or args or how.get("force_insert"))
+        if is_update and how.get("update_fields") is None and "_stored" in self.__dict__:
+            how["update_fields"] = self.changed_columns()
+        try:
+            super().save(*args, **how)
+        except DatabaseError as error:
+            if is_update and "did not affect any rows" in str(error):  # Django's words, 5.2 to 6.1
+                raise NotFound() from None
+            raise
+        written = how.get("update_fields")
+        stored = self.__dict__.setdefault("_stored", {})
+        for field in self._meta.concrete_fields:
+            if field.attname in self.__dict__ and (
+                written is None or field.name in written or field.attname in written
+            ):
+                stored[field.attname] = kept(self.__dict__[field.attname])
+
+    @classmethod
+    def from_db(cls, db: str | None, field_names: Any, values: Any, **how: Any) -> Self:
+        row = super().from_db(db, field_names, values, **how)
+        row.__dict__["_stored"] = {name: kept(value) for name, value in zip(field_names, values, strict=False)}
+        return row
+
+    def changed_columns(self) -> list[str]:
+        """The names of the fields whose values differ from those that were read or written last."""
+        stored, missing = self.__dict__["_stored"], object()
+        return [
+            field.name
+            for field in self._meta.concrete_fields
+            if not field.primary_key
+            and field.attname in self.__dict__
+            and stored.get(field.attname, missing) != self.__dict__[field.attname]
+        ]
+
+    def refresh_from_db(self, *args: Any, **how: Any) -> None:
+        super().refresh_from_db(*args, **how)
+        names = {field.attname for field in self._meta.concrete_fields} & set(self.__dict__)
+        self.__dict__["_stored"] = {name: kept(self.__dict__[name]) for name in names}
+
+
+def kept(value: Any) -> Any:
+    """The value, or a copy of what could be changed in place."""
+    return copy.deepcopy(value) if isinstance(value, dict | list) else value
+
+
+class Row(SavesChanges):
     """The base of our own tables. The key's column is `_id` on every engine, because MongoDB has no other primary key."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False, db_column="_id")
