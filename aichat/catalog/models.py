@@ -21,6 +21,8 @@ USE = "use_aimodel"  # the permission to use a model: see `access.py`
 SLUG = RegexValidator(r"\A[A-Za-z0-9][A-Za-z0-9._:/-]*\Z", "Use letters, digits and . _ : / - only.")
 # The one kind of secret a catalog row may name: not the database's password, not this installation's SECRET_KEY.
 KEY_VARIABLE = RegexValidator(r"\A[A-Z][A-Z0-9_]*_API_KEY\Z", "Name an environment variable that ends in _API_KEY.")
+# Keys that belong to a setting: a row that named one could send it to any server.
+KEYS_OF_SETTINGS = {"OPENAI_API_KEY", "GEMINI_API_KEY", "ANTHROPIC_API_KEY", "POSTHOG_API_KEY"}
 HEADER_NAME = re.compile(r"[A-Za-z0-9-]+")
 HEADERS_OF_OURS = {"content-length", "content-type", "host", "transfer-encoding", "x-request-id"}
 
@@ -29,6 +31,12 @@ def check_base_url(value: str) -> None:
     parts = urlsplit(value)
     if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username or parts.fragment:
         raise ValidationError("Write an address such as https://host/v1, without a login.")
+
+
+def host_of(address: str) -> str:
+    """The scheme, host and port of an address, in lower case."""
+    parts = urlsplit(address)
+    return f"{parts.scheme}://{parts.netloc}".lower()
 
 
 def check_headers(value: Any) -> None:
@@ -102,6 +110,7 @@ class Provider(Row):
         return self.slug
 
     def clean(self) -> None:
+        self.check_key()
         if not self.speaks_openai and (self.profile or self.quirks):
             raise ValidationError({"profile": "Only servers that speak OpenAI's format have a profile."})
         if self.kind == "openai_compatible" and not self.base_url:
@@ -109,6 +118,29 @@ class Provider(Row):
         if self.kind != "openai_compatible" and (self.base_url or self.api_key_env or self.extra_headers):
             raise ValidationError(
                 "Address, key and headers of this kind are settings: only openai_compatible has its own."
+            )
+
+    def check_key(self) -> None:
+        """Raise `ValidationError` for a key that belongs to a setting or to another provider, or that would move.
+
+        A key is sent to one address. With a new address a provider needs a new key variable, which only the operator of
+        the servers can set: an administrator can't have the old key sent elsewhere.
+        """
+        if not self.api_key_env:
+            return
+        if self.api_key_env in KEYS_OF_SETTINGS:
+            raise ValidationError(
+                {"api_key_env": f"{self.api_key_env} is a setting's: name a variable of this provider."}
+            )
+        others = Provider.objects.filter(api_key_env=self.api_key_env)
+        if others.exclude(pk=self.pk).exists():
+            raise ValidationError({"api_key_env": f"{self.api_key_env} belongs to another provider."})
+        before = others.filter(pk=self.pk).first()
+        if before and host_of(before.base_url) != host_of(self.base_url):
+            raise ValidationError(
+                {
+                    "base_url": f"{self.api_key_env} is sent to {host_of(before.base_url)}: name another variable with it."
+                }
             )
 
     @property

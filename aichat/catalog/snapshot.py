@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from aichat.catalog import access
 from aichat.catalog.access import Allowed, Who
-from aichat.catalog.models import BAD_TIERS, AIModel, Price, Provider
+from aichat.catalog.models import BAD_TIERS, KEYS_OF_SETTINGS, AIModel, Price, Provider
 from aichat.catalog.pricing import Rates
 from aichat.core.snapshot import Snapshot
 from aichat.providers import registry
@@ -146,7 +146,8 @@ def _provider(row: Provider) -> ProviderInfo:
             base_url, api_key, connect_timeout=settings.CHAT_CONNECT_TIMEOUT, profile=row.profile, quirks=_quirks(row)
         )
         return ProviderInfo(row.slug, row.kind, endpoint, is_configured=bool(api_key))
-    api_key = os.environ.get(row.api_key_env, "") if row.api_key_env else ""
+    is_own = row.api_key_env and row.api_key_env not in KEYS_OF_SETTINGS
+    api_key = os.environ.get(row.api_key_env, "") if is_own else ""
     endpoint = Endpoint(
         row.base_url,
         api_key,

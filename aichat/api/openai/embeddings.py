@@ -3,7 +3,7 @@
 import base64
 import sys
 from array import array
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import orjson
 from django.http import HttpRequest
@@ -33,6 +33,7 @@ Tokens = Annotated[list[Token], Field(min_length=1, max_length=LONGEST_TOKEN_LIS
 class EmbeddingsBody(BaseModel):
     """`POST /v1/embeddings`. Fields without effect on the vectors are accepted."""
 
+    most_values: ClassVar[int] = 400_000  # JSON values of a body: a token is one
     model_config = ConfigDict(strict=True, extra="ignore")
 
     model: str = Field(min_length=1, max_length=100)

@@ -1,30 +1,66 @@
-"""Keeps catalog rows and webhooks from reaching into the operator's own network.
+"""One answer to the question whether an IP address is of the public internet, for everything this service calls.
 
-A base URL is typed by an administrator, and a public name may resolve to 127.0.0.1 or to a cloud's metadata service
-only at the moment of connecting: so it is the address of the socket that is checked, just before it connects.
+A base URL or webhook is typed by somebody, and a public name may resolve to 127.0.0.1 or to a cloud's metadata service
+only at the moment of connecting (DNS rebinding). So the address of the socket is checked, just before it connects: the
+address that was checked is the one that is connected.
+
+The tables are IANA's registries of special-purpose addresses, written out because `ipaddress.is_global` differs among
+the Python versions that are supported: https://www.iana.org/assignments/iana-ipv4-special-registry,
+https://www.iana.org/assignments/iana-ipv6-special-registry. What is translated or tunnelled elsewhere is refused as a
+whole, except for two wrappers of IPv4 that hosts use to reach the public internet.
 """
 
 import errno
 import socket
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any
 
-NAT64 = IPv6Network("64:ff9b::/96")
+PRIVATE_IPV4 = [
+    IPv4Network(network)
+    for network in (
+        "0.0.0.0/8",  # this network
+        "10.0.0.0/8",
+        "100.64.0.0/10",  # carrier-grade NAT, clouds' metadata services
+        "127.0.0.0/8",
+        "169.254.0.0/16",  # link-local, clouds' metadata services
+        "172.16.0.0/12",
+        "192.0.0.0/24",  # protocol assignments
+        "192.0.2.0/24",  # documentation
+        "192.88.99.0/24",  # 6to4 relays
+        "192.168.0.0/16",
+        "198.18.0.0/15",  # benchmarks
+        "198.51.100.0/24",  # documentation
+        "203.0.113.0/24",  # documentation
+        "224.0.0.0/4",  # multicast
+        "240.0.0.0/4",  # reserved, broadcast
+    )
+]
+GLOBAL_IPV6 = IPv6Network("2000::/3")  # the only global unicast addresses there are
+PRIVATE_IPV6 = [
+    IPv6Network(network)
+    for network in (
+        "2001::/23",  # protocol assignments, with Teredo
+        "2001:db8::/32",  # documentation
+        "2002::/16",  # 6to4
+        "3fff::/20",  # documentation
+    )
+]
+# IPv4-mapped addresses, as dual-stack sockets write them, and the well-known prefix of NAT64.
+WRAPPERS_OF_IPV4 = [IPv6Network("::ffff:0:0/96"), IPv6Network("64:ff9b::/96")]
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address is one of the public internet, also when an IPv4 address is wrapped in an IPv6 one."""
+    """Whether an IP address is one of the public internet. Raises `ValueError` for text that is no IP address."""
     found: IPv4Address | IPv6Address = ip_address(address.partition("%")[0])
     if isinstance(found, IPv6Address):
-        wrapped = found.ipv4_mapped or found.sixtofour or (found.teredo[1] if found.teredo else None)
-        if found in NAT64:
-            wrapped = IPv4Address(int(found) & 0xFFFFFFFF)
-        found = wrapped or found
-    return found.is_global and not found.is_multicast
+        if not any(found in network for network in WRAPPERS_OF_IPV4):
+            return found in GLOBAL_IPV6 and not any(found in network for network in PRIVATE_IPV6)
+        found = IPv4Address(int(found) & 0xFFFFFFFF)
+    return not any(found in network for network in PRIVATE_IPV4)
 
 
 def public_socket(info: tuple[Any, ...]) -> socket.socket:
-    """aiohttp's `socket_factory`, called with each address about to be tried. Raises `PermissionError` for private ones."""
+    """Make a socket for one resolved address, as aiohttp's `socket_factory`. Raises `PermissionError` for a private one."""
     family, kind, protocol, _, address = info
     if not is_public(address[0]):
         raise PermissionError(
