@@ -13,7 +13,7 @@ ON_EACH_ENGINE = tests/accounts tests/admin_dashboard tests/chat tests/credits t
 	tests/images tests/usage tests/test_access.py tests/test_commands.py tests/test_isolation.py
 PYTEST = $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
 
-.PHONY: help run test bench bench-ledger bench-http bench-latency trace clients contract screenshots soak lint types format build lock clean
+.PHONY: help run test bench bench-ledger bench-http bench-latency trace clients contract screenshots soak lint types format build lock sbom audit clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -78,6 +78,15 @@ build: $(VENV)/.runtime ## prove that it starts as deployed, with the runtime pa
 	@$(BIN)/python manage.py check
 	@$(BIN)/gunicorn --check-config aichat.asgi:application
 	@if docker info >/dev/null 2>&1; then docker build --tag aichat .; else echo "No Docker here: the image was not built."; fi
+
+sbom: $(VENV)/.runtime ## the bill of materials (CycloneDX) of the runtime packages, into var/sbom.json
+	@mkdir -p var
+	@$(BIN)/python -m tools.sbom > var/sbom.json && echo "var/sbom.json"
+
+audit: $(VENV)/.development ## ask the advisory database about the locked packages; skipped without a network
+	@if $(BIN)/python -c 'import urllib.request as u; u.urlopen("https://pypi.org/pypi/pip/json", timeout=5)' 2>/dev/null; \
+	then $(BIN)/uv tool run pip-audit --requirement requirements.txt --disable-pip --require-hashes; \
+	else echo "No network here: the packages were not compared with the advisory database."; fi
 
 lock: $(VENV)/.development ## compute requirements*.txt from pyproject.toml
 	@$(BIN)/uv pip compile pyproject.toml --universal --no-strip-extras --python-version 3.11 --generate-hashes \

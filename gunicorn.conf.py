@@ -27,6 +27,7 @@ host, port = settings.HOST, settings.PORT
 bind = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 worker_class = "aichat.core.web.server.ServerWorker"
 workers = settings.WEB_CONCURRENCY or 2
+umask = 0o077  # files are their owner's alone
 preload_app = True  # one import for all workers
 control_socket_disable = True
 backlog = 4096  # connections that may wait while a burst of streams is being opened

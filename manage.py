@@ -19,6 +19,7 @@ WITHOUT_DATABASE = {
 
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "aichat.settings")
+    os.umask(0o077)  # databases, pictures and keys are their owner's alone
     try:
         import django
     except ModuleNotFoundError:

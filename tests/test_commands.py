@@ -206,7 +206,7 @@ def manage(tmp_path: Path, *words: str, **environment: str) -> subprocess.Comple
         [sys.executable, str(ROOT / "manage.py"), *words],
         env={
             "PATH": "/usr/bin:/bin",
-            "SECRET_KEY": "x" * 60,
+            "SECRET_KEY": "only for tests, and as long as a secret has to be",
             "DATABASE_URL": f"sqlite:///{tmp_path}/db",
             **environment,
         },

@@ -25,7 +25,11 @@ PROVIDER_KEYS = ("OPENAI_API_KEY", "GEMINI_API_KEY", "ANTHROPIC_API_KEY", "REDIS
 
 def run(*command: str, **environment: str) -> "subprocess.CompletedProcess[str]":
     """`python …` in the repository, with nothing of this machine's settings."""
-    bare = {"PATH": os.environ["PATH"], "SECRET_KEY": "for tests", **dict.fromkeys(PROVIDER_KEYS, "")}
+    bare = {
+        "PATH": os.environ["PATH"],
+        "SECRET_KEY": "only for tests, and as long as a secret has to be",
+        **dict.fromkeys(PROVIDER_KEYS, ""),
+    }
     return subprocess.run(
         [sys.executable, *command],
         cwd=settings.BASE_DIR,
@@ -88,7 +92,7 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Installation:
     database = tmp_path_factory.mktemp("installation") / "db.sqlite3"
     environment = {
         "PATH": os.environ["PATH"],
-        "SECRET_KEY": "for tests",
+        "SECRET_KEY": "only for tests, and as long as a secret has to be",
         "DATABASE_URL": f"sqlite:///{database}",
         "PORT": free_port(),
         **dict.fromkeys(PROVIDER_KEYS, ""),

@@ -10,7 +10,6 @@ from functools import lru_cache
 from typing import Any, ClassVar, Literal, Protocol
 from urllib.parse import urlsplit
 
-from aichat.providers.errors import hide_key
 from aichat.providers.outgoing import Outgoing
 from aichat.providers.usage import UsageReport
 
@@ -49,9 +48,6 @@ class Endpoint:
     public_only: bool = False
     profile: str = ""
     quirks: tuple[tuple[str, Any], ...] = ()
-
-    def __post_init__(self) -> None:
-        hide_key(self.api_key)
 
     def url(self, path: str) -> str:
         """The address of a path below `base_url`; the query of `base_url` (Azure's `api-version`) stays at the end."""

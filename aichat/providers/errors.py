@@ -60,29 +60,6 @@ REFUSALS = frozenset(
 )
 
 
-# What looks like a credential: OpenAI's and Anthropic's keys, Google's, bearer tokens, and parameters of an address.
-CREDENTIAL = re.compile(
-    r"""\b(?:sk|pk|rk)-[\w*.-]{6,} | \bAIza[\w*-]{10,} | \bya29\.[\w-]+ | \beyJ[\w-]+\.[\w-]+\.[\w-]*
-    | (?<=bearer\ )[\w.~+/=*-]{6,} | (?<=[?&]key=)[^&\s"']+ | (?<=api[_-]key=)[^&\s"']+""",
-    re.VERBOSE | re.IGNORECASE,
-)
-HIDDEN = "[hidden]"
-_known_keys: set[str] = set()
-
-
-def hide_key(key: str) -> None:
-    """Have `redacted` hide this key, whatever it looks like."""
-    if len(key) >= 6:
-        _known_keys.add(key)
-
-
-def redacted(text: str) -> str:
-    """The text of a provider without keys: those in use here, and what looks like one. Some providers quote the key."""
-    for key in _known_keys:
-        text = text.replace(key, HIDDEN)
-    return CREDENTIAL.sub(HIDDEN, text)
-
-
 class ProviderError(Exception):
     """A call that did not come to a good end.
 
@@ -102,7 +79,7 @@ class ProviderError(Exception):
         param: str | None = None,
         is_blameless: bool = False,
     ) -> None:
-        super().__init__(redacted(message) or outcome.value)
+        super().__init__(message or outcome.value)
         self.outcome = outcome
         self.retry_after = retry_after
         self.param = param

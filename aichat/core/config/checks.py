@@ -119,6 +119,38 @@ def single_sign_on_has_an_audience(**kwargs: Any) -> list[CheckMessage]:
     ]
 
 
+@register("aichat")
+def secret_key_is_strong(**kwargs: Any) -> list[CheckMessage]:
+    """Check outside of DEBUG that SECRET_KEY can't be guessed: who knows it makes signed links and sessions."""
+    key = str(settings.SECRET_KEY)
+    is_strong = len(key) >= 32 and len(set(key)) >= 8 and not key.startswith("django-insecure-")
+    if settings.DEBUG or is_strong:
+        return []
+    return [
+        Error(
+            "SECRET_KEY can be guessed.",
+            hint="Set at least 32 random characters (python -c 'import secrets; print(secrets.token_urlsafe(50))'), "
+            "or leave it out: then one is made and kept beside the data.",
+            id="aichat.E030",
+        )
+    ]
+
+
+@register("aichat")
+def nothing_is_open_on_a_public_server(**kwargs: Any) -> list[CheckMessage]:
+    """Warn about DEBUG and ALLOWED_HOSTS=* where strangers can call: behind TLS, or beyond this machine."""
+    if not settings.HTTPS and settings.HOST in {"127.0.0.1", "::1", "localhost"}:
+        return []
+    problems: list[CheckMessage] = []
+    if settings.DEBUG:
+        hint = "Set DEBUG=false: error pages show settings and source code to everybody."
+        problems.append(Warning("DEBUG is on, on a server that others can reach.", hint=hint, id="aichat.W030"))
+    if "*" in settings.ALLOWED_HOSTS:
+        hint = "Name the hosts: with any Host header, links in answers lead wherever a stranger says."
+        problems.append(Warning("ALLOWED_HOSTS is *.", hint=hint, id="aichat.W031"))
+    return problems
+
+
 @register(Tags.database)
 def mongodb_has_transactions(databases: Sequence[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
     """Money moves in transactions, and MongoDB has them on replica sets only. Asked at start and before migrations."""

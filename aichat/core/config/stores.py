@@ -22,7 +22,7 @@ def secret_key(keep_in: Path) -> str:
     if keep_in.exists():
         return keep_in.read_text()
     try:
-        keep_in.parent.mkdir(parents=True, exist_ok=True)
+        keep_in.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         draft = keep_in.with_name(f"{keep_in.name}.{secrets.token_hex(8)}")
         with open(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:  # noqa: PTH123
             file.write(secrets.token_urlsafe(50))
@@ -92,9 +92,18 @@ def caches(redis_url: str, *, timeout: float) -> dict[str, object]:
     }
 
 
+def make_private(path: Path) -> None:
+    """Make the file's folder (0700) and the file (0600), or take others' permissions away from a file of ours."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if not path.exists():
+        os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
+    elif path.stat().st_mode & 0o077 and path.stat().st_uid == os.getuid():
+        path.chmod(0o600)  # SQLite gives its journals the permissions of the database
+
+
 def _sqlite(path: Path, timeout: float) -> dict[str, object]:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_private(path)
     except OSError as error:
         raise ImproperlyConfigured(
             f"DATABASE_URL: the folder {path.parent} can't be made ({error.strerror})."
