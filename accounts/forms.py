@@ -17,4 +17,6 @@ class LoginForm(AuthenticationForm):  # type: ignore[misc]
             rate_limits.hit_sign_in(self.request, "login", self.data.get("username", ""))
         except ApiError as error:
             raise ValidationError(error.message) from None
-        return super().clean()  # type: ignore[no-any-return]
+        cleaned: dict[str, Any] = super().clean()
+        rate_limits.remember_sign_in(self.request, self.data.get("username", ""))
+        return cleaned

@@ -12,10 +12,12 @@ import time
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
-from urllib.request import urlopen
+from urllib.request import HTTPRedirectHandler, build_opener
 
 import jwt
 from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.core.validators import validate_email
 from django.db import IntegrityError
 
 from accounts import tenancy
@@ -33,6 +35,7 @@ LEEWAY = 10  # seconds the issuer's clock may differ
 TIMEOUT = 5.0  # seconds for each answer of the issuer
 FRESH_SECONDS = 300.0  # how long keys are used before they are fetched again; so long lives one the issuer withdrew
 REFETCH_SECONDS = 10.0  # at most so often they are fetched, whatever tokens say
+LATEST = 253_402_300_800.0  # the year 10000, seconds since 1970
 LONGEST_ANSWER = 1_000_000  # bytes
 
 
@@ -92,15 +95,25 @@ class IssuerKeys:
         if about["issuer"].rstrip("/") != self.issuer:
             raise ValueError(f"it says it is {about['issuer']}")
         address = about["jwks_uri"]
-        if not address.startswith("https://") and not self.issuer.startswith("http://"):
+        if not address.startswith("https://") and not (
+            self.issuer.startswith("http://") and address.startswith("http://")
+        ):
             raise ValueError("its keys are not behind https")
         usable = [row for row in get_json(address)["keys"] if row.get("use", "sig") == "sig" and row["kty"] != "oct"]
         keys = [jwt.PyJWK.from_dict(row) for row in usable]
         return [key for key in keys if key.algorithm_name in ALGORITHMS]
 
 
+class NoRedirects(HTTPRedirectHandler):
+    """Follows nothing: the issuer's answer must not lead to another server, or into the operator's network."""
+
+    def redirect_request(self, *args: Any) -> None:
+        return None
+
+
 def get_json(address: str) -> Any:
-    with urlopen(address, timeout=TIMEOUT) as answer:  # noqa: S310  # the operator's address, and what it names
+    """Fetch JSON of at most LONGEST_ANSWER bytes. Raises `OSError`, `ValueError`."""
+    with build_opener(NoRedirects).open(address, timeout=TIMEOUT) as answer:
         return json.loads(answer.read(LONGEST_ANSWER))
 
 
@@ -139,6 +152,8 @@ def verify(token: str) -> dict[str, Any]:
             return _decode(token, issuer.keys)
     except jwt.PyJWTError as error:
         raise InvalidJwt(f"This token can't be accepted: {error}.") from None
+    except (ValueError, TypeError, OverflowError, RecursionError):  # JSON that the library does not expect
+        raise InvalidJwt("This token can't be accepted: it is malformed.") from None
 
 
 def _decode(token: str, keys: list[jwt.PyJWK]) -> dict[str, Any]:
@@ -158,8 +173,7 @@ def _decode(token: str, keys: list[jwt.PyJWK]) -> dict[str, Any]:
         except (jwt.InvalidSignatureError, jwt.InvalidAlgorithmError) as error:
             problem = error  # another key may fit
         else:
-            if not 0 < len(claims["sub"]) <= ExternalIdentity.LONGEST_SUBJECT:
-                raise jwt.InvalidTokenError("its subject is empty or too long")
+            check_texts(claims)
             return claims
     raise problem
 
@@ -197,8 +211,27 @@ def _make_with_identity(claims: Mapping[str, Any]) -> User:
 def _verified_email(claims: Mapping[str, Any]) -> str:
     """The address the issuer vouches for; others could be anybody's, and adding members goes by e-mail."""
     email = claims.get("email")
-    fits = isinstance(email, str) and "@" in email and len(email) <= 254
-    return str(email) if fits and claims.get("email_verified") is True else ""
+    return str(email) if email and claims.get("email_verified") is True else ""
+
+
+def check_texts(claims: Mapping[str, Any]) -> None:
+    """Raise `InvalidTokenError` for a subject, name or e-mail that no account can have.
+
+    A token is signed, but what its person typed at the identity provider is in it.
+    """
+    subject, email, name = claims["sub"], claims.get("email"), claims.get("name")
+    if not 0 < float(claims["exp"]) < LATEST:
+        raise jwt.InvalidTokenError("its claim exp is no time")
+    if not isinstance(subject, str) or not 0 < len(subject) <= ExternalIdentity.LONGEST_SUBJECT:
+        raise jwt.InvalidTokenError("its subject is empty or too long")
+    for claim, value in (("sub", subject), ("email", email), ("name", name)):
+        if isinstance(value, str) and not value.isprintable():
+            raise jwt.InvalidTokenError(f"its claim {claim} has characters that are no text")
+    if email is not None:
+        try:
+            validate_email(email)
+        except ValidationError:
+            raise jwt.InvalidTokenError("its claim email is no e-mail address") from None
 
 
 def _follow_role(user: User, claims: Mapping[str, Any]) -> None:

@@ -10,6 +10,7 @@ from rest_framework.permissions import AllowAny, BasePermission
 from rest_framework.request import Request
 
 from accounts.models import Role, User
+from aichat.core.errors import PermissionDenied
 
 
 class Public(AllowAny):
@@ -18,8 +19,12 @@ class Public(AllowAny):
     level = "PUBLIC"
 
 
+class LimitedKey(PermissionDenied):
+    message = "This key has limits: it reads and generates. To manage, use a login token or a key without limits."
+
+
 class HasRole(BasePermission):
-    """The caller is logged in and their role covers `role`."""
+    """Lets in callers whose role covers `role`; a limited API key only where `limited_key_methods` says so."""
 
     role: ClassVar[Role]
     level: ClassVar[str]
@@ -30,12 +35,54 @@ class HasRole(BasePermission):
         cls.covering = frozenset(role for role in Role if role.covers(cls.role))
 
     def has_permission(self, request: Request, view: Any) -> bool:
-        return isinstance(request.user, User) and request.user.role in self.covering
+        """Whether the role is enough. Raises `LimitedKey`."""
+        if not (isinstance(request.user, User) and request.user.role in self.covering):
+            return False
+        key = getattr(request.auth, "api_key", None)
+        if key is not None and key.is_limited and request.method not in limited_key_methods(view):
+            raise LimitedKey()
+        return True
+
+    @staticmethod
+    def refuses_limited_keys(view: Any, method: str) -> bool:
+        """Whether the method of the view answers 403 to an API key with limits; the OpenAPI document asks."""
+        return method not in limited_key_methods(view)
 
 
 class IsUser(HasRole):
     role = Role.USER
 
 
+class IsSubscriber(HasRole):
+    role = Role.SUBSCRIBER
+
+
 class IsAdmin(HasRole):
     role = Role.ADMIN
+
+
+class ForLimitedKeys(BasePermission):
+    """States that a limited API key may use every method of the view: they spend or read, and manage nothing."""
+
+
+class NotForLimitedKeys(BasePermission):
+    """States that a limited API key may not even read what the view shows."""
+
+
+READING = frozenset({"GET", "HEAD", "OPTIONS"})
+METHODS = READING | {"POST", "PUT", "PATCH", "DELETE"}
+
+
+def limited_key_methods(view: Any) -> frozenset[str]:
+    """The methods of a view (its class or an instance) that an API key with limits may use.
+
+    A limited key reads its owner's data and generates: GET, and what is marked with `@charges`. Everything else could
+    make it more than it is: another key, another member, more credits. A view says otherwise by a permission class.
+    """
+    stated = set(view.permission_classes)
+    if ForLimitedKeys in stated:
+        return METHODS
+    if NotForLimitedKeys in stated or IsAdmin in stated:
+        return frozenset()
+    charging = (name for name in METHODS if getattr(getattr(view, name.lower(), None), "charges", False))
+    return READING.union(charging)

@@ -10,16 +10,19 @@ lower one of its own. Answers say where the caller stands in the fields of draft
 
 import asyncio
 import functools
+import hashlib
 import math
 import threading
 import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Any, NamedTuple
 
 import redis
 from django.conf import settings
+from django.core.cache import cache
 from django.http import HttpRequest
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
@@ -30,6 +33,7 @@ from aichat.core.redis import health
 from aichat.core.redis.pipeline import Script
 from aichat.core.telemetry import product_events, tracing
 
+SIGNED_IN_SECONDS = 30 * 86_400  # how long a network counts as one its owner signs in from
 PERIODS = {"sec": 1, "min": 60, "hour": 3600, "day": 86400}
 
 
@@ -246,8 +250,32 @@ def _let_in(caller: Caller, states: Sequence[RateState]) -> None:
 
 def hit_sign_in(request: Request | HttpRequest, action: str, email: str) -> None:
     """Count a login or registration against two limits: of the client's address, and of the e-mail that is tried."""
-    hit(settings.RATE_LIMIT_AUTH, action, "address", request.META.get("REMOTE_ADDR", ""))
-    hit(settings.RATE_LIMIT_AUTH, action, "email", email.strip().lower())
+    network = network_of(request)
+    email = email.strip().lower()
+    hit(settings.RATE_LIMIT_AUTH, action, "address", network)
+    if not cache.get(_signed_in_key(email, network)):
+        hit(settings.RATE_LIMIT_AUTH, action, "email", email)
+
+
+def remember_sign_in(request: Request | HttpRequest, email: str) -> None:
+    """Note that this e-mail's owner signed in from here: wrong passwords sent from elsewhere don't keep them out here."""
+    cache.set(_signed_in_key(email.strip().lower(), network_of(request)), True, SIGNED_IN_SECONDS)
+
+
+def network_of(request: Request | HttpRequest) -> str:
+    """The client's address; of an IPv6 address its /64, all of which one customer has."""
+    address = request.META.get("REMOTE_ADDR", "")
+    try:
+        found = ip_address(address.partition("%")[0])
+    except ValueError:
+        return str(address)
+    if isinstance(found, IPv6Address):
+        return str(found.ipv4_mapped or ip_network((found, 64), strict=False))
+    return str(found)
+
+
+def _signed_in_key(email: str, network: str) -> str:
+    return f"signed-in:{hashlib.sha256(f'{email} {network}'.encode()).hexdigest()}"
 
 
 class CallerThrottle(BaseThrottle):

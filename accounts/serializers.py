@@ -5,20 +5,26 @@ from rest_framework import serializers
 
 from accounts.models import AccessToken, Membership, User
 from aichat.core.money import CreditsField
+from aichat.core.web.drf import StrictMembers
 
 
-class RegisterSerializer(serializers.Serializer[User]):
+class RegisterSerializer(StrictMembers, serializers.Serializer[User]):
     email = serializers.EmailField(max_length=254)
     password = serializers.CharField(max_length=128, trim_whitespace=False, style={"input_type": "password"})
     name = serializers.CharField(max_length=150, required=False, default="", allow_blank=True)
 
 
-class LoginSerializer(serializers.Serializer[User]):
+class LoginSerializer(StrictMembers, serializers.Serializer[User]):
     email = serializers.CharField(max_length=254)
     password = serializers.CharField(max_length=128, trim_whitespace=False, style={"input_type": "password"})
 
 
-class UserSerializer(serializers.ModelSerializer[User]):
+class PasswordSerializer(StrictMembers, serializers.Serializer[User]):
+    current_password = serializers.CharField(max_length=128, trim_whitespace=False, style={"input_type": "password"})
+    new_password = serializers.CharField(max_length=128, trim_whitespace=False, style={"input_type": "password"})
+
+
+class UserSerializer(StrictMembers, serializers.ModelSerializer[User]):
     class Meta:
         model = User
         fields = ["id", "email", "name", "role", "analytics_consent", "created_at"]
@@ -46,7 +52,7 @@ class OwnOrganizationSerializer(serializers.ModelSerializer[Membership]):
         read_only_fields = ["role"]
 
 
-class OrganizationNameSerializer(serializers.Serializer[Membership]):
+class OrganizationNameSerializer(StrictMembers, serializers.Serializer[Membership]):
     name = serializers.CharField(max_length=150)
 
 
@@ -60,16 +66,16 @@ class MemberSerializer(serializers.ModelSerializer[Membership]):
         fields = ["id", "email", "name", "role", "created_at"]
 
 
-class NewMemberSerializer(serializers.Serializer[Membership]):
+class NewMemberSerializer(StrictMembers, serializers.Serializer[Membership]):
     email = serializers.EmailField(max_length=254)
     role = serializers.ChoiceField(Membership.Role.choices, default=Membership.Role.MEMBER)
 
 
-class MemberRoleSerializer(serializers.Serializer[Membership]):
+class MemberRoleSerializer(StrictMembers, serializers.Serializer[Membership]):
     role = serializers.ChoiceField(Membership.Role.choices)
 
 
-class ApiKeySerializer(serializers.ModelSerializer[AccessToken]):
+class ApiKeySerializer(StrictMembers, serializers.ModelSerializer[AccessToken]):
     name = serializers.CharField(max_length=100)
     prefix = serializers.CharField(read_only=True, help_text="The first characters, to recognise the key by.")
     expires_at = serializers.DateTimeField(source="expiry", required=False, allow_null=True)

@@ -5,6 +5,8 @@ from accounts import team_views, views
 urlpatterns = [
     path("auth/login", views.LoginView.as_view()),
     path("auth/logout", views.LogoutView.as_view()),
+    path("auth/logout-all", views.LogoutAllView.as_view()),
+    path("auth/password", views.PasswordView.as_view()),
     path("organizations", team_views.OrganizationsView.as_view()),
     path("organizations/<uuid:organization_id>", team_views.OrganizationView.as_view()),
     path("organizations/<uuid:organization_id>/members", team_views.MembersView.as_view()),

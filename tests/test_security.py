@@ -33,6 +33,11 @@ def test_a_probe_may_ask_an_address_that_is_no_allowed_host(anonymous: Client, d
     assert anonymous.get("/api/v1/me", headers={"Host": "10.0.0.7:8000"}).status_code == 400
 
 
+@pytest.mark.parametrize("path", ["/api/docs/", "/api/schema/", "/healthz"])
+def test_a_wrong_key_on_a_public_page_is_no_500(db: None, path: str) -> None:
+    assert Client(headers={"Authorization": "Bearer sk-wrong"}).get(path).status_code == 200
+
+
 @pytest.mark.parametrize("email", ["alice@example.com", "nobody@example.com"])
 def test_a_failed_login_does_not_say_whether_the_account_exists(anonymous: Client, alice: Actor, email: str) -> None:
     tried = {"email": email, "password": "wrong"}

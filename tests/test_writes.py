@@ -25,6 +25,7 @@ MAKES_ROWS = {
     "aichat/flags/services.py": 1,  # a new row, or by `SavesChanges` what a form changed
     "credits/views.py": 1,  # a form: `StrictMembers.update` names the columns
     "aichat/images/storage.py": 3,  # files
+    "aichat/providers/demo/calls.py": 1,  # a file
     "aichat/providers/demo/images.py": 1,  # a file
 }
 

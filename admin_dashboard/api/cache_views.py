@@ -8,11 +8,12 @@ from rest_framework.views import APIView
 
 from accounts.authentication import calling
 from accounts.permissions import IsAdmin
+from aichat.core.web.drf import StrictMembers
 from aichat.promptcache import services
 from aichat.promptcache.models import Invalidation
 
 
-class InvalidationSerializer(serializers.Serializer[Invalidation]):
+class InvalidationSerializer(StrictMembers, serializers.Serializer[Invalidation]):
     scope = serializers.ChoiceField(choices=Invalidation.Scope.choices)
     id = serializers.CharField(
         source="target",

@@ -6,12 +6,13 @@ from accounts.models import Role, User
 from aichat.catalog import editing
 from aichat.catalog.models import AIModel, Provider
 from aichat.core.money import CreditsField, format_credits
+from aichat.core.web.drf import StrictMembers
 from aichat.providers.registry import CHAT_ADAPTERS
 from credits.models import Wallet
 from credits.serializers import WalletSerializer
 
 
-class AdminUserSerializer(serializers.ModelSerializer[User]):
+class AdminUserSerializer(StrictMembers, serializers.ModelSerializer[User]):
     """A user as an administrator sees them. `credits` are their personal organization's, null before its first use."""
 
     role = serializers.ChoiceField(choices=Role.choices)
@@ -35,7 +36,7 @@ class AdminUserSerializer(serializers.ModelSerializer[User]):
         return WalletSerializer(wallet).data if wallet else None
 
 
-class MoveCreditsSerializer(serializers.Serializer[Wallet]):
+class MoveCreditsSerializer(StrictMembers, serializers.Serializer[Wallet]):
     amount = CreditsField(allow_negative=True, help_text="Credits; negative takes them away.")
     reason = serializers.CharField(max_length=200)
 
@@ -45,7 +46,7 @@ class MoveCreditsSerializer(serializers.Serializer[Wallet]):
         return amount
 
 
-class ModelSerializer(serializers.ModelSerializer[AIModel]):
+class ModelSerializer(StrictMembers, serializers.ModelSerializer[AIModel]):
     """A catalog model. Prices are in credits, costs in USD; token prices and costs are for a million tokens."""
 
     provider = serializers.CharField(source="provider.slug")

@@ -4,14 +4,16 @@ from datetime import datetime
 from typing import Any
 
 from django.contrib import admin
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 
+from accounts.tenancy import as_id
 from admin_dashboard.pages.formatting import milliseconds
 from admin_dashboard.reports import requests
 from admin_dashboard.reports.statistics import dollars
 from aichat.core.admin.base import link_to
+from aichat.core.errors import NotFound
 from aichat.core.money import format_credits
 from aichat.usage.queries import Figures
 
@@ -23,12 +25,17 @@ def find_request(request: HttpRequest) -> HttpResponse:
 
 
 def request_page(request: HttpRequest, request_id: str) -> HttpResponse:
-    """Render everything recorded under one request ID."""
-    rows = requests.found(request_id)
+    """Render everything recorded under one request ID; of one organization with the query parameter `organization`."""
+    chosen = request.GET.get("organization", "")
+    try:
+        rows = requests.found(request_id, as_id(chosen) if chosen else None)
+    except NotFound:
+        raise Http404 from None
     body = {
         **admin.site.each_context(request),
         "title": f"Request {request_id}",
         "request_id": request_id,
+        "organizations": requests.organizations_of(rows),
         "is_empty": not any(rows.values()),
         "sections": [section(name, rows[name]) for name in rows if rows[name]],
     }

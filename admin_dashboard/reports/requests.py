@@ -1,10 +1,12 @@
 """Collects everything recorded under one request ID."""
 
 from typing import Any
+from uuid import UUID
 
 from django.contrib.admin.models import LogEntry
 from django.db.models import Model
 
+from accounts.models import Organization
 from aichat.chat.models import Message
 from aichat.core.admin import audit_log
 from aichat.core.money import format_credits
@@ -15,8 +17,22 @@ from credits.models import Hold, LedgerEntry
 MOST = 200  # rows of each kind: a client may send the same ID with every request
 
 
-def found(request_id: str) -> dict[str, list[Any]]:
-    """The rows that carry the request ID, by kind; each list is sorted oldest first."""
+# The path from a row of each kind to the organization it belongs to; a client chooses its request IDs, so two
+# organizations may use the same one.
+OWNER = {
+    "usage": "organization_id",
+    "holds": "wallet__organization_id",
+    "entries": "wallet__organization_id",
+    "messages": "conversation__organization_id",
+    "jobs": "organization_id",
+}
+
+
+def found(request_id: str, organization: UUID | None = None) -> dict[str, list[Any]]:
+    """The rows that carry the request ID, by kind; each list is sorted oldest first.
+
+    With `organization`, only that organization's rows, and no changes of administrators.
+    """
     rows: dict[str, Any] = {
         "usage": UsageRecord.objects.filter(request_id=request_id).select_related("user", "organization"),
         "holds": Hold.objects.filter(request_id=request_id).select_related("wallet__organization"),
@@ -24,8 +40,23 @@ def found(request_id: str) -> dict[str, list[Any]]:
         "messages": Message.objects.filter(request_id=request_id).select_related("conversation"),
         "jobs": ImageJob.objects.filter(request_id=request_id).select_related("user", "organization"),
     }
+    if organization is not None:
+        rows = {name: query.filter(**{OWNER[name]: organization}) for name, query in rows.items()}
     lists = {name: list(query.order_by("id")[:MOST]) for name, query in rows.items()}
-    return {**lists, "changes": changes(request_id)}
+    return {**lists, "changes": [] if organization else changes(request_id)}
+
+
+def owner_of(name: str, row: Any) -> Any:
+    """The ID of the organization that a row of this kind belongs to."""
+    for step in OWNER[name].split("__"):
+        row = getattr(row, step)
+    return row
+
+
+def organizations_of(rows: dict[str, list[Any]]) -> list[Organization]:
+    """The organizations the rows belong to, in the order of their IDs."""
+    ids = {owner_of(name, row) for name in OWNER for row in rows[name]}
+    return list(Organization.objects.filter(pk__in=ids).order_by("pk"))
 
 
 def changes(request_id: str) -> list[LogEntry]:
@@ -42,14 +73,18 @@ def written(request_id: str, rows: dict[str, list[Any]]) -> dict[str, Any]:
     """The JSON body of the API's answer."""
     return {
         "request_id": request_id,
+        "organizations": [{"id": one.pk, "name": one.name} for one in organizations_of(rows)],
         "usage": [fields(row, *USAGE) | credits_of(row) for row in rows["usage"]],
-        "holds": [fields(row, *HOLD) | {"amount": format_credits(row.amount)} for row in rows["holds"]],
+        "holds": [
+            fields(row, *HOLD) | owned("holds", row) | {"amount": format_credits(row.amount)} for row in rows["holds"]
+        ],
         "entries": [
             fields(row, *ENTRY)
+            | owned("entries", row)
             | {"amount": format_credits(row.amount), "balance_after": format_credits(row.balance_after)}
             for row in rows["entries"]
         ],
-        "messages": [fields(row, *MESSAGE) for row in rows["messages"]],
+        "messages": [fields(row, *MESSAGE) | owned("messages", row) for row in rows["messages"]],
         "jobs": [fields(row, *JOB) | {"credits": format_credits(row.charged)} for row in rows["jobs"]],
         "changes": [
             {
@@ -61,6 +96,10 @@ def written(request_id: str, rows: dict[str, list[Any]]) -> dict[str, Any]:
             for entry in rows["changes"]
         ],
     }
+
+
+def owned(name: str, row: Any) -> dict[str, Any]:
+    return {"organization_id": owner_of(name, row)}
 
 
 def credits_of(row: UsageRecord) -> dict[str, str]:

@@ -15,9 +15,10 @@ from aichat.catalog import access, snapshot
 from aichat.catalog.models import AIModel
 from aichat.catalog.routing import ModelNotFound
 from aichat.core.admin import audit_log
+from aichat.core.web.drf import StrictMembers
 
 
-class AccessSerializer(serializers.Serializer[AIModel]):
+class AccessSerializer(StrictMembers, serializers.Serializer[AIModel]):
     roles = serializers.ListField(child=serializers.ChoiceField(Role.choices), default=list)
     organizations = serializers.PrimaryKeyRelatedField(
         many=True, queryset=Organization.objects.all(), pk_field=serializers.UUIDField(), default=list

@@ -1,14 +1,28 @@
 from rest_framework import serializers
 
 from aichat.chat.models import Conversation, Feedback, Message
+from aichat.chat.schemas import LONGEST_SYSTEM_PROMPT
 from aichat.chat.sharing import Access
 from aichat.core.money import CreditsField
+from aichat.core.web.drf import StrictMembers
 
 
-class ConversationSerializer(serializers.ModelSerializer[Conversation]):
+class ConversationSerializer(StrictMembers, serializers.ModelSerializer[Conversation]):
+    system = serializers.CharField(
+        required=False, allow_blank=True, max_length=LONGEST_SYSTEM_PROMPT, trim_whitespace=False
+    )
+
     class Meta:
         model = Conversation
         fields = ["id", "title", "system", "created_at", "updated_at"]
+
+
+class ConversationRowSerializer(serializers.ModelSerializer[Conversation]):
+    """A conversation in a list: without its system prompt, which may be long."""
+
+    class Meta:
+        model = Conversation
+        fields = ["id", "title", "created_at", "updated_at"]
 
 
 class ShareSerializer(serializers.Serializer[Conversation]):
@@ -17,7 +31,7 @@ class ShareSerializer(serializers.Serializer[Conversation]):
     access = serializers.ChoiceField([access.value for access in Access])
 
 
-class NewShareSerializer(serializers.Serializer[Conversation]):
+class NewShareSerializer(StrictMembers, serializers.Serializer[Conversation]):
     email = serializers.EmailField(max_length=254)
     access = serializers.ChoiceField([access.value for access in Access], default=Access.READ.value)
 
@@ -30,7 +44,7 @@ class MessageSerializer(serializers.ModelSerializer[Message]):
         ]  # fmt: skip
 
 
-class FeedbackSerializer(serializers.ModelSerializer[Feedback]):
+class FeedbackSerializer(StrictMembers, serializers.ModelSerializer[Feedback]):
     message_id = serializers.UUIDField(read_only=True)
     rating = serializers.ChoiceField(choices=Feedback.Rating.values)
 

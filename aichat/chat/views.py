@@ -16,7 +16,7 @@ from rest_framework.views import APIView
 
 from accounts import rate_limits
 from accounts.authentication import Caller, calling
-from accounts.permissions import IsUser
+from accounts.permissions import ForLimitedKeys, IsUser
 from accounts.tenancy import owned
 from aichat.api.async_views import AsyncView, parse, respond
 from aichat.api.headers import answer_headers, stream_headers
@@ -26,6 +26,7 @@ from aichat.chat.models import Conversation, Feedback, Message
 from aichat.chat.schemas import ChatBody
 from aichat.chat.serializers import (
     ChatAnswerSerializer,
+    ConversationRowSerializer,
     ConversationSerializer,
     FeedbackSerializer,
     MessageSerializer,
@@ -34,7 +35,7 @@ from aichat.chat.serializers import (
 )
 from aichat.core.database import executor
 from aichat.core.database.models import uuid7
-from aichat.core.errors import ApiError, NotFound
+from aichat.core.errors import ApiError, NotFound, PermissionDenied
 from aichat.core.money import format_credits
 from aichat.core.telemetry import tracing
 from aichat.core.web import drf, responses, sse
@@ -43,6 +44,10 @@ from aichat.flags.rules import Treatment
 from aichat.generation import experiments
 from aichat.generation.errors import STATUSES
 from aichat.generation.request import Completed, Failed, GenerationEvent, GenerationRequest, Piece, Result
+
+
+class OwnersPrompt(PermissionDenied):
+    message = "The system prompt of a shared conversation is its owner's: leave `system` out."
 
 
 class ChatView(AsyncView):
@@ -72,6 +77,8 @@ async def prepare(caller: Caller, body: ChatBody) -> tuple[GenerationRequest, "C
     if body.conversation_id:
         conversation, history = await executor.run(services.load, caller, body.conversation_id)
         if body.system is not None:
+            if conversation.user_id != caller.user.pk:
+                raise OwnersPrompt(param="system")
             conversation.system = body.system
     else:
         conversation = services.new_conversation(caller, body.message, body.system or "")
@@ -91,6 +98,7 @@ async def prepare(caller: Caller, body: ChatBody) -> tuple[GenerationRequest, "C
             conversation,
             is_new=body.conversation_id is None,
             message=body.message,
+            system=body.system,
             question_id=question_id,
             answer_id=answer_id,
         ),
@@ -173,14 +181,14 @@ class ConversationsView(ListAPIView[Conversation]):
     """The caller's conversations, the latest first."""
 
     permission_classes = [IsUser]
-    serializer_class = ConversationSerializer
+    serializer_class = ConversationRowSerializer
     pagination_class = ConversationPages
 
     def get_queryset(self) -> Any:
         caller = calling(self.request)
         if self.request.query_params.get("shared") == "true":
-            return sharing.shared_with(caller)
-        return sharing.conversations_of(caller)
+            return sharing.shared_with(caller).defer("system")
+        return sharing.conversations_of(caller).defer("system")
 
 
 @extend_schema_view(
@@ -224,7 +232,7 @@ class MessagesView(ListAPIView[Message]):
 
 
 class FeedbackView(GenericAPIView[Feedback]):
-    permission_classes = [IsUser]
+    permission_classes = [IsUser, ForLimitedKeys]
     serializer_class = FeedbackSerializer
 
     @extend_schema(summary="Rate an answer", responses={201: FeedbackSerializer})
@@ -266,9 +274,14 @@ class SharesView(APIView):
 class ShareView(APIView):
     permission_classes = [IsUser]
 
-    @extend_schema(summary="End a share", responses={204: None})
+    @extend_schema(summary="End a share, or leave one", responses={204: None})
     def delete(self, request: Request, conversation_id: UUID, user_id: UUID) -> Response:
-        """End a share; it takes effect with that person's next request."""
-        if not sharing.unshare(own_conversation(request, conversation_id), user_id):
+        """End a share from that person's next request on: the conversation's owner does, or with one's own ID one leaves."""
+        caller = calling(request)
+        if user_id == caller.user.pk:
+            conversation = sharing.find(caller, conversation_id)
+        else:
+            conversation = own_conversation(request, conversation_id)
+        if not sharing.unshare(conversation, user_id):
             raise NotFound()
         return Response(status=status.HTTP_204_NO_CONTENT)

@@ -2,6 +2,7 @@ from django.contrib.admin.models import LogEntry
 from rest_framework import serializers
 
 from aichat.core.admin import audit_log
+from aichat.core.web.drf import StrictMembers
 from aichat.flags.models import Experiment, Flag
 
 STATES = {
@@ -15,7 +16,7 @@ STATES = {
 AUDIENCE = ["percentage", "roles", "organizations", "users", "starts_at", "ends_at"]
 
 
-class FlagSerializer(serializers.ModelSerializer[Flag]):
+class FlagSerializer(StrictMembers, serializers.ModelSerializer[Flag]):
     roles = serializers.ListField(child=serializers.CharField(), required=False)
     organizations = serializers.ListField(child=serializers.CharField(), required=False)
     users = serializers.ListField(child=serializers.CharField(), required=False)
@@ -37,7 +38,7 @@ class VariantSerializer(serializers.Serializer[Experiment]):
     max_tokens = serializers.IntegerField(required=False)
 
 
-class ExperimentSerializer(serializers.ModelSerializer[Experiment]):
+class ExperimentSerializer(StrictMembers, serializers.ModelSerializer[Experiment]):
     roles = serializers.ListField(child=serializers.CharField(), required=False)
     organizations = serializers.ListField(child=serializers.CharField(), required=False)
     users = serializers.ListField(child=serializers.CharField(), required=False)

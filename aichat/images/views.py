@@ -17,7 +17,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts.authentication import Caller, calling
-from accounts.permissions import IsUser, Public
+from accounts.permissions import IsUser, NotForLimitedKeys, Public
 from accounts.tenancy import as_id, owned
 from aichat.api.async_views import AsyncView, parse
 from aichat.core.database import executor
@@ -162,7 +162,7 @@ class PictureFileView(APIView):
 
 
 class WebhookSecretView(APIView):
-    permission_classes = [IsUser]
+    permission_classes = [IsUser, NotForLimitedKeys]
 
     @extend_schema(
         summary="Webhook secret",

@@ -6,8 +6,11 @@ import pytest
 
 from accounts import teams
 from accounts.models import Membership
+from aichat.chat import services
 from aichat.chat.models import Conversation, Message
+from aichat.core.database.models import uuid7
 from aichat.core.money import CREDIT
+from aichat.generation.request import Result
 from tests.conftest import Actor, in_team
 
 
@@ -93,3 +96,42 @@ def test_only_somebody_else_who_is_known_gets_a_known_access(
 ) -> None:
     response = alice.post(f"{conversation}/shares", body)
     assert (response.status_code, response.json()["error"]["param"]) == (400, param)
+
+
+def test_whoever_may_write_can_t_replace_the_owner_s_system_prompt(
+    transactional_db: None, catalog: None, alice: Actor, bob: Actor, conversation: str
+) -> None:
+    share(alice, conversation, bob, "write")
+    row = conversation.rpartition("/")[2]
+    assert alice.patch(conversation, {"system": "Be kind."}).status_code == 200
+    refused = bob.post("/api/v1/chat", {"message": "Yes", "conversation_id": row, "system": "Be rude."})
+    assert (refused.status_code, refused.json()["error"]["param"]) == (403, "system")
+    assert bob.post("/api/v1/chat", {"message": "Yes", "conversation_id": row}).status_code == 200
+    assert Conversation.objects.get(pk=row).system == "Be kind."
+
+
+def test_a_turn_does_not_undo_a_system_prompt_changed_while_it_was_answered(
+    transactional_db: None, catalog: None, alice: Actor, conversation: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = Conversation.objects.get(pk=conversation.rpartition("/")[2])
+    save = services.turn_saver(row, is_new=False, message="Hi", system=None, question_id=uuid7(), answer_id=uuid7())
+    assert alice.patch(conversation, {"system": "Be kind."}).status_code == 200
+    assert len(save(Result(id=uuid7(), request_id="r"))) == 2
+    assert Conversation.objects.get(pk=row.pk).system == "Be kind."
+
+
+def test_whoever_got_a_share_can_leave_it(alice: Actor, bob: Actor, charlie: Actor, conversation: str) -> None:
+    share(alice, conversation, bob, "read")
+    share(alice, conversation, charlie, "read")
+    assert bob.with_login().delete(f"{conversation}/shares/{charlie.user.pk}").status_code == 404
+    assert bob.delete(f"{conversation}/shares/{bob.user.pk}").status_code == 204
+    assert (titles(bob), titles(charlie)) == ([], ["Tea"])
+    assert bob.delete(f"{conversation}/shares/{bob.user.pk}").status_code == 404
+
+
+def test_a_system_prompt_is_bounded_and_lists_leave_it_out(alice: Actor, conversation: str) -> None:
+    refused = alice.patch(conversation, {"system": "x" * 100_001})
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "system")
+    assert alice.patch(conversation, {"system": "x" * 100_000}).status_code == 200
+    assert len(alice.get("/api/v1/conversations").content) < 1000
+    assert len(alice.get(conversation).json()["system"]) == 100_000

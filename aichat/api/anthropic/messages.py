@@ -5,7 +5,7 @@ from django.http.response import HttpResponseBase
 from drf_spectacular.utils import OpenApiResponse, extend_schema
 
 from accounts.authentication import Caller
-from accounts.permissions import IsUser
+from accounts.permissions import ForLimitedKeys, IsUser
 from aichat.api.anthropic.errors import UnsupportedThread
 from aichat.api.anthropic.events import MessageFormat
 from aichat.api.anthropic.schemas import CountBody, MessagesBody
@@ -60,7 +60,7 @@ async def prepare(request: HttpRequest, caller: Caller, body: MessagesBody) -> t
 
 
 class CountTokensView(AsyncView):
-    permission_classes = [IsUser]
+    permission_classes = [IsUser, ForLimitedKeys]
 
     @extend_schema(
         summary="Count the tokens of a message (Anthropic-compatible)",

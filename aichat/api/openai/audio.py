@@ -63,7 +63,7 @@ class SpeechView(AsyncView):
     @charges(*CHAT_HEADERS)
     async def post(self, request: HttpRequest, caller: Caller) -> HttpResponseBase:
         """Speaks a text. Priced by its characters, or by tokens where the provider bills those."""
-        body = parse(SpeechBody, request)
+        body = await parse(SpeechBody, request)
         asked = GenerationRequest(
             caller=caller, model=body.model, kind=AIModel.Kind.SPEECH.value, messages=[], stream=False
         )

@@ -62,7 +62,7 @@ class ModerationsView(AsyncView):
     @charges(*CHAT_HEADERS)
     async def post(self, request: HttpRequest, caller: Caller) -> HttpResponseBase:
         """Says of texts and pictures whether they are harmful. Free."""
-        body = parse(ModerationsBody, request)
+        body = await parse(ModerationsBody, request)
         asked = GenerationRequest(
             caller=caller, model=body.model, kind=AIModel.Kind.MODERATION.value, messages=[], stream=False
         )

@@ -5,6 +5,7 @@ for what only the product itself may write.
 """
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -24,6 +25,8 @@ from aichat.core.admin import audit_log
 from aichat.core.database import transactions
 from aichat.core.money import LARGEST, format_credits, to_microcredits
 
+AMOUNT = re.compile(r"[+-]?[0-9]+(\.[0-9]*)?", re.ASCII)
+
 
 class CreditsFormField(forms.CharField):
     """A form field of credits, written as 12.5 and cleaned to microcredits. An empty optional field is None.
@@ -41,9 +44,11 @@ class CreditsFormField(forms.CharField):
         return format_credits(value) if isinstance(value, int) else value
 
     def to_python(self, value: Any) -> Any:
-        text = str(self.prepare_value("" if value is None else value)).strip().replace(",", "")
+        text = str(self.prepare_value("" if value is None else value)).strip()
         if not text:
             return None
+        if not AMOUNT.fullmatch(text):  # a comma may separate decimals or thousands: 12,5 must not become 125
+            raise ValidationError("Write credits with a point and without commas or spaces, such as 1234.5.")
         try:
             amount = to_microcredits(text)
         except ValueError as error:

@@ -9,7 +9,7 @@ from django.http.response import HttpResponseBase
 from django.middleware.common import CommonMiddleware
 from whitenoise.middleware import WhiteNoiseMiddleware
 
-from aichat.core.errors import PayloadTooLarge
+from aichat.core.errors import InvalidRequest, NotFound, PayloadTooLarge
 from aichat.core.telemetry import tracing
 from aichat.core.web.compression import BODY_LIMIT, BODY_PROBLEM, BODY_TOO_LARGE
 from aichat.core.web.responses import error_response
@@ -124,6 +124,17 @@ class HostMiddleware(CommonMiddleware):
 
     def process_request(self, request: HttpRequest) -> HttpResponsePermanentRedirect | None:
         return None if request.path in PROBES else super().process_request(request)
+
+
+class AddressMiddleware(Middleware):
+    """Refuses an address with the character NUL, which PostgreSQL can't compare: 400 in the query, 404 in the path."""
+
+    def before(self, request: HttpRequest) -> HttpResponseBase | None:
+        scope = getattr(request, "scope", None)
+        query = scope.get("query_string", b"") if scope is not None else request.META["QUERY_STRING"].encode()
+        if b"%00" in query or b"\0" in query:
+            return error_response(InvalidRequest("The query has the character NUL."))
+        return error_response(NotFound()) if "\0" in request.path else None
 
 
 class BodyLimitMiddleware(Middleware):

@@ -178,6 +178,9 @@ class Schema(AutoSchema):
             yield from (401, 404, 429)
         if any(getattr(one, "level", "") not in ("PUBLIC", "USER") for one in self.view.permission_classes):
             yield 403
+        refuses = [getattr(one, "refuses_limited_keys", None) for one in self.view.permission_classes]
+        if any(refuse(self.view, self.method) for refuse in refuses if refuse):
+            yield 403
 
 
 def header(name: str) -> dict[str, Any]:

@@ -332,3 +332,16 @@ def test_models_are_listed_without_a_query_each(ada: Actor, catalog: None) -> No
         page = ada.get("/api/v1/admin/models").json()
     assert len(page["results"]) > 30
     assert len(queries) <= 8
+
+
+def test_a_request_id_that_two_tenants_used_tells_them_apart(
+    ada: Actor, alice: Actor, bob: Actor, usage_record: Callable[..., UsageRecord]
+) -> None:
+    for actor in (alice, bob):
+        usage_record(actor, request_id="same")
+    body = ada.get("/api/v1/admin/requests/same").json()
+    whose = {str(alice.organization.pk), str(bob.organization.pk)}
+    assert {row["id"] for row in body["organizations"]} == whose == {row["organization_id"] for row in body["usage"]}
+    alone = ada.get(f"/api/v1/admin/requests/same?organization={bob.organization.pk}").json()
+    assert [row["organization_id"] for row in alone["usage"]] == [str(bob.organization.pk)]
+    assert ada.get("/api/v1/admin/requests/same?organization=x").status_code == 404

@@ -78,6 +78,6 @@ async def test_a_name_that_moves_to_this_machine_after_it_was_checked_is_not_cal
 @pytest.mark.parametrize("host", ["localhost", "127.1", "0x7f.1", "2130706433", "[::ffff:127.0.0.1]", "0"])
 async def test_no_way_to_write_this_machine_s_address_gets_a_webhook_there(settings: Any, host: str) -> None:
     settings.ALLOW_PRIVATE_WEBHOOKS = False
-    status, problem = await webhooks.post(f"http://{host}:1/", b"{}", "secret")
+    status, problem = await webhooks.post(f"http://{host}:1/", b"{}", "secret", message_id="m1")
     assert status is None
     assert "private address" in problem or problem.startswith("InvalidUrl")
