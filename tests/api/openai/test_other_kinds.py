@@ -17,6 +17,7 @@ from aichat.usage import verify
 from aichat.usage.models import UsageRecord
 from credits.models import Hold
 from tests.conftest import Actor
+from tests.flags.overrides import override_flag
 from tests.upstream import Reply, Upstream
 
 SPEECH, TRANSCRIPTIONS, EDITS = "/v1/audio/speech", "/v1/audio/transcriptions", "/v1/images/edits"
@@ -83,6 +84,13 @@ def test_the_demo_edits_pictures_at_a_price_by_picture(server: str, alice: Actor
     )
     assert [bool(item.b64_json) for item in answer.data or []] == [True, True]
     paid(alice, "image", 10 * CREDIT, "EXACT")
+
+
+def test_no_picture_is_edited_while_images_are_switched_off(http: httpx.Client, alice: Actor, catalog: None) -> None:
+    form: dict[str, Any] = {"data": {"model": "demo-image", "prompt": "x"}, "files": {"image": ("a.png", png())}}
+    with override_flag("images", False):
+        assert http.post(EDITS, headers=alice.headers, **form).status_code == 403
+    assert not UsageRecord.objects.exists()
 
 
 # --- With a provider --------------------------------------------------------------------------------------------------
