@@ -12,12 +12,15 @@ from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from typing import Any
 
+import django
 import orjson
 
-from aichat.api import async_views
-from aichat.asgi import application as server
-from aichat.generation import pipeline, prompt_cache
-from aichat.generation.charging.bill import Bill
+django.setup(set_prefix=False)  # before our models can be imported
+
+from aichat.api import async_views  # noqa: E402
+from aichat.asgi import application as server  # noqa: E402
+from aichat.generation import pipeline, prompt_cache  # noqa: E402
+from aichat.generation.charging.bill import Bill  # noqa: E402
 
 took: dict[str, list[float]] = defaultdict(list)
 began: ContextVar[float] = ContextVar("began")
