@@ -42,6 +42,10 @@ clients: $(VENV)/.development ## the clients of docs/CLIENTS.md against the prod
 	@$(BIN)/uv pip install --quiet --python var/clients/python/bin/python --only-binary :all: -r tests/clients/requirements.txt
 	@$(BIN)/python -m tests.clients.run var/clients/node_modules var/clients/python/bin/python $(ARGS)
 
+.PHONY: chaos
+chaos: $(VENV)/.development ## try to break every promise of docs/RELIABILITY.md on three databases, and print the table
+	@$(BIN)/python -m tests.soak.chaos
+
 contract: $(VENV)/.development ## five minutes of requests of every kind to every operation, as USER and as ADMIN
 	@$(BIN)/python -m pytest tests/contract.py -q $(ARGS)
 

@@ -189,8 +189,11 @@ def inline_database(monkeypatch: pytest.MonkeyPatch) -> None:
     async def run(work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         return await sync_to_async(work, thread_sensitive=True)(*args, **kwargs)
 
-    for name in ("run", "run_in_line"):
-        monkeypatch.setattr(executor, name, run)
+    async def run_kept(name: str, threads: int, work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        return await run(work, *args, **kwargs)
+
+    monkeypatch.setattr(executor, "run", run)
+    monkeypatch.setattr(executor, "run_kept", run_kept)
 
 
 @pytest.fixture

@@ -51,8 +51,11 @@ def stepwise(monkeypatch: pytest.MonkeyPatch) -> None:
         await asyncio.sleep(0)
         return result
 
-    for name in ("run", "run_in_line"):
-        monkeypatch.setattr(executor, name, run)
+    async def run_kept(name: str, threads: int, work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        return await run(work, *args, **kwargs)
+
+    monkeypatch.setattr(executor, "run", run)
+    monkeypatch.setattr(executor, "run_kept", run_kept)
     monkeypatch.setattr(pipeline, "chat_adapter", lambda kind: Scripted())
 
 
