@@ -206,8 +206,8 @@ class AIModel(Row):
         return self.slug
 
     @classmethod
-    def from_db(cls, db: str | None, field_names: Collection[str], values: Collection[Any]) -> Self:
-        found = super().from_db(db, field_names, values)
+    def from_db(cls, db: str | None, field_names: Collection[str], values: Collection[Any], **later: Any) -> Self:
+        found = super().from_db(db, field_names, values, **later)  # Django 6.1 adds an argument
         found.stored_slug = found.slug if "slug" in field_names else ""
         return found
 

@@ -143,7 +143,8 @@ def taken(system: System) -> dict[str, list[float]]:
 def added(by_system: dict[str, list[Seen]], system: str, what: str, at: str) -> float:
     """Milliseconds beyond those of the provider asked directly, the means over the rounds compared."""
     times = {name: mean(seen[what][at] for seen in by_system[name]) for name in (system, DIRECT)}
-    return times[system] - times[DIRECT]
+    difference: float = times[system] - times[DIRECT]
+    return difference
 
 
 def page(results: Results, stage_times: dict[int, dict[str, list[float]]], minutes: float, command: str) -> list[str]:

@@ -139,7 +139,7 @@ def test_audio_is_replayed_for_its_idempotency_key_and_charged_once(
 def test_a_failing_provider_costs_nothing(http: httpx.Client, alice: Actor, upstream: Upstream, path: str) -> None:
     add_known(["tts-1", "whisper-1"])
     upstream.always("openai", Reply("refuse", status=500))
-    asked: dict[str, Any] = {
+    asked: Any = {
         SPEECH: {"json": {"model": "tts-1", "input": "Hi"}},
         TRANSCRIPTIONS: {"data": {"model": "whisper-1"}, "files": {"file": ("a.wav", wav(1.0))}},
         EDITS: {"data": {"model": "gpt-image-1-mini", "prompt": "x"}, "files": {"image": ("a.png", png())}},

@@ -95,8 +95,8 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]
         with operational_errors(), MongoClient[dict[str, Any]](**self.get_connection_params()) as client:
             name = "transactionLifetimeLimitSeconds"
             with suppress(OperationFailure):  # the user may not: the check says what to ask of the operator
-                client.admin.command("setParameter", 1, **{name: TRANSACTION_LIFETIME})
-            return float(client.admin.command("getParameter", 1, **{name: 1})[name])
+                client.admin.command({"setParameter": 1, name: TRANSACTION_LIFETIME})
+            return float(client.admin.command({"getParameter": 1, name: 1})[name])
 
     def has_transactions(self) -> bool:
         """Whether the server is part of a replica set or cluster; raises `OperationalError`."""
