@@ -25,9 +25,8 @@ def components(lock: str) -> list[dict[str, Any]]:
             found.append({"type": "library", "bom-ref": url, "name": name, "version": version, "purl": url})
         if found and (digests := DIGEST.findall(line)):
             files = found[-1].setdefault("externalReferences", [])
-            address = f"https://pypi.org/project/{found[-1]['name']}/{found[-1]['version']}/"
             files += [
-                {"type": "distribution", "url": address, "hashes": [{"alg": "SHA-256", "content": digest}]}
+                {"type": "distribution", "url": found[-1]["purl"], "hashes": [{"alg": "SHA-256", "content": digest}]}
                 for digest in digests
             ]
     return found
