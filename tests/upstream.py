@@ -155,6 +155,13 @@ class Connection:
         """Exactly the payload given: an object, or a list of objects for a stream."""
         await self.send(self.reply.payload, self.reply.payload)
 
+    async def unended(self) -> None:
+        """The payload's events, and then nothing until the client is gone."""
+        self.head()
+        for event in self.reply.payload:
+            await self.event(event)
+        await self.wait_for_goodbye()
+
     async def sound(self) -> None:
         """The payload's bytes, as audio."""
         self.head(200, length=len(self.reply.payload), kind="audio/mpeg")

@@ -170,6 +170,8 @@ def test_every_fault_the_fake_upstream_knows_is_in_the_grid() -> None:
         "recorded",
         "recorded_error",
         "raw",
+        "unended",
+        "sound",
         "thinks_aloud",
         "late",
         "send",
