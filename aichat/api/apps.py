@@ -7,6 +7,7 @@ class ApiConfig(AppConfig):
     verbose_name = "API"
 
     def ready(self) -> None:
+        from aichat.api import open_streams  # noqa: F401  (its check starts with the server)
         from aichat.api.openai.responses.kept_items import forget_expired
         from aichat.core.background.periodic.runner import register
 

@@ -243,7 +243,7 @@ async def stream(
         async with stream_limits.counted(generation_request.caller.user.pk):
             return await generate(generation_request, sink)
 
-    feed = Feed(work, response_format, KEEP_ALIVE_SECONDS)
+    feed = Feed(generation_request.caller, work, response_format, KEEP_ALIVE_SECONDS)
     try:
         first = await feed.next()
     except BaseException:

@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from weakref import WeakSet
 
+from accounts.authentication import Caller
+from aichat.api import open_streams
 from aichat.core.background import lifecycle
+from aichat.core.errors import ApiError
 from aichat.core.telemetry import prometheus
 from aichat.core.web import responses, sse
-from aichat.generation.errors import ServerStopping
 from aichat.generation.request import Ending, EventSink, GenerationEvent, ResponseFormat
 
 READ_AHEAD = 16 * 1024  # bytes that may be encoded before the reader has taken them
@@ -23,29 +24,33 @@ class Feed:
     """
 
     def __init__(
-        self, work: Callable[[EventSink], Awaitable[Ending]], response_format: ResponseFormat, patience: float
+        self,
+        caller: Caller,
+        work: Callable[[EventSink], Awaitable[Ending]],
+        response_format: ResponseFormat,
+        patience: float,
     ) -> None:
-        self.response_format, self.patience = response_format, patience
+        self.caller, self.response_format, self.patience = caller, response_format, patience
         self.headers: dict[str, str] | None = None  # what the first event says of the answer
-        self.over = False
+        self.over = self.is_ending = False
         self.error: Exception | None = None
         self.pieces: list[bytes] = []
         self.size = 0
         self.loop = asyncio.get_running_loop()
         self.reader: asyncio.Future[None] | None = None  # who waits for the next piece, since when
-        self.since = self.loop.time()
+        self.begun = self.since = self.loop.time()
         self.taken: asyncio.Future[None] | None = None  # the listener, who waits for the reader
         self.timer = self.loop.call_later(patience, self.look)
         self.task = lifecycle.spawn(self.fill(work))
-        _open.add(self)
+        open_streams.add(self)
 
     async def fill(self, work: Callable[[EventSink], Awaitable[Ending]]) -> None:
         try:
             await self.put(await work(self.put))
         except asyncio.CancelledError:
-            if not lifecycle.is_interrupted():
+            self.error = lifecycle.cancellation_reason()
+            if self.error is None:
                 raise
-            self.error = ServerStopping()
         except Exception as error:
             self.error = error
         finally:
@@ -100,22 +105,22 @@ class Feed:
         """Whether everything was read."""
         return self.over and not self.pieces and self.error is None
 
+    @property
+    def is_running(self) -> bool:
+        """Whether `work` goes on and was not told to end."""
+        return not self.over and not self.is_ending
+
+    def end(self, reason: ApiError) -> None:
+        """Cancel `work`: what was delivered is settled, and `reason` is the last event."""
+        self.is_ending = True
+        lifecycle.cancel(self.task, reason)
+
     async def close(self) -> None:
         """Cancel `work`, because nobody reads any more, and wait until it has settled."""
         self.timer.cancel()
         if not self.task.done():
             self.task.cancel()
             await asyncio.wait({self.task})
-
-
-_open: WeakSet[Feed] = WeakSet()
-
-
-@lifecycle.on_interrupt
-def _end_all() -> None:
-    """Cancel every stream that runs: each is settled for what it delivered, and ends with an error event."""
-    for feed in list(_open):
-        feed.task.cancel()
 
 
 class Body:

@@ -21,7 +21,7 @@ from aichat.generation.charging.bill import Bill
 from aichat.generation.charging.settlement import Attempt
 from aichat.generation.circuit_breaker import Breaker, BreakerReading
 from aichat.generation.deadlines import AttemptTimeouts
-from aichat.generation.errors import AllLeftAlone, ServerStopping, as_api_error
+from aichat.generation.errors import AllLeftAlone, as_api_error
 from aichat.generation.fallback import error_to_tell, falls_back, may_do_better
 from aichat.generation.features import require_features
 from aichat.generation.prompt_cache import Hit, Keeping
@@ -110,9 +110,9 @@ class Run:
                 await self.bill.part(problem)
             return Failed(problem, self.result)
         except asyncio.CancelledError:
-            if lifecycle.is_interrupted() and not self.result.is_empty:
-                await self.bill.part(ServerStopping())
-                return Failed(ServerStopping(), self.result)
+            if (reason := lifecycle.cancellation_reason()) and not self.result.is_empty:
+                await self.bill.part(reason)
+                return Failed(reason, self.result)
             await self.bill.abandoned()
             raise
         except BaseException:

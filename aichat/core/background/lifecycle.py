@@ -7,7 +7,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
-from weakref import WeakSet
+from weakref import WeakKeyDictionary, WeakSet
 
 from aichat.core.errors import ApiError
 
@@ -20,7 +20,7 @@ _finishing: WeakSet[asyncio.Task[Any]] = WeakSet()
 _on_startup: list[Hook] = []
 _on_shutdown: list[Hook] = []
 _on_interrupt: list[Callable[[], None]] = []
-_is_interrupted = False
+_reasons: WeakKeyDictionary[asyncio.Task[Any], ApiError] = WeakKeyDictionary()
 
 
 def on_startup(hook: Hook) -> Hook:
@@ -43,15 +43,20 @@ def on_interrupt(hook: Callable[[], None]) -> Callable[[], None]:
 
 def interrupt() -> None:
     """Have long work end now: it is settled and told in the seconds that are left before the process is killed."""
-    global _is_interrupted
-    _is_interrupted = True
     for hook in _on_interrupt:
         hook()
 
 
-def is_interrupted() -> bool:
-    """Whether cancelled work was cancelled by `interrupt`, and not because its client left."""
-    return _is_interrupted
+def cancel(task: asyncio.Task[Any], reason: ApiError) -> None:
+    """Cancel a task whose client is still there: the task reads `cancellation_reason` and tells the client."""
+    _reasons.setdefault(task, reason)
+    task.cancel()
+
+
+def cancellation_reason() -> ApiError | None:
+    """Return why `cancel` ended the current task; None when the task was cancelled because its client left."""
+    task = asyncio.current_task()
+    return _reasons.get(task) if task else None
 
 
 def spawn(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
