@@ -12,10 +12,12 @@ from aichat.core.background import lifecycle
 from aichat.core.database import executor
 from aichat.core.money import CREDIT
 from aichat.generation import pipeline
+from aichat.generation.charging import hold_renewal
 from aichat.generation.request import Completed, GenerationEvent, GenerationRequest, Started
 from aichat.providers.base import Accepted, ChatRequest, Delta, Endpoint, Finished, PartSink
 from aichat.usage.models import UsageRecord
 from credits.models import Hold
+from credits.services import expire_holds
 from credits.verify import problems
 from tests.conftest import Actor
 
@@ -148,6 +150,36 @@ def test_a_reader_who_takes_their_time_is_no_slow_provider(catalog: None, alice:
 
     assert isinstance(asyncio.run(pipeline.generate(request, hear)), Completed)
     assert UsageRecord.objects.get().status == "ok"
+
+
+def test_the_hold_of_a_stream_lives_as_long_as_its_slow_reader_needs(
+    catalog: None, alice: Actor, settings: Any
+) -> None:
+    settings.HOLD_TTL = 0.6
+    request, left_to_expire = new_request(alice, stream=True), list[tuple[int, int]]()
+
+    async def hear(event: GenerationEvent) -> None:
+        if isinstance(event, Started):
+            await asyncio.sleep(3 * settings.HOLD_TTL)
+            left_to_expire.append((await executor.run(expire_holds), await executor.run(open_holds)))
+
+    async def listen_slowly() -> Any:
+        await hold_renewal.loop.start()
+        try:
+            return await pipeline.generate(request, hear)
+        finally:
+            await hold_renewal.loop.stop()
+
+    assert isinstance(asyncio.run(listen_slowly()), Completed)
+    assert left_to_expire == [(0, 1)]
+    assert Hold.objects.get().state == Hold.State.SETTLED
+    assert UsageRecord.objects.get().charged > 0
+    assert not hold_renewal._in_use
+    assert list(problems()) == []
+
+
+def open_holds() -> int:
+    return Hold.objects.filter(state=Hold.State.OPEN).count()
 
 
 def test_a_defect_in_an_adapter_gives_the_credits_back(
