@@ -90,14 +90,17 @@ def _key(user_id: UUID) -> str:
 
 
 @asynccontextmanager
-async def counted(user_id: UUID) -> AsyncIterator[None]:
-    """Hold one of the user's places while a stream is open. Raises `RateLimited` when none is free."""
+async def counted(user_id: UUID, lifetime: float = 0) -> AsyncIterator[None]:
+    """Hold one of the user's places while a stream is open. Raises `RateLimited` when none is free.
+
+    `lifetime` is the longest time in seconds that the stream may take; 0: that of a chat.
+    """
     limit, place = settings.STREAMS_PER_USER, uuid7()
     if not limit:
         yield
         return
     try:
-        if not await take(user_id, place, limit, 2 * settings.CHAT_TOTAL_TIMEOUT):
+        if not await take(user_id, place, limit, lifetime or 2 * settings.CHAT_TOTAL_TIMEOUT):
             product_events.limit_hit("streams", user_id)
             raise RateLimited(
                 f"You have {limit} streams open, the most allowed at once (STREAMS_PER_USER): end one first.",

@@ -1,6 +1,6 @@
 """Image jobs and pictures as JSON."""
 
-from typing import Any
+from typing import Any, cast
 
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
@@ -69,5 +69,7 @@ class ImageJobSerializer(serializers.ModelSerializer[ImageJob]):
         return {"code": job.error_code, "message": job.error_message} if job.error_code else None
 
     def get_position(self, job: ImageJob) -> int | None:
+        if "position" in self.context:  # known already
+            return cast(int | None, self.context["position"])
         # In a list it would be a query for each row.
         return None if isinstance(self.parent, serializers.ListSerializer) else job.position_in_queue()

@@ -1,9 +1,6 @@
 """The image endpoints: pictures are made at once or in the background, listed, watched, shown and deleted."""
 
-import asyncio
 import base64
-from collections.abc import AsyncGenerator
-from time import monotonic
 from typing import Any
 from uuid import UUID
 
@@ -32,9 +29,7 @@ from aichat.images.schemas import ImageBody, OpenAIImageBody
 from aichat.images.serializers import ImageJobSerializer, picture_url
 from aichat.images.storage import read, unsign
 from aichat.images.submission import ask, run_now
-
-POLL_SECONDS = 1.0
-LONGEST_WATCH_SECONDS = 600.0
+from aichat.images.watching import Watch
 
 
 def charged_headers(job: ImageJob) -> dict[str, str]:
@@ -120,21 +115,14 @@ class ImageEventsView(AsyncView):
         responses={(200, "text/event-stream"): OpenApiResponse(EVENTS_SCHEMA, "`event: status` until it is over.")},
     )
     async def get(self, request: HttpRequest, caller: Caller, job_id: UUID) -> HttpResponseBase:
-        """The job at every change, as server-sent events; the last one has its final status."""
-        job = await executor.run(owned, jobs_of(caller), caller.organization, job_id)
-        return sse.EventStream(self.watch(request, job))
+        """The job at every change, as server-sent events; the last one has its final status (`deleted`: it was deleted).
 
-    async def watch(self, request: HttpRequest, job: ImageJob) -> AsyncGenerator[bytes, None]:
-        last, until = None, monotonic() + LONGEST_WATCH_SECONDS
-        while monotonic() < until:
-            seen = await executor.run(describe, request, job)
-            state = (seen["status"], seen["position"])
-            yield sse.server_sent_event(seen, "status") if state != last else sse.KEEP_ALIVE
-            if job.is_over:
-                return
-            last = state
-            await asyncio.sleep(POLL_SECONDS)
-            await executor.run(job.refresh_from_db)
+        A watch ends after ten minutes and counts as one of the streams that a user may have open (`STREAMS_PER_USER`)."""
+        job = await executor.run(owned, jobs_of(caller), caller.organization, job_id)
+        watch = await Watch.begin(request, caller, job.pk)
+        if watch is None:  # deleted since
+            raise NotFound()
+        return sse.EventStream(watch)
 
 
 class PictureFileView(APIView):
