@@ -38,6 +38,7 @@ class UsageFormat:
 # Perplexity `reasoning_tokens`: https://docs.perplexity.ai/api-reference/chat-completions-post
 # OpenRouter `cache_write_tokens`: https://openrouter.ai/docs/use-cases/usage-accounting
 # DashScope `cache_creation_input_tokens`: https://help.aliyun.com/zh/model-studio/context-cache
+# LiteLLM `cache_creation_token_details`: https://docs.litellm.ai/docs/completion/prompt_caching
 # Mistral `num_cached_tokens`: https://docs.mistral.ai/api; Ollama `…eval_count`: https://docs.ollama.com/api
 # xAI counts reasoning beside `completion_tokens`, and its total says so: https://docs.x.ai/docs/guides/reasoning
 OPENAI = UsageFormat(
@@ -60,6 +61,10 @@ OPENAI = UsageFormat(
             "input_tokens_details.cache_write_tokens",
             "cache_creation_input_tokens",
             "cache_write_tokens",
+        ),
+        "written_1h": (
+            "prompt_tokens_details.cache_creation_token_details.ephemeral_1h_input_tokens",
+            "cache_creation.ephemeral_1h_input_tokens",
         ),
         "reasoning": (
             "completion_tokens_details.reasoning_tokens",

@@ -58,6 +58,17 @@ CASES: dict[str, tuple[UsageFormat, dict[str, Any], Reading]] = {
         {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 1015, "cached_tokens": 1000},
         Reading(input=1010, output=5, cached=1000),
     ),
+    "a proxy in front of Anthropic: what is kept for an hour is part of what was written": (
+        OPENAI,
+        {
+            "prompt_tokens": 50,
+            "completion_tokens": 5,
+            "total_tokens": 55,
+            "cache_creation_input_tokens": 30,
+            "prompt_tokens_details": {"cache_creation_token_details": {"ephemeral_1h_input_tokens": 20}},
+        },
+        Reading(input=50, output=5, written=30, written_1h=20),
+    ),
     "Gemini: thoughts beside the candidates": (
         GEMINI,
         {"promptTokenCount": 50, "candidatesTokenCount": 70, "thoughtsTokenCount": 30, "totalTokenCount": 150},

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aichat.generation.charging.tokens import bound_input, bound_text, estimate_input, estimate_text
+from aichat.providers.anthropic import outgoing as anthropic
 from aichat.providers.gemini import outgoing as gemini
 from aichat.providers.openai import outgoing as openai
 from aichat.providers.openai.outgoing import picture_tokens
@@ -76,6 +77,23 @@ SENT_TO_GEMINI: dict[str, dict[str, Any]] = {
     "a new kind of part": {"contents": [{"role": "user", "parts": [{"poem": LONG}]}]},
 }
 
+SENT_TO_ANTHROPIC: dict[str, dict[str, Any]] = {
+    "a text": {"messages": [{"role": "user", "content": LONG}]},
+    "a system prompt": {"messages": [MESSAGE], "system": [{"type": "text", "text": LONG}]},
+    "a result": {"messages": [{"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t", "content": LONG}]}]},
+    "a call": {"messages": [{"role": "assistant", "content": [{"type": "tool_use", "name": "f", "input": {"a": LONG}}]}]},
+    "a signature": {"messages": [{"role": "assistant", "content": [{"type": "thinking", "signature": LONG}]}]},
+    "a document": {
+        "messages": [{"role": "user", "content": [{"type": "document", "source": {"type": "text", "data": LONG}}]}]
+    },
+    "a tool": {"messages": [MESSAGE], "tools": [{"name": "f", "description": LONG}]},
+    "a schema": {"messages": [MESSAGE], "output_config": {"format": {"type": "json_schema", "schema": {"title": LONG}}}},
+    "a field nobody has thought of": {"messages": [MESSAGE], "field_of_2031": {"deep": [LONG]}},
+    "a new member of a turn": {"messages": [{**MESSAGE, "member_of_2031": LONG}]},
+    "a new kind of block": {"messages": [{"role": "user", "content": [{"type": "poem", "poem": LONG}]}]},
+    "a new member of a block": {"messages": [{"role": "user", "content": [{"type": "text", "text": "Hi", "of_2031": LONG}]}]},
+}  # fmt: skip
+
 
 def is_counted(outgoing: Outgoing) -> bool:
     return estimate_input(outgoing) >= 2000 and bound_input(outgoing, 0) >= len(LONG)
@@ -89,6 +107,11 @@ def test_whatever_is_sent_to_openai_is_counted(name: str) -> None:
 @pytest.mark.parametrize("name", SENT_TO_GEMINI)
 def test_whatever_is_sent_to_gemini_is_counted(name: str) -> None:
     assert is_counted(gemini.measure(SENT_TO_GEMINI[name], "gemini-3.8-flash"))
+
+
+@pytest.mark.parametrize("name", SENT_TO_ANTHROPIC)
+def test_whatever_is_sent_to_anthropic_is_counted(name: str) -> None:
+    assert is_counted(anthropic.measure({"model": "m", "max_tokens": 9, **SENT_TO_ANTHROPIC[name]}))
 
 
 def test_what_steers_the_request_is_not_text() -> None:
