@@ -67,11 +67,25 @@ Catalog = Mapping[str, ModelInfo]  # the enabled models, by slug
 
 
 class AliasedCatalog(Mapping[str, ModelInfo]):
-    """The enabled models by slug. An earlier slug finds its model too, unless another model has it now."""
+    """The enabled models by slug. An earlier slug finds its model too, unless another model has it now.
 
-    def __init__(self, models: Mapping[str, ModelInfo]) -> None:
+    `others` are the aliases of the models that are not enabled, by slug: their usage goes on to be asked for.
+    """
+
+    def __init__(self, models: Mapping[str, ModelInfo], others: Mapping[str, tuple[str, ...]] | None = None) -> None:
         self.models = models
         self.slugs = {alias: model.slug for model in models.values() for alias in model.aliases}
+        self.aliases = {**(others or {}), **{slug: model.aliases for slug, model in models.items()}}
+        self.known = {alias: slug for slug, aliases in self.aliases.items() for alias in aliases} | self.slugs
+
+    def slug_of(self, name: str) -> str:
+        """The slug that the model of this name has now, enabled or not; `name` itself when no model is known by it."""
+        return name if name in self.aliases else self.known.get(name, name)
+
+    def names_of(self, name: str) -> list[str]:
+        """The slug that the model of this name has now, enabled or not, and those it had before."""
+        slug = self.slug_of(name)
+        return [slug, *self.aliases.get(slug, ())]
 
     def __getitem__(self, slug: str) -> ModelInfo:
         found = self.models.get(slug)
@@ -84,10 +98,11 @@ class AliasedCatalog(Mapping[str, ModelInfo]):
         return len(self.models)
 
 
-def _read() -> Catalog:
+def _read() -> AliasedCatalog:
     rates = _rates()
     given = access.read()
     providers = {row.pk: _provider(row) for row in Provider.objects.filter(enabled=True)}
+    rows = list(AIModel.objects.all())
     models = {
         row.slug: ModelInfo(
             slug=row.slug,
@@ -108,10 +123,11 @@ def _read() -> Catalog:
             allowed=given.get(str(row.pk)),
             aliases=tuple(row.aliases or ()),
         )
-        for row in AIModel.objects.filter(enabled=True)
-        if row.provider_id in providers
+        for row in rows
+        if row.enabled and row.provider_id in providers
     }
-    return AliasedCatalog(models)
+    others = {row.slug: tuple(row.aliases or ()) for row in rows if row.slug not in models}
+    return AliasedCatalog(models, others)
 
 
 def _rates() -> dict[object, Rates | None]:
@@ -173,6 +189,6 @@ def _quirks(row: Provider) -> tuple[tuple[str, Any], ...]:
         return ()
 
 
-_catalog: Snapshot[Catalog] = Snapshot("the catalog", _read, empty={})
+_catalog: Snapshot[AliasedCatalog] = Snapshot("the catalog", _read, empty=AliasedCatalog({}))
 # `await ready()` on the event loop, `current()` in threads; who changes the catalog calls `forget()` in their process.
 current, ready, forget = _catalog.current, _catalog.ready, _catalog.forget

@@ -148,17 +148,12 @@ def hourly(window: Window, by: Sequence[str] = (), **only: Any) -> dict[Key, Fig
     return dict(found)
 
 
-def names_of(model: str) -> list[str]:
-    """The slug of a model and those it had before, by any of them."""
-    found = snapshot.current().get(model)
-    return [found.slug, *found.aliases] if found else [model]
-
-
 def spelled(only: Mapping[str, Any]) -> dict[str, Any]:
     """Conditions in which a model is meant by all its names."""
     if "model" not in only:
         return dict(only)
-    return {**{name: value for name, value in only.items() if name != "model"}, "model__in": names_of(only["model"])}
+    names = snapshot.current().names_of(only["model"])
+    return {**{name: value for name, value in only.items() if name != "model"}, "model__in": names}
 
 
 def key_of(by: Sequence[str], values: Sequence[Any]) -> Key:
@@ -166,10 +161,7 @@ def key_of(by: Sequence[str], values: Sequence[Any]) -> Key:
     if "model" not in by:
         return tuple(values)
     catalog = snapshot.current()
-    return tuple(
-        catalog[value].slug if name == "model" and value in catalog else value
-        for name, value in zip(by, values, strict=True)
-    )
+    return tuple(catalog.slug_of(value) if name == "model" else value for name, value in zip(by, values, strict=True))
 
 
 def collect(rows: QuerySet[Any], by: Sequence[str], amounts: Mapping[str, Any], into: dict[Key, Figures]) -> None:

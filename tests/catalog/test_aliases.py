@@ -55,6 +55,20 @@ def test_figures_of_before_a_rename_are_found_under_the_new_name(http: httpx.Cli
 
 @pytest.mark.usefixtures("rename")
 @pytest.mark.parametrize("name", [OLD, NEW])
+def test_figures_of_a_renamed_model_stay_together_once_it_is_disabled(
+    http: httpx.Client, ada: Actor, name: str
+) -> None:
+    ask(http, ada, NEW, "json")
+    AIModel.objects.filter(slug=NEW).update(enabled=False)
+    snapshot.forget()
+    assert OLD not in snapshot.current()
+    by_model = sums(Window.last_days(1), ["model"])
+    assert {key: figures.requests for key, figures in by_model.items()} == {(NEW,): 2}
+    assert sums(Window.last_days(1), model=name)[()].requests == 2
+
+
+@pytest.mark.usefixtures("rename")
+@pytest.mark.parametrize("name", [OLD, NEW])
 def test_an_experiment_about_a_renamed_model_goes_on(http: httpx.Client, ada: Actor, name: str) -> None:
     variants: list[dict[str, Any]] = [{"name": "a", "weight": 100, "temperature": 1}, {"name": "b", "weight": 0}]
     Experiment.objects.create(key="warmth", status="running", variants=variants, requested_models=[OLD])
