@@ -14,6 +14,7 @@ from pythonjsonlogger.core import RESERVED_ATTRS
 from aichat.catalog import fallback_reasons
 from aichat.core.config import env, stores
 from aichat.core.database import mongodb
+from aichat.providers.registry import KEY_SETTINGS
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 DATA_DIR = BASE_DIR / "var"
@@ -293,7 +294,7 @@ ANTHROPIC_BASE_URL = env.url("ANTHROPIC_BASE_URL", "https://api.anthropic.com")
 # Whether providers that are rows of the catalog (Ollama, vLLM …) may have private addresses.
 ALLOW_PRIVATE_UPSTREAMS = env.boolean("ALLOW_PRIVATE_UPSTREAMS", False)
 # Open by default only while no paid provider is set, so that strangers can't spend an operator's money.
-REGISTRATION_OPEN = env.boolean("REGISTRATION_OPEN", not (OPENAI_API_KEY or GEMINI_API_KEY or ANTHROPIC_API_KEY))
+REGISTRATION_OPEN = env.boolean("REGISTRATION_OPEN", not any(globals()[name] for name in KEY_SETTINGS))
 
 # In seconds; `aichat/generation/deadlines.py` says which wait each of them bounds.
 CHAT_CONNECT_TIMEOUT = env.seconds("CHAT_CONNECT_TIMEOUT", 5)

@@ -59,6 +59,7 @@ SHARED_BY_VENDORS = (
     "single_calls",
     "thoughts",
     "usage",
+    "vendor",
 )
 
 PARTS = [part for floor in FLOORS for part in floor]

@@ -18,13 +18,13 @@ from accounts.tenancy import personal_organization
 from admin_dashboard.demo.content import DOMAIN, EXPERIMENT, FIRST, LAST, MODELS, STATUSES, TALKS, TEAMS, VARIANTS, Sold
 from aichat.analytics.models import Event, FirstTime, first_time_key
 from aichat.catalog import sync
-from aichat.catalog.defaults import DEMO
 from aichat.chat.models import Conversation, Feedback, Message
 from aichat.core.database import statements, transactions
 from aichat.core.database.models import uuid7
 from aichat.core.money import CREDIT
 from aichat.core.telemetry import product_events
 from aichat.flags.models import Experiment
+from aichat.providers.registry import DEMO_KINDS
 from aichat.usage.models import UsageRecord
 from credits.backfill import Kind, Movement, write_history
 
@@ -41,7 +41,7 @@ def demo_users() -> Any:
 def has_real_data() -> bool:
     """Whether users exist beyond the generated ones and administrators who only tried the demo models."""
     others = User.objects.exclude(email__endswith=f"@{DOMAIN}")
-    used = UsageRecord.objects.filter(user__in=others).exclude(provider=DEMO)
+    used = UsageRecord.objects.filter(user__in=others).exclude(provider__in=DEMO_KINDS)
     return others.exclude(role=Role.ADMIN).exists() or used.exists()
 
 

@@ -22,6 +22,7 @@ from admin_dashboard.pages.formatting import (
 )
 from admin_dashboard.reports.statistics import Statistics
 from aichat.catalog.models import AIModel
+from aichat.providers.registry import KEY_SETTINGS
 from aichat.usage.histogram import percentile
 from aichat.usage.models import UsageRecord
 from aichat.usage.queries import Figures
@@ -112,11 +113,11 @@ def points(new: Figures, old: Figures, rate: str, *, good: bool = False) -> tupl
 
 def first_steps() -> list[dict[str, Any]]:
     """The next steps shown on an installation without any usage."""
-    has_key = bool(settings.OPENAI_API_KEY or settings.GEMINI_API_KEY or settings.ANTHROPIC_API_KEY)
+    *others, last = KEY_SETTINGS
     return [
         {
-            "done": has_key,
-            "text": "Set GEMINI_API_KEY, OPENAI_API_KEY or ANTHROPIC_API_KEY, and start again: until then a demo answers.",
+            "done": any(getattr(settings, name) for name in KEY_SETTINGS),
+            "text": f"Set {', '.join(others)} or {last}, and start again: until then a demo answers.",
             "url": reverse("admin:catalog_provider_changelist"),
         },
         {

@@ -20,6 +20,7 @@ from aichat.catalog import access, editing, snapshot
 from aichat.catalog.models import AIModel, Price, Provider
 from aichat.core.admin.base import Admin, ReadOnlyInline, acting
 from aichat.core.money import format_credits
+from aichat.providers.registry import KINDS_OF_ROWS
 
 UNITS = {
     "input_price": "Credits for a million input tokens.",
@@ -53,7 +54,7 @@ class ProviderAdmin(Admin):
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         return {
-            "kind": "openai_compatible",
+            "kind": KINDS_OF_ROWS[0],
             **super().get_changeform_initial_data(request),
         }  # the kind there can be many of
 

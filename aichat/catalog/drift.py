@@ -10,7 +10,8 @@ from typing import Any
 
 from aichat.catalog import editing
 from aichat.catalog.models import AIModel, Price
-from aichat.catalog.sync import LIBRARY_NAMES, LibraryPrice, library_prices
+from aichat.catalog.sync import LibraryPrice, library_prices
+from aichat.providers.registry import DEMO_KINDS, PRICE_LIBRARY
 
 MISSING, REMOVED, CHANGED, OVERRIDDEN, FREE = "missing", "removed", "changed", "overridden", "free"
 SYNC = "manage.py sync_models"
@@ -49,7 +50,7 @@ def findings(used: Iterable[str] = ()) -> list[Finding]:
 def of_model(model: AIModel) -> Finding | None:
     """`model` carries its prices as `begun` (see `editing.with_prices`)."""
     price = in_force(model.begun)  # type: ignore[attr-defined]
-    name = LIBRARY_NAMES.get(model.provider.kind, "")
+    name = PRICE_LIBRARY.get(model.provider.kind, "")
     known = next(library_prices(name, model.upstream_name or model.slug, model.kind), None) if name else None
     if price is None and known:
         return Finding(model.slug, MISSING, "has no price; the library knows one", SYNC)
@@ -59,7 +60,7 @@ def of_model(model: AIModel) -> Finding | None:
         )
     if known and (different := differences(price, known)):
         return drifted(model.slug, price, different)
-    if model.provider.kind != "demo" and not any(getattr(price, cost) for cost in (*COSTS, "image_cost")):
+    if model.provider.kind not in DEMO_KINDS and not any(getattr(price, cost) for cost in (*COSTS, "image_cost")):
         return Finding(
             model.slug, FREE, "has no cost of ours, so all it earns counts as margin",
             "Give its costs in the catalog, unless it runs on machines of yours.", is_problem=False,

@@ -15,11 +15,12 @@ from django.utils import timezone
 
 from aichat.catalog import snapshot
 from aichat.catalog.models import AIModel, Price, Provider
-from aichat.catalog.sync import LIBRARY_NAMES, library_prices, update_prices
+from aichat.catalog.sync import library_prices, update_prices
 from aichat.core.admin import audit_log
 from aichat.core.database import transactions
 from aichat.core.errors import InvalidRequest
 from aichat.core.money import format_credits, to_microcredits
+from aichat.providers.registry import PRICE_LIBRARY
 
 # All are integers of millionths: microcredits for a million tokens, a request or an image, or microdollars.
 PRICES = [
@@ -113,7 +114,7 @@ def forget_snapshot() -> None:
 
 def in_library(provider_kind: str, name: str, kind: str) -> bool:
     """Whether the offline price library has a price of the model."""
-    return any(library_prices(LIBRARY_NAMES.get(provider_kind, ""), name, kind))
+    return any(library_prices(PRICE_LIBRARY.get(provider_kind, ""), name, kind))
 
 
 def with_prices(models: QuerySet[AIModel]) -> QuerySet[AIModel]:

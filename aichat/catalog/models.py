@@ -14,7 +14,7 @@ from aichat.catalog import fallback_reasons
 from aichat.catalog.pricing import Rates, Tier, TokenPrices, tier_from
 from aichat.core.database.models import Row
 from aichat.providers import registry
-from aichat.providers.registry import kinds
+from aichat.providers.registry import KINDS_OF_ROWS, kinds
 
 BAD_TIERS = (ValueError, TypeError, KeyError, AttributeError)
 USE = "use_aimodel"  # the permission to use a model: see `access.py`
@@ -22,7 +22,7 @@ SLUG = RegexValidator(r"\A[A-Za-z0-9][A-Za-z0-9._:/-]*\Z", "Use letters, digits 
 # The one kind of secret a catalog row may name: not the database's password, not this installation's SECRET_KEY.
 KEY_VARIABLE = RegexValidator(r"\A[A-Z][A-Z0-9_]*_API_KEY\Z", "Name an environment variable that ends in _API_KEY.")
 # Keys that belong to a setting: a row that named one could send it to any server.
-KEYS_OF_SETTINGS = {"OPENAI_API_KEY", "GEMINI_API_KEY", "ANTHROPIC_API_KEY", "POSTHOG_API_KEY"}
+KEYS_OF_SETTINGS = {*registry.KEY_SETTINGS, "POSTHOG_API_KEY"}
 HEADER_NAME = re.compile(r"[A-Za-z0-9-]+")
 HEADERS_OF_OURS = {"content-length", "content-type", "host", "transfer-encoding", "x-request-id"}
 
@@ -113,11 +113,12 @@ class Provider(Row):
         self.check_key()
         if not self.speaks_openai and (self.profile or self.quirks):
             raise ValidationError({"profile": "Only servers that speak OpenAI's format have a profile."})
-        if self.kind == "openai_compatible" and not self.base_url:
-            raise ValidationError({"base_url": "An OpenAI-compatible provider needs its address."})
-        if self.kind != "openai_compatible" and (self.base_url or self.api_key_env or self.extra_headers):
+        if self.kind in KINDS_OF_ROWS and not self.base_url:
+            name = registry.VENDORS[self.kind].name
+            raise ValidationError({"base_url": f"An {name} provider needs its address."})
+        if self.kind not in KINDS_OF_ROWS and (self.base_url or self.api_key_env or self.extra_headers):
             raise ValidationError(
-                "Address, key and headers of this kind are settings: only openai_compatible has its own."
+                f"Address, key and headers of this kind are settings: only {' or '.join(KINDS_OF_ROWS)} has its own."
             )
 
     def check_key(self) -> None:
@@ -146,14 +147,20 @@ class Provider(Row):
     @property
     def speaks_openai(self) -> bool:
         """Whether its adapter goes by a profile of OpenAI-compatible servers."""
-        return self.kind in {"openai", "openai_compatible"}
+        return self.own_profile is not None
+
+    @property
+    def own_profile(self) -> str | None:
+        """The profile of its kind: empty when the address decides, None for a kind that has none."""
+        vendor = registry.VENDORS.get(self.kind)
+        return vendor.profile if vendor else None
 
     @property
     def profile_in_use(self) -> str:
         """The name of the profile its requests follow; empty for a kind that has none."""
         if not self.speaks_openai:
             return ""
-        return self.profile or ("openai" if self.kind == "openai" else registry.profile_by_address(self.base_url))
+        return self.profile or self.own_profile or registry.profile_by_address(self.base_url)
 
 
 class AIModel(Row):

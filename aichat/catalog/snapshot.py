@@ -29,7 +29,7 @@ class ProviderInfo:
 
     @property
     def is_demo(self) -> bool:
-        return self.kind == "demo"
+        return self.kind in registry.DEMO_KINDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,13 +151,9 @@ def _rates() -> dict[object, Rates | None]:
 
 
 def _provider(row: Provider) -> ProviderInfo:
-    built_in = {
-        "openai": (settings.OPENAI_BASE_URL, settings.OPENAI_API_KEY),
-        "gemini": (settings.GEMINI_BASE_URL, settings.GEMINI_API_KEY),
-        "anthropic": (settings.ANTHROPIC_BASE_URL, settings.ANTHROPIC_API_KEY),
-    }
-    if row.kind in built_in:
-        base_url, api_key = built_in[row.kind]
+    vendor = registry.VENDORS.get(row.kind)
+    if vendor and vendor.key_setting:
+        base_url, api_key = getattr(settings, vendor.base_url_setting), getattr(settings, vendor.key_setting)
         endpoint = Endpoint(
             base_url, api_key, connect_timeout=settings.CHAT_CONNECT_TIMEOUT, profile=row.profile, quirks=_quirks(row)
         )
@@ -175,9 +171,8 @@ def _provider(row: Provider) -> ProviderInfo:
         quirks=_quirks(row),
     )
     has_key = bool(api_key) or not row.api_key_env
-    return ProviderInfo(
-        row.slug, row.kind, endpoint, is_configured=row.kind == "demo" or (bool(row.base_url) and has_key)
-    )
+    is_demo = row.kind in registry.DEMO_KINDS
+    return ProviderInfo(row.slug, row.kind, endpoint, is_configured=is_demo or (bool(row.base_url) and has_key))
 
 
 def _quirks(row: Provider) -> tuple[tuple[str, Any], ...]:

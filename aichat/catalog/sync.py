@@ -16,11 +16,12 @@ from genai_prices import types as library
 from genai_prices.data_snapshot import get_snapshot
 
 from aichat.catalog import snapshot
-from aichat.catalog.defaults import DEMO, EMBEDDING, IMAGE, MODELS, MODERATION, TRANSCRIPTION, DefaultModel
 from aichat.catalog.models import AIModel, Price, Provider
 from aichat.core.database import transactions
+from aichat.providers import registry
+from aichat.providers.registry import PRICE_LIBRARY
+from aichat.providers.vendor import EMBEDDING, IMAGE, MODERATION, TRANSCRIPTION, DefaultModel, Vendor
 
-LIBRARY_NAMES = {"gemini": "google", "openai": "openai", "anthropic": "anthropic"}
 MICRODOLLARS = 1_000_000
 MINUTES_PER_HOUR = 60
 ALWAYS = datetime(2020, 1, 1, tzinfo=UTC)
@@ -43,28 +44,26 @@ def sync_models() -> list[str]:
 
 
 def _sync() -> list[str]:
-    in_use = {
-        "demo": True,
-        "gemini": bool(settings.GEMINI_API_KEY),
-        "openai": bool(settings.OPENAI_API_KEY),
-        "anthropic": bool(settings.ANTHROPIC_API_KEY),
-    }
-    new = [default.slug for default in MODELS if in_use[default.provider] and _add(default)]
-    for model in AIModel.objects.select_related("provider").filter(provider__kind__in=LIBRARY_NAMES):
+    new = [
+        default.slug
+        for vendor, default in registry.default_models()
+        if (vendor.is_demo or getattr(settings, vendor.key_setting)) and _add(vendor, default)
+    ]
+    for model in AIModel.objects.select_related("provider").filter(provider__kind__in=PRICE_LIBRARY):
         update_prices(model)
     return new
 
 
 def add_known(slugs: Collection[str]) -> None:
     """Default models with their prices, whatever keys there are: without its provider's key a model is not offered."""
-    for default in MODELS:
-        if default.slug in slugs and _add(default):
+    for vendor, default in registry.default_models():
+        if default.slug in slugs and _add(vendor, default):
             update_prices(AIModel.objects.select_related("provider").get(slug=default.slug))
 
 
-def _add(default: DefaultModel) -> bool:
+def _add(vendor: Vendor, default: DefaultModel) -> bool:
     """Whether the model was not there yet."""
-    provider, _ = Provider.objects.get_or_create(slug=default.provider, defaults={"kind": default.provider})
+    provider, _ = Provider.objects.get_or_create(slug=vendor.kind, defaults={"kind": vendor.kind})
     model, created = AIModel.objects.get_or_create(
         slug=default.slug,
         defaults={
@@ -72,9 +71,9 @@ def _add(default: DefaultModel) -> bool:
             "kind": default.kind,
             "max_output_tokens": default.max_output_tokens,
             "context_window": default.context_window,
-            "auto_position": default.auto_position,
+            "auto_position": vendor.auto_position if default.in_auto else None,
             "image_tokens": default.image_tokens,
-            **dict.fromkeys(("vision", "structured_output"), default.provider != DEMO),
+            **dict.fromkeys(("vision", "structured_output"), not vendor.is_demo),
         },
     )
     if created and (default.price or default.kind == MODERATION):
@@ -86,7 +85,7 @@ def update_prices(model: AIModel) -> None:
     """Store the library's prices of a model where they differ from what is stored."""
     if model.prices.exclude(source=Price.LIBRARY).exists():
         return
-    name = LIBRARY_NAMES.get(model.provider.kind, "")
+    name = PRICE_LIBRARY.get(model.provider.kind, "")
     for price in library_prices(name, model.upstream_name or model.slug, model.kind):
         in_force = model.prices.filter(effective_at__lte=price.effective_at).order_by("-effective_at").first()
         if price.effective_at == ALWAYS:

@@ -1,7 +1,8 @@
-"""The table of provider kinds. Adapters are imported when first used: a deployment pays only for its own."""
+"""The table of vendors. Adapters are imported when first used: a deployment pays only for its own."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from importlib import import_module
 from typing import Any, cast
 
 from django.utils.module_loading import import_string
@@ -14,53 +15,62 @@ from aichat.providers.single_calls import (
     SpeechAdapter,
     TranscriptionAdapter,
 )
+from aichat.providers.vendor import (
+    CHAT,
+    EMBEDDING,
+    IMAGE,
+    IMAGE_EDIT,
+    MODERATION,
+    SPEECH,
+    TRANSCRIPTION,
+    DefaultModel,
+    Vendor,
+)
 
-CHAT_ADAPTERS = {
-    "anthropic": "aichat.providers.anthropic.chat.AnthropicChat",
-    "demo": "aichat.providers.demo.chat.DemoChat",
-    "gemini": "aichat.providers.gemini.chat.GeminiChat",
-    "openai": "aichat.providers.openai.chat.OpenAIChat",
-    "openai_compatible": "aichat.providers.openai.chat.CompatibleChat",
+# The folder of each vendor: a new vendor is a folder with a `vendor.py`, and its line here.
+FOLDERS = (
+    "anthropic",
+    "demo",
+    "gemini",
+    "openai",
+)
+VENDORS: dict[str, Vendor] = {
+    vendor.kind: vendor for folder in FOLDERS for vendor in import_module(f"aichat.providers.{folder}.vendor").VENDORS
 }
-IMAGE_ADAPTERS = {
-    "demo": "aichat.providers.demo.images.DemoImages",
-    "gemini": "aichat.providers.gemini.images.GeminiImages",
-    "openai": "aichat.providers.openai.images.OpenAIImages",
-}
+IN_ORDER_OF_AUTO = sorted(
+    (vendor for vendor in VENDORS.values() if vendor.auto_position is not None),
+    key=lambda vendor: vendor.auto_position or 0,
+)
+DEMO_KINDS = frozenset(kind for kind, vendor in VENDORS.items() if vendor.is_demo)
+KEY_SETTINGS = tuple(vendor.key_setting for vendor in IN_ORDER_OF_AUTO if vendor.key_setting)
+# The kinds of provider with any number of rows, the first of which a new row gets.
+KINDS_OF_ROWS = tuple(kind for kind, vendor in VENDORS.items() if vendor.takes_rows)
+# Names in the offline price library, by kind of provider.
+PRICE_LIBRARY = {kind: vendor.price_library for kind, vendor in VENDORS.items() if vendor.price_library}
 
+
+def _adapters(purpose: str) -> dict[str, str]:
+    """The dotted paths of the adapters for what a model is for, by kind of provider."""
+    return {kind: vendor.adapters[purpose] for kind, vendor in VENDORS.items() if purpose in vendor.adapters}
+
+
+CHAT_ADAPTERS = _adapters(CHAT)
+IMAGE_ADAPTERS = _adapters(IMAGE)
 # Provider kinds by what a model is for; each maps to its adapter.
-SINGLE_CALL_ADAPTERS: dict[str, dict[str, str]] = {
-    "embedding": {
-        "demo": "aichat.providers.demo.calls.DemoEmbeddings",
-        "gemini": "aichat.providers.gemini.embeddings.GeminiEmbeddings",
-        "openai": "aichat.providers.openai.embeddings.OpenAIEmbeddings",
-        "openai_compatible": "aichat.providers.openai.embeddings.CompatibleEmbeddings",
-    },
-    "moderation": {
-        "demo": "aichat.providers.demo.calls.DemoModeration",
-        "openai": "aichat.providers.openai.moderations.OpenAIModerations",
-        "openai_compatible": "aichat.providers.openai.moderations.OpenAIModerations",
-    },
-    "speech": {
-        "demo": "aichat.providers.demo.calls.DemoSpeech",
-        "openai": "aichat.providers.openai.audio.OpenAISpeech",
-        "openai_compatible": "aichat.providers.openai.audio.OpenAISpeech",
-    },
-    "transcription": {
-        "demo": "aichat.providers.demo.calls.DemoTranscription",
-        "openai": "aichat.providers.openai.audio.OpenAITranscriptions",
-        "openai_compatible": "aichat.providers.openai.audio.OpenAITranscriptions",
-    },
-    "image": {  # pictures made of pictures
-        "demo": "aichat.providers.demo.calls.DemoImageEdits",
-        "gemini": "aichat.providers.gemini.image_edits.GeminiImageEdits",
-        "openai": "aichat.providers.openai.image_edits.OpenAIImageEdits",
-        "openai_compatible": "aichat.providers.openai.image_edits.OpenAIImageEdits",
-    },
+SINGLE_CALL_ADAPTERS = {
+    **{purpose: _adapters(purpose) for purpose in (EMBEDDING, MODERATION, SPEECH, TRANSCRIPTION)},
+    IMAGE: _adapters(IMAGE_EDIT),
 }
 
 # The quirks of servers that speak OpenAI's format, which rows of the catalog choose and override.
 PROFILES = "aichat.providers.openai.profiles"
+
+
+def default_models() -> Iterator[tuple[Vendor, DefaultModel]]:
+    """The models that a fresh installation offers, each with its vendor."""
+    for vendor in IN_ORDER_OF_AUTO:
+        for model in vendor.models:
+            yield vendor, model
 
 
 def kinds() -> list[tuple[str, str]]:

@@ -12,6 +12,7 @@ from accounts.models import Role, User
 from accounts.services import create_api_key, register_user
 from accounts.tenancy import personal_organization
 from aichat.catalog.sync import sync_models
+from aichat.providers.registry import KEY_SETTINGS
 from credits.services import wallet_of
 
 
@@ -41,10 +42,8 @@ class Command(BaseCommand):
                 f"\nAlready set up: the admin is {admin.email}. For a further API key:"
                 f"\n  API_KEY=$({python()} manage.py create_api_key {admin.email})"
             )
-        if not (settings.OPENAI_API_KEY or settings.GEMINI_API_KEY or settings.ANTHROPIC_API_KEY):
-            self.stdout.write(
-                "\nNo provider key is set (GEMINI_API_KEY, OPENAI_API_KEY, ANTHROPIC_API_KEY): a demo model answers."
-            )
+        if not any(getattr(settings, name) for name in KEY_SETTINGS):
+            self.stdout.write(f"\nNo provider key is set ({', '.join(KEY_SETTINGS)}): a demo model answers.")
         self.stdout.write(
             f"\nAdmin  {address}/admin/\nAPI    {address}/api/docs/"
             f'\nTry    curl {address}/v1/chat/completions -H "Authorization: Bearer {key}" '

@@ -1,0 +1,29 @@
+"""The facts about Google's Gemini: https://ai.google.dev/gemini-api/docs/models, as of November 2026."""
+
+from aichat.providers.vendor import CHAT, EMBEDDING, IMAGE, IMAGE_EDIT, DefaultModel, Vendor
+
+VENDORS = (
+    Vendor(
+        kind="gemini",
+        name="Gemini",
+        key_setting="GEMINI_API_KEY",
+        base_url_setting="GEMINI_BASE_URL",
+        price_library="google",
+        auto_position=10,
+        adapters={
+            CHAT: "aichat.providers.gemini.chat.GeminiChat",
+            IMAGE: "aichat.providers.gemini.images.GeminiImages",
+            IMAGE_EDIT: "aichat.providers.gemini.image_edits.GeminiImageEdits",
+            EMBEDDING: "aichat.providers.gemini.embeddings.GeminiEmbeddings",
+        },
+        models=(
+            DefaultModel("gemini-3.8-flash", 65_536, 1_000_000, in_auto=True),
+            DefaultModel("gemini-3.5-flash-lite", 65_536, 1_000_000),
+            DefaultModel("gemini-3.1-pro-preview", 65_536, 1_000_000),
+            DefaultModel("gemini-4-argon", 65_536, 1_048_576),
+            DefaultModel("gemini-3.1-flash-image-preview", 32_768, 65_536, IMAGE, in_auto=True),
+            DefaultModel("gemini-3.1-flash-lite-image", 32_768, 65_536, IMAGE),
+            DefaultModel("gemini-embedding-001", 1, 2_048, EMBEDDING, in_auto=True),
+        ),
+    ),
+)
