@@ -162,7 +162,10 @@ def models_of(client: httpx.Client) -> set[str]:
 
 def test_after_migrate_alone_the_demo_model_answers_and_a_key_and_a_restart_bring_its_models(tmp_path: Path) -> None:
     environment = {"DATABASE_URL": f"sqlite:///{tmp_path}/db.sqlite3", "PORT": free_port(), "PATH": os.environ["PATH"]}
-    environment |= {"SECRET_KEY": "for tests", **dict.fromkeys(PROVIDER_KEYS, "")}
+    environment |= {
+        "SECRET_KEY": "only for tests, and as long as a secret has to be",
+        **dict.fromkeys(PROVIDER_KEYS, ""),
+    }
     assert run("manage.py", "migrate", **environment).returncode == 0
     signed_up = {"email": "carol@example.com", "password": "a long and quiet river"}
     here = Installation(environment, tmp_path / "db.sqlite3", "")
