@@ -2,12 +2,14 @@
 
 import asyncio
 import functools
+import logging
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from hmac import compare_digest
 from typing import Any, ClassVar
 
 from django.conf import settings
 from django.db import Error as DatabaseFailure
+from django.db import connection
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.urls import reverse
 from django.views.decorators.csrf import csrf_exempt
@@ -17,13 +19,15 @@ from rest_framework.decorators import permission_classes
 from accounts.permissions import Public
 from aichat.catalog import snapshot
 from aichat.catalog.snapshot import Catalog
-from aichat.core.database import executor, transactions
+from aichat.core.background.repeating import Repeating
+from aichat.core.database import clock, executor
 from aichat.core.errors import MethodNotAllowed, PermissionDenied
 from aichat.core.redis import health
 from aichat.core.telemetry import prometheus as counts
 from aichat.core.web.responses import error_response
 from aichat.generation import circuit_breaker
 
+logger = logging.getLogger(__name__)
 LOOPBACK = {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
 PROBE_TIMEOUT = 2.0  # seconds; who probes gives up soon after
 
@@ -65,17 +69,19 @@ async def healthz(request: HttpRequest) -> JsonResponse:
 async def readyz(request: HttpRequest) -> JsonResponse:
     """200 when requests can be served, `degraded` when only the cache is gone; 503 when the database is. Bounded in time.
 
-    `breakers` lists the models that are left alone, which is no reason to take the process out of service.
+    `breakers` lists the models that are left alone, and `clock_off_seconds` says by how much this host's clock is ahead of
+    the database's (negative: behind); neither is a reason to take the process out of service.
     """
-    database, cache_answers = await asyncio.gather(
-        _answers(executor.run(transactions.ping)), _answers(asyncio.to_thread(health.ping))
-    )
+    seconds_ahead, cache_answers = await asyncio.gather(_seconds_ahead(), _answers(asyncio.to_thread(health.ping)))
+    database = seconds_ahead is not None
     failing = [name for name, answers in (("database", database), ("cache", cache_answers)) if not answers]
-    if not database:
+    if seconds_ahead is None:
         return JsonResponse({"status": "unavailable", "failing": failing}, status=503)
     facts: dict[str, Any] = {"status": "degraded" if failing else "ok", "failing": failing}
     if breakers := await executor.run(lambda: circuit_breaker.describe(snapshot.current().values())):
         facts["breakers"] = breakers
+    if abs(seconds_ahead) > clock.TOLERANCE:
+        facts["clock_off_seconds"] = round(seconds_ahead, 1)
     return JsonResponse(facts)
 
 
@@ -115,6 +121,31 @@ class BreakerMetrics:
         for item in circuit_breaker.states(self.catalog.values()):
             gauge.add_metric([item.provider, item.model], self.VALUES[item.state])
         yield gauge
+
+
+async def compare_clocks() -> None:
+    """Log a warning when this host's clock is off against the database's. A database that is away is told elsewhere."""
+    seconds_ahead = await _seconds_ahead()
+    if seconds_ahead is not None and abs(seconds_ahead) > clock.TOLERANCE:
+        logger.warning(
+            "The clock of this host is %.1f seconds %s the database's: set both by NTP. Leases and spending limits go by it.",
+            abs(seconds_ahead),
+            "ahead of" if seconds_ahead > 0 else "behind",
+        )
+
+
+clock_comparison = Repeating(
+    "the comparison of clocks", compare_clocks, every=lambda: 600.0, is_wanted=lambda: connection.vendor != "sqlite"
+)
+
+
+async def _seconds_ahead() -> float | None:
+    """`clock.seconds_ahead`; None when the database does not answer within PROBE_TIMEOUT."""
+    try:
+        async with asyncio.timeout(PROBE_TIMEOUT):
+            return await executor.run(clock.seconds_ahead)
+    except (DatabaseFailure, TimeoutError):
+        return None
 
 
 async def _answers(probe: Awaitable[bool | None]) -> bool:

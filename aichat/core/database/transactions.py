@@ -183,12 +183,3 @@ def is_unavailable(error: BaseException) -> bool:
     if getattr(error.__cause__, "sqlite_errorname", "") == "SQLITE_ERROR":
         return False
     return isinstance(error, OperationalError | InterfaceError)
-
-
-def ping() -> None:
-    """Make one round trip to the database. Raises `django.db.Error` when the database does not answer."""
-    if is_mongodb():
-        connection.ping()  # type: ignore[attr-defined]
-        return
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT 1")

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from typing import Any
 
 from django.conf import settings
@@ -81,10 +82,11 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]
                     raise
             time.sleep(COMMIT_PAUSE)
 
-    def ping(self) -> None:
-        """Send MongoDB's `ping`; raises `OperationalError` when no answer comes."""
+    def server_time(self) -> datetime:
+        """The clock of the primary, of millisecond precision; raises `OperationalError` when no answer comes."""
         with operational_errors():
-            self.database.command("ping")
+            found: datetime = self.database.command("hello")["localTime"]
+        return found.replace(tzinfo=UTC)  # BSON dates are UTC
 
     def limit_transactions(self) -> float:
         """Have the primary end transactions of processes that died after `TRANSACTION_LIFETIME` seconds, if we may.
