@@ -105,6 +105,19 @@ def test_an_unverified_email_is_not_taken_over(issuer: Issuer, db: None) -> None
     assert me(issuer.token(email="boss@example.com")).json()["email"].endswith("@sso.invalid")
 
 
+@pytest.mark.parametrize("verified", [True, False])
+@pytest.mark.parametrize(
+    "email",
+    ["<script>@x\r\nbcc: y", "dora@example.com\r\nbcc: y@example.com", "<b>dora</b>@example.com", "dora", "", 7],
+)
+def test_a_token_whose_email_is_no_address_is_refused_and_makes_nobody(
+    issuer: Issuer, db: None, email: Any, verified: bool
+) -> None:
+    response = me(issuer.token(email=email, email_verified=verified))
+    assert (response.status_code, response.json()["error"]["code"]) == (401, "invalid_api_key")
+    assert not User.objects.exists()
+
+
 def test_many_first_requests_at_once_make_one_user_with_one_grant(server: str, issuer: Issuer) -> None:
     token = issuer.token(email="dora@example.com", email_verified=True)
     with (

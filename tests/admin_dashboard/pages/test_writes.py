@@ -199,7 +199,8 @@ def test_credits_are_taken_away_by_an_adjustment(console: Client, alice: Actor) 
         ({"amount": "5", "reason": ""}, "This field is required"),
         ({"amount": "0"}, "other than 0"),
         ({"amount": "1.0000001"}, "six decimal places"),
-        ({"amount": "much"}, "not a number"),
+        ({"amount": "much"}, "with a point"),
+        *(({"amount": amount}, "without commas or spaces") for amount in ("12,5", "1.234,5", "1,000", "1 000")),
         ({"amount": "-11"}, "10 are available"),
     ],
 )

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
+from django.core.files.base import ContentFile
+from django.core.files.storage import default_storage
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from aichat.core import money
@@ -122,6 +124,46 @@ def test_a_secret_key_is_made_once_and_readable_by_its_owner_only(
     assert [path.name for path in keep_in.parent.iterdir()] == ["secret_key"]
     monkeypatch.setenv("SECRET_KEY", "given")
     assert stores.secret_key(keep_in) == "given"
+
+
+@pytest.mark.parametrize("key", ["x", "changeme" * 3, "x" * 64, "django-insecure-" + "abcdefghij" * 5])
+def test_a_secret_key_that_can_be_guessed_stops_the_start_and_is_not_quoted(settings: Any, key: str) -> None:
+    settings.DEBUG, settings.SECRET_KEY = False, key
+    with pytest.raises(SystemExit) as caught:
+        checks.stop_on_errors()
+    assert str(caught.value.code).startswith("Configuration error: SECRET_KEY can be guessed")
+    assert len(key) == 1 or key not in str(caught.value.code)
+
+
+@pytest.mark.parametrize(
+    ("host", "https", "warned"),
+    [("127.0.0.1", False, False), ("0.0.0.0", False, True), ("::", False, True), ("127.0.0.1", True, True)],
+)
+def test_debug_and_any_host_are_warned_of_where_others_can_call(
+    settings: Any, host: str, https: bool, warned: bool
+) -> None:
+    settings.HOST, settings.HTTPS, settings.DEBUG, settings.ALLOWED_HOSTS = host, https, True, ["*"]
+    found = [warning.id for warning in checks.nothing_is_open_on_a_public_server()]
+    assert found == (["aichat.W030", "aichat.W031"] if warned else [])
+    settings.DEBUG, settings.ALLOWED_HOSTS = False, ["chat.example.com"]
+    assert checks.nothing_is_open_on_a_public_server() == []
+
+
+def test_a_database_file_and_its_folder_are_their_owners_alone(given: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    file = folder / "db.sqlite3"
+    for _ in range(2):
+        given(f"sqlite:///{file}")
+        stores.database("X", "", base_dir=tmp_path, timeout=5, threads=1)
+        assert (folder.stat().st_mode & 0o777, file.stat().st_mode & 0o777) == (0o700, 0o600)
+        file.chmod(0o644)  # as an older version made it
+
+
+def test_stored_pictures_are_their_owners_alone(settings: Any, tmp_path: Path) -> None:
+    settings.MEDIA_ROOT = tmp_path / "media"
+    name = default_storage.save("images/one/a.png", ContentFile(b"png"))
+    assert (tmp_path / "media" / name).stat().st_mode & 0o777 == 0o600
+    assert {part.stat().st_mode & 0o777 for part in (tmp_path / "media").rglob("*") if part.is_dir()} == {0o700}
 
 
 def test_a_hold_must_outlive_its_request(settings: Any) -> None:
