@@ -7,6 +7,7 @@ from typing import Any
 
 from aichat.core.database.statements import Encoded
 from aichat.providers.base import Usage
+from aichat.providers.usage import LARGEST_COUNT
 
 PER_MILLION = 1_000_000
 MS_PER_MINUTE = 60_000
@@ -80,9 +81,19 @@ class Rates:
 
     def most(self, usage: Usage) -> int:
         """What the user pays at most for so many tokens, wherever the provider's cache puts them; in microcredits."""
-        written = replace(usage, cache_write_tokens=usage.input_tokens)
-        kept = replace(written, cache_write_1h_tokens=usage.input_tokens)
-        return max(self.charge(usage), self.charge(written), self.charge(kept))
+        return max(map(self.charge, _placements(usage)))
+
+    def longest_output(self, input_tokens: int, microcredits: int) -> int:
+        """The most output tokens for which `most` is within `microcredits`; -1 when these don't even pay the input.
+
+        An output without a price is as long as a column can hold.
+        """
+        usage = Usage(input_tokens=input_tokens)
+        price = self._tier(usage)[0]
+        left = (microcredits - self.request_price) * PER_MILLION - max(map(price.millionths, _placements(usage)))
+        if left < 0:
+            return -1
+        return left // price.output if price.output else LARGEST_COUNT
 
     def cost_nanousd(self, usage: Usage) -> int:
         """What the provider bills us, in billionths of a US dollar."""
@@ -105,6 +116,12 @@ class Rates:
 
 def tier_from(row: Mapping[str, Any]) -> Tier:
     return Tier(row["above_input_tokens"], TokenPrices(**row["price"]), TokenPrices(**row["cost"]))
+
+
+def _placements(usage: Usage) -> tuple[Usage, Usage, Usage]:
+    """The usage with its input as it is, with all of it written to the provider's cache, and kept there for an hour."""
+    written = replace(usage, cache_write_tokens=usage.input_tokens)
+    return usage, written, replace(written, cache_write_1h_tokens=usage.input_tokens)
 
 
 def _per_minute_millionths(tokens: int, usage: Usage, per_million_characters: int, per_minute: int) -> int:

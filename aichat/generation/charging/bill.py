@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 
 from django.conf import settings
@@ -87,32 +87,29 @@ class Bill:
 
     def most_it_can_cost(self, candidates: Sequence[ModelInfo]) -> int:
         """Microcredits to hold: the dearest candidate, its longest answer."""
-        return self._dearest(candidates, self.most_input)
-
-    def likely_cost(self, candidates: Sequence[ModelInfo]) -> int:
-        """Microcredits without which nothing is asked: the dearest candidate, its longest answer, its likely input."""
-        return self._dearest(candidates, self.likely_input)
-
-    def _dearest(self, candidates: Sequence[ModelInfo], count_input: Callable[[ModelInfo], int]) -> int:
         return max(
-            model.rates.most(Usage(input_tokens=count_input(model), output_tokens=self.max_tokens(model)))
+            model.rates.most(Usage(input_tokens=self.most_input(model), output_tokens=self.max_tokens(model)))
             for model in candidates
             if model.rates
         )
 
     def cap(self, candidates: Sequence[ModelInfo], affordable: int) -> bool:
-        """Shorten the answer to what `affordable` microcredits cover; False when that would be of no use."""
-        if self.likely_cost(candidates) <= affordable:
+        """Shorten the answer to what `affordable` microcredits cover beside the likely input; False when that is of no use.
+
+        A candidate whose longest answer is paid for does not shorten the answers of the others.
+        """
+        longest = needed = max(self.max_tokens(model) for model in candidates)
+        for model in candidates:
+            if model.rates:
+                payable = model.rates.longest_output(self.likely_input(model), affordable)
+                if payable < self.max_tokens(model):
+                    longest = min(longest, payable)
+        if longest == needed:
             return True
-        low, high = settings.SHORTEST_CAPPED_ANSWER, max(self.max_tokens(model) for model in candidates)
-        while low <= high:  # the price rises with the length
-            self.result.max_tokens_capped = (low + high) // 2
-            if self.likely_cost(candidates) <= affordable:
-                low = self.result.max_tokens_capped + 1
-            else:
-                high = self.result.max_tokens_capped - 1
-        self.result.max_tokens_capped = high if high >= settings.SHORTEST_CAPPED_ANSWER else None
-        return self.result.max_tokens_capped is not None
+        if longest < settings.SHORTEST_CAPPED_ANSWER:
+            return False
+        self.result.max_tokens_capped = longest
+        return True
 
     async def whole(self) -> None:
         """Charge an answer that came to its end: its reported usage, or our estimate where none was reported."""
