@@ -75,36 +75,6 @@ OPENAI = UsageFormat(
     }
 )
 
-# Gemini: thoughts and the prompts of tool use are counted beside candidates and prompt; cached content is part of the
-# prompt. https://ai.google.dev/api/generate-content#UsageMetadata (the total is the sum of all four).
-GEMINI = UsageFormat(
-    paths={
-        "input": ("promptTokenCount", "prompt_token_count"),
-        "output": ("candidatesTokenCount", "responseTokenCount", "candidates_token_count"),
-        "cached": ("cachedContentTokenCount", "cached_content_token_count"),
-        "reasoning": ("thoughtsTokenCount", "thoughts_token_count"),
-        "tools": ("toolUsePromptTokenCount", "tool_use_prompt_token_count"),
-        "total": ("totalTokenCount", "total_token_count"),
-    },
-    beside=frozenset({"reasoning", "tools"}),
-)
-
-# Anthropic: what was read from and written to the prompt cache stands beside `input_tokens`, what was written there for
-# an hour is part of what was written; thinking is part of `output_tokens`. https://platform.claude.com/docs/en/build-with-claude/prompt-caching#tracking-cache-performance
-# In a stream `message_start` has the input, and the counts of `message_delta` are cumulative:
-# https://platform.claude.com/docs/en/build-with-claude/streaming
-ANTHROPIC = UsageFormat(
-    paths={
-        "input": ("input_tokens",),
-        "output": ("output_tokens",),
-        "cached": ("cache_read_input_tokens",),
-        "written": ("cache_creation_input_tokens",),
-        "written_1h": ("cache_creation.ephemeral_1h_input_tokens",),
-        "reasoning": ("output_tokens_details.thinking_tokens",),
-    },
-    beside=frozenset({"cached", "written"}),
-)
-
 
 @dataclass(frozen=True, slots=True)
 class Reading:

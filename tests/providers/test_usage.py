@@ -4,7 +4,9 @@ from typing import Any
 
 import pytest
 
-from aichat.providers.usage import ANTHROPIC, GEMINI, OPENAI, Reading, UsageFormat, UsageReport
+from aichat.providers.anthropic.usage import ANTHROPIC
+from aichat.providers.gemini.usage import GEMINI
+from aichat.providers.usage import OPENAI, Reading, UsageFormat, UsageReport
 
 CASES: dict[str, tuple[UsageFormat, dict[str, Any], Reading]] = {
     "OpenAI: cached and reasoning tokens are parts": (

@@ -12,6 +12,7 @@ from aichat.providers import http
 from aichat.providers.answers import read_answer
 from aichat.providers.anthropic.outgoing import measure
 from aichat.providers.anthropic.request import NATIVE, THOUGHT_FORMAT, body, version
+from aichat.providers.anthropic.usage import ANTHROPIC
 from aichat.providers.base import (
     ChatRequest,
     Delta,
@@ -24,7 +25,7 @@ from aichat.providers.base import (
 from aichat.providers.errors import AttemptOutcome, ProviderError, from_body
 from aichat.providers.json import as_object, to_json
 from aichat.providers.outgoing import Outgoing
-from aichat.providers.usage import ANTHROPIC, UsageReport
+from aichat.providers.usage import UsageReport
 
 FINISH_REASONS: dict[str, FinishReason] = {
     "end_turn": "stop",

@@ -8,8 +8,9 @@ from aichat.providers.base import Delta, Finished
 from aichat.providers.errors import AttemptOutcome, ProviderError, inside_stream
 from aichat.providers.finish_reasons import finish_reason
 from aichat.providers.gemini.request import SIGNATURE_FORMAT
+from aichat.providers.gemini.usage import GEMINI
 from aichat.providers.json import as_object, to_json
-from aichat.providers.usage import GEMINI, UsageReport
+from aichat.providers.usage import UsageReport
 
 
 class GeminiReader:

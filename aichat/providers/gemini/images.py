@@ -12,7 +12,8 @@ from google.genai import errors, types
 
 from aichat.providers.base import Endpoint, ImageAnswer, ImageRequest
 from aichat.providers.errors import AttemptOutcome, ProviderError, from_status
-from aichat.providers.usage import GEMINI, UsageReport
+from aichat.providers.gemini.usage import GEMINI
+from aichat.providers.usage import UsageReport
 
 ASPECT_RATIOS = {"1024x1024": "1:1", "1536x1024": "3:2", "1024x1536": "2:3"}
 REFUSALS = {"SAFETY", "PROHIBITED_CONTENT", "BLOCKLIST", "RECITATION", "IMAGE_SAFETY", "IMAGE_PROHIBITED_CONTENT"}

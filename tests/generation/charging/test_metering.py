@@ -12,8 +12,10 @@ from aichat.catalog import snapshot
 from aichat.core.telemetry import product_events
 from aichat.generation.charging import plausibility, tokens
 from aichat.generation.charging.plausibility import Bounds, tolerated
+from aichat.providers.anthropic.usage import ANTHROPIC
 from aichat.providers.base import Usage
-from aichat.providers.usage import ANTHROPIC, GEMINI, OPENAI, UsageReport
+from aichat.providers.gemini.usage import GEMINI
+from aichat.providers.usage import OPENAI, UsageReport
 from aichat.usage.models import UsageRecord
 from credits.models import Hold
 from tests.conftest import Actor
