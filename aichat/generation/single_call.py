@@ -18,6 +18,7 @@ from aichat.catalog.models import AIModel
 from aichat.catalog.snapshot import ModelInfo
 from aichat.core.errors import InvalidRequest
 from aichat.generation import circuit_breaker, reporting
+from aichat.generation.charging import plausibility
 from aichat.generation.charging.bill import OK, Bill
 from aichat.generation.charging.settlement import Attempt
 from aichat.generation.circuit_breaker import Breaker
@@ -32,7 +33,6 @@ from credits.services import Unaffordable
 
 logger = logging.getLogger(__name__)
 A = TypeVar("A")
-USAGE_MARGIN = 256  # tokens beyond the upper bound that a provider's figure may be and is still believed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,9 +140,11 @@ class Performance(Generic[A]):
         self.served = model
         attempt.accepted = True
         attempt.usage = reported
-        if not is_plausible(reported, (self.call.possible or self.call.most)(model)):
+        doubted = implausible_figures(reported, (self.call.possible or self.call.most)(model)) if reported else {}
+        if reported is None or doubted:
             attempt.usage = self.call.count(model, self.answer)
-            attempt.source = UsageRecord.Source.ESTIMATED
+            attempt.source = UsageRecord.Source.IMPLAUSIBLE if doubted else UsageRecord.Source.ESTIMATED
+            attempt.reported = doubted or None
         assert attempt.usage is not None
         self.call.take(self.answer, attempt.usage)
 
@@ -156,15 +158,14 @@ class Performance(Generic[A]):
         await bill.commit(charge=rates.charge(attempt.usage) + self.call.extra_charge, delivered=True)
 
 
-def is_plausible(reported: Usage | None, most: Usage) -> bool:
-    """Whether a provider's figures are there and possible; others are counted by us."""
-    if reported is None:
-        return False
-    return (
-        0 <= reported.input_tokens <= most.input_tokens + USAGE_MARGIN
-        and 0 <= reported.output_tokens <= most.output_tokens + USAGE_MARGIN
-        and 0 <= reported.audio_ms <= most.audio_ms
-    )
+def implausible_figures(reported: Usage, most: Usage) -> dict[str, int]:
+    """The figures of a provider that can't be true where `most` is possible: tokens, and milliseconds of audio."""
+    figures = {
+        "input": (reported.input_tokens, plausibility.tolerated(most.input_tokens)),
+        "output": (reported.output_tokens, plausibility.tolerated(most.output_tokens)),
+        "audio_ms": (reported.audio_ms, most.audio_ms),
+    }
+    return {name: count for name, (count, largest) in figures.items() if not 0 <= count <= largest}
 
 
 async def candidates_of(request: GenerationRequest) -> list[ModelInfo]:

@@ -11,6 +11,7 @@ import pytest
 from aichat.catalog.models import AIModel, Price, Provider
 from aichat.catalog.sync import add_known
 from aichat.core.money import CREDIT
+from aichat.core.telemetry import product_events
 from aichat.usage import verify
 from aichat.usage.models import UsageRecord
 from credits.models import Hold
@@ -111,15 +112,28 @@ def test_cache_control_asks_for_new_vectors(
     assert (again.headers["X-Cache"], len(upstream.asked("openai"))) == (cache, times)
 
 
-@pytest.mark.parametrize("tokens", [None, 0, 10**9])
+@pytest.mark.parametrize(
+    ("tokens", "source", "shown"),
+    [(None, "ESTIMATED", None), (0, "ESTIMATED", None), (10**9, "IMPLAUSIBLE", {"input": 10**9})],
+)
 def test_tokens_that_nobody_reported_or_believes_are_counted_by_us(
-    http: httpx.Client, alice: Actor, upstream: Upstream, tokens: int | None
+    http: httpx.Client,
+    alice: Actor,
+    upstream: Upstream,
+    tokens: int | None,
+    source: str,
+    shown: Any,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    told: list[product_events.ProductEvent] = []
+    monkeypatch.setattr(product_events, "_sinks", [told.append])
     add_known([OPENAI])
     upstream.plan("openai", answer_of([1.0], tokens=tokens))
     embed(http, alice, "x" * 400, model=OPENAI)
     record = UsageRecord.objects.get()
-    assert (record.source, record.input_tokens) == ("ESTIMATED", 100)
+    assert (record.source, record.input_tokens, record.reported) == (source, 100, shown)
+    events = [event.model for event in told if isinstance(event, product_events.UsageImplausible)]
+    assert events == ([OPENAI] if shown else [])
     assert record.charged == 2 * CREDIT // 1000  # 0.02 USD for a million: 100 tokens are 0.002 credits
 
 
