@@ -1,4 +1,4 @@
-"""What leaves the house: to PostHog and to a webhook, where they are set, of the people who agreed, and of nobody else.
+"""Forwards product events of the people who agreed, and of nobody else, to PostHog and to a webhook where these are set.
 
 Each receiver has a thread of its own, so a slow or dead one holds up nothing but itself.
 """
@@ -47,7 +47,7 @@ def forward(rows: Sequence[Event]) -> None:
 
 
 def consenting(users: Collection[UUID]) -> set[UUID]:
-    """Who of them agreed. ANALYTICS_CONSENT says what silence means; a word of the user's own always decides."""
+    """The users who agreed to forwarding. Their own choice decides; without one, ANALYTICS_CONSENT does."""
     found = User.objects.filter(pk__in=users)
     if settings.ANALYTICS_CONSENT == OPT_OUT:
         return set(found.exclude(analytics_consent=False).values_list("pk", flat=True))

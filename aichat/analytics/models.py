@@ -36,14 +36,14 @@ class Event(Row):
 
     @property
     def told(self) -> dict[str, Any]:
-        """The facts as they are told: amounts, which are stored in microcredits, as credits."""
+        """The event's facts for readers: amounts in credits, which are stored in microcredits."""
         return {
             name: format_credits(value) if name in product_events.AMOUNTS else value
             for name, value in self.facts.items()
         }
 
     def body(self) -> dict[str, Any]:
-        """As it is told outside of the house."""
+        """The event as a JSON object, for other systems."""
         return {
             "id": str(self.pk),
             "name": self.name,
@@ -56,7 +56,7 @@ class Event(Row):
 
 
 class FirstTime(models.Model):
-    """That a user did something for the first time, and it was told: kept when the event itself is pruned.
+    """A user's first event of a name, kept when the event itself is pruned, so that it is told once.
 
     The key is made of the user and the event's name, so that of many processes one can write it.
     """

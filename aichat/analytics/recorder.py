@@ -1,4 +1,4 @@
-"""Hears every product event, and writes them down in batches, off the way of the requests that caused them."""
+"""Stores product events in batches, in a thread of its own, so that no request waits for that."""
 
 import logging
 import time
@@ -30,7 +30,7 @@ class Heard(NamedTuple):
 
 
 def hear(event: Told) -> None:
-    """The sink: remembers the event and returns."""
+    """Queue an event to be stored, and return at once."""
     if settings.ANALYTICS_STORED or forwarding.is_active():
         lane.put(Heard(event, tracing.request_id(), time.time()))
 
@@ -52,7 +52,7 @@ def record(batch: Sequence[Heard]) -> None:
 
 
 def values_of(heard: Heard) -> dict[str, Any]:
-    """Of an `Event`."""
+    """The columns of the `Event` row for an event."""
     return {
         "id": uuid7(),
         "name": heard.event.name,

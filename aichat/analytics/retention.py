@@ -1,4 +1,4 @@
-"""Events are kept for ANALYTICS_RETENTION_DAYS."""
+"""Deletes events that are older than ANALYTICS_RETENTION_DAYS."""
 
 from datetime import timedelta
 
@@ -11,7 +11,7 @@ AT_ONCE = 1000
 
 
 def prune() -> int:
-    """Delete what is too old, in small steps; answers how many."""
+    """Delete the events that are too old, in small steps; answers how many were deleted."""
     if not settings.ANALYTICS_RETENTION_DAYS:
         return 0
     before = timezone.now() - timedelta(days=settings.ANALYTICS_RETENTION_DAYS)

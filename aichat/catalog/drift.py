@@ -48,7 +48,7 @@ def findings(used: Iterable[str] = ()) -> list[Finding]:
 
 
 def of_model(model: AIModel) -> Finding | None:
-    """`model` carries its prices as `begun` (see `editing.with_prices`)."""
+    """The finding about one model, which carries its prices as `begun` (see `editing.with_prices`); None: all is well."""
     price = in_force(model.begun)  # type: ignore[attr-defined]
     name = PRICE_LIBRARY.get(model.provider.kind, "")
     known = next(library_prices(name, model.upstream_name or model.slug, model.kind), None) if name else None
@@ -75,7 +75,7 @@ def in_force(begun: Sequence[Price]) -> Price | None:
 
 
 def differences(price: Price, known: LibraryPrice) -> dict[str, tuple[Any, Any]]:
-    """Columns that are not as the library says: (in force, library)."""
+    """The price columns that are not as the library says, each with its amounts: (in force, library)."""
     return {
         name: (getattr(price, name), value) for name, value in known.fields.items() if getattr(price, name) != value
     }

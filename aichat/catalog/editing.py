@@ -1,6 +1,6 @@
 """Changing the catalog: what the admin and the REST endpoints do, in one place.
 
-An operator writes credits and US dollars as decimals; stored are integers of microcredits and microdollars. A changed
+An operator writes credits and US dollars as decimals; the rows have integers of microcredits and microdollars. A changed
 price is a new dated row, so that history stays, and the model's snapshot in memory is forgotten.
 """
 
@@ -98,7 +98,7 @@ def set_price(
 
 
 def require_price(model: AIModel) -> None:
-    """Of an enabled model: it has a price, its own or else the library's. Raises `PriceRequired`."""
+    """Make sure that an enabled model has a price, its own or else the library's. Raises `PriceRequired`."""
     if not model.enabled or model.prices.exists():
         return
     update_prices(model)
@@ -107,7 +107,7 @@ def require_price(model: AIModel) -> None:
 
 
 def forget_snapshot() -> None:
-    """Requests see the change with their next look; in other processes within a second."""
+    """Let requests of this process see a change at once; those of other processes see it within a second."""
     snapshot.forget()
     transaction.on_commit(snapshot.forget)  # somebody may have read the old state meanwhile
 

@@ -220,7 +220,7 @@ class AIModel(Row):
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Store the row. A model that is renamed goes on to answer under its earlier names: fallbacks and experiments,
-        limits of keys, clients and old usage know it by those."""
+        clients and old usage know it by those."""
         if self.stored_slug and self.stored_slug != self.slug:
             self.aliases = [*(name for name in self.aliases if name != self.slug), self.stored_slug]
             if kwargs.get("update_fields") is not None:
@@ -295,7 +295,7 @@ class Price(Row):
         return tuple(tier_from(row) for row in self.tiers)
 
     def rates(self) -> Rates:
-        """Raises one of `BAD_TIERS` for a row that was written around `clean`."""
+        """The row as `Rates`. Raises one of `BAD_TIERS` for a row that was written around `clean`."""
         return Rates(
             price=TokenPrices(
                 self.input_price,

@@ -15,7 +15,7 @@ MS_PER_MINUTE = 60_000
 
 @dataclass(frozen=True, slots=True)
 class TokenPrices:
-    """For a million tokens. A user's price is in microcredits, a provider's cost in microdollars.
+    """The prices of a million tokens: for the user in microcredits, as a provider's cost in microdollars.
 
     `cache_write` is for tokens the provider stores in its prompt cache (None: as any other input), `cache_write_1h` for
     those that it keeps there for an hour (None: as other writes).
@@ -32,7 +32,7 @@ class TokenPrices:
             raise ValueError("A price is 0 or more.")
 
     def millionths(self, usage: Usage) -> int:
-        """A millionth of the price's unit, so that nothing is rounded yet."""
+        """What the tokens cost, in millionths of the price's unit, so that nothing is rounded yet."""
         cached = min(usage.cached_input_tokens, usage.input_tokens)
         written = min(usage.cache_write_tokens, usage.input_tokens - cached)
         for_an_hour = min(usage.cache_write_1h_tokens, written)
@@ -110,7 +110,7 @@ class Rates:
 
     @lru_cache(maxsize=256)  # noqa: B019  # equal rates share one, and there are few
     def snapshot(self) -> Encoded:
-        """For the usage record: what was in force, readable years later. `statements.insert_rows` writes it."""
+        """The prices as JSON for the usage record, readable years later. `statements.insert_rows` writes it."""
         return Encoded(asdict(self))
 
 

@@ -7,7 +7,7 @@ from aichat.core.database.models import Row
 
 
 class UsageRecord(Row):
-    """Written in the commit that settles the request, so a charge without its record can't be.
+    """An attempt of a request, written in the commit that settles the request: no charge is without its record.
 
     A request whose first candidate failed has a row for each attempt; the last has `final` and the charge.
     """
@@ -94,7 +94,7 @@ class UsageRecord(Row):
 class Sums(Row):
     """The sums of a time for one organization, user, key, model and variant.
 
-    Made by `aichat/usage/rollup.py` from the records, and can always be made again.
+    `aichat/usage/rollup.py` makes the row from the records, and can always make it again.
     """
 
     day = models.DateField()
@@ -191,7 +191,7 @@ class DailyLatency(Latencies):
 
 
 class HourlyLatency(Latencies):
-    """The histograms of an hour of the last days, as `HourlyUsage`."""
+    """The histograms of an hour of the last days (`rollup.KEPT`), for windows that begin or end within a day."""
 
     hour = models.DateTimeField(help_text="Its beginning.")
 

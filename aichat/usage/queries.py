@@ -1,6 +1,6 @@
 """Answers questions about usage: sums by any dimension over any time, from the roll-ups and the records since.
 
-Which of a window is read from where, `aichat/usage/windows.py` says.
+`aichat/usage/windows.py` decides which part of a window is read from where.
 """
 
 from collections import defaultdict
@@ -71,7 +71,7 @@ class Figures:
 
     @property
     def margin_usd(self) -> Decimal:
-        """What the credits charged are worth, less what the providers bill us."""
+        """What the credits charged are worth less what the providers bill us, in US dollars."""
         return self.charged_usd - self.cost_usd
 
     def share(self, part: int) -> float:
@@ -137,7 +137,9 @@ def sums(window: Window, by: Sequence[str] = (), **only: Any) -> dict[Key, Figur
 
 
 def hourly(window: Window, by: Sequence[str] = (), **only: Any) -> dict[Key, Figures]:
-    """As `sums`, by hour first; for windows of a day or two of the last days, since it reads the records of others."""
+    """The figures of a window by hour (the first of the key) and by the named columns, of the rows that `only` leaves.
+
+    A window of the last days is read from hourly roll-ups; of an older one each record is read."""
     source = FigureSources.of(window, by_hour=True)
     found: dict[Key, Figures] = defaultdict(Figures)
     if source.hours is not None:
@@ -238,7 +240,7 @@ def endings(window: Window, by: Sequence[str] = (), **only: Any) -> dict[Key, di
 
 
 def hourly_latency(window: Window) -> dict[datetime, dict[int, int]]:
-    """The latency histograms of the requests that were answered whole, by hour; from where `hourly` reads."""
+    """The latency histograms of the requests that were answered whole, by hour, of the last days."""
     source = FigureSources.of(window, by_hour=True)
     found: dict[datetime, dict[int, int]] = defaultdict(lambda: defaultdict(int))
     if source.hours is not None:

@@ -117,7 +117,7 @@ def _forget_hours(before: datetime) -> None:
 
 
 def _rebuild_day(day: date) -> None:
-    """The state's row is touched first, so that no step runs at the same time."""
+    """Make the roll-ups of a day again. The write of the state's row comes first, so that no step runs at the same time."""
     state = RollupState.objects.get(pk=ONLY_ROW)
     if not RollupState.objects.filter(pk=ONLY_ROW, through=state.through).update(through=state.through):
         return

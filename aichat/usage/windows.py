@@ -1,7 +1,7 @@
-"""The times questions are about, and where their figures are: in the roll-ups or in the records since.
+"""Finds for a time that is asked about where its figures are: in the roll-ups or in the records since.
 
 A whole day comes from the daily roll-ups; the parts of days at the ends of a window from the hourly ones, which there
-are of the last days. Read from the records themselves are only what the roll-ups do not hold yet (the last minutes) and
+are of the last days. The records themselves are read only for what the roll-ups do not hold yet (the last minutes) and
 what is left at the ends: parts of hours, or of days long past. So no question scans the table.
 """
 
