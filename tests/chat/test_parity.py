@@ -135,12 +135,11 @@ def test_a_model_that_can_not_says_so_by_name(capability: str, post: Any, upstre
     assert not Hold.objects.exists()
 
 
-def test_an_image_of_the_web_goes_to_who_fetches_it(post: Any, upstream: Upstream) -> None:
-    answer = post(messages=seeing("https://example.com/cat.png"))
-    assert answer.json()["model"] == OPENAI
-    refused = post(model=GEMINI, messages=seeing("https://example.com/cat.png"))
-    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "messages")
-    assert upstream.asked("gemini") == []
+@pytest.mark.parametrize("model", [GEMINI, OPENAI])
+def test_an_image_of_the_web_is_passed_on_by_its_address(model: str, post: Any, upstream: Upstream) -> None:
+    answer = post(model=model, messages=seeing("https://example.com/cat.png"))
+    assert answer.status_code == 200
+    assert "https://example.com/cat.png" in str(upstream.requests[0])
 
 
 def test_the_hold_covers_what_an_image_can_cost(post: Any, upstream: Upstream) -> None:
@@ -166,7 +165,6 @@ def test_the_demo_refuses_what_it_would_ignore(post: Any) -> None:
         ({"n": 2}, "n"),
         ({"audio": {"voice": "alloy"}}, "audio"),
         ({"modalities": ["audio"]}, "modalities"),
-        ({"functions": [{"name": "x"}]}, "functions"),
         ({"web_search_options": {}}, "web_search_options"),
         ({"temperature": 3}, "temperature"),
         ({"temperature": "hot"}, "temperature"),
@@ -185,7 +183,7 @@ def test_the_demo_refuses_what_it_would_ignore(post: Any) -> None:
         ({"messages": [{"role": "robot", "content": "x"}]}, "messages.0.role"),
         ({"messages": [{"role": "user"}]}, "messages.0"),
         ({"messages": [{"role": "tool", "content": "x"}]}, "messages.0"),
-        ({"messages": [{"role": "user", "content": [{"type": "input_audio"}]}]}, "messages.0.content.0.type"),
+        ({"messages": [{"role": "user", "content": [{"type": "input_audio"}]}]}, "messages.0.content.0"),
         ({"messages": seeing("file:///etc/passwd")}, "messages.0.content.1.image_url.url"),
     ],
     ids=lambda value: str(value)[:60],

@@ -146,12 +146,15 @@ CALL = {
     "freshness": "not: whether the cache is asked",
     "id": "not: of this request",
     "request_id": "not: of this request",
+    "kind": "not: only chats are kept here",
+    "measured": "not: sizes of what is sent, which is in the key",
 }
 CHAT_REQUEST = {"model", "messages", "max_tokens", "stream", "parameters", "request_id", "may_drop", "report"}
 CHAT_BODY = {"message", "conversation_id", "model", "system", "temperature", "max_tokens", "stream"}
 # Left out of `parameters()`: in the key by another way, or of one value only, or only about the stream's wording.
 NO_PARAMETERS = {
     "model", "messages", "max_tokens", "max_completion_tokens", "stream", "stream_options", "n", "modalities",
+    "functions", "function_call",  # become tools and tool_choice
 }  # fmt: skip
 
 
@@ -162,7 +165,7 @@ def test_a_new_field_of_a_request_needs_a_decision() -> None:
 
 
 def test_every_parameter_of_an_openai_body_is_in_the_key_unless_it_was_decided_otherwise() -> None:
-    ones: dict[str, Any] = dict.fromkeys(CompletionBody.model_fields, 1)
+    ones: dict[str, Any] = dict.fromkeys(CompletionBody.model_fields, 1) | {"functions": None, "function_call": None}
     given = CompletionBody.model_construct(**ones)
     assert set(CompletionBody.model_fields) - set(given.model_dump(exclude=NO_PARAMETERS)) == NO_PARAMETERS
     assert set(given.parameters()) == set(CompletionBody.model_fields) - NO_PARAMETERS

@@ -42,6 +42,7 @@ BILLS = [
     Row("cache hit with a price", "its part of the original price, rounded up; 402 when that is not there", "`ok`, cached", "promptcache/test_hits.py::test_a_hit_may_have_a_price"),
     Row("waited for an identical request's answer", "as a cache hit", "`ok`, cached", "promptcache/test_hits.py::test_identical_requests_at_once_ask_one_provider"),
     Row("database away while settling", "the same, once it is back", "the same", f"{HERE}test_a_settlement_waits_for_the_database"),
+    Row("database server crashes and loses the reservation", "the same, from what is available", "the same; its hold is written as settled", "generation/charging/test_lost_reservations.py::test_a_chat_whose_reservation_a_crash_lost_is_charged_once_and_nothing_is_lost"),
     Row("worker killed before a stream was delivered", "0 once the hold expires", "hold `expired`", f"{HERE}test_what_was_never_settled_is_given_back"),
     Row("worker killed before it could settle a delivered stream", "what was delivered, from the journal", "the same, by another process", f"{JOURNAL}test_a_delivered_stream_is_settled_by_another_process_when_its_own_is_killed_while_the_database_is_away"),
     Row("image: k of n delivered", "k shares of what was reported, at most the hold", "`ok`, k images, the whole cost", f"{PICTURES}test_of_two_pictures_one_of_which_is_none_half_is_paid"),

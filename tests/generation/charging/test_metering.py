@@ -147,7 +147,6 @@ LONG = "word " * 200_000
     [
         {"role": "assistant", "content": None, "refusal": LONG},
         {"role": "assistant", "content": [{"type": "refusal", "refusal": LONG}]},
-        {"role": "user", "content": "Hi", "name": LONG},
     ],
 )
 def test_text_in_any_field_is_held_and_measured(
