@@ -261,6 +261,7 @@ SPECTACULAR_SETTINGS = {
         "RoleEnum": "accounts.models.Role",
         "MembershipRoleEnum": "accounts.models.Membership.Role",
         "MessageRoleEnum": "aichat.chat.models.Message.Role",
+        "ResponseFormatTypeEnum": ["text", "json_object", "json_schema"],
     },
 }
 

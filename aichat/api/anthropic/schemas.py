@@ -13,7 +13,7 @@ MOST_MESSAGES, MOST_BLOCKS, MOST_TOOLS = 100_000, 20_000, 1_000
 Blocks = Annotated[list[Block], Field(max_length=MOST_BLOCKS)]
 
 
-class Message(BaseModel):
+class InputMessage(BaseModel):
     """A turn. Newer clients also send `system` messages in the middle of a conversation."""
 
     model_config = ConfigDict(strict=True, extra="ignore")
@@ -60,7 +60,7 @@ class CountBody(BaseModel):
     model_config = ConfigDict(strict=True, extra="allow")
 
     model: str = Field(min_length=1, max_length=100)
-    messages: Annotated[list[Message], Field(min_length=1, max_length=MOST_MESSAGES)]
+    messages: Annotated[list[InputMessage], Field(min_length=1, max_length=MOST_MESSAGES)]
     system: str | Blocks | None = None
     tools: Annotated[list[Block], Field(max_length=MOST_TOOLS)] | None = None
     tool_choice: ToolChoice | None = None
