@@ -35,6 +35,8 @@ def read(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 def written(default: Any) -> str:
     if isinstance(default, bool):
         return str(default).lower()
+    if isinstance(default, list | tuple):
+        return ",".join(map(str, default))
     if not default and not isinstance(default, int | float | Decimal):
         return ""
     return str(default).removeprefix(f"{ROOT}/").removesuffix(".0")

@@ -57,7 +57,10 @@ class SpeechView(AsyncView):
     @extend_schema(
         summary="Speech (OpenAI-compatible)",
         request=SpeechBody,
-        responses={(200, "audio/mpeg"): OpenApiResponse(AUDIO, "The audio, in the format asked for.")},
+        responses={
+            (200, kind): OpenApiResponse(AUDIO, "The audio, in the format asked for.")
+            for kind in ("audio/mpeg", "audio/wav", "audio/ogg", "audio/aac", "audio/flac", "application/octet-stream")
+        },
     )
     @may_answer(*STATUSES)
     @charges(*CHAT_HEADERS)

@@ -17,6 +17,7 @@ from aichat.flags import evaluation
 from aichat.flags.models import Experiment, Flag
 from aichat.usage.models import UsageRecord
 from tests.conftest import PASSWORD, Actor
+from tests.logs import wait_for
 from tests.upstream import Reply, Upstream
 
 Heard = list[ProductEvent]
@@ -183,6 +184,7 @@ def test_requests_are_measured_by_route_and_attempts_by_outcome(
     assert chat(http, alice).json()["fallback"]
     http.get("/api/v1/images/00000000-0000-7000-8000-000000000000", headers=alice.headers)
     http.get("/nowhere")
+    wait_for(lambda: sum(isinstance(item, RequestEnded) for item in measured) == 3)  # told after the answer went out
     requests = [item for item in measured if isinstance(item, RequestEnded)]
     assert [(item.method, item.route, item.status) for item in requests] == [
         ("POST", "api/v1/chat", 200),
