@@ -11,6 +11,7 @@ from accounts import services
 from accounts.models import AccessToken, Role, User
 from accounts.serializers import UserSerializer
 from aichat.chat.models import Conversation
+from aichat.core.database import transactions
 from aichat.core.errors import NotFound
 from aichat.flags.models import Flag
 from tests.conftest import Actor
@@ -109,3 +110,21 @@ def test_a_row_deleted_meanwhile_is_not_made_again(transactional_db: None, alice
     with pytest.raises(NotFound):
         stale.save()
     assert not Conversation.objects.filter(pk=row.pk).exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_work_that_runs_again_after_a_rollback_writes_the_same_columns_again(alice: Actor) -> None:
+    row, tries = User.objects.get(pk=alice.user.pk), []
+    flag = Flag(key="made-again")
+
+    def rename_and_make() -> None:
+        tries.append(1)
+        row.name = "Alice III"
+        row.save()
+        flag.save()
+        if len(tries) == 1:
+            raise transactions.Conflict("somebody was quicker")
+
+    transactions.run_atomic(rename_and_make)
+    assert User.objects.get(pk=row.pk).name == "Alice III"
+    assert Flag.objects.filter(key="made-again").exists()

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Collection
+from functools import partial
 from typing import Any, ClassVar, Self
 from urllib.parse import urlsplit
 
@@ -12,6 +13,7 @@ from django.utils import timezone
 
 from aichat.catalog import fallback_reasons
 from aichat.catalog.pricing import Rates, Tier, TokenPrices, tier_from
+from aichat.core.database import transactions
 from aichat.core.database.models import Row
 from aichat.providers import registry
 from aichat.providers.registry import KINDS_OF_ROWS, kinds
@@ -225,8 +227,13 @@ class AIModel(Row):
             self.aliases = [*(name for name in self.aliases if name != self.slug), self.stored_slug]
             if kwargs.get("update_fields") is not None:
                 kwargs["update_fields"] = {*kwargs["update_fields"], "aliases"}
+        transactions.on_rollback(partial(self._restore, self._state.adding, self.stored_slug))
         super().save(*args, **kwargs)
         self.stored_slug = self.slug
+
+    def _restore(self, adding: bool, stored_slug: str) -> None:
+        """Forget a save that was rolled back."""
+        self._state.adding, self.stored_slug = adding, stored_slug
 
 
 class Price(Row):

@@ -6,10 +6,12 @@ import struct
 import threading
 import time
 import uuid
+from functools import partial
 from typing import Any, Self
 
 from django.db import DatabaseError, models
 
+from aichat.core.database import transactions
 from aichat.core.errors import NotFound
 
 _clock_lock = threading.Lock()
@@ -46,6 +48,7 @@ class SavesChanges(models.Model):
 
     def save(self, *args: Any, **how: Any) -> None:
         """Insert a new row, or update the changed columns of one. Raises `NotFound` for a row deleted meanwhile."""
+        transactions.on_rollback(partial(self._restore, self._state.adding, dict(self.__dict__.get("_stored", {}))))
         is_update = not (self._state.adding or args or how.get("force_insert"))
         if is_update and how.get("update_fields") is None and "_stored" in self.__dict__:
             how["update_fields"] = self.changed_columns()
@@ -62,6 +65,10 @@ class SavesChanges(models.Model):
                 written is None or field.name in written or field.attname in written
             ):
                 stored[field.attname] = kept(self.__dict__[field.attname])
+
+    def _restore(self, adding: bool, stored: dict[str, Any]) -> None:
+        """Forget a save that was rolled back, so that the next one writes the same columns again."""
+        self._state.adding, self.__dict__["_stored"] = adding, stored
 
     @classmethod
     def from_db(cls, db: str | None, field_names: Any, values: Any, **how: Any) -> Self:

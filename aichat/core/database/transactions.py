@@ -4,6 +4,7 @@ import logging
 import random
 import time
 from collections.abc import Callable
+from contextvars import ContextVar
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
@@ -24,6 +25,7 @@ logger = logging.getLogger(__name__)
 P = ParamSpec("P")
 T = TypeVar("T")
 
+_undos: ContextVar[list[Callable[[], None]] | None] = ContextVar("undos", default=None)
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.005, 0.2  # seconds, before a transaction is tried again
 REPEATED_SECONDS = 2.0  # for which an unknown outcome is looked up by whoever waits for it
 # https://www.postgresql.org/docs/current/errcodes-appendix.html: serialization failure, deadlock detected, prepared
@@ -62,14 +64,30 @@ def run_atomic(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     deadline = time.monotonic() + settings.DATABASE_TIMEOUT
     pause = SHORTEST_PAUSE
     while True:
+        undos: list[Callable[[], None]] = []
+        token = _undos.set(undos)
         try:
             return _attempt(partial(work, *args, **kwargs))
         except Exception as error:
+            for undo in reversed(undos):
+                undo()
             if not is_transient(error) or time.monotonic() > deadline:
                 raise
             logger.debug("transaction conflict, trying again")
+        finally:
+            _undos.reset(token)
         time.sleep(random.uniform(0, pause))
         pause = min(2 * pause, LONGEST_PAUSE)
+
+
+def on_rollback(undo: Callable[[], None]) -> None:
+    """Have `undo` called when the open `run_atomic` is rolled back. Does nothing outside of one.
+
+    The database forgets what was written; the Python objects that were saved do not, and `run_atomic` may run again.
+    """
+    undos = _undos.get()
+    if undos is not None:
+        undos.append(undo)
 
 
 def _attempt(work: Callable[[], T]) -> T:
