@@ -227,13 +227,9 @@ class AIModel(Row):
             self.aliases = [*(name for name in self.aliases if name != self.slug), self.stored_slug]
             if kwargs.get("update_fields") is not None:
                 kwargs["update_fields"] = {*kwargs["update_fields"], "aliases"}
-        transactions.on_rollback(partial(self._restore, self._state.adding, self.stored_slug))
+        transactions.on_rollback(partial(setattr, self, "stored_slug", self.stored_slug))
         super().save(*args, **kwargs)
         self.stored_slug = self.slug
-
-    def _restore(self, adding: bool, stored_slug: str) -> None:
-        """Forget a save that was rolled back."""
-        self._state.adding, self.stored_slug = adding, stored_slug
 
 
 class Price(Row):
