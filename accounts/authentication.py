@@ -25,7 +25,7 @@ class InvalidApiKey(ApiError):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who sends a request: the user, the organization that pays, and the token that authenticated them."""
+    """A caller sends a request: the user, the organization that pays, and the token that authenticated them."""
 
     user: User
     organization: Organization

@@ -1,4 +1,4 @@
-"""What people did and met, as `aichat/core/telemetry/product_events.py` tells it."""
+"""The tables of product events, which `aichat/core/telemetry/product_events.py` emits."""
 
 from typing import Any
 from uuid import UUID, uuid5

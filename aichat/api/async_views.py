@@ -222,7 +222,7 @@ async def respond(
 
 
 def freshness(cache_control: str) -> Freshness:
-    """What a Cache-Control header asks of the prompt cache; `no-store` wins."""
+    """Return what a Cache-Control header asks of the prompt cache; `no-store` wins over `no-cache`."""
     directives = cache_control.lower()
     for asked in (Freshness.UNSTORED, Freshness.NEW):
         if asked.value in directives:

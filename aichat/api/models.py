@@ -1,4 +1,4 @@
-"""What the endpoints of other vendors' dialects keep."""
+"""The tables in which the endpoints of vendors' dialects keep what clients may refer to later."""
 
 from django.db import models
 from django.utils import timezone

@@ -195,7 +195,7 @@ def packed(details: Sequence[Mapping[str, Any]]) -> str | None:
 
 
 def unpacked(content: Any) -> list[dict[str, Any]]:
-    """What `packed` made; nothing of what another server made."""
+    """Unpack a text that `packed` made. Returns nothing for a text that another server made."""
     if not isinstance(content, str):
         return []
     try:
