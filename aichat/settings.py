@@ -53,6 +53,7 @@ INSTALLED_APPS = [
     "aichat.core.background.periodic",
     "aichat.promptcache",
     "aichat.usage",
+    "aichat.payments",
     "aichat.api",
     "aichat.chat",
     "aichat.images",

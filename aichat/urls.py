@@ -26,6 +26,7 @@ urlpatterns = [
     path("api/v1/", include("credits.urls")),
     path("api/v1/", include("aichat.catalog.urls")),
     path("api/v1/", include("aichat.usage.urls")),
+    path("api/v1/", include("aichat.payments.urls")),
     path("api/v1/admin/", include("admin_dashboard.api.urls")),
     path("api/v1/admin/", include("aichat.analytics.urls")),
     path("api/v1/", include("aichat.flags.urls")),

@@ -20,12 +20,12 @@ from accounts.permissions import IsAdmin
 from accounts.tenancy import as_id, personal_organization
 from admin_dashboard.api.serializers import AdminUserSerializer, ModelSerializer, MoveCreditsSerializer
 from admin_dashboard.reports import requests
-from admin_dashboard.reports.csv_export import CSVRenderer, csv_response
 from admin_dashboard.reports.reconciliation import COLUMNS, Reconciliation
 from admin_dashboard.reports.statistics import Statistics, written
 from aichat.catalog import editing
 from aichat.catalog.models import AIModel
 from aichat.core.errors import InvalidRequest, NotFound
+from aichat.core.web.csv_export import CSVRenderer, csv_response
 from aichat.core.web.drf import CursorPages
 from aichat.core.web.openapi import charges, may_answer
 from aichat.idempotency.drf import once

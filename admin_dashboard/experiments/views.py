@@ -18,8 +18,8 @@ from accounts.permissions import IsAdmin
 from admin_dashboard.experiments.checks import check_models
 from admin_dashboard.experiments.presentation import as_json, as_rows
 from admin_dashboard.experiments.results import Results, results_of
-from admin_dashboard.reports.csv_export import CSVRenderer, safe
 from aichat.core.errors import NotFound
+from aichat.core.web.csv_export import CSVRenderer, safe
 from aichat.core.web.openapi import may_answer
 from aichat.flags import services
 from aichat.flags.models import Experiment

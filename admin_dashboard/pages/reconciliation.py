@@ -18,10 +18,10 @@ from admin_dashboard.pages.formatting import (
     usage_url,
     usd,
 )
-from admin_dashboard.reports.csv_export import csv_response
 from admin_dashboard.reports.reconciliation import COLUMNS, Reconciliation
 from aichat.catalog import drift
 from aichat.core.admin.charts import Chart, Series
+from aichat.core.web.csv_export import csv_response
 from aichat.usage.queries import Figures
 from aichat.usage.windows import Window, whole_day
 

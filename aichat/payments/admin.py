@@ -1,0 +1,81 @@
+"""The admin's pages of money that comes in: vouchers, and a form that makes them."""
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.template.response import TemplateResponse
+from unfold.decorators import action, display
+
+from aichat.core.admin.base import ReadOnlyAdmin, acting, credits_column, link_to
+from aichat.core.money import format_credits
+from aichat.core.web.csv_export import csv_response
+from aichat.payments import vouchers
+from aichat.payments.forms import VouchersForm
+from aichat.payments.models import Voucher, VoucherRedemption
+
+
+@admin.register(Voucher)
+class VoucherAdmin(ReadOnlyAdmin):
+    """Vouchers can be made and listed, not changed. Their codes are in the file that the form answers, and nowhere else."""
+
+    list_display = [
+        "prefix", "amount_credits", "redemptions", "max_redemptions", "expires_at", "note", "created_by", "created_at",
+    ]  # fmt: skip
+    list_filter = ["created_at", "expires_at"]
+    list_select_related = ["created_by"]
+    search_fields = ["prefix", "note"]
+    search_help_text = "The first six characters of a code, or a part of the note"
+    ordering = ["-created_at"]
+    fields = readonly_fields = [
+        "prefix", "amount_credits", "redemptions", "max_redemptions", "expires_at", "note", "created_by", "created_at",
+    ]  # fmt: skip
+    actions = ["export"]
+    actions_list = ["make"]
+
+    amount_credits = credits_column("amount", "Credits", ordering="amount")
+
+    @admin.action(description="Download as CSV")
+    def export(self, request: HttpRequest, chosen: QuerySet[Voucher]) -> StreamingHttpResponse:
+        rows = (
+            {
+                "prefix": row.prefix,
+                "credits": format_credits(row.amount),
+                "redemptions": row.redemptions,
+                "max_redemptions": row.max_redemptions,
+                "expires_at": row.expires_at,
+                "note": row.note,
+                "created_at": row.created_at,
+            }
+            for row in chosen
+        )
+        return csv_response(request, rows, "vouchers.csv")
+
+    @action(description="Make vouchers", url_path="make", icon="add")
+    def make(self, request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
+        """A form; when it is valid, a CSV file of the new codes, which can't be had a second time."""
+        form = VouchersForm(request.POST or None)
+        if request.method == "POST" and form.is_valid():
+            facts = dict(form.cleaned_data)
+            credits, ends = format_credits(facts["amount"]), facts["expires_at"]
+            codes = vouchers.make_vouchers(facts.pop("amount"), **facts, actor=acting(request))
+            rows = ({"code": code, "credits": credits, "expires_at": ends, "note": facts["note"]} for code in codes)
+            response = csv_response(request, rows, "voucher-codes.csv")
+            response["Cache-Control"] = "no-store"
+            return response
+        context = {**self.admin_site.each_context(request), "title": "Make vouchers", "opts": self.opts, "form": form}
+        return TemplateResponse(request, "payments/make_vouchers.html", context)
+
+
+@admin.register(VoucherRedemption)
+class VoucherRedemptionAdmin(ReadOnlyAdmin):
+    """Who redeemed which voucher."""
+
+    list_display = ["created_at", "voucher", "user", "organization_link"]
+    list_select_related = ["voucher", "user", "organization"]
+    search_fields = ["user__email", "voucher__prefix"]
+    ordering = ["-created_at"]
+    fields = readonly_fields = ["voucher", "user", "organization_link", "created_at"]
+
+    @display(description="Organization")
+    def organization_link(self, row: VoucherRedemption) -> str:
+        return link_to(row.organization)
