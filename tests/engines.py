@@ -16,7 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import psycopg
 import pymongo
@@ -236,6 +236,73 @@ class MongoDB(Server):
             except pymongo.errors.PyMongoError:
                 pass  # not listening yet, or already initiated and electing
             return False
+
+
+class ReplicaSet:
+    """Three MongoDB servers of one replica set, which elect a new primary within about two seconds.
+
+    It stands in for a `Server` behind a `Service`: its address names all three members.
+    """
+
+    def __init__(self) -> None:
+        self.members = [ReplicaSetMember() for _ in range(3)]
+        hosts = [{"_id": number, "host": member.host} for number, member in enumerate(self.members)]
+        settings = {"electionTimeoutMillis": 1000, "heartbeatIntervalMillis": 300}
+        with self.members[0].client() as client:
+            client.admin.command("replSetInitiate", {"_id": "rs0", "members": hosts, "settings": settings})
+        self.primary()
+
+    @property
+    def url(self) -> str:
+        return f"mongodb://{','.join(member.host for member in self.members)}/aichat?replicaSet=rs0"
+
+    def primary(self) -> "ReplicaSetMember":
+        """The member that takes writes; waits for an election."""
+        deadline = time.monotonic() + START_TIMEOUT
+        while time.monotonic() < deadline:
+            for member in self.members:
+                if member.process is not None and member.is_primary():
+                    return member
+            time.sleep(0.1)
+        raise RuntimeError("The replica set has no primary.")
+
+    def close(self) -> None:
+        for member in self.members:
+            member.close()
+
+
+class ReplicaSetMember(MongoDB):
+    """One server of a `ReplicaSet`; ready when it listens, before the set is initiated."""
+
+    @property
+    def host(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def client(self) -> "pymongo.MongoClient[dict[str, Any]]":
+        """A client of this member alone."""
+        return pymongo.MongoClient(f"mongodb://{self.host}/?directConnection=true", serverSelectionTimeoutMS=2000)
+
+    def is_ready(self) -> bool:
+        try:
+            self.hello()
+        except pymongo.errors.PyMongoError:
+            return False
+        return True
+
+    def is_primary(self) -> bool:
+        try:
+            return bool(self.hello()["isWritablePrimary"])
+        except pymongo.errors.PyMongoError:
+            return False
+
+    def hello(self) -> dict[str, Any]:
+        with self.client() as client:
+            return client.admin.command("hello")
+
+    def step_down(self) -> None:
+        """Give up being the primary for ten seconds, as an operator's maintenance does."""
+        with self.client() as client:
+            client.admin.command("replSetStepDown", 10, secondaryCatchUpPeriodSecs=5)
 
 
 class Valkey(Server):

@@ -37,6 +37,11 @@ EXPERIMENTS = [
     Experiment(
         "a process killed in its transaction frees its wallet", ("tests/databases/test_mongodb.py",), ("mongodb",)
     ),
+    Experiment(
+        "chats go on when the primary of three members steps down or dies",
+        ("tests/databases/test_replica_set.py",),
+        ("mongodb",),
+    ),
 ]
 
 

@@ -11,6 +11,7 @@ from django.db import OperationalError
 from django_mongodb_backend import base, features, operations
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure, PyMongoError
+from pymongo.uri_parser import parse_uri
 from pymongo.write_concern import WriteConcern
 
 from aichat.core.database.mongodb.schema import DatabaseSchemaEditor
@@ -18,6 +19,7 @@ from aichat.core.database.outcomes import UNKNOWN_LABEL
 
 # Seconds; MongoDB's own limit is 60, and a dead process's wallets were locked for 75. Ours take milliseconds each.
 TRANSACTION_LIFETIME = 4
+SEVERAL_MEMBERS = {"replicaset", "directconnection", "loadbalanced"}  # options of an address that names a whole set
 COMMIT_PAUSE = 0.1  # seconds between two tries of a commit whose answer was lost
 
 
@@ -89,16 +91,26 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]
         return found.replace(tzinfo=UTC)  # BSON dates are UTC
 
     def limit_transactions(self) -> float:
-        """Have the primary end transactions of processes that died after `TRANSACTION_LIFETIME` seconds, if we may.
+        """Have every member end transactions of processes that died after `TRANSACTION_LIFETIME` seconds, if we may.
 
-        Returns the limit in force, in seconds. Until then nobody else can write what such a transaction has written.
-        Raises `OperationalError` when the parameter can neither be set nor read.
+        Each member keeps a limit of its own, and a secondary may be the primary tomorrow. Returns the longest limit in
+        force, in seconds; until then nobody else can write what such a transaction has written. A member that is away is
+        left out. Raises `OperationalError` when the primary's limit can neither be set nor read.
         """
         with operational_errors(), MongoClient[dict[str, Any]](**self.get_connection_params()) as client:
-            name = "transactionLifetimeLimitSeconds"
-            with suppress(OperationFailure):  # the user may not: the check says what to ask of the operator
-                client.admin.command({"setParameter": 1, name: TRANSACTION_LIFETIME})
-            return float(client.admin.command({"getParameter": 1, name: 1})[name])
+            hello = client.admin.command("hello")
+            limits = [limit_transactions_of(client)]
+        for member in {*hello.get("hosts", ())} - {hello.get("primary")}:
+            with suppress(PyMongoError), self._client_of(member) as client:
+                limits.append(limit_transactions_of(client))
+        return max(limits)
+
+    def _client_of(self, member: str) -> MongoClient[dict[str, Any]]:
+        """A client of one member (`host:port`) of the replica set, with the credentials and options of the address."""
+        parts = parse_uri(self.settings_dict["HOST"])
+        options = {name: value for name, value in parts["options"].items() if name not in SEVERAL_MEMBERS}
+        more = {name: parts[name] for name in ("username", "password") if parts[name]}
+        return MongoClient(member, directConnection=True, **{**options, **more, **self.settings_dict["OPTIONS"]})
 
     def has_transactions(self) -> bool:
         """Whether the server is part of a replica set or cluster; raises `OperationalError`."""
@@ -106,6 +118,14 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]
         with operational_errors(), MongoClient[dict[str, Any]](**self.get_connection_params()) as client:
             hello = client.admin.command("hello")
         return "setName" in hello or hello.get("msg") == "isdbgrid"
+
+
+def limit_transactions_of(client: MongoClient[dict[str, Any]]) -> float:
+    """Set the limit of the server that `client` speaks to, if we may. Returns the limit in force, in seconds."""
+    name = "transactionLifetimeLimitSeconds"
+    with suppress(OperationFailure):  # the user may not: the check says what to ask of the operator
+        client.admin.command({"setParameter": 1, name: TRANSACTION_LIFETIME})
+    return float(client.admin.command({"getParameter": 1, name: 1})[name])
 
 
 @contextmanager
