@@ -286,6 +286,18 @@ OIDC_AUDIENCE = env.text("OIDC_AUDIENCE")
 OIDC_ROLE_CLAIM = env.text("OIDC_ROLE_CLAIM")
 OIDC_ROLE_MAP = env.mapping("OIDC_ROLE_MAP", ("USER", "SUBSCRIBER", "ADMIN"))
 
+# --- Mail -------------------------------------------------------------------------------------------------------------
+# Where mails go; empty: what needs mail answers 503. Sets Django's own EMAIL_… settings.
+MAIL = stores.mail("EMAIL_URL", "console:" if DEBUG else "", timeout=10.0)
+EMAIL_URL: str = MAIL["EMAIL_URL"]
+globals().update(MAIL)
+EMAIL_FROM = env.email("EMAIL_FROM", "aichat@localhost")
+DEFAULT_FROM_EMAIL = SERVER_EMAIL = EMAIL_FROM
+# The address of the pages that mails link to; empty: mails hold the code alone, and the call that takes it.
+APP_URL = env.url("APP_URL")
+# Whether people confirm their address by mail: not at all; asked to; asked to, and starter credits come after it.
+EMAIL_VERIFICATION = env.choice("EMAIL_VERIFICATION", "none", ("none", "optional", "required"))
+
 # --- Providers --------------------------------------------------------------------------------------------------------
 OPENAI_API_KEY = env.text("OPENAI_API_KEY")
 OPENAI_BASE_URL = env.url("OPENAI_BASE_URL", "https://api.openai.com/v1")

@@ -18,6 +18,7 @@ for name in (
     "REDIS_URL",
     "HTTPS",
     "DEBUG",
+    "EMAIL_URL",
     "LOG_FORMAT",
 ):
     os.environ[name] = ""
@@ -38,6 +39,7 @@ os.environ["GEMINI_BASE_URL"] = "http://127.0.0.1:9"
 from aichat.settings import *  # noqa: F403
 from aichat.settings import DATABASES
 
+EMAIL_URL = "smtp://127.0.0.1:9"  # mail is configured; pytest-django keeps what is sent (`mail.outbox`)
 ANALYTICS_STORED = False  # a thread would write between the tests; those of it switch it on
 FILL_CATALOG = False  # tests say themselves which models there are
 SETTLEMENT_JOURNAL = DIRECTORY / "journal"

@@ -120,6 +120,20 @@ def single_sign_on_has_an_audience(**kwargs: Any) -> list[CheckMessage]:
 
 
 @register("aichat")
+def confirming_an_address_needs_mail(**kwargs: Any) -> list[CheckMessage]:
+    """Without mail nobody could confirm an address, and nobody would get their starter credits."""
+    if settings.EMAIL_VERIFICATION == "none" or settings.EMAIL_URL:
+        return []
+    return [
+        Error(
+            f"EMAIL_VERIFICATION is {settings.EMAIL_VERIFICATION} and EMAIL_URL is not set.",
+            hint="Set EMAIL_URL to your mail server (smtp://user:password@host:587), or EMAIL_VERIFICATION=none.",
+            id="aichat.E011",
+        )
+    ]
+
+
+@register("aichat")
 def secret_key_is_strong(**kwargs: Any) -> list[CheckMessage]:
     """Check outside of DEBUG that SECRET_KEY can't be guessed: who knows it makes signed links and sessions."""
     key = str(settings.SECRET_KEY)

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
 from difflib import get_close_matches
+from email.utils import parseaddr
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
@@ -172,6 +173,19 @@ def url(name: str, default: str = "", schemes: tuple[str, ...] = ("http", "https
         return raw.rstrip("/")
 
     return _read(name, default, parse, "an address starting with " + " or ".join(f"{scheme}://" for scheme in schemes))
+
+
+def email(name: str, default: str) -> str:
+    """An e-mail address, with or without a name before it."""
+
+    def parse(raw: str) -> str:
+        address = parseaddr(raw)[1]
+        before, at, host = address.partition("@")
+        if not (before and at and host) or not raw.isprintable():
+            raise ValueError
+        return raw
+
+    return _read(name, default, parse, f"an e-mail address, such as {default} or Our chat <{default}>")
 
 
 def endpoint(name: str, *, port: int) -> tuple[str, int] | None:

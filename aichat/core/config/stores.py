@@ -13,6 +13,7 @@ from aichat.core.config.env import text
 
 T = TypeVar("T")
 COMMIT_CONNECTIONS = 3  # kept by the threads of the group commit
+MAIL_PORTS = {"smtp": 25, "smtp+tls": 587, "smtps": 465}
 SYNC_CONNECTIONS = 8  # database connections of a process for its ordinary views, beside those of async work
 
 
@@ -90,6 +91,40 @@ def caches(redis_url: str, *, timeout: float) -> dict[str, object]:
                 "CONNECTION_POOL_KWARGS": {"retry": Retry(NoBackoff(), 0)},  # by default three, over seconds
             },
         }
+    }
+
+
+def mail(name: str, default: str, *, timeout: float) -> dict[str, Any]:
+    """Django's settings for the mail server that an address names; `timeout` (seconds) bounds each exchange with it.
+
+    `smtp://` uses STARTTLS when there is a password, so that none is sent in the clear; `smtp+tls://` always does,
+    `smtps://` speaks TLS from the first byte. `console:` prints mails. Empty: no mail.
+    """
+    raw = text(name, default)
+    wrong = ImproperlyConfigured(
+        f"{name} is wrong: write smtp://user:password@host:587, smtps://user:password@host:465, smtp+tls://host:587 or "
+        "console: (percent-encode special characters of the password)."
+    )  # not what was given: it may hold a password
+    try:
+        parts = urlsplit(raw)
+        port = parts.port
+    except ValueError:
+        raise wrong from None
+    backend = "console" if raw.rstrip("/") == "console:" else "smtp"
+    if raw and backend == "smtp" and (parts.scheme not in MAIL_PORTS or not parts.hostname or parts.path.strip("/")):
+        raise wrong
+    if parts.query or parts.fragment or ((parts.username is None) != (parts.password is None)):
+        raise wrong
+    return {
+        "EMAIL_URL": raw,
+        "EMAIL_BACKEND": f"django.core.mail.backends.{backend if raw else 'dummy'}.EmailBackend",
+        "EMAIL_HOST": parts.hostname or "",
+        "EMAIL_PORT": port or MAIL_PORTS.get(parts.scheme, 25),
+        "EMAIL_HOST_USER": unquote(parts.username or ""),
+        "EMAIL_HOST_PASSWORD": unquote(parts.password or ""),
+        "EMAIL_USE_SSL": parts.scheme == "smtps",
+        "EMAIL_USE_TLS": parts.scheme == "smtp+tls" or (parts.scheme == "smtp" and bool(parts.password)),
+        "EMAIL_TIMEOUT": timeout,
     }
 
 
