@@ -41,6 +41,11 @@ class NewUserForm(UserCreationForm, EmailForm):
         model = User
         fields = ["email", "name", "role"]
 
+    def clean(self) -> dict[str, Any]:
+        self.instance.email_confirmed_at = timezone.now()  # the administrator vouches for the address
+        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+        return cleaned
+
 
 class UserForm(UserChangeForm, EmailForm):
     class Meta:
@@ -84,12 +89,12 @@ class UserAdmin(DjangoUserAdmin, Admin):  # type: ignore[misc,type-arg]
     search_help_text = "Beginning of an e-mail with its @, or a part of an e-mail or name"
     ordering = ["-created_at"]
     filter_horizontal = ()
-    readonly_fields = ["created_at", "last_login"]
+    readonly_fields = ["created_at", "email_confirmed_at", "last_login"]
     fieldsets = [
         (None, {"fields": ["email", "name", "password"]}),
         ("Access", {"fields": ["role", "is_active"]}),
         ("Spending limits", {"fields": list(SPENDING_LIMITS)}),
-        ("Dates", {"fields": ["created_at", "last_login"]}),
+        ("Dates", {"fields": ["created_at", "email_confirmed_at", "last_login"]}),
     ]
     add_fieldsets = [(None, {"fields": ["email", "name", "role", "usable_password", "password1", "password2"]})]
     credits_fields = SPENDING_LIMITS

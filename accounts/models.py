@@ -57,7 +57,8 @@ class UserManager(BaseUserManager["User"]):
         return user
 
     def create_superuser(self, email: str, password: str | None = None, **fields: Any) -> "User":
-        return self.create_user(email, password, **{**fields, "role": Role.ADMIN})
+        confirmed = {"email_confirmed_at": timezone.now(), **fields}
+        return self.create_user(email, password, **{**confirmed, "role": Role.ADMIN})
 
     def get_by_natural_key(self, username: str | None) -> "User":
         return self.get(email=self.normalize_email(username))
@@ -74,6 +75,9 @@ class User(Row, SpendLimits, AbstractBaseUser, PermissionsMixin):
     )
     analytics_consent = models.BooleanField(
         null=True, blank=True, help_text="Whether their product events may leave the house; empty: they did not say."
+    )
+    email_confirmed_at = models.DateTimeField(
+        null=True, blank=True, editable=False, help_text="When the person last proved that they read this address."
     )
     created_at = models.DateTimeField(default=timezone.now, editable=False, db_index=True)
     # Written first by changes that must see each other, which every engine makes wait (see `services.change_user`).
@@ -109,6 +113,11 @@ class User(Row, SpendLimits, AbstractBaseUser, PermissionsMixin):
     @property
     def is_superuser(self) -> bool:  # type: ignore[override]
         return self.has_role(Role.ADMIN)
+
+    @property
+    def email_confirmed(self) -> bool:
+        """Whether the person has proved that they read mail to their address."""
+        return self.email_confirmed_at is not None
 
     def has_role(self, role: Role) -> bool:
         """Whether the user's role covers `role`."""

@@ -10,6 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Mapping
+from datetime import datetime
 from functools import cache
 from typing import Any
 from urllib.request import HTTPRedirectHandler, build_opener
@@ -19,6 +20,7 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.db import IntegrityError
+from django.utils import timezone
 
 from accounts import tenancy
 from accounts.models import ExternalIdentity, Role, User
@@ -199,10 +201,13 @@ def _make_user(claims: Mapping[str, Any]) -> User:
 
 def _make_with_identity(claims: Mapping[str, Any]) -> User:
     email = _verified_email(claims)
+    confirmed_at: datetime | None = timezone.now()
     if not email or User.objects.filter(email=User.objects.normalize_email(email)).exists():
         email = f"{hashlib.sha256('|'.join(_key(claims).values()).encode()).hexdigest()[:32]}@sso.invalid"
+        confirmed_at = None
     name = claims.get("name")
-    user = User.objects.create_user(email, name=name[:150] if isinstance(name, str) else "")
+    shown = name[:150] if isinstance(name, str) else ""
+    user = User.objects.create_user(email, name=shown, email_confirmed_at=confirmed_at)
     ExternalIdentity.objects.create(user=user, **_key(claims))
     tenancy.personal_organization(user)
     return user

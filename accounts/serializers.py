@@ -3,6 +3,8 @@ from datetime import datetime
 from django.utils import timezone
 from rest_framework import serializers
 
+from accounts.authentication import calling
+from accounts.mail_tokens import LONGEST
 from accounts.models import AccessToken, Membership, User
 from aichat.core.money import CreditsField
 from aichat.core.web.drf import StrictMembers
@@ -24,11 +26,45 @@ class PasswordSerializer(StrictMembers, serializers.Serializer[User]):
     new_password = serializers.CharField(max_length=128, trim_whitespace=False, style={"input_type": "password"})
 
 
+class ResetSerializer(StrictMembers, serializers.Serializer[User]):
+    email = serializers.EmailField(max_length=254)
+
+
+class NewPasswordSerializer(StrictMembers, serializers.Serializer[User]):
+    token = serializers.CharField(max_length=LONGEST, help_text="The code of the mail.")
+    password = serializers.CharField(max_length=128, trim_whitespace=False, style={"input_type": "password"})
+
+
+class MailTokenSerializer(StrictMembers, serializers.Serializer[User]):
+    token = serializers.CharField(max_length=LONGEST, help_text="The code of the mail.")
+
+
+class NewEmailSerializer(StrictMembers, serializers.Serializer[User]):
+    email = serializers.EmailField(max_length=254)
+    password = serializers.CharField(max_length=128, trim_whitespace=False, style={"input_type": "password"})
+
+
+class LoginSessionSerializer(serializers.ModelSerializer[AccessToken]):
+    """A login of the caller's. `current` is the one that asks."""
+
+    created_at = serializers.DateTimeField(source="created", read_only=True)
+    expires_at = serializers.DateTimeField(source="expiry", read_only=True)
+    current = serializers.SerializerMethodField()
+
+    class Meta:
+        model = AccessToken
+        fields = ["id", "created_at", "expires_at", "current"]
+
+    def get_current(self, row: AccessToken) -> bool:
+        asking = calling(self.context["request"]).token
+        return asking is not None and asking.pk == row.pk
+
+
 class UserSerializer(StrictMembers, serializers.ModelSerializer[User]):
     class Meta:
         model = User
-        fields = ["id", "email", "name", "role", "analytics_consent", "created_at"]
-        read_only_fields = ["id", "email", "role", "created_at"]
+        fields = ["id", "email", "email_confirmed", "name", "role", "analytics_consent", "created_at"]
+        read_only_fields = ["id", "email", "email_confirmed", "role", "created_at"]
 
 
 class SessionSerializer(serializers.Serializer[AccessToken]):

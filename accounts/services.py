@@ -7,6 +7,7 @@ from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.db import IntegrityError
 from django.db.models import F, ManyToOneRel
+from django.utils import timezone
 
 from accounts import tenancy
 from accounts.models import AccessToken, Membership, Organization, Role, User
@@ -18,8 +19,13 @@ from aichat.core.telemetry import product_events
 API_KEY_PREFIX = "sk-"
 
 
-def register_user(*, email: str, password: str, name: str = "", role: Role = Role.USER) -> User:
-    """A new user with a personal organization. Raises `InvalidRequest` for a weak password or an e-mail that is taken."""
+def register_user(
+    *, email: str, password: str, name: str = "", role: Role = Role.USER, email_confirmed: bool = False
+) -> User:
+    """A new user with a personal organization. Raises `InvalidRequest` for a weak password or an e-mail that is taken.
+
+    `email_confirmed` says that somebody vouches for the address: an administrator, or a code that was mailed to it.
+    """
     email = User.objects.normalize_email(email)
     try:
         validate_email(email)
@@ -30,7 +36,8 @@ def register_user(*, email: str, password: str, name: str = "", role: Role = Rol
     except ValidationError as error:
         raise InvalidRequest(" ".join(error.messages), param="password") from None
     try:
-        user = transactions.run_atomic(_create_with_organization, email, password, name, role)
+        confirmed_at = timezone.now() if email_confirmed else None
+        user = transactions.run_atomic(_create_with_organization, email, password, name, role, confirmed_at)
     except IntegrityError:
         raise InvalidRequest(
             "An account can't be made with this e-mail address. If it is yours, log in.", param="email"
@@ -39,8 +46,8 @@ def register_user(*, email: str, password: str, name: str = "", role: Role = Rol
     return user
 
 
-def _create_with_organization(email: str, password: str, name: str, role: Role) -> User:
-    user = User.objects.create_user(email, password, name=name, role=role)
+def _create_with_organization(email: str, password: str, name: str, role: Role, confirmed_at: datetime | None) -> User:
+    user = User.objects.create_user(email, password, name=name, role=role, email_confirmed_at=confirmed_at)
     tenancy.personal_organization(user)
     return user
 

@@ -1,6 +1,8 @@
 """Sign-up, sign-in and API keys."""
 
+import logging
 from typing import Any
+from uuid import UUID
 
 from django.conf import settings
 from django.contrib.auth import authenticate as check_password
@@ -11,22 +13,28 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from accounts import logins, rate_limits, services
+from accounts import emails, logins, rate_limits, services
 from accounts.authentication import calling
 from accounts.models import AccessToken, User
-from accounts.permissions import IsUser, Public
+from accounts.permissions import IsUser, NotForLimitedKeys, Public
 from accounts.serializers import (
     ApiKeySerializer,
     LoginSerializer,
+    LoginSessionSerializer,
     NewApiKeySerializer,
+    NewEmailSerializer,
+    NewPasswordSerializer,
     PasswordSerializer,
     RegisterSerializer,
+    ResetSerializer,
     SessionSerializer,
     UserSerializer,
 )
-from aichat.core.errors import InvalidRequest, NotAuthenticated, NotFound, PermissionDenied
+from aichat.core.errors import ApiError, InvalidRequest, NotAuthenticated, NotFound, PermissionDenied
 from aichat.core.web.drf import CursorPages
 from aichat.core.web.openapi import may_answer
+
+logger = logging.getLogger(__name__)
 
 
 def start_session(user: User) -> dict[str, Any]:
@@ -48,7 +56,15 @@ class RegisterView(APIView):
         form.is_valid(raise_exception=True)
         rate_limits.hit_sign_in(request, "register", form.validated_data["email"])
         user = services.register_user(**form.validated_data)
+        if settings.EMAIL_VERIFICATION != "none":
+            self.ask_to_confirm(user)
         return Response(start_session(user), status=status.HTTP_201_CREATED)
+
+    def ask_to_confirm(self, user: User) -> None:
+        try:
+            emails.send_confirmation(user)
+        except ApiError as error:  # the account is made: they can ask for the mail again
+            logger.warning("no mail to confirm an address: %s", error.code)
 
 
 class LoginView(APIView):
@@ -110,6 +126,84 @@ class PasswordView(APIView):
         if not caller.user.check_password(form.validated_data["current_password"]):
             raise InvalidRequest("This is not your password.", param="current_password")
         logins.change_password(caller.user, form.validated_data["new_password"], keep=caller.token)
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+
+class ResetPasswordView(APIView):
+    authentication_classes = ()
+    permission_classes = [Public]
+
+    @extend_schema(request=ResetSerializer, responses={202: None}, summary="Forgot my password")
+    @may_answer(429, 503)
+    def post(self, request: Request) -> Response:
+        """Mails a code for a new password, good for an hour, if somebody has this address. The same answer if nobody has.
+
+        503 `mail_unavailable` without EMAIL_URL. Limited by address and by e-mail.
+        """
+        form = ResetSerializer(data=request.data)
+        form.is_valid(raise_exception=True)
+        rate_limits.hit_sign_in(request, "reset", form.validated_data["email"])
+        emails.ask_for_reset(form.validated_data["email"])
+        return Response(status=status.HTTP_202_ACCEPTED)
+
+
+class ConfirmResetView(APIView):
+    authentication_classes = ()
+    permission_classes = [Public]
+
+    @extend_schema(request=NewPasswordSerializer, responses={204: None}, summary="Set a new password by mailed code")
+    @may_answer(429)
+    def post(self, request: Request) -> Response:
+        """All logins end; API keys stay. The code is good once, and ends with any change of password or address."""
+        form = NewPasswordSerializer(data=request.data)
+        form.is_valid(raise_exception=True)
+        rate_limits.hit(settings.RATE_LIMIT_AUTH, "mail token", "address", rate_limits.network_of(request))
+        logins.reset_password(form.validated_data["token"], form.validated_data["password"])
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+
+class EmailView(APIView):
+    permission_classes = [IsUser]
+
+    @extend_schema(request=NewEmailSerializer, responses={202: None}, summary="Change my address, or confirm it")
+    @may_answer(429, 503)
+    def post(self, request: Request) -> Response:
+        """Mails a code to the new address, where `POST /api/v1/auth/email/verify` makes it the caller's; and a notice to
+        the old one. The present address: its confirmation is mailed again. An address that somebody else has gets no
+        mail, and the same answer."""
+        caller = calling(request)
+        form = NewEmailSerializer(data=request.data)
+        form.is_valid(raise_exception=True)
+        rate_limits.hit(settings.RATE_LIMIT_AUTH, "password", str(caller.user.pk))
+        if not caller.user.check_password(form.validated_data["password"]):
+            raise InvalidRequest("This is not your password.", param="password")
+        emails.ask_for_change(caller.user, form.validated_data["email"])
+        return Response(status=status.HTTP_202_ACCEPTED)
+
+
+class SessionPages(CursorPages):
+    ordering = "-created"
+
+
+@extend_schema_view(get=extend_schema(summary="My logins"))
+class SessionsView(ListAPIView[AccessToken]):
+    """The caller's login tokens that are in use, newest first."""
+
+    permission_classes = [IsUser, NotForLimitedKeys]
+    serializer_class = LoginSessionSerializer
+    pagination_class = SessionPages
+
+    def get_queryset(self) -> Any:
+        return logins.sessions_of(calling(self.request).user)
+
+
+class SessionView(APIView):
+    permission_classes = [IsUser]
+
+    @extend_schema(responses={204: None}, summary="End a login")
+    def delete(self, request: Request, session_id: UUID) -> Response:
+        """Takes effect with the next request made with the login's token."""
+        logins.end_session(calling(request).user, session_id)
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 

@@ -282,18 +282,23 @@ def _chain(entries: Sequence[LedgerEntry], standing: Standing) -> None:
 def open_wallet(organization_id: UUID) -> Wallet:
     """Make the wallet of an organization, with starter credits for a personal one.
 
-    A team gets none: they would be free credits for any member.
+    A team gets none: they would be free credits for any member. With EMAIL_VERIFICATION=required they come once the
+    person's address is confirmed (`credits/starter.py`).
     """
-    organization = Organization.objects.get(pk=organization_id)
+    organization = Organization.objects.select_related("personal_to").get(pk=organization_id)
+    person = organization.personal_to
     wallet = Wallet.objects.create(pk=organization_id)
-    starter = to_microcredits(settings.STARTER_CREDITS)
-    if organization.is_personal and starter:
-        welcome = Credit(
-            wallet_id=organization_id, amount=starter, reference="starter", kind=Kind.STARTER, reason="Welcome"
-        )
-        _apply([welcome])
+    is_wanted = person and (settings.EMAIL_VERIFICATION != "required" or person.email_confirmed)
+    if is_wanted and settings.STARTER_CREDITS:
+        _apply([starter_credits(organization_id)])
         wallet.refresh_from_db()
     return wallet
+
+
+def starter_credits(wallet_id: UUID) -> Credit:
+    """The operation that gives a wallet its starter credits; its reference makes it do so once."""
+    amount = to_microcredits(settings.STARTER_CREDITS)
+    return Credit(wallet_id=wallet_id, amount=amount, reference="starter", kind=Kind.STARTER, reason="Welcome")
 
 
 def _now() -> datetime:

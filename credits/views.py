@@ -2,19 +2,22 @@
 
 from typing import Any
 
+from django.conf import settings
 from drf_spectacular.utils import extend_schema, extend_schema_view
-from rest_framework import serializers
+from rest_framework import serializers, status
 from rest_framework.generics import ListAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from accounts import rate_limits
 from accounts.authentication import Caller, calling
 from accounts.models import Membership, User
-from accounts.permissions import IsUser
-from accounts.serializers import OwnOrganizationSerializer, UserSerializer
+from accounts.permissions import IsUser, Public
+from accounts.serializers import MailTokenSerializer, OwnOrganizationSerializer, UserSerializer
 from aichat.core.web.drf import CursorPages
-from credits import services
+from aichat.core.web.openapi import may_answer
+from credits import services, starter
 from credits.models import LedgerEntry
 from credits.serializers import LedgerEntrySerializer, WalletSerializer
 from credits.services import wallet_of
@@ -56,6 +59,22 @@ class MeView(APIView):
             "organizations": organizations,
             "credits": WalletSerializer(wallet_of(caller.organization)).data,
         }
+
+
+class VerifyEmailView(APIView):
+    authentication_classes = ()
+    permission_classes = [Public]
+
+    @extend_schema(request=MailTokenSerializer, responses={204: None}, summary="Confirm an address by mailed code")
+    @may_answer(429)
+    def post(self, request: Request) -> Response:
+        """Makes the address that the code was mailed to the person's confirmed one; with EMAIL_VERIFICATION=required
+        their starter credits come now. The code is good once."""
+        form = MailTokenSerializer(data=request.data)
+        form.is_valid(raise_exception=True)
+        rate_limits.hit(settings.RATE_LIMIT_AUTH, "mail token", "address", rate_limits.network_of(request))
+        starter.confirm_email(form.validated_data["token"])
+        return Response(status=status.HTTP_204_NO_CONTENT)
 
 
 class CreditsView(APIView):

@@ -13,7 +13,7 @@ from django.test import Client
 
 from accounts import teams
 from accounts.models import Membership, Organization, User
-from accounts.services import create_api_key
+from accounts.services import create_api_key, create_login_token
 from aichat.chat import sharing
 from aichat.chat.models import Conversation, Message
 from aichat.chat.sharing import Access
@@ -51,6 +51,9 @@ class Team:
     def key(self) -> dict[str, Any]:
         return {"key_id": create_api_key(user=self.alice.user, organization=self.organization, name="ci")[0].id}
 
+    def session(self) -> dict[str, Any]:
+        return {"session_id": create_login_token(self.alice.user)[0].id}
+
     def image(self) -> dict[str, Any]:
         row = ImageJob.objects.create(
             organization=self.organization,
@@ -76,6 +79,7 @@ SAMPLES: dict[str, Callable[[Team], dict[str, Any]]] = {
     "api/v1/organizations/<uuid:organization_id>/members": Team.itself,
     "api/v1/organizations/<uuid:organization_id>/members/<uuid:user_id>": Team.member,
     "api/v1/api-keys/<uuid:key_id>": Team.key,
+    "api/v1/me/sessions/<uuid:session_id>": Team.session,
     "api/v1/conversations/<uuid:conversation_id>": Team.conversation,
     "api/v1/conversations/<uuid:conversation_id>/messages": Team.conversation,
     "api/v1/conversations/<uuid:conversation_id>/shares": Team.conversation,

@@ -31,7 +31,9 @@ class Command(BaseCommand):
         if admin is None:
             password = secrets.token_urlsafe(12)
             with refusals():
-                admin = register_user(email=options["email"], password=password, name="Admin", role=Role.ADMIN)
+                admin = register_user(
+                    email=options["email"], password=password, name="Admin", role=Role.ADMIN, email_confirmed=True
+                )
             organization = personal_organization(admin)
             wallet_of(organization)
             _, key = create_api_key(user=admin, organization=organization, name="first key")

@@ -1,0 +1,73 @@
+"""What goes by mail: a new password for one that was forgotten, and confirming or changing an address."""
+
+from django.conf import settings
+from django.db import IntegrityError
+from django.utils import timezone
+
+from accounts import caller_cache, mail_tokens
+from accounts.mail_tokens import EMAIL, RESET, InvalidMailToken
+from accounts.models import User
+from aichat.core.database import transactions
+from aichat.core.outbound import mail
+
+
+def link(page: str, token: str) -> str:
+    """The address of the page that takes a code; empty without APP_URL."""
+    return f"{settings.APP_URL}/{page}?token={token}" if settings.APP_URL else ""
+
+
+def ask_for_reset(email: str) -> None:
+    """Mail the person a code for a new password. For strangers the same work is done, and no mail is sent.
+
+    People without a password (single sign-on) get none this way. Raises `MailUnavailable`.
+    """
+    mail.require()
+    found = User.objects.filter(email=User.objects.normalize_email(email), is_active=True).first()
+    user = found or User()
+    token = mail_tokens.make(RESET, user)
+    if found and user.has_usable_password():
+        mail.send(user.email, "accounts/mail/reset", {"token": token, "link": link("reset-password", token)})
+    else:
+        mail.send_nothing()
+
+
+def send_confirmation(user: User, email: str = "") -> None:
+    """Mail a code to `email` (their present address if empty) that makes it the person's confirmed address."""
+    to = email or user.email
+    token = mail_tokens.make(EMAIL, user, to)
+    mail.send(to, "accounts/mail/confirm", {"token": token, "link": link("verify-email", token)})
+
+
+def ask_for_change(user: User, email: str) -> None:
+    """Mail a code to the new address and a notice to the old one. The present address is only confirmed again.
+
+    An address that somebody has gets no mail, and the answer is the same: it tells nobody who has an account.
+    """
+    mail.require()
+    email = User.objects.normalize_email(email)
+    if email == user.email:
+        send_confirmation(user)
+        return
+    if User.objects.filter(email=email).exists():
+        mail.send_nothing()
+    else:
+        send_confirmation(user, email)
+    mail.send(user.email, "accounts/mail/email_change", {"email": email})
+
+
+def confirm(user: User, email: str) -> None:
+    """Make `email` the user's confirmed address, if neither has changed since `user` was read.
+
+    Raises `InvalidMailToken`, of two at the same moment for one of them.
+    """
+    try:
+        transactions.run_atomic(_confirm, user, email)
+    except IntegrityError:
+        raise InvalidMailToken("This address can't be used: somebody else has it.", param="token") from None
+
+
+def _confirm(user: User, email: str) -> None:
+    unchanged = User.objects.filter(pk=user.pk, email=user.email, email_confirmed_at=user.email_confirmed_at)
+    if not unchanged.update(email=email, email_confirmed_at=timezone.now()):
+        raise InvalidMailToken(param="token")
+    caller_cache.changed(user.pk)
