@@ -113,6 +113,11 @@ class UserAdmin(DjangoUserAdmin, Admin):  # type: ignore[misc,type-arg]
     def role_label(self, user: User) -> str:
         return user.role
 
+    def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        if "role" in form.changed_data:
+            services.tell_followers(obj)
+
     def get_inlines(self, request: HttpRequest, obj: User | None = None) -> list[Any]:
         return list(super().get_inlines(request, obj)) if obj else []
 

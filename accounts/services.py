@@ -1,5 +1,6 @@
 """What is done to accounts: the verbs behind the endpoints, the admin and the commands."""
 
+from collections.abc import Callable
 from datetime import datetime
 
 from django.contrib.auth.password_validation import validate_password
@@ -17,6 +18,22 @@ from aichat.core.errors import InvalidRequest, NotFound, PermissionDenied
 from aichat.core.telemetry import product_events
 
 API_KEY_PREFIX = "sk-"
+RoleFollower = Callable[[User], None]
+_role_followers: list[RoleFollower] = []
+
+
+def follow_roles(follower: RoleFollower) -> None:
+    """Have `follower(user)` called in the transaction of each change of a role, once at the start of the process.
+
+    So what stands behind a role, such as a subscription, changes with it. The floors above register here.
+    """
+    _role_followers.append(follower)
+
+
+def tell_followers(user: User) -> None:
+    """Tell those who registered by `follow_roles` that the user has another role. Call it in the change's transaction."""
+    for follower in _role_followers:
+        follower(user)
 
 
 def register_user(
@@ -49,6 +66,8 @@ def register_user(
 def _create_with_organization(email: str, password: str, name: str, role: Role, confirmed_at: datetime | None) -> User:
     user = User.objects.create_user(email, password, name=name, role=role, email_confirmed_at=confirmed_at)
     tenancy.personal_organization(user)
+    if role != Role.USER:
+        tell_followers(user)
     return user
 
 
@@ -85,6 +104,8 @@ def _change_user(user: User, role: Role | None, is_active: bool | None, actor: U
     for name, (_, new) in values.items():
         setattr(user, name, new)
     user.save(update_fields=["role", "is_active"])
+    if "role" in values:
+        tell_followers(user)
     if actor and values:
         audit_log.record(actor, user, audit_log.CHANGED, values)
 

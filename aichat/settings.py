@@ -262,6 +262,7 @@ SPECTACULAR_SETTINGS = {
         "RoleEnum": "accounts.models.Role",
         "MembershipRoleEnum": "accounts.models.Membership.Role",
         "MessageRoleEnum": "aichat.chat.models.Message.Role",
+        "SubscriptionStatusEnum": ["active", "past_due", "cancelled", "none"],
         "ResponseFormatTypeEnum": ["text", "json_object", "json_schema"],
     },
 }
@@ -372,6 +373,8 @@ SHORTEST_CAPPED_ANSWER = env.whole("SHORTEST_CAPPED_ANSWER", 64, minimum=1)
 HOLD_TTL = env.seconds("HOLD_TTL", 900)
 # The folder where streams are written down until they are settled, so that a process may die meanwhile; `off`: nowhere.
 SETTLEMENT_JOURNAL = env.folder("SETTLEMENT_JOURNAL", DATA_DIR / "journal")
+# Days after the end of a paid period in which a subscription still counts, so that a late renewal interrupts nobody.
+SUBSCRIPTION_GRACE_DAYS = env.whole("SUBSCRIPTION_GRACE_DAYS", 3, maximum=366)
 # Whether servers also do the periodic work, one server at a time: expired holds, monthly allowances and the like. When
 # it is off, run the management commands of the same names by cron or another scheduler.
 PERIODIC_TASKS = env.boolean("PERIODIC_TASKS", True)

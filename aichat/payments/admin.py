@@ -1,17 +1,72 @@
-"""The admin's pages of money that comes in: vouchers, and a form that makes them."""
+"""The admin's pages of money that comes in: plans, subscriptions, vouchers, and a form that makes vouchers."""
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.template.response import TemplateResponse
+from django.utils import timezone
 from unfold.decorators import action, display
 
-from aichat.core.admin.base import ReadOnlyAdmin, acting, credits_column, link_to
+from aichat.core.admin.base import Admin, ReadOnlyAdmin, acting, credits_column, link_to
 from aichat.core.money import format_credits
 from aichat.core.web.csv_export import csv_response
-from aichat.payments import vouchers
+from aichat.payments import subscriptions, vouchers
 from aichat.payments.forms import VouchersForm
-from aichat.payments.models import Voucher, VoucherRedemption
+from aichat.payments.models import Plan, Subscription, Voucher, VoucherRedemption
+
+
+@admin.register(Plan)
+class PlanAdmin(Admin):
+    """What can be subscribed to. A plan with subscriptions is not deleted: offer it no more (`is_active`)."""
+
+    list_display = ["slug", "name", "price_shown", "currency", "interval", "credits_shown", "is_active"]
+    list_filter = ["is_active", "interval"]
+    search_fields = ["slug", "name"]
+    ordering = ["slug"]
+    fields = ["slug", "name", "price", "currency", "interval", "credits", "is_active"]
+    credits_fields = {
+        "price": "In units of the currency, such as 9.99.",
+        "credits": "Credits that each period gives; a change counts from the next period on.",
+    }
+
+    price_shown = credits_column("price", "Price", ordering="price")
+    credits_shown = credits_column("credits", "Credits", ordering="credits")
+
+    def has_delete_permission(self, request: HttpRequest, obj: Plan | None = None) -> bool:
+        return obj is not None and not obj.subscriptions.exists()
+
+
+@admin.register(Subscription)
+class SubscriptionAdmin(ReadOnlyAdmin):
+    """Who has which plan until when. An administrator gives one by the API or with a person's role, and ends it here."""
+
+    list_display = [
+        "organization", "plan", "source", "state", "period_start", "period_end", "cancel_at_period_end", "created_at",
+    ]  # fmt: skip
+    list_filter = ["is_live", "source", "plan", "period_end"]
+    list_select_related = ["organization", "plan"]
+    search_fields = ["organization__name", "organization__personal_to__email", "external_id"]
+    search_help_text = "Organization, e-mail of its person, or the seller's ID"
+    ordering = ["-created_at"]
+    fields = readonly_fields = [
+        "organization_link", "plan", "source", "external_id", "state", "period_start", "period_end", "renews_at",
+        "cancel_at_period_end", "told_at", "created_at",
+    ]  # fmt: skip
+    actions = ["end"]
+
+    @display(description="Status", label={"active": "success", "past_due": "warning", "cancelled": "danger"})
+    def state(self, row: Subscription) -> str:
+        return row.status_at(timezone.now())
+
+    @display(description="Organization")
+    def organization_link(self, row: Subscription) -> str:
+        return link_to(row.organization)
+
+    @admin.action(description="End now")
+    def end(self, request: HttpRequest, chosen: QuerySet[Subscription]) -> None:
+        for row in chosen:
+            subscriptions.end(row, acting(request))
+        messages.success(request, "Ended: the roles follow, credits stay.")
 
 
 @admin.register(Voucher)

@@ -1,7 +1,11 @@
-"""Money that comes in: vouchers. Amounts of credits are integers in microcredits."""
+"""Money that comes in: plans, subscriptions and vouchers. Amounts of credits are integers in microcredits."""
+
+import calendar
+from datetime import datetime, timedelta
+from typing import ClassVar
 
 from django.conf import settings
-from django.core.validators import MaxValueValidator, MinValueValidator
+from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
 from django.utils import timezone
 
@@ -9,6 +13,102 @@ from aichat.core.database.models import Row
 from aichat.core.money import LARGEST, format_credits
 
 MOST_REDEMPTIONS = 1_000_000  # of one voucher
+CURRENCY = RegexValidator(r"\A[A-Z]{3}\Z", "Write a currency's three letters, such as EUR.")  # ISO 4217
+
+
+class Plan(Row):
+    """What can be subscribed to: a price for each period, and the credits that a period gives."""
+
+    class Interval(models.TextChoices):
+        MONTH = "month"
+        YEAR = "year"
+
+    slug = models.SlugField(max_length=50, unique=True)
+    name = models.CharField(max_length=100)
+    price = models.BigIntegerField(
+        validators=[MinValueValidator(0), MaxValueValidator(LARGEST)], help_text="Millionths of the currency's unit."
+    )
+    currency = models.CharField(max_length=3, validators=[CURRENCY])
+    interval = models.CharField(max_length=8, choices=Interval.choices, default=Interval.MONTH)
+    credits = models.BigIntegerField(
+        validators=[MinValueValidator(0), MaxValueValidator(LARGEST)], help_text="Microcredits that each period gives."
+    )
+    is_active = models.BooleanField(default=True, help_text="Whether the plan is offered. Subscriptions to it go on.")
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def months(self) -> int:
+        return 12 if self.interval == self.Interval.YEAR else 1
+
+
+def add_months(moment: datetime, months: int) -> datetime:
+    """The same day and time `months` later (or earlier), or the month's last day when it has no such day."""
+    number = moment.year * 12 + moment.month - 1 + months
+    year, month = divmod(number, 12)
+    day = min(moment.day, calendar.monthrange(year, month + 1)[1])
+    return moment.replace(year=year, month=month + 1, day=day)
+
+
+class SubscriptionQuerySet(models.QuerySet["Subscription"]):
+    def lapsed(self, now: datetime) -> "SubscriptionQuerySet":
+        """Subscriptions that still count as live, though their period and what grace it has are over."""
+        late = now - timedelta(days=settings.SUBSCRIPTION_GRACE_DAYS)
+        unrenewed = models.Q(cancel_at_period_end=True, period_end__lte=now)
+        return self.filter(is_live=True).filter(models.Q(period_end__lte=late) | unrenewed).exclude(period_end=None)
+
+
+class Subscription(Row):
+    """An organization's subscription. That of a personal organization gives its person the role SUBSCRIBER.
+
+    `is_live` says whether it counts for the role; `subscriptions.py` alone writes these rows.
+    """
+
+    class Source(models.TextChoices):
+        MANUAL = "manual"
+        STRIPE = "stripe"
+        SHOP = "shop"
+
+    class Status(models.TextChoices):
+        ACTIVE = "active"
+        PAST_DUE = "past_due"
+        CANCELLED = "cancelled"
+
+    organization = models.ForeignKey("accounts.Organization", on_delete=models.PROTECT, related_name="subscriptions")
+    plan = models.ForeignKey(Plan, null=True, on_delete=models.PROTECT, related_name="subscriptions")
+    source = models.CharField(max_length=8, choices=Source.choices)
+    external_id = models.CharField(max_length=255, help_text="The seller's ID; of a manual one its own.")
+    status = models.CharField(max_length=16, choices=Status.choices, default=Status.ACTIVE)
+    is_live = models.BooleanField(default=True, db_index=True)
+    period_start = models.DateTimeField()
+    period_end = models.DateTimeField(null=True, help_text="Empty: until somebody ends it.")
+    cancel_at_period_end = models.BooleanField(default=False)
+    renews_at = models.DateTimeField(
+        null=True, editable=False, db_index=True, help_text="The next credits of a subscription without an end."
+    )
+    told_at = models.DateTimeField(null=True, editable=False, help_text="The seller's time of what is known of it.")
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    objects: ClassVar[models.Manager["Subscription"]] = SubscriptionQuerySet.as_manager()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["source", "external_id"], name="one_subscription_per_source")]
+        indexes = [models.Index(fields=["is_live", "period_end"], name="subscriptions_by_end")]
+
+    def __str__(self) -> str:
+        return f"{self.plan or 'Subscription'} of {self.organization}"
+
+    def status_at(self, now: datetime) -> str:
+        """active, past_due or cancelled, by what was told and by the time."""
+        if not self.is_live or self.status == self.Status.CANCELLED:
+            return self.Status.CANCELLED
+        if self.period_end is None or now < self.period_end:
+            return self.status
+        late = now - timedelta(days=settings.SUBSCRIPTION_GRACE_DAYS)
+        over = self.cancel_at_period_end or self.period_end <= late
+        return self.Status.CANCELLED if over else self.Status.PAST_DUE
 
 
 class Voucher(Row):

@@ -6,7 +6,7 @@ from rest_framework import serializers
 
 from aichat.core.money import CreditsField
 from aichat.core.web.drf import StrictMembers
-from aichat.payments.models import MOST_REDEMPTIONS
+from aichat.payments.models import CURRENCY, MOST_REDEMPTIONS, Plan, Subscription
 from aichat.payments.vouchers import MOST_AT_ONCE
 
 
@@ -22,6 +22,58 @@ def more_than_nothing(amount: int) -> int:
     if not amount:
         raise serializers.ValidationError("Write more than 0 credits.")
     return amount
+
+
+def of_our_time(moment: datetime | None) -> datetime | None:
+    """The moment itself. Raises `ValidationError` for one that no period of a subscription has."""
+    if moment is not None and not 2000 <= moment.year <= 2200:
+        raise serializers.ValidationError("Write a moment of the years 2000 to 2200.")
+    return moment
+
+
+class PlanSerializer(StrictMembers, serializers.ModelSerializer[Plan]):
+    """What can be subscribed to; `credits` are what each period gives."""
+
+    price = CreditsField(help_text="In units of the currency, such as 9.99.")
+    credits = CreditsField()
+    currency = serializers.CharField(max_length=3, validators=[CURRENCY])
+
+    class Meta:
+        model = Plan
+        fields = ["slug", "name", "price", "currency", "interval", "credits"]
+
+
+class SubscriptionSerializer(serializers.Serializer[Any]):
+    """The organization's subscription; with the status `none` there is none, and the rest says nothing."""
+
+    plan = serializers.CharField(read_only=True, allow_null=True, help_text="The plan's slug.")
+    status = serializers.ChoiceField(choices=[*Subscription.Status.values, "none"], read_only=True)
+    period_start = serializers.DateTimeField(read_only=True, allow_null=True)
+    period_end = serializers.DateTimeField(read_only=True, allow_null=True, help_text="null: it has no end.")
+    cancel_at_period_end = serializers.BooleanField(read_only=True)
+    source = serializers.ChoiceField(choices=Subscription.Source.choices, read_only=True, allow_null=True)
+
+
+class NewSubscriptionSerializer(StrictMembers, serializers.Serializer[Any]):
+    """Of a person (`user`: ID or e-mail, for their own organization) or of an `organization` (ID)."""
+
+    user = serializers.CharField(required=False, max_length=254)
+    organization = serializers.UUIDField(required=False)
+    plan = serializers.CharField(max_length=50, help_text="The plan's slug.")
+    period_end = serializers.DateTimeField(required=False, allow_null=True, default=None)
+
+    def validate_period_end(self, moment: datetime | None) -> datetime | None:
+        return of_our_time(in_the_future(moment))
+
+    def validate(self, facts: dict[str, Any]) -> dict[str, Any]:
+        if ("user" in facts) == ("organization" in facts):
+            raise serializers.ValidationError({"user": ["Name either a user or an organization."]})
+        return facts
+
+
+class GivenSubscriptionSerializer(SubscriptionSerializer):
+    id = serializers.UUIDField(read_only=True)
+    organization = serializers.UUIDField(read_only=True)
 
 
 class RedeemSerializer(StrictMembers, serializers.Serializer[Any]):

@@ -3,6 +3,10 @@ from django.urls import path
 from aichat.payments import views
 
 urlpatterns = [
+    path("plans", views.PlansView.as_view()),
+    path("subscription", views.SubscriptionView.as_view()),
+    path("admin/plans", views.AdminPlansView.as_view()),
+    path("admin/subscriptions", views.AdminSubscriptionsView.as_view()),
     path("vouchers/redeem", views.RedeemView.as_view()),
     path("admin/vouchers", views.VouchersView.as_view()),
 ]

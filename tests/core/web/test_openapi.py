@@ -110,6 +110,7 @@ def test_what_charges_takes_a_key_and_says_that_an_answer_is_a_replay(document: 
         ("/v1/responses", "post"),
         ("/api/v1/images", "post"),
         ("/v1/images/generations", "post"),
+        ("/api/v1/admin/subscriptions", "post"),
         ("/api/v1/admin/users/{user_id}/credits", "post"),
     }
     for route in takes:

@@ -1,0 +1,304 @@
+"""Subscriptions: what sellers and administrators say of them, what time does to them, and the role that follows.
+
+Each verb is one transaction, in which the organization's row is locked first: two that touch the same organization
+wait for each other on every engine. A period's credits are the ledger's entry `subscription:<id>:<period_start>`.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from django.db import IntegrityError
+from django.utils import timezone
+
+from accounts import tenancy
+from accounts.models import Organization, Role, User
+from accounts.services import change_user
+from aichat.core.admin import audit_log
+from aichat.core.database import transactions
+from aichat.core.database.models import uuid7
+from aichat.core.errors import InvalidRequest
+from aichat.payments.models import Plan, Subscription, add_months
+from credits.services import Credit, apply, wallet_of
+
+Source, Status = Subscription.Source, Subscription.Status
+MOST_AT_ONCE = 10_000  # subscriptions of one run
+FOREVER = datetime.max.replace(tzinfo=UTC)
+MOST_PERIODS_AT_ONCE = 120  # of one subscription, when nothing ran for years
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What a seller says of a subscription. `told_at` is the seller's time of saying it, when the message has one."""
+
+    source: str
+    external_id: str
+    plan: Plan
+    period_end: datetime
+    period_start: datetime | None = None
+    status: str = Status.ACTIVE
+    cancel_at_period_end: bool = False
+    told_at: datetime | None = None
+
+    @property
+    def starts(self) -> datetime:
+        """When the period begins: an interval before its end unless the seller says it, so any order gives the same."""
+        return self.period_start or add_months(self.period_end, -self.plan.months)
+
+
+def current(organization: Organization) -> Subscription | None:
+    """The organization's live subscription, of several the one that ends last; else the one that ended last."""
+    rows = Subscription.objects.select_related("plan").filter(organization=organization).order_by("-created_at")[:100]
+    return max(rows, key=lambda row: (row.is_live, row.period_end or FOREVER), default=None)
+
+
+def make_plan(*, actor: User, **columns: Any) -> Plan:
+    """Make a plan, with an entry in the audit log. Raises `InvalidRequest` when its slug is taken."""
+    try:
+        return transactions.run_atomic(_make_plan, actor, columns)
+    except IntegrityError:
+        raise InvalidRequest("There is a plan of this name: choose another.", param="slug") from None
+
+
+def _make_plan(actor: User, columns: dict[str, Any]) -> Plan:
+    plan = Plan.objects.create(**columns)
+    audit_log.record(actor, plan, audit_log.ADDED, {name: (None, value) for name, value in columns.items()})
+    return plan
+
+
+# --- What sellers say -------------------------------------------------------------------------------------------------
+
+
+def record(organization: Organization, told: Told) -> Subscription:
+    """Write down what a seller says, grant the period's credits and move the role; any order, any number of times.
+
+    Call it inside `run_atomic`, or alone. An older message than the last one grants its period and changes nothing else.
+    """
+    wallet_of(organization)
+    return transactions.run_repeatable(_record, organization.pk, told)
+
+
+def _record(organization_id: UUID, told: Told) -> Subscription:
+    tenancy.lock(organization_id)
+    row = Subscription.objects.filter(source=told.source, external_id=told.external_id).first()
+    if row is None:
+        row = _insert(organization_id, told)
+    else:
+        organization_id = row.organization_id  # a subscription stays with whom it began
+        tenancy.lock(organization_id)
+        row.refresh_from_db()
+        if not _is_older(told, row):
+            _write(row, told)
+    if told.status == Status.ACTIVE:
+        grant_period(row, told.plan, told.starts)
+    _end_lapsed(organization_id, timezone.now())
+    follow_role(organization_id)
+    row.refresh_from_db()
+    return row
+
+
+def _insert(organization_id: UUID, told: Told) -> Subscription:
+    try:
+        return Subscription.objects.create(
+            organization_id=organization_id,
+            source=told.source,
+            external_id=told.external_id,
+            **{"period_start": told.starts, **_columns(told, told.starts)},
+        )
+    except IntegrityError as error:  # the same message at the same moment: the transaction runs again and finds the row
+        raise transactions.Conflict(str(error)) from error
+
+
+def _columns(told: Told, paid_until: datetime) -> dict[str, object]:
+    """What a message says, as columns. The period of one that is past due is not paid: it ends where the paid one did."""
+    is_paid = told.status != Status.PAST_DUE
+    return {
+        "plan": told.plan,
+        "status": told.status,
+        "is_live": told.status != Status.CANCELLED,
+        **({"period_start": told.starts, "period_end": told.period_end} if is_paid else {"period_end": paid_until}),
+        "cancel_at_period_end": told.cancel_at_period_end,
+        "told_at": told.told_at,
+    }
+
+
+def _is_older(told: Told, row: Subscription) -> bool:
+    if told.told_at and row.told_at:
+        return told.told_at < row.told_at
+    if row.period_end is None or told.period_end != row.period_end:
+        return row.period_end is None or told.period_end < row.period_end
+    return row.status == Status.CANCELLED  # of the same period, without times: the end is the last word
+
+
+def _write(row: Subscription, told: Told) -> None:
+    columns = _columns(told, min(row.period_end or told.period_end, told.period_end))
+    for name, value in columns.items():
+        setattr(row, name, value)
+    row.save(update_fields=list(columns))
+
+
+def grant_period(row: Subscription, plan: Plan, starts: datetime) -> None:
+    """Grant the credits of one period of the subscription, once however often this is called."""
+    if not plan.credits:
+        return
+    operation = Credit(
+        wallet_id=row.organization_id,
+        amount=plan.credits,
+        reference=f"subscription:{row.pk}:{starts.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}",
+        reason=f"{plan.name}, from {starts:%Y-%m-%d}"[:200],
+    )
+    apply([operation])[0].or_raise()
+
+
+# --- What administrators do -------------------------------------------------------------------------------------------
+
+
+def give(organization: Organization, plan: Plan, *, period_end: datetime | None, actor: User) -> Subscription:
+    """Give the organization a manual subscription from now on; one that it had from an administrator ends.
+
+    Without a `period_end` it goes on until somebody ends it, and gives its credits anew each interval.
+    """
+    wallet_of(organization)
+    return transactions.run_atomic(_give, organization.pk, plan, period_end, actor)
+
+
+def _give(organization_id: UUID, plan: Plan, period_end: datetime | None, actor: User) -> Subscription:
+    tenancy.lock(organization_id)
+    _end(organization_id, Source.MANUAL)
+    now = timezone.now().replace(microsecond=0)
+    row = _insert_manual(organization_id, plan, now, period_end)
+    grant_period(row, plan, now)
+    follow_role(organization_id)
+    audit_log.record(actor, row, audit_log.ADDED, {"plan": (None, plan.slug), "period_end": (None, period_end)})
+    return row
+
+
+def _insert_manual(
+    organization_id: UUID, plan: Plan | None, now: datetime, period_end: datetime | None
+) -> Subscription:
+    id_ = uuid7()
+    return Subscription.objects.create(
+        id=id_,
+        organization_id=organization_id,
+        plan=plan,
+        source=Source.MANUAL,
+        external_id=str(id_),
+        period_start=now,
+        period_end=period_end,
+        renews_at=add_months(now, plan.months) if plan and period_end is None else None,
+        created_at=now,
+    )
+
+
+def end(row: Subscription, actor: User) -> None:
+    """End a subscription now, as an administrator; the role follows, and credits stay."""
+    transactions.run_atomic(_end_one, row.pk, row.organization_id, actor)
+
+
+def _end_one(pk: UUID, organization_id: UUID, actor: User) -> None:
+    tenancy.lock(organization_id)
+    row = Subscription.objects.get(pk=pk)
+    if row.is_live:
+        _end_rows(pk=pk)
+        follow_role(organization_id)
+        audit_log.record(actor, row, audit_log.CHANGED, {"status": (row.status, Status.CANCELLED)})
+
+
+def _end(organization_id: UUID, source: str) -> None:
+    _end_rows(organization_id=organization_id, source=source)
+
+
+def _end_rows(**which: object) -> None:
+    Subscription.objects.filter(is_live=True, **which).update(is_live=False, status=Status.CANCELLED, renews_at=None)
+
+
+def follow_hand(user: User) -> None:
+    """Follow a role that somebody set by hand: SUBSCRIBER gets a manual subscription without end, USER ends those.
+
+    What a seller sold is not ended by hand; its next message moves the role again. Runs in the change's transaction.
+    """
+    organization = tenancy.personal_organization(user)
+    tenancy.lock(organization.pk)
+    if user.role == Role.USER:
+        _end(organization.pk, Source.MANUAL)
+    elif user.role == Role.SUBSCRIBER and not _is_subscribed(organization.pk):
+        _insert_manual(organization.pk, None, timezone.now().replace(microsecond=0), None)
+
+
+# --- The role ---------------------------------------------------------------------------------------------------------
+
+
+def follow_role(organization_id: UUID) -> None:
+    """Make the person of a personal organization SUBSCRIBER or USER, as their subscriptions say. An ADMIN stays one.
+
+    A team's subscription gives the team its credits, and moves nobody's role.
+    """
+    organization = Organization.objects.select_related("personal_to").get(pk=organization_id)
+    user = organization.personal_to
+    if user is None or user.role == Role.ADMIN:
+        return
+    role = Role.SUBSCRIBER if _is_subscribed(organization_id) else Role.USER
+    if user.role != role:
+        change_user(user, role=role)
+
+
+def _is_subscribed(organization_id: UUID) -> bool:
+    return Subscription.objects.filter(organization_id=organization_id, is_live=True).exists()
+
+
+# --- What time does ---------------------------------------------------------------------------------------------------
+
+
+def follow_time(now: datetime | None = None) -> int:
+    """End what has lapsed, and begin the periods of what has no end; return how many subscriptions changed.
+
+    Any number of processes may run this at any time; one organization's failure holds up no other.
+    """
+    moment = now or timezone.now()
+    lapsed = Subscription.objects.lapsed(moment)  # type: ignore[attr-defined]
+    due = Subscription.objects.filter(is_live=True, renews_at__lte=moment)
+    changed = 0
+    for organization_id in {*lapsed.values_list("organization_id", flat=True)[:MOST_AT_ONCE]}:
+        changed += transactions.run_repeatable(_lapse, organization_id, moment)
+    for pk, organization_id in list(due.values_list("pk", "organization_id")[:MOST_AT_ONCE]):
+        changed += transactions.run_repeatable(_renew, pk, organization_id, moment)
+    return changed
+
+
+def _lapse(organization_id: UUID, now: datetime) -> int:
+    tenancy.lock(organization_id)
+    ended = _end_lapsed(organization_id, now)
+    if ended:
+        follow_role(organization_id)
+    return ended
+
+
+def _end_lapsed(organization_id: UUID, now: datetime) -> int:
+    lapsed = Subscription.objects.lapsed(now).filter(organization_id=organization_id)  # type: ignore[attr-defined]
+    ended: int = lapsed.update(is_live=False, status=Status.CANCELLED, renews_at=None)
+    return ended
+
+
+def _renew(pk: UUID, organization_id: UUID, now: datetime) -> int:
+    """Begin the periods of a subscription without an end that are due, each with its credits."""
+    tenancy.lock(organization_id)
+    row = Subscription.objects.select_related("plan").filter(pk=pk, is_live=True, renews_at__lte=now).first()
+    if row is None or row.plan is None:
+        return 0
+    for _ in range(MOST_PERIODS_AT_ONCE):
+        assert row.renews_at is not None
+        row.period_start = row.renews_at
+        row.renews_at = _next_renewal(row, row.plan)
+        grant_period(row, row.plan, row.period_start)
+        if row.renews_at > now:
+            break
+    row.save(update_fields=["period_start", "renews_at"])
+    return 1
+
+
+def _next_renewal(row: Subscription, plan: Plan) -> datetime:
+    """When the period after the running one begins, counted from the first day: the 31st is not lost in February."""
+    began, last = row.created_at, row.period_start
+    passed = (last.year - began.year) * 12 + last.month - began.month
+    return add_months(began, passed + plan.months)
