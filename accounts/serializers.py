@@ -5,7 +5,7 @@ from rest_framework import serializers
 
 from accounts.authentication import calling
 from accounts.mail_tokens import LONGEST
-from accounts.models import AccessToken, Membership, User
+from accounts.models import AccessToken, Invitation, Membership, User
 from aichat.core.money import CreditsField
 from aichat.core.web.drf import StrictMembers
 
@@ -14,6 +14,9 @@ class RegisterSerializer(StrictMembers, serializers.Serializer[User]):
     email = serializers.EmailField(max_length=254)
     password = serializers.CharField(max_length=128, trim_whitespace=False, style={"input_type": "password"})
     name = serializers.CharField(max_length=150, required=False, default="", allow_blank=True)
+    invitation = serializers.CharField(
+        max_length=LONGEST, required=False, default="", help_text="The code of an invitation to this address."
+    )
 
 
 class LoginSerializer(StrictMembers, serializers.Serializer[User]):
@@ -105,6 +108,16 @@ class MemberSerializer(serializers.ModelSerializer[Membership]):
 class NewMemberSerializer(StrictMembers, serializers.Serializer[Membership]):
     email = serializers.EmailField(max_length=254)
     role = serializers.ChoiceField(Membership.Role.choices, default=Membership.Role.MEMBER)
+
+
+class InvitationSerializer(StrictMembers, serializers.ModelSerializer[Invitation]):
+    email = serializers.EmailField(max_length=254)
+    role = serializers.ChoiceField(Membership.Role.choices, default=Membership.Role.MEMBER)
+
+    class Meta:
+        model = Invitation
+        fields = ["id", "email", "role", "expires_at", "created_at"]
+        read_only_fields = ["id", "expires_at", "created_at"]
 
 
 class MemberRoleSerializer(StrictMembers, serializers.Serializer[Membership]):

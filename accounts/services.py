@@ -37,11 +37,18 @@ def tell_followers(user: User) -> None:
 
 
 def register_user(
-    *, email: str, password: str, name: str = "", role: Role = Role.USER, email_confirmed: bool = False
+    *,
+    email: str,
+    password: str,
+    name: str = "",
+    role: Role = Role.USER,
+    email_confirmed: bool = False,
+    then: Callable[[User], object] = lambda user: None,
 ) -> User:
     """A new user with a personal organization. Raises `InvalidRequest` for a weak password or an e-mail that is taken.
 
     `email_confirmed` says that somebody vouches for the address: an administrator, or a code that was mailed to it.
+    `then(user)` runs in the same transaction; what it raises undoes the sign-up.
     """
     email = User.objects.normalize_email(email)
     try:
@@ -54,7 +61,7 @@ def register_user(
         raise InvalidRequest(" ".join(error.messages), param="password") from None
     try:
         confirmed_at = timezone.now() if email_confirmed else None
-        user = transactions.run_atomic(_create_with_organization, email, password, name, role, confirmed_at)
+        user = transactions.run_atomic(_create_with_organization, email, password, name, role, confirmed_at, then)
     except IntegrityError:
         raise InvalidRequest(
             "An account can't be made with this e-mail address. If it is yours, log in.", param="email"
@@ -63,11 +70,19 @@ def register_user(
     return user
 
 
-def _create_with_organization(email: str, password: str, name: str, role: Role, confirmed_at: datetime | None) -> User:
+def _create_with_organization(
+    email: str,
+    password: str,
+    name: str,
+    role: Role,
+    confirmed_at: datetime | None,
+    then: Callable[[User], object],
+) -> User:
     user = User.objects.create_user(email, password, name=name, role=role, email_confirmed_at=confirmed_at)
     tenancy.personal_organization(user)
     if role != Role.USER:
         tell_followers(user)
+    then(user)
     return user
 
 

@@ -9,12 +9,15 @@ from rest_framework import status
 from rest_framework.generics import GenericAPIView, ListAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.views import APIView
 
-from accounts import rate_limits, teams
+from accounts import invitations, rate_limits, teams
 from accounts.authentication import calling
-from accounts.models import Membership
+from accounts.models import Invitation, Membership
 from accounts.permissions import IsUser
 from accounts.serializers import (
+    InvitationSerializer,
+    MailTokenSerializer,
     MemberRoleSerializer,
     MemberSerializer,
     NewMemberSerializer,
@@ -113,3 +116,62 @@ class MemberView(GenericAPIView[Membership]):
         """Their API keys for the organization end at once. One's own ID: to leave; the last owner can't."""
         teams.remove_member(teams.membership_in(calling(request), organization_id), user_id)
         return Response(status=status.HTTP_204_NO_CONTENT)
+
+
+@extend_schema_view(get=extend_schema(summary="Open invitations"))
+class InvitationsView(ListAPIView[Invitation]):
+    """The invitations of a team that can be accepted. For its owners and admins."""
+
+    permission_classes = [IsUser]
+    serializer_class = InvitationSerializer
+
+    @may_answer(403)
+    def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        return super().get(request, *args, **kwargs)
+
+    def get_queryset(self) -> Any:
+        return invitations.open_ones(teams.membership_in(calling(self.request), self.kwargs["organization_id"]))
+
+    @extend_schema(
+        request=InvitationSerializer, responses={201: InvitationSerializer}, summary="Invite somebody by mail"
+    )
+    @may_answer(403, 429, 503)
+    def post(self, request: Request, organization_id: UUID) -> Response:
+        """Mails a code, good once, for a week, whether the person has an account or not: with one they send it to
+        `POST /api/v1/invitations/accept`, without one as `invitation` to `POST /api/v1/auth/register`. A second
+        invitation of an address replaces the first. 503 `mail_unavailable` without EMAIL_URL."""
+        caller = calling(request)
+        by = teams.membership_in(caller, organization_id)
+        form = InvitationSerializer(data=request.data)
+        form.is_valid(raise_exception=True)
+        rate_limits.hit(settings.RATE_LIMIT_AUTH, "invite", str(caller.user.pk))
+        invitation = invitations.invite(by, **form.validated_data)
+        return Response(InvitationSerializer(invitation).data, status=status.HTTP_201_CREATED)
+
+
+class InvitationView(APIView):
+    permission_classes = [IsUser]
+
+    @extend_schema(responses={204: None}, summary="Withdraw an invitation")
+    @may_answer(403)
+    def delete(self, request: Request, organization_id: UUID, invitation_id: UUID) -> Response:
+        """Its code is worth nothing from now on."""
+        invitations.withdraw(teams.membership_in(calling(request), organization_id), invitation_id)
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+
+class AcceptView(APIView):
+    permission_classes = [IsUser]
+
+    @extend_schema(
+        request=MailTokenSerializer, responses={200: OwnOrganizationSerializer}, summary="Accept an invitation"
+    )
+    @may_answer(429)
+    def post(self, request: Request) -> Response:
+        """By the mailed code, as the person whose address it was mailed to; answers the team."""
+        caller = calling(request)
+        form = MailTokenSerializer(data=request.data)
+        form.is_valid(raise_exception=True)
+        rate_limits.hit(settings.RATE_LIMIT_AUTH, "accept", str(caller.user.pk))
+        membership = invitations.accept(caller.user, form.validated_data["token"])
+        return Response(OwnOrganizationSerializer(membership).data)

@@ -62,7 +62,7 @@ def add_member(by: Membership, *, email: str, role: str) -> Membership:
     def work() -> Membership:
         if by.organization.is_personal:
             raise InvalidRequest("A personal organization has one member: make a team for several people.")
-        _require_over(by, role)
+        require_over(by, role)
         user = User.objects.filter(email=User.objects.normalize_email(email), is_active=True).first()
         if user is None:
             raise InvalidRequest("Nobody with this e-mail address can be added: they sign up first.", param="email")
@@ -70,7 +70,7 @@ def add_member(by: Membership, *, email: str, role: str) -> Membership:
             raise InvalidRequest("This person is a member already.", param="email")
         return Membership.objects.create(organization=by.organization, user=user, role=role)
 
-    return _alone(by, work)
+    return alone(by, work)
 
 
 def change_member(by: Membership, user_id: UUID, *, role: str) -> Membership:
@@ -78,14 +78,14 @@ def change_member(by: Membership, user_id: UUID, *, role: str) -> Membership:
 
     def work() -> Membership:
         member = _member(by, user_id)
-        _require_over(by, member.role, role)
+        require_over(by, member.role, role)
         if role != OWNER:
             _keep_an_owner(member)
         member.role = role
         member.save(update_fields=["role"])
         return member
 
-    return _alone(by, work)
+    return alone(by, work)
 
 
 def remove_member(by: Membership, user_id: UUID) -> None:
@@ -97,17 +97,17 @@ def remove_member(by: Membership, user_id: UUID) -> None:
     def work() -> None:
         member = _member(by, user_id)
         if member.user_id != by.user_id:
-            _require_over(by, member.role)
+            require_over(by, member.role)
         _keep_an_owner(member)
         member.delete()
         keys = AccessToken.objects.filter(user_id=user_id, organization=by.organization, revoked_at=None)
         keys.update(revoked_at=timezone.now())
         caller_cache.changed(user_id)
 
-    _alone(by, work)
+    alone(by, work)
 
 
-def _alone(by: Membership, work: Callable[[], T]) -> T:
+def alone(by: Membership, work: Callable[[], T]) -> T:
     """Run `work` while no other change of the team can; `by` is read anew, because it may have been changed before."""
 
     def locked() -> T:
@@ -128,7 +128,8 @@ def _member(by: Membership, user_id: UUID) -> Membership:
     return member
 
 
-def _require_over(by: Membership, *roles: str) -> None:
+def require_over(by: Membership, *roles: str) -> None:
+    """Raise `PermissionDenied` unless `by` manages the team, and members with each of the roles."""
     if by.role == MEMBER or (by.role == ADMIN and OWNER in roles):
         raise PermissionDenied("Owners manage everybody in a team, admins everybody but owners.")
 

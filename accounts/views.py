@@ -13,9 +13,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from accounts import emails, logins, rate_limits, services
+from accounts import emails, invitations, logins, rate_limits, services
 from accounts.authentication import calling
-from accounts.models import AccessToken, User
+from accounts.mail_tokens import InvalidMailToken
+from accounts.models import AccessToken, Invitation, User
 from accounts.permissions import IsUser, NotForLimitedKeys, Public
 from accounts.serializers import (
     ApiKeySerializer,
@@ -49,16 +50,41 @@ class RegisterView(APIView):
     @extend_schema(request=RegisterSerializer, responses={201: SessionSerializer}, summary="Sign up")
     @may_answer(429)
     def post(self, request: Request) -> Response:
-        """Makes a user with the role USER and a first login token. 403 while `REGISTRATION_OPEN=false`."""
-        if not settings.REGISTRATION_OPEN:
-            raise PermissionDenied("Registration is closed here: ask an administrator for an account.")
+        """Makes a user with the role USER and a first login token. 403 while `REGISTRATION_OPEN=false`.
+
+        `invitation` is the code of a mail to this address: the user joins the team, and the address is confirmed. An
+        administrator's invitation opens a closed registration.
+        """
+        closed = PermissionDenied("Registration is closed here: ask an administrator for an account.")
+        if not settings.REGISTRATION_OPEN and not (isinstance(request.data, dict) and request.data.get("invitation")):
+            raise closed
         form = RegisterSerializer(data=request.data)
         form.is_valid(raise_exception=True)
         rate_limits.hit_sign_in(request, "register", form.validated_data["email"])
-        user = services.register_user(**form.validated_data)
-        if settings.EMAIL_VERIFICATION != "none":
+        token = form.validated_data.pop("invitation")
+        invitation = self.invitation(token) if token else None
+        if not settings.REGISTRATION_OPEN and not (invitation and invitations.lets_register(invitation)):
+            raise closed
+        user = services.register_user(
+            **form.validated_data,
+            email_confirmed=invitation is not None,
+            then=lambda user: invitation and self.join(user, invitation),
+        )
+        if settings.EMAIL_VERIFICATION != "none" and not user.email_confirmed:
             self.ask_to_confirm(user)
         return Response(start_session(user), status=status.HTTP_201_CREATED)
+
+    def invitation(self, token: str) -> Invitation:
+        try:
+            return invitations.find(token)
+        except InvalidMailToken as error:
+            raise InvalidMailToken(error.message, param="invitation") from None
+
+    def join(self, user: User, invitation: Invitation) -> None:
+        try:
+            invitations.join(user, invitation)
+        except InvalidMailToken as error:
+            raise InvalidMailToken(error.message, param="invitation") from None
 
     def ask_to_confirm(self, user: User) -> None:
         try:

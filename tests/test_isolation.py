@@ -6,13 +6,15 @@ A new route fails here until it has a sample (or is declared to be everybody's).
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.test import Client
+from django.utils import timezone
 
 from accounts import teams
-from accounts.models import Membership, Organization, User
+from accounts.models import Invitation, Membership, Organization, User
 from accounts.services import create_api_key, create_login_token
 from aichat.chat import sharing
 from aichat.chat.models import Conversation, Message
@@ -51,6 +53,16 @@ class Team:
     def key(self) -> dict[str, Any]:
         return {"key_id": create_api_key(user=self.alice.user, organization=self.organization, name="ci")[0].id}
 
+    def invitation(self) -> dict[str, Any]:
+        row = Invitation.objects.create(
+            organization=self.organization,
+            email=f"{uuid7()}@example.com",
+            token_digest=str(uuid7()),
+            invited_by=self.alice.user,
+            expires_at=timezone.now() + timedelta(days=1),
+        )
+        return {"organization_id": self.organization.pk, "invitation_id": row.pk}
+
     def session(self) -> dict[str, Any]:
         return {"session_id": create_login_token(self.alice.user)[0].id}
 
@@ -78,6 +90,8 @@ SAMPLES: dict[str, Callable[[Team], dict[str, Any]]] = {
     "api/v1/organizations/<uuid:organization_id>": Team.itself,
     "api/v1/organizations/<uuid:organization_id>/members": Team.itself,
     "api/v1/organizations/<uuid:organization_id>/members/<uuid:user_id>": Team.member,
+    "api/v1/organizations/<uuid:organization_id>/invitations": Team.itself,
+    "api/v1/organizations/<uuid:organization_id>/invitations/<uuid:invitation_id>": Team.invitation,
     "api/v1/api-keys/<uuid:key_id>": Team.key,
     "api/v1/me/sessions/<uuid:session_id>": Team.session,
     "api/v1/conversations/<uuid:conversation_id>": Team.conversation,

@@ -1,0 +1,138 @@
+"""Invitations into a team, by a code that is mailed to an address and works once.
+
+Owners and admins of the team invite, never for a role above their own; what the inviter may do is asked again when the
+invitation is accepted. Only the person who has the address accepts it.
+"""
+
+import hashlib
+import secrets
+from datetime import timedelta
+
+from django.db.models import QuerySet
+from django.utils import timezone
+
+from accounts import caller_cache, teams, tenancy
+from accounts.emails import link
+from accounts.mail_tokens import InvalidMailToken
+from accounts.models import Invitation, Membership, Role, User
+from aichat.core.database import transactions
+from aichat.core.errors import InvalidRequest, NotFound, PermissionDenied
+from aichat.core.outbound import mail
+
+GOOD_FOR = timedelta(days=7)
+MOST_OPEN = 500  # of a team
+WRONG = "This invitation is wrong, was used or withdrawn, or has expired: ask for a new one."
+
+
+def open_ones(by: Membership) -> QuerySet[Invitation]:
+    """The team's invitations that can be accepted. Raises `PermissionDenied` for a MEMBER."""
+    teams.require_over(by)
+    return Invitation.objects.filter(organization_id=by.organization_id, expires_at__gt=timezone.now())
+
+
+def invite(by: Membership, *, email: str, role: str) -> Invitation:
+    """Mail somebody an invitation; one that the address had before is replaced.
+
+    Raises `InvalidRequest`, `PermissionDenied`, and `MailUnavailable` without a mail server.
+    """
+    mail.require()
+    email = User.objects.normalize_email(email)
+    token = secrets.token_urlsafe(32)
+
+    def work() -> Invitation:
+        if by.organization.is_personal:
+            raise InvalidRequest("A personal organization has one member: make a team for several people.")
+        teams.require_over(by, role)
+        if Membership.objects.filter(organization=by.organization, user__email=email).exists():
+            raise InvalidRequest("This person is a member already.", param="email")
+        Invitation.objects.filter(organization=by.organization, expires_at__lte=timezone.now()).delete()
+        Invitation.objects.filter(organization=by.organization, email=email).delete()
+        if Invitation.objects.filter(organization=by.organization).count() >= MOST_OPEN:
+            raise InvalidRequest(f"A team has at most {MOST_OPEN} open invitations: withdraw some.")
+        invitation = Invitation.objects.create(
+            organization=by.organization,
+            email=email,
+            role=role,
+            token_digest=_digest(token),
+            invited_by_id=by.user_id,
+            expires_at=timezone.now() + GOOD_FOR,
+        )
+        mail.send(email, "accounts/mail/invitation", _facts(by, token))
+        return invitation
+
+    return teams.alone(by, work)
+
+
+def withdraw(by: Membership, invitation_id: object) -> None:
+    """Make an open invitation worthless. Raises `NotFound`, `PermissionDenied`."""
+
+    def work() -> None:
+        invitation = open_ones(by).filter(pk=tenancy.as_id(invitation_id)).first()
+        if invitation is None:
+            raise NotFound()
+        teams.require_over(by, invitation.role)
+        invitation.delete()
+
+    teams.alone(by, work)
+
+
+def find(token: str) -> Invitation:
+    """The open invitation with this code. Raises `InvalidMailToken`."""
+    found = (
+        Invitation.objects.select_related("organization", "invited_by")
+        .filter(token_digest=_digest(token), expires_at__gt=timezone.now())
+        .first()
+    )
+    if found is None:
+        raise InvalidMailToken(WRONG, param="token")
+    return found
+
+
+def accept(user: User, token: str) -> Membership:
+    """Take the user into the team that invited their address. Raises `InvalidMailToken`."""
+    return transactions.run_atomic(_accept, user, find(token))
+
+
+def lets_register(invitation: Invitation) -> bool:
+    """Whether the invitation lets somebody sign up while registration is closed: it is an administrator's."""
+    return invitation.invited_by.is_active and invitation.invited_by.has_role(Role.ADMIN)
+
+
+def _accept(user: User, invitation: Invitation) -> Membership:
+    tenancy.lock(invitation.organization_id)  # as all changes of members: no invitation is used twice
+    if invitation.email != user.email:
+        raise InvalidMailToken("This invitation was sent to another address than your account's.", param="token")
+    by = Membership.objects.filter(
+        organization_id=invitation.organization_id, user_id=invitation.invited_by_id, user__is_active=True
+    ).first()
+    used, _ = Invitation.objects.filter(pk=invitation.pk).delete()
+    try:
+        if by is None or not used:
+            raise InvalidMailToken(WRONG, param="token")
+        teams.require_over(by, invitation.role)
+    except PermissionDenied:  # whoever invited may not any more
+        raise InvalidMailToken(WRONG, param="token") from None
+    known = Membership.objects.filter(organization_id=invitation.organization_id, user=user).first()
+    membership = known or Membership.objects.create(
+        organization=invitation.organization, user=user, role=invitation.role
+    )
+    caller_cache.changed(user.pk)
+    return membership
+
+
+def join(user: User, invitation: Invitation) -> None:
+    """As `accept`, in the transaction that makes the user."""
+    _accept(user, invitation)
+
+
+def _facts(by: Membership, token: str) -> dict[str, str]:
+    return {
+        "team": by.organization.name,
+        "by": by.user.email,
+        "token": token,
+        "link": link("accept-invitation", token),
+    }
+
+
+def _digest(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()
