@@ -9,6 +9,7 @@ urlpatterns = [
     path("auth/password", views.PasswordView.as_view()),
     path("auth/password/reset", views.ResetPasswordView.as_view()),
     path("auth/password/reset/confirm", views.ConfirmResetView.as_view()),
+    path("me/export", views.ExportView.as_view()),
     path("me/email", views.EmailView.as_view()),
     path("me/sessions", views.SessionsView.as_view()),
     path("me/sessions/<uuid:session_id>", views.SessionView.as_view()),

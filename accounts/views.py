@@ -6,6 +6,8 @@ from uuid import UUID
 
 from django.conf import settings
 from django.contrib.auth import authenticate as check_password
+from django.http import StreamingHttpResponse
+from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework import status
 from rest_framework.generics import GenericAPIView, ListAPIView
@@ -13,7 +15,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from accounts import emails, invitations, logins, rate_limits, services
+from accounts import emails, invitations, logins, personal_data, rate_limits, services
 from accounts.authentication import calling
 from accounts.mail_tokens import InvalidMailToken
 from accounts.models import AccessToken, Invitation, User
@@ -33,6 +35,7 @@ from accounts.serializers import (
 )
 from aichat.core.errors import ApiError, InvalidRequest, NotAuthenticated, NotFound, PermissionDenied
 from aichat.core.web.drf import CursorPages
+from aichat.core.web.json_lines import JSON_LINES, json_lines_response
 from aichat.core.web.openapi import may_answer
 
 logger = logging.getLogger(__name__)
@@ -231,6 +234,24 @@ class SessionView(APIView):
         """Takes effect with the next request made with the login's token."""
         logins.end_session(calling(request).user, session_id)
         return Response(status=status.HTTP_204_NO_CONTENT)
+
+
+class ExportView(APIView):
+    permission_classes = [IsUser, NotForLimitedKeys]
+
+    @extend_schema(
+        responses={(200, JSON_LINES): OpenApiTypes.STR}, summary="Everything of mine", operation_id="me_export_retrieve"
+    )
+    @may_answer(403, 429)
+    def get(self, request: Request) -> StreamingHttpResponse:
+        """JSON lines `{"type", "data"}`, one for each row that is kept of the caller, in all their organizations; the last
+        one has the type `end` and the number of lines before it. With a login token, or a key of the personal
+        organization. Limited like logins."""
+        caller = calling(request)
+        if caller.api_key and not caller.organization.is_personal:
+            raise PermissionDenied("This is a team's API key: use a login token.")
+        rate_limits.hit(settings.RATE_LIMIT_AUTH, "export", str(caller.user.pk))
+        return json_lines_response(request._request, personal_data.lines(caller.user), "export.jsonl")
 
 
 class ApiKeyPages(CursorPages):

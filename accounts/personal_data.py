@@ -1,0 +1,86 @@
+"""What the product keeps of a person: which tables, how the person's rows are found, and why other tables are left out.
+
+Tables are named, not imported: those of conversations and pictures belong to parts above this one. A test goes through
+every table that refers to a person or an organization, and fails for one that stands in neither list.
+"""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from django.apps import apps
+from django.core.serializers.json import DjangoJSONEncoder
+from django.db.models import Model, QuerySet
+
+from accounts import tenancy
+from accounts.models import User
+from aichat.core.database.batches import rows_by_key
+
+# By table: the column, and whether it holds the person's ID or that of their personal organization.
+EXPORTED: dict[str, tuple[str, str]] = {
+    "accounts.User": ("pk", "person"),
+    "accounts.ExternalIdentity": ("user_id", "person"),
+    "accounts.Organization": ("pk", "organization"),
+    "accounts.Membership": ("user_id", "person"),
+    "accounts.Invitation": ("invited_by_id", "person"),
+    "accounts.AccessToken": ("user_id", "person"),
+    "analytics.Event": ("user_id", "person"),
+    "chat.Conversation": ("user_id", "person"),
+    "chat.Message": ("conversation__user_id", "person"),
+    "chat.Feedback": ("user_id", "person"),
+    "guardian.UserObjectPermission": ("user_id", "person"),  # what others share with them
+    "images.ImageJob": ("user_id", "person"),
+    "images.Picture": ("job__user_id", "person"),
+    "images.WebhookDelivery": ("job__user_id", "person"),
+    "usage.UsageRecord": ("user_id", "person"),
+    "credits.Wallet": ("pk", "organization"),
+    "credits.Hold": ("wallet_id", "organization"),
+    "credits.LedgerEntry": ("wallet_id", "organization"),
+    "payments.Subscription": ("organization_id", "organization"),
+    "payments.VoucherRedemption": ("user_id", "person"),
+    "promptcache.Invalidation": ("actor_id", "person"),
+}
+NOT_EXPORTED = {
+    "admin.LogEntry": "What administrators did to others; the entries hold others' data.",
+    "api.ResponseItems": "Parts of answers that are kept for RESPONSE_ITEMS_TTL seconds; they name no person.",
+    "chat.ConversationShare": "The rows are those of guardian.UserObjectPermission.",
+    "idempotency.IdempotentRequest": "Answers kept a day to be replayed; they name no person.",
+    "payments.Voucher": "An administrator's work; who redeemed one is in payments.VoucherRedemption.",
+    "usage.DailyUsage": "Sums of usage.UsageRecord.",
+    "usage.HourlyUsage": "Sums of usage.UsageRecord.",
+    "accounts.User_groups": "Not used: the role says everything.",
+    "accounts.User_user_permissions": "Not used: the role says everything.",
+}
+# Secrets and their digests, and columns that say nothing of the person.
+HIDDEN = {"password", "digest", "token_digest", "revision"}
+
+
+def lines(user: User) -> Iterator[bytes]:
+    """Yield everything of the person's as JSON lines `{"type", "data"}`, a few hundred rows at a time.
+
+    The last line has the type `end` and the number of lines before it: without it the export is not whole.
+    Amounts are in microcredits, times in UTC.
+    """
+    count = 0
+    for label in EXPORTED:
+        for batch in rows_by_key(rows_of(label, user)):
+            count += len(batch)
+            yield b"".join(_line(label, _data(row)) for row in batch)
+    yield _line("end", {"lines": count})
+
+
+def rows_of(label: str, user: User) -> QuerySet[Model]:
+    """The person's rows of one of the exported tables."""
+    column, whose = EXPORTED[label]
+    key = user.pk if whose == "person" else tenancy.personal_organization(user).pk
+    rows: QuerySet[Model] = apps.get_model(label)._default_manager.filter(**{column: key})
+    return rows
+
+
+def _data(row: Model) -> dict[str, Any]:
+    fields = [field for field in row._meta.concrete_fields if field.name not in HIDDEN]
+    return {field.attname: field.value_from_object(row) for field in fields}
+
+
+def _line(kind: str, data: dict[str, Any]) -> bytes:
+    return json.dumps({"type": kind, "data": data}, cls=DjangoJSONEncoder, ensure_ascii=False).encode() + b"\n"
