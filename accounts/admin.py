@@ -280,5 +280,5 @@ class AccessTokenAdmin(ReadOnlyAdmin):
         if token.revoked_at:
             return False
         services.revoke(token)
-        audit_log.record(acting(request), token, audit_log.CHANGED, {"revoked_at": (None, token.revoked_at)})
+        services.record_key(acting(request), token, audit_log.CHANGED, {"revoked_at": (None, token.revoked_at)})
         return True

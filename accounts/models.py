@@ -217,7 +217,18 @@ class AccessTokenManager(AuthTokenManager.from_queryset(AccessTokenQuerySet)):  
     """Knox's `create(user, expiry=…, prefix=…)` → `(row, secret)`; the secret is never stored."""
 
 
-class AccessToken(SavesChanges, AbstractAuthToken):  # type: ignore[misc]
+class Scope(models.TextChoices):
+    """What an API key may be used for. `manage` is everything that neither generates nor reads."""
+
+    CHAT = "chat"
+    IMAGES = "images"
+    EMBEDDINGS = "embeddings"
+    AUDIO = "audio"
+    READ = "read"
+    MANAGE = "manage"
+
+
+class AccessToken(SavesChanges, SpendLimits, AbstractAuthToken):  # type: ignore[misc]
     """A bearer token: a login token of a user, or an API key of a user in one organization.
 
     django-rest-knox keeps only the SHA-512 digest (the primary key) and the first 15 characters (`token_key`).
@@ -240,6 +251,15 @@ class AccessToken(SavesChanges, AbstractAuthToken):  # type: ignore[misc]
     spend_limit = models.BigIntegerField(
         null=True, blank=True, help_text="Microcredits the key may ever spend; empty: no limit."
     )
+    allowed_models = models.JSONField(default=list, blank=True, help_text="Slugs of the models it may use; empty: all.")
+    allowed_ips = models.JSONField(
+        default=list, blank=True, help_text="Addresses and networks it may be used from; empty: everywhere."
+    )
+    scopes = models.JSONField(default=list, blank=True, help_text="What it may be used for; empty: everything.")
+    last_used_at = models.DateTimeField(null=True, blank=True, editable=False, help_text="To the minute.")
+    # Of a key that was rotated: the ID that it had, which its successor has now. Spending counts there.
+    replaced_by = models.UUIDField(null=True, blank=True, editable=False, db_index=True)
+    ends_by_rotation = models.BooleanField(default=False, editable=False)
 
     objects: ClassVar[AccessTokenManager] = AccessTokenManager()
 
@@ -258,8 +278,30 @@ class AccessToken(SavesChanges, AbstractAuthToken):  # type: ignore[misc]
 
     @property
     def is_limited(self) -> bool:
-        """Whether an API key has an end, a rate or a spending limit: then it manages nothing (`accounts/permissions.py`)."""
-        return self.expiry is not None or bool(self.rate_limit) or self.spend_limit is not None
+        """Whether an API key has any limit: then it manages nothing (`accounts/permissions.py`).
+
+        The end that a rotation set is no limit: until then the key goes on as it was.
+        """
+        return bool(
+            (self.expiry is not None and not self.ends_by_rotation)
+            or self.spend_limit is not None
+            or self.spend_limit_day is not None
+            or self.spend_limit_month is not None
+            or self.rate_limit
+            or self.allowed_models
+            or self.allowed_ips
+            or self.scopes
+        )
+
+    @property
+    def stable_id(self) -> uuid.UUID:
+        """The ID under which the key and those that replace it count: usage, spending and rate are one for all."""
+        return self.replaced_by or self.id
+
+    @property
+    def effective_scopes(self) -> list[str]:
+        """The scopes that the key has, in the order of `Scope`."""
+        return [scope.value for scope in Scope if not self.scopes or scope in self.scopes]
 
     def is_usable(self, now: datetime) -> bool:
         return self.revoked_at is None and (self.expiry is None or self.expiry > now)

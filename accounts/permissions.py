@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 from rest_framework.permissions import AllowAny, BasePermission
 from rest_framework.request import Request
 
-from accounts.models import Role, User
+from accounts import key_limits
+from accounts.models import AccessToken, Role, Scope, User
 from aichat.core.errors import PermissionDenied
 
 
@@ -24,7 +25,7 @@ class LimitedKey(PermissionDenied):
 
 
 class HasRole(BasePermission):
-    """Lets in callers whose role covers `role`; a limited API key only where `limited_key_methods` says so."""
+    """Lets in callers whose role covers `role`; an API key only from where, and for what, its limits say."""
 
     role: ClassVar[Role]
     level: ClassVar[str]
@@ -35,18 +36,32 @@ class HasRole(BasePermission):
         cls.covering = frozenset(role for role in Role if role.covers(cls.role))
 
     def has_permission(self, request: Request, view: Any) -> bool:
-        """Whether the role is enough. Raises `LimitedKey`."""
+        """Whether the role is enough. Raises `IpNotAllowed`, `LimitedKey`, `ScopeMissing`."""
         if not (isinstance(request.user, User) and request.user.role in self.covering):
             return False
         key = getattr(request.auth, "api_key", None)
-        if key is not None and key.is_limited and request.method not in limited_key_methods(view):
-            raise LimitedKey()
+        if key is not None:
+            require_key(key, request, view)
         return True
 
     @staticmethod
     def refuses_limited_keys(view: Any, method: str) -> bool:
         """Whether the method of the view answers 403 to an API key with limits; the OpenAPI document asks."""
         return method not in limited_key_methods(view)
+
+
+def require_key(key: AccessToken, request: Any, view: Any) -> None:
+    """Check the limits of an API key that need no work, and note its use.
+
+    Raises `IpNotAllowed`, `LimitedKey` (for what manages), `ScopeMissing`.
+    """
+    key_limits.require_address(key, request)
+    if key.is_limited:
+        if request.method not in limited_key_methods(view):
+            raise LimitedKey()
+        if key.scopes:
+            key_limits.require_scope(key, scopes_of(view, request.method))
+    key_limits.note_use(key)
 
 
 class IsUser(HasRole):
@@ -86,3 +101,19 @@ def limited_key_methods(view: Any) -> frozenset[str]:
         return frozenset()
     charging = (name for name in METHODS if getattr(getattr(view, name.lower(), None), "charges", False))
     return READING.union(charging)
+
+
+ANY_SCOPE = frozenset(Scope)
+
+
+def scopes_of(view: Any, method: str) -> frozenset[Scope]:
+    """The scopes of which an API key needs one to use a method of a view (its class or an instance).
+
+    A view that generates states its `scope`. What a limited key may not use needs `manage`; reading needs `read`, or the
+    view's own scope.
+    """
+    if method not in limited_key_methods(view):
+        return frozenset({Scope.MANAGE})
+    stated: Any = getattr(view, "scope", frozenset())
+    own = frozenset({stated}) if isinstance(stated, Scope) else frozenset(stated)
+    return own | {Scope.READ} if method in READING else own

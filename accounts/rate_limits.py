@@ -199,7 +199,7 @@ def windows_of(caller: Caller) -> list[RateWindow]:
     found = [window(getattr(settings, f"RATE_LIMIT_{caller.user.role}"), "user", str(caller.user.pk))]
     key = caller.api_key
     if key and key.rate_limit:
-        found.append(window(key.rate_limit, "key", str(key.id)))
+        found.append(window(key.rate_limit, "key", str(key.stable_id)))
     return found
 
 

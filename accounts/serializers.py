@@ -1,13 +1,20 @@
 from datetime import datetime
+from typing import Any
 
 from django.utils import timezone
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
+from rest_framework.fields import empty
 
+from accounts import key_limits
 from accounts.authentication import calling
 from accounts.mail_tokens import LONGEST
-from accounts.models import AccessToken, Invitation, Membership, User
-from aichat.core.money import CreditsField
+from accounts.models import RATE, AccessToken, Invitation, Membership, Scope, User
+from aichat.core.money import CreditsField, format_credits
 from aichat.core.web.drf import StrictMembers
+
+MOST_MODELS, MOST_ADDRESSES = 200, 100  # that one key may be limited to
+LONGEST_OVERLAP = 30 * 86_400  # seconds for which a rotated key may go on working
 
 
 class RegisterSerializer(StrictMembers, serializers.Serializer[User]):
@@ -124,18 +131,84 @@ class MemberRoleSerializer(StrictMembers, serializers.Serializer[Membership]):
     role = serializers.ChoiceField(Membership.Role.choices)
 
 
+class AddressField(serializers.CharField):
+    """An IP address or a network in CIDR notation, kept in its usual spelling."""
+
+    default_error_messages = {"address": 'Write an address or a network, such as "203.0.113.7" or "2001:db8::/32".'}
+
+    def to_internal_value(self, data: Any) -> str:
+        text = super().to_internal_value(data)
+        try:
+            network = key_limits.network_of(text)
+        except ValueError:
+            self.fail("address")
+        is_one = network.prefixlen == network.max_prefixlen and "/" not in text
+        return str(network.network_address if is_one else network)
+
+
+class NullableListField(serializers.ListField):
+    """A list, or null for no limit, which is kept as an empty list."""
+
+    def run_validation(self, data: Any = empty) -> Any:
+        return [] if data is None else list(dict.fromkeys(super().run_validation(data)))
+
+
+class ScopesField(NullableListField):
+    """The scopes of a key. All of them are kept as none stated, and are shown as all."""
+
+    def to_internal_value(self, data: Any) -> list[str]:
+        found = super().to_internal_value(data)
+        return [] if set(found) == set(Scope) else found
+
+    def to_representation(self, data: Any) -> list[str]:
+        return [scope.value for scope in Scope if not data or scope in data]
+
+
+class RateField(serializers.CharField):
+    """A rate such as 60/min; null is the same as an empty text: that of the role."""
+
+    def run_validation(self, data: Any = empty) -> Any:
+        return "" if data is None else super().run_validation(data)
+
+
 class ApiKeySerializer(StrictMembers, serializers.ModelSerializer[AccessToken]):
     name = serializers.CharField(max_length=100)
     prefix = serializers.CharField(read_only=True, help_text="The first characters, to recognise the key by.")
     expires_at = serializers.DateTimeField(source="expiry", required=False, allow_null=True)
+    rate_limit = RateField(
+        max_length=20, required=False, allow_null=True, allow_blank=True, validators=[RATE],
+        help_text="Of this key alone, such as 60/min; null: only the role's.",
+    )  # fmt: skip
     spend_limit = CreditsField(required=False, allow_null=True, help_text="Credits the key may ever spend.")
+    spend_limit_day = CreditsField(required=False, allow_null=True, help_text="Credits a day (UTC).")
+    spend_limit_month = CreditsField(required=False, allow_null=True, help_text="Credits a month (UTC).")
+    models = NullableListField(
+        source="allowed_models", required=False, allow_null=True, max_length=MOST_MODELS,
+        child=serializers.CharField(max_length=100), help_text="Slugs of the models it may use; null: all.",
+    )  # fmt: skip
+    allowed_ips = NullableListField(
+        required=False, allow_null=True, max_length=MOST_ADDRESSES, child=AddressField(max_length=50),
+        help_text="Addresses and networks it may be used from; null: everywhere.",
+    )  # fmt: skip
+    scopes = ScopesField(
+        required=False, allow_null=True, allow_empty=False, child=serializers.ChoiceField(Scope.choices),
+        max_length=len(Scope), help_text="What it may be used for; null: everything.",
+    )  # fmt: skip
+    spent = serializers.SerializerMethodField(help_text="Credits it has spent so far.")
     created_at = serializers.DateTimeField(source="created", read_only=True)
     organization = serializers.UUIDField(source="organization_id", read_only=True)
 
     class Meta:
         model = AccessToken
-        fields = ["id", "name", "prefix", "organization", "expires_at", "rate_limit", "spend_limit", "created_at"]
-        read_only_fields = ["id"]
+        fields = [
+            "id", "name", "prefix", "organization", "expires_at", "rate_limit", "spend_limit", "spend_limit_day",
+            "spend_limit_month", "models", "allowed_ips", "scopes", "spent", "last_used_at", "replaced_by", "created_at",
+        ]  # fmt: skip
+        read_only_fields = ["id", "last_used_at", "replaced_by"]
+
+    @extend_schema_field(CreditsField())
+    def get_spent(self, row: AccessToken) -> str:
+        return format_credits(self.context.get("spent", {}).get(row.stable_id, 0))
 
     def validate_expires_at(self, value: datetime | None) -> datetime | None:
         if value is not None and value <= timezone.now():
@@ -143,8 +216,14 @@ class ApiKeySerializer(StrictMembers, serializers.ModelSerializer[AccessToken]):
         return value
 
 
+class RotationSerializer(StrictMembers, serializers.Serializer[AccessToken]):
+    overlap_seconds = serializers.IntegerField(
+        min_value=0, max_value=LONGEST_OVERLAP, default=0, help_text="How long the old key goes on working."
+    )
+
+
 class NewApiKeySerializer(ApiKeySerializer):
-    """The answer to making a key, the only one with the key itself."""
+    """The answer to making or rotating a key, the only ones with the key itself."""
 
     key = serializers.CharField(read_only=True, help_text="Shown once: keep it now.")
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import datetime
+from typing import Any
 
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
@@ -18,6 +19,10 @@ from aichat.core.errors import InvalidRequest, NotFound, PermissionDenied
 from aichat.core.telemetry import product_events
 
 API_KEY_PREFIX = "sk-"
+# The columns of a key that limit it, besides its end.
+KEY_LIMITS = (
+    "rate_limit", "spend_limit", "spend_limit_day", "spend_limit_month", "allowed_models", "allowed_ips", "scopes",
+)  # fmt: skip
 RoleFollower = Callable[[User], None]
 _role_followers: list[RoleFollower] = []
 
@@ -148,23 +153,23 @@ def create_api_key(
     organization: Organization,
     name: str,
     expires_at: datetime | None = None,
-    rate_limit: str = "",
-    spend_limit: int | None = None,
+    actor: User | None = None,
+    **limits: Any,
 ) -> tuple[AccessToken, str]:
-    """The row and the secret (`sk-…`), which is shown once. `spend_limit` is in microcredits, for ever.
+    """The row and the secret (`sk-…`), which is shown once. `limits` are columns of `KEY_LIMITS`.
 
-    Raises `NotFound` when the user is no member (any more).
+    The act is logged as the `actor`'s (nobody: a command's). Raises `NotFound` when the user is no member (any more).
     """
-    row, secret = transactions.run_atomic(
-        _create_api_key, user, organization, name, expires_at, rate_limit, spend_limit
-    )
+    row, secret = transactions.run_atomic(_create_api_key, user, organization, name, expires_at, limits, actor)
     product_events.emit(product_events.ApiKeyCreated(user=user.pk, organization=organization.pk, key=row.id))
     return row, secret
 
 
 def revoke(row: AccessToken) -> None:
-    """Takes effect with the next request made with the token."""
+    """Takes effect with the next request made with the token. What a rotation left of a key ends with it."""
     row.revoke()
+    for old in AccessToken.objects.filter(replaced_by=row.id, revoked_at=None):
+        old.revoke()
     if row.kind == AccessToken.Kind.API_KEY:
         product_events.emit(
             product_events.ApiKeyRevoked(user=row.user_id, organization=row.organization_id, key=row.id)
@@ -176,8 +181,8 @@ def _create_api_key(
     organization: Organization,
     name: str,
     expires_at: datetime | None,
-    rate_limit: str,
-    spend_limit: int | None,
+    limits: dict[str, Any],
+    actor: User | None,
 ) -> tuple[AccessToken, str]:
     tenancy.lock(organization.pk)  # else a removal at the same moment could miss the new key
     if not Membership.objects.filter(user=user, organization=organization).exists():
@@ -190,10 +195,17 @@ def _create_api_key(
         kind=AccessToken.Kind.API_KEY,
         name=name,
         organization=organization,
-        rate_limit=rate_limit,
-        spend_limit=spend_limit,
+        **limits,
     )
     if expires_at is not None:  # knox would take a duration, and add it to a later now
         row.expiry = expires_at
         row.save(update_fields=["expiry"])
+    if actor:
+        values = {"name": name, "expiry": expires_at, **limits}
+        record_key(actor, row, audit_log.ADDED, {column: (None, value) for column, value in values.items() if value})
     return row, secret
+
+
+def record_key(actor: User, row: AccessToken, verb: str, values: audit_log.Values, **more: str) -> None:
+    """Log what somebody did to a token, which is named by its ID: the primary key is the digest of the secret."""
+    audit_log.record(actor, row, verb, values, id=str(row.id), **more)

@@ -20,6 +20,4 @@ urlpatterns = [
     path("organizations/<uuid:organization_id>/invitations", team_views.InvitationsView.as_view()),
     path("organizations/<uuid:organization_id>/invitations/<uuid:invitation_id>", team_views.InvitationView.as_view()),
     path("invitations/accept", team_views.AcceptView.as_view()),
-    path("api-keys", views.ApiKeysView.as_view()),
-    path("api-keys/<uuid:key_id>", views.ApiKeyView.as_view()),
 ]

@@ -11,6 +11,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from accounts.authentication import Caller
+from accounts.models import SpendLimits
 from aichat.core.money import format_credits
 from credits.models import Limit, SpendCounter
 from credits.operations import Unaffordable
@@ -47,13 +48,21 @@ def limits_of(caller: Caller) -> list[Limit]:
     """The limits that the caller's spending must fit in. No query is made: authentication has loaded the rows."""
     found = []
     key = caller.api_key
-    if key and key.spend_limit is not None:
-        found.append(Limit("this API key", uuid5(key.id, "ever"), FOREVER, key.spend_limit))
-    for name, owner in (("this user", caller.user), ("this organization", caller.organization)):
-        if owner.spend_limit_day is not None:
-            found.append(_daily(f"{name} for a day", owner.pk, owner.spend_limit_day))
-        if owner.spend_limit_month is not None:
-            found.append(_monthly(f"{name} for a month", owner.pk, owner.spend_limit_month))
+    if key:
+        if key.spend_limit is not None:
+            found.append(Limit("this API key", uuid5(key.stable_id, "ever"), FOREVER, key.spend_limit))
+        found += _periods("this API key", key.stable_id, key)
+    found += _periods("this user", caller.user.pk, caller.user)
+    found += _periods("this organization", caller.organization.pk, caller.organization)
+    return found
+
+
+def _periods(name: str, owner_id: UUID, limits: SpendLimits) -> list[Limit]:
+    found = []
+    if limits.spend_limit_day is not None:
+        found.append(_daily(f"{name} for a day", owner_id, limits.spend_limit_day))
+    if limits.spend_limit_month is not None:
+        found.append(_monthly(f"{name} for a month", owner_id, limits.spend_limit_month))
     return found
 
 

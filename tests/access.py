@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from accounts.permissions import limited_key_methods
+from accounts.models import Scope
+from accounts.permissions import ANY_SCOPE, limited_key_methods, scopes_of
 from tests.routes import Route, all_routes
 
 PAGE = Path(__file__).parents[1] / "docs" / "ACCESS.md"
@@ -33,6 +34,29 @@ def expected_of_limited_key(route: Route, verb: str) -> str:
     if route.level == "PUBLIC" or verb in limited_key_methods(route.view_class):
         return IN
     return FORBIDDEN
+
+
+def expected_of_scope(route: Route, verb: str, scope: Scope) -> str:
+    """What an ADMIN's API key with this scope alone gets."""
+    if route.level == "PUBLIC":
+        return IN
+    if expected_of_limited_key(route, verb) == FORBIDDEN:
+        return FORBIDDEN
+    return IN if scope in scopes_of(route.view_class, verb) else FORBIDDEN
+
+
+def scope_cell(route: Route) -> str:
+    """The scopes of which a key needs one, by method where they differ."""
+    if route.level == "PUBLIC":
+        return "–"
+    by_verb = {verb: scope_words(scopes_of(route.view_class, verb)) for verb in route.verbs}
+    if len(set(by_verb.values())) == 1:
+        return next(iter(by_verb.values()))
+    return ", ".join(f"{verb}: {words}" for verb, words in by_verb.items())
+
+
+def scope_words(scopes: frozenset[Scope]) -> str:
+    return "any" if scopes == ANY_SCOPE else " or ".join(scope.value for scope in Scope if scope in scopes)
 
 
 def limited_key_cell(route: Route) -> str:
@@ -78,6 +102,7 @@ and with `X-Organization`. A new route fails there until it states its level and
 | ex-member | who was an admin of that team until a moment ago, with the login token; the key they had for the team is 401 |
 
 | limited key | an ADMIN's API key with a spending limit: it reads its own data and generates, and manages nothing |
+| scope | an API key needs one of these, else it gets 403 `scope_missing`; `manage` is for keys without any limit |
 
 | cell | the answer |
 | --- | --- |
@@ -131,10 +156,13 @@ def counts() -> str:
 
 def api_table() -> list[str]:
     rows = (
-        [f"`{written(route.path)}`", " ".join(route.verbs), str(route.level), *cells(route), limited_key_cell(route)]
+        [
+            f"`{written(route.path)}`", " ".join(route.verbs), str(route.level), *cells(route), limited_key_cell(route),
+            scope_cell(route),
+        ]
         for route in api_routes()
-    )
-    return table(["route", "methods", "level", *CALLERS, "limited key"], rows)
+    )  # fmt: skip
+    return table(["route", "methods", "level", *CALLERS, "limited key", "scope"], rows)
 
 
 def site_table() -> list[str]:

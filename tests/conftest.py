@@ -21,7 +21,7 @@ from django.core.management.commands import flush
 from django.test import Client
 from django.utils import timezone
 
-from accounts import caller_cache, rate_limits, services
+from accounts import caller_cache, key_limits, rate_limits, services
 from accounts.models import Role, User
 from accounts.tenancy import personal_organization
 from aichat.catalog.sync import sync_models
@@ -53,11 +53,20 @@ def _nothing_left_over() -> Iterator[None]:
     rate_limits.reset()
     circuit_breaker.forget()
     caller_cache.forget()
+    key_limits.forget()
     health.health.reset()
     caches["default"].clear()
     store.memory.clear()
     yield
     snapshots.reset_all()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_thread_writes_last_uses() -> Iterator[None]:
+    """A thread that writes while tables are emptied would fail other tests: a test drains the queue itself."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(key_limits.last_uses, "_start", lambda: None)
+        yield
 
 
 @pytest.fixture(scope="session")

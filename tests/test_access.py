@@ -11,7 +11,8 @@ import pytest
 from django.test import Client
 
 from accounts import teams
-from accounts.models import Role
+from accounts.models import Role, Scope
+from accounts.permissions import scopes_of
 from accounts.services import create_api_key, create_login_token
 from aichat.catalog.models import AIModel, Provider
 from aichat.core.money import CREDIT
@@ -134,6 +135,37 @@ def test_a_limited_key_of_an_admin_reads_and_generates_and_manages_nothing(
         access.expected_of_limited_key(next(r for r in access.api_routes() if r.path.endswith("members")), "POST")
         == "403"
     )
+
+
+@pytest.mark.parametrize("scope", list(Scope))
+def test_a_key_with_one_scope_gets_into_what_the_page_says(
+    scope: Scope, actor: Callable[..., Actor], transactional_db: None, spare: None, settings: Any, tmp_path: Path
+) -> None:
+    settings.MEDIA_ROOT = tmp_path
+    settings.RATE_LIMIT_AUTH = settings.RATE_LIMIT_USER
+    dora = actor("dora", Role.ADMIN)
+    world = World(dora)
+    _, key = create_api_key(user=dora.user, organization=world.team.organization, name="scoped", scopes=[scope])
+    who = client(key)
+    wrong = {}
+    for route in access.api_routes():
+        for verb in route.verbs:
+            wanted = access.expected_of_scope(route, verb, scope)
+            found = sent(who, route, verb, world.names(route))
+            if found != wanted:
+                wrong[route.path, verb] = (wanted, found)
+    assert wrong == {}
+
+
+def test_every_route_states_the_scope_that_a_key_needs() -> None:
+    """A view that generates, or is for limited keys, says `scope = Scope.…`; the rest follows from the method."""
+    unstated = [
+        (route.path, verb)
+        for route in access.api_routes()
+        for verb in route.verbs
+        if route.level != "PUBLIC" and not scopes_of(route.view_class, verb)
+    ]
+    assert unstated == []
 
 
 def test_outsiders_find_nothing_under_the_team_s_name(

@@ -93,6 +93,7 @@ SAMPLES: dict[str, Callable[[Team], dict[str, Any]]] = {
     "api/v1/organizations/<uuid:organization_id>/invitations": Team.itself,
     "api/v1/organizations/<uuid:organization_id>/invitations/<uuid:invitation_id>": Team.invitation,
     "api/v1/api-keys/<uuid:key_id>": Team.key,
+    "api/v1/api-keys/<uuid:key_id>/rotate": Team.key,
     "api/v1/me/sessions/<uuid:session_id>": Team.session,
     "api/v1/conversations/<uuid:conversation_id>": Team.conversation,
     "api/v1/conversations/<uuid:conversation_id>/messages": Team.conversation,

@@ -14,7 +14,7 @@ from uuid import UUID
 from django.contrib.auth.models import Group, Permission
 from guardian.models import GroupObjectPermission, UserObjectPermission
 
-from accounts.models import Organization, Role, User
+from accounts.models import AccessToken, Organization, Role, User
 from aichat.catalog.models import USE, AIModel
 from aichat.core.database import transactions
 
@@ -28,6 +28,8 @@ class Who(Protocol):
     def user(self) -> User: ...
     @property
     def organization(self) -> Organization: ...
+    @property
+    def api_key(self) -> AccessToken | None: ...
 
 
 @dataclass(slots=True)

@@ -36,8 +36,10 @@ def candidates(catalog: Catalog, who: Who | None, slug: str, kind: AIModel.Kind 
             raise ModelNotAllowed(slug)
         found = [named, *(catalog[name] for name in named.fallbacks if name in catalog)] if named else []
     usable = list({model.slug: model for model in found if model.kind == kind and model.is_callable}.values())
-    if who:
+    if who and usable:
         usable = [model for model in usable if model.is_open_to(who)]
+        if not usable and who.api_key and who.api_key.allowed_models:
+            raise ModelNotAllowed(slug)
     if not usable:
         raise ModelNotFound(slug)
     return usable

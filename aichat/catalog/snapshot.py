@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,8 +55,15 @@ class ModelInfo:
     aliases: tuple[str, ...] = ()  # earlier slugs
 
     def is_open_to(self, who: Who) -> bool:
-        """Whether `who` may use it."""
-        return self.allowed is None or self.allowed.includes(who)
+        """Whether `who` may use the model, and with this API key."""
+        if self.allowed is not None and not self.allowed.includes(who):
+            return False
+        key = who.api_key
+        return key is None or not key.allowed_models or self.is_named_in(key.allowed_models)
+
+    def is_named_in(self, slugs: Collection[str]) -> bool:
+        """Whether the slugs have the model's own or one that it had before."""
+        return self.slug in slugs or any(alias in slugs for alias in self.aliases)
 
     @property
     def is_callable(self) -> bool:

@@ -16,6 +16,7 @@ from rest_framework.views import APIView
 
 from accounts import rate_limits
 from accounts.authentication import Caller, calling
+from accounts.models import Scope
 from accounts.permissions import ForLimitedKeys, IsUser
 from accounts.tenancy import owned
 from aichat.api.async_views import AsyncView, parse, respond
@@ -52,6 +53,7 @@ class OwnersPrompt(PermissionDenied):
 
 class ChatView(AsyncView):
     permission_classes = [IsUser]
+    scope = Scope.CHAT
 
     @extend_schema(
         summary="Chat",
@@ -233,6 +235,7 @@ class MessagesView(ListAPIView[Message]):
 
 class FeedbackView(GenericAPIView[Feedback]):
     permission_classes = [IsUser, ForLimitedKeys]
+    scope = Scope.CHAT
     serializer_class = FeedbackSerializer
 
     @extend_schema(summary="Rate an answer", responses={201: FeedbackSerializer})

@@ -69,7 +69,7 @@ def enqueue(
         id=job_id,
         organization=caller.organization,
         user=caller.user,
-        api_key_id=key.id if key else None,
+        api_key_id=key.stable_id if key else None,
         request_id=tracing.request_id(),
         prompt=prompt,
         requested_model=model,

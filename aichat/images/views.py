@@ -14,6 +14,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts.authentication import Caller, calling
+from accounts.models import Scope
 from accounts.permissions import IsUser, NotForLimitedKeys, Public
 from accounts.tenancy import as_id, owned
 from aichat.api.async_views import AsyncView, parse
@@ -46,6 +47,7 @@ class ImagePages(drf.CursorPages):
 
 class ImagesView(AsyncView):
     permission_classes = [IsUser]
+    scope = Scope.IMAGES
     pagination_class = ImagePages  # for the OpenAPI document
 
     serializer_class = ImageJobSerializer
@@ -87,6 +89,7 @@ class ImagesView(AsyncView):
 
 class ImageView(GenericAPIView[ImageJob]):
     permission_classes = [IsUser]
+    scope = Scope.IMAGES
 
     serializer_class = ImageJobSerializer
 
@@ -109,6 +112,7 @@ class ImageView(GenericAPIView[ImageJob]):
 
 class ImageEventsView(AsyncView):
     permission_classes = [IsUser]
+    scope = Scope.IMAGES
 
     @extend_schema(
         summary="Watch a job",
@@ -170,6 +174,7 @@ class WebhookSecretView(APIView):
 
 class GenerationsView(AsyncView):
     permission_classes = [IsUser]
+    scope = Scope.IMAGES
 
     @extend_schema(
         summary="Images (OpenAI-compatible)",

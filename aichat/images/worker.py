@@ -5,10 +5,12 @@ import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from time import monotonic
+from uuid import UUID
 
 from django.conf import settings
 from django.db import DatabaseError
 
+from accounts.models import AccessToken
 from aichat.catalog import routing, snapshot
 from aichat.catalog.models import AIModel
 from aichat.core.background import lifecycle
@@ -60,6 +62,9 @@ async def _run(job: ImageJob) -> None:
     try:
         # Whether its owner may use the model was asked when the job was made.
         found = routing.candidates(await snapshot.ready(), None, job.requested_model, AIModel.Kind.IMAGE)
+        if len(found) > 1 and job.api_key_id:
+            slugs = await executor.run(models_of_key, job.api_key_id)
+            found = [model for model in found if not slugs or model.is_named_in(slugs)] or found[:1]
         candidates = able(found, job.size)
         drawing = await draw(
             candidates, prompt=job.prompt, size=job.size, n=job.n, request_id=job.request_id, check=verify
@@ -70,6 +75,12 @@ async def _run(job: ImageJob) -> None:
     except Exception:
         logger.exception("image job failed")
         await executor.run(completion.fail, job, ApiError())
+
+
+def models_of_key(key_id: UUID) -> list[str]:
+    """The slugs of the models that an API key may use; empty: all."""
+    slugs = AccessToken.objects.filter(id=key_id).values_list("allowed_models", flat=True).first()
+    return list(slugs or ())
 
 
 async def complete(job: ImageJob, drawing: Drawing[Verified]) -> None:

@@ -1,5 +1,10 @@
 from django.urls import path
 
-from aichat.usage import views
+from aichat.usage import key_views, views
 
-urlpatterns = [path("usage", views.UsageView.as_view())]
+urlpatterns = [
+    path("usage", views.UsageView.as_view()),
+    path("api-keys", key_views.ApiKeysView.as_view()),
+    path("api-keys/<uuid:key_id>", key_views.ApiKeyView.as_view()),
+    path("api-keys/<uuid:key_id>/rotate", key_views.RotateApiKeyView.as_view()),
+]

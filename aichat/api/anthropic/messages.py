@@ -5,6 +5,7 @@ from django.http.response import HttpResponseBase
 from drf_spectacular.utils import OpenApiResponse, extend_schema
 
 from accounts.authentication import Caller
+from accounts.models import Scope
 from accounts.permissions import ForLimitedKeys, IsUser
 from aichat.api.anthropic.errors import UnsupportedThread
 from aichat.api.anthropic.events import MessageFormat
@@ -24,6 +25,7 @@ from aichat.providers.registry import chat_adapter
 
 class MessagesView(AsyncView):
     permission_classes = [IsUser]
+    scope = Scope.CHAT
 
     @extend_schema(
         summary="Message (Anthropic-compatible)",
@@ -61,6 +63,7 @@ async def prepare(request: HttpRequest, caller: Caller, body: MessagesBody) -> t
 
 class CountTokensView(AsyncView):
     permission_classes = [IsUser, ForLimitedKeys]
+    scope = Scope.CHAT
 
     @extend_schema(
         summary="Count the tokens of a message (Anthropic-compatible)",

@@ -9,6 +9,7 @@ from drf_spectacular.utils import OpenApiResponse, extend_schema
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from accounts.authentication import Caller
+from accounts.models import Scope
 from accounts.permissions import IsUser
 from aichat.api.async_views import AsyncView, parse, respond
 from aichat.api.forms import File, Form, parse_form
@@ -53,6 +54,7 @@ class SpeechBody(BaseModel):
 
 class SpeechView(AsyncView):
     permission_classes = [IsUser]
+    scope = Scope.AUDIO
 
     @extend_schema(
         summary="Speech (OpenAI-compatible)",
@@ -112,6 +114,7 @@ class TranscriptionForm(Form):
 
 class TranscriptionsView(AsyncView):
     permission_classes = [IsUser]
+    scope = Scope.AUDIO
 
     @extend_schema(
         summary="Transcription (OpenAI-compatible)",

@@ -8,6 +8,7 @@ from django.http.response import HttpResponseBase
 from drf_spectacular.utils import OpenApiResponse, extend_schema
 
 from accounts.authentication import Caller
+from accounts.models import Scope
 from accounts.permissions import IsUser
 from aichat.api.async_views import AsyncView, parse, respond
 from aichat.api.headers import answer_headers, stream_headers
@@ -27,6 +28,7 @@ HERE = "\0delta"  # no model is called so
 
 class CompletionsView(AsyncView):
     permission_classes = [IsUser]
+    scope = Scope.CHAT
 
     @extend_schema(
         summary="Chat completion (OpenAI-compatible)",

@@ -12,6 +12,7 @@ from drf_spectacular.utils import OpenApiResponse, extend_schema
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from accounts.authentication import Caller
+from accounts.models import Scope
 from accounts.permissions import IsUser
 from aichat.api.async_views import AsyncView, parse, respond
 from aichat.api.fields import Temperature, Text
@@ -81,6 +82,7 @@ class TextCompletionBody(BaseModel):
 
 class TextCompletionsView(AsyncView):
     permission_classes = [IsUser]
+    scope = Scope.CHAT
 
     @extend_schema(
         summary="Text completion (OpenAI-compatible, legacy)",

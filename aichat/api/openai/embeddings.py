@@ -12,6 +12,7 @@ from drf_spectacular.utils import OpenApiResponse, extend_schema
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from accounts.authentication import Caller
+from accounts.models import Scope
 from accounts.permissions import IsUser
 from aichat.api.async_views import AsyncView, parse, respond
 from aichat.api.openai.whole_answers import WholeAnswer
@@ -57,6 +58,7 @@ class EmbeddingsBody(BaseModel):
 
 class EmbeddingsView(AsyncView):
     permission_classes = [IsUser]
+    scope = Scope.EMBEDDINGS
 
     @extend_schema(
         summary="Embeddings (OpenAI-compatible)",

@@ -14,6 +14,7 @@ from PIL import Image
 from pydantic import BeforeValidator, Field, StringConstraints
 
 from accounts.authentication import Caller
+from accounts.models import Scope
 from accounts.permissions import IsUser
 from aichat.api.async_views import AsyncView, respond
 from aichat.api.forms import File, Form, Upload, parse_form
@@ -58,6 +59,7 @@ class ImageEditForm(Form):
 
 class ImageEditsView(AsyncView):
     permission_classes = [IsUser]
+    scope = Scope.IMAGES
 
     @extend_schema(
         summary="Image edits (OpenAI-compatible)",

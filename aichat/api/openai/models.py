@@ -8,16 +8,17 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from accounts.authentication import calling
-from accounts.permissions import IsUser
+from accounts.authentication import Caller, calling
+from accounts.permissions import ANY_SCOPE, IsUser
 from aichat.catalog import routing, snapshot
-from aichat.catalog.snapshot import ModelInfo
+from aichat.catalog.snapshot import Catalog, ModelInfo
 from aichat.core.web.drf import AnyAccept
 from aichat.core.web.openapi import ANY_OBJECT
 
 
 class ModelsView(APIView):
     permission_classes = [IsUser]
+    scope = ANY_SCOPE
     content_negotiation_class = AnyAccept
 
     @extend_schema(
@@ -27,15 +28,23 @@ class ModelsView(APIView):
     )
     def get(self, request: Request) -> Response:
         """The models the caller can use; `auto` is the default route."""
-        models = routing.listed(snapshot.current(), calling(request))
+        catalog, caller = snapshot.current(), calling(request)
+        models = routing.listed(catalog, caller)
         created = min((model.created for model in models), default=0)
-        data = [entry(routing.AUTO, created, "aichat"), *(describe(model) for model in models)]
-        ends = {"has_more": False, "first_id": data[0]["id"], "last_id": data[-1]["id"]}
+        data = [describe(model) for model in models]
+        if not (caller.api_key and caller.api_key.allowed_models) or has_default_route(catalog, caller):
+            data.insert(0, entry(routing.AUTO, created, "aichat"))
+        ends = {
+            "has_more": False,
+            "first_id": data[0]["id"] if data else None,
+            "last_id": data[-1]["id"] if data else None,
+        }
         return Response({"object": "list", "data": data, **ends})
 
 
 class ModelView(APIView):
     permission_classes = [IsUser]
+    scope = ANY_SCOPE
     content_negotiation_class = AnyAccept
 
     @extend_schema(summary="One model (OpenAI-compatible)", responses={200: OpenApiResponse(ANY_OBJECT)})
@@ -49,6 +58,14 @@ class ModelView(APIView):
         if model is None or not model.is_callable or not model.is_open_to(calling(request)):
             raise routing.ModelNotFound(slug)
         return Response(describe(model))
+
+
+def has_default_route(catalog: Catalog, caller: Caller) -> bool:
+    """Whether `auto` leads the caller to any model."""
+    try:
+        return bool(routing.candidates(catalog, caller, routing.AUTO))
+    except (routing.ModelNotFound, routing.ModelNotAllowed):
+        return False
 
 
 def describe(model: ModelInfo) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from drf_spectacular.utils import OpenApiResponse, extend_schema
 from pydantic import BaseModel, ConfigDict, Field
 
 from accounts.authentication import Caller
+from accounts.models import Scope
 from accounts.permissions import IsUser
 from aichat.api.async_views import AsyncView, parse, respond
 from aichat.api.openai.schemas import ImageURL
@@ -52,6 +53,7 @@ class ModerationsBody(BaseModel):
 
 class ModerationsView(AsyncView):
     permission_classes = [IsUser]
+    scope = Scope.CHAT
 
     @extend_schema(
         summary="Moderation (OpenAI-compatible)",

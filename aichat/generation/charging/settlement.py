@@ -162,7 +162,7 @@ def _record(request: GenerationRequest, attempt: Attempt, now: datetime, ended: 
         "request_id": request.request_id,
         "organization_id": request.caller.organization.pk,
         "user_id": request.caller.user.pk,
-        "api_key_id": key.id if key else None,
+        "api_key_id": key.stable_id if key else None,
         "kind": request.kind,
         "requested_model": request.model,
         "model": attempt.model.slug,

@@ -6,6 +6,7 @@ from django.http.response import HttpResponseBase
 from drf_spectacular.utils import OpenApiResponse, extend_schema
 
 from accounts.authentication import Caller
+from accounts.models import Scope
 from accounts.permissions import IsUser
 from aichat.api.async_views import AsyncView, parse, respond
 from aichat.api.openai.responses import kept_items
@@ -21,6 +22,7 @@ from aichat.generation.request import GenerationRequest, no_rows
 
 class ResponsesView(AsyncView):
     permission_classes = [IsUser]
+    scope = Scope.CHAT
 
     @extend_schema(
         summary="Response (OpenAI-compatible)",
