@@ -19,4 +19,6 @@ class LoginForm(AuthenticationForm):  # type: ignore[misc]
             raise ValidationError(error.message) from None
         cleaned: dict[str, Any] = super().clean()
         rate_limits.remember_sign_in(self.request, self.data.get("username", ""))
+        if self.user_cache is not None:
+            self.user_cache.take_deletion_back()
         return cleaned

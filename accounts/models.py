@@ -79,6 +79,8 @@ class User(Row, SpendLimits, AbstractBaseUser, PermissionsMixin):
     email_confirmed_at = models.DateTimeField(
         null=True, blank=True, editable=False, help_text="When the person last proved that they read this address."
     )
+    deletion_requested_at = models.DateTimeField(null=True, blank=True, editable=False, db_index=True)
+    erased_at = models.DateTimeField(null=True, blank=True, editable=False, help_text="Nothing personal is left since.")
     created_at = models.DateTimeField(default=timezone.now, editable=False, db_index=True)
     # Written first by changes that must see each other, which every engine makes wait (see `services.change_user`).
     revision = models.PositiveIntegerField(default=0, editable=False)
@@ -104,6 +106,11 @@ class User(Row, SpendLimits, AbstractBaseUser, PermissionsMixin):
         if but is not None:
             tokens = tokens.exclude(pk=but.pk)
         tokens.update(revoked_at=timezone.now())
+
+    def take_deletion_back(self) -> bool:
+        """Keep the account, because its person logged in; returns whether it was to be deleted."""
+        marked = User.objects.filter(pk=self.pk, is_active=True, deletion_requested_at__isnull=False)
+        return bool(marked.update(deletion_requested_at=None))
 
     @property
     def is_staff(self) -> bool:

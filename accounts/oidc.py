@@ -137,6 +137,8 @@ def user_of(token: str) -> User:
     if not user.is_active:
         raise InvalidJwt("This account is disabled.")
     _follow_role(user, claims)
+    if user.deletion_requested_at and float(claims.get("iat", 0)) > user.deletion_requested_at.timestamp():
+        user.take_deletion_back()  # they logged in at the issuer since
     return user
 
 

@@ -54,6 +54,21 @@ class NewEmailSerializer(StrictMembers, serializers.Serializer[User]):
     password = serializers.CharField(max_length=128, trim_whitespace=False, style={"input_type": "password"})
 
 
+class LeaveSerializer(StrictMembers, serializers.Serializer[User]):
+    password = serializers.CharField(
+        max_length=128,
+        trim_whitespace=False,
+        required=False,
+        default="",
+        style={"input_type": "password"},
+        help_text="Required of everybody who has one.",
+    )
+
+
+class LeavingSerializer(serializers.Serializer[User]):
+    deletion_at = serializers.DateTimeField(help_text="When the account is erased, unless its person logs in before.")
+
+
 class LoginSessionSerializer(serializers.ModelSerializer[AccessToken]):
     """A login of the caller's. `current` is the one that asks."""
 

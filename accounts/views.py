@@ -117,6 +117,7 @@ class LoginView(APIView):
         if not isinstance(user, User):
             raise NotAuthenticated("E-mail or password is wrong.")
         rate_limits.remember_sign_in(request, email)
+        user.take_deletion_back()
         return Response(start_session(user))
 
 

@@ -299,6 +299,10 @@ APP_URL = env.url("APP_URL")
 # Whether people confirm their address by mail: not at all; asked to; asked to, and starter credits come after it.
 EMAIL_VERIFICATION = env.choice("EMAIL_VERIFICATION", "none", ("none", "optional", "required"))
 
+# --- Leaving ----------------------------------------------------------------------------------------------------------
+# Days between the wish to delete an account and its erasure; a login takes the wish back.
+ACCOUNT_DELETION_GRACE_DAYS = env.whole("ACCOUNT_DELETION_GRACE_DAYS", 7, maximum=3650)
+
 # --- Providers --------------------------------------------------------------------------------------------------------
 OPENAI_API_KEY = env.text("OPENAI_API_KEY")
 OPENAI_BASE_URL = env.url("OPENAI_BASE_URL", "https://api.openai.com/v1")

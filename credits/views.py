@@ -10,11 +10,18 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from accounts import rate_limits
+from accounts import leaving, rate_limits
 from accounts.authentication import Caller, calling
 from accounts.models import Membership, User
 from accounts.permissions import IsUser, Public
-from accounts.serializers import MailTokenSerializer, OwnOrganizationSerializer, UserSerializer
+from accounts.serializers import (
+    LeaveSerializer,
+    LeavingSerializer,
+    MailTokenSerializer,
+    OwnOrganizationSerializer,
+    UserSerializer,
+)
+from aichat.core.errors import InvalidRequest, PermissionDenied
 from aichat.core.web.drf import CursorPages
 from aichat.core.web.openapi import may_answer
 from credits import services, starter
@@ -48,6 +55,23 @@ class MeView(APIView):
         form.is_valid(raise_exception=True)
         form.save()
         return Response(self.describe(caller))
+
+    @extend_schema(request=LeaveSerializer, responses={202: LeavingSerializer}, summary="Delete my account")
+    @may_answer(400, 403, 429)
+    def delete(self, request: Request) -> Response:
+        """All logins end; after `ACCOUNT_DELETION_GRACE_DAYS` everything personal is erased, and until then a login takes
+        it back. Entries of the ledger and usage stay without the person. The only owner of a team with other members
+        makes one of them an owner first."""
+        caller = calling(request)
+        form = LeaveSerializer(data=request.data)
+        form.is_valid(raise_exception=True)
+        rate_limits.hit(settings.RATE_LIMIT_AUTH, "password", str(caller.user.pk))
+        if caller.user.has_usable_password():
+            if not caller.user.check_password(form.validated_data["password"]):
+                raise InvalidRequest("This is not your password.", param="password")
+        elif caller.api_key:
+            raise PermissionDenied("This is an API key: delete the account with your identity provider's token.")
+        return Response({"deletion_at": leaving.ask(caller.user)}, status=status.HTTP_202_ACCEPTED)
 
     def describe(self, caller: Caller) -> dict[str, Any]:
         memberships = Membership.objects.select_related("organization").filter(user=caller.user)

@@ -7,9 +7,11 @@ class AnalyticsConfig(AppConfig):
     label = "analytics"
 
     def ready(self) -> None:
+        from accounts import leaving
         from aichat.analytics import recorder, retention
         from aichat.core.background.periodic.runner import register
         from aichat.core.telemetry import product_events
 
         product_events.register(recorder.hear)
+        leaving.erases(retention.erase)
         register("prune_events", retention.prune, every=lambda: settings.ANALYTICS_PRUNE_INTERVAL)

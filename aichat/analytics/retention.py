@@ -3,8 +3,10 @@
 from datetime import timedelta
 
 from django.conf import settings
+from django.db.models import QuerySet
 from django.utils import timezone
 
+from accounts.models import User
 from aichat.analytics.models import Event
 
 AT_ONCE = 1000
@@ -15,9 +17,17 @@ def prune() -> int:
     if not settings.ANALYTICS_RETENTION_DAYS:
         return 0
     before = timezone.now() - timedelta(days=settings.ANALYTICS_RETENTION_DAYS)
-    old = Event.objects.filter(created_at__lt=before).order_by("created_at").values_list("pk", flat=True)
+    return _delete(Event.objects.filter(created_at__lt=before).order_by("created_at"))
+
+
+def erase(user: User) -> int:
+    """Delete the events of a person who leaves for good; answers how many were deleted."""
+    return _delete(Event.objects.filter(user_id=user.pk).order_by("-created_at"))
+
+
+def _delete(events: QuerySet[Event]) -> int:
     deleted = 0
-    while keys := list(old[:AT_ONCE]):
+    while keys := list(events.values_list("pk", flat=True)[:AT_ONCE]):
         Event.objects.filter(pk__in=keys).delete()
         deleted += len(keys)
     return deleted

@@ -6,4 +6,7 @@ class ImagesConfig(AppConfig):
     label = "images"
 
     def ready(self) -> None:
-        from aichat.images import worker  # noqa: F401  (registers the worker of a serving process)
+        from accounts import leaving
+        from aichat.images import jobs, worker  # noqa: F401  (registers the worker of a serving process)
+
+        leaving.erases(jobs.erase)

@@ -9,7 +9,9 @@ from django.conf import settings
 from django.utils import timezone
 
 from accounts.authentication import Caller
+from accounts.models import User
 from aichat.core.database import transactions
+from aichat.core.database.batches import rows_by_key
 from aichat.core.database.models import uuid7
 from aichat.core.errors import ApiError
 from aichat.core.telemetry import tracing
@@ -170,6 +172,17 @@ def purge(days: int, *, batch: int = 200) -> int:
         deleted += len(jobs)
         if len(jobs) < batch:
             return deleted
+
+
+def erase(user: User) -> None:
+    """Delete all jobs of a person who leaves for good, with their files. Raises `JobIsRunning`: try again later."""
+    for batch in rows_by_key(ImageJob.objects.filter(user_id=user.pk)):
+        for job in batch:
+            if not cancel(job):
+                delete(job)
+    for batch in rows_by_key(ImageJob.objects.filter(user_id=user.pk)):  # those that were cancelled
+        for job in batch:
+            delete(job)
 
 
 def delete(job: ImageJob) -> None:
