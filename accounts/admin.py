@@ -11,12 +11,15 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.html import format_html_join
 from unfold.admin import TabularInline
 from unfold.decorators import action, display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
+from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminTextareaWidget
 
-from accounts import services, tenancy
-from accounts.models import AccessToken, Membership, Organization, User
+from accounts import key_limits, services, tenancy
+from accounts.models import AccessToken, Membership, Organization, Scope, User
+from accounts.serializers import MOST_ADDRESSES, MOST_MODELS
 from aichat.core.admin import audit_log
 from aichat.core.admin.base import Admin, ReadOnlyAdmin, acting, by_email, link_to
 from aichat.core.errors import ApiError
@@ -198,6 +201,69 @@ class InUseFilter(admin.SimpleListFilter):
         return tokens
 
 
+class LinesField(forms.CharField):
+    """A form field of a list of texts, one a line."""
+
+    widget = UnfoldAdminTextareaWidget(attrs={"rows": 4})
+
+    def __init__(self, *, most: int, longest: int, **options: Any) -> None:
+        self.most, self.longest = most, longest
+        super().__init__(required=False, **options)
+
+    def prepare_value(self, value: Any) -> Any:
+        return "\n".join(value) if isinstance(value, list) else value
+
+    def to_python(self, value: Any) -> Any:
+        lines = value if isinstance(value, list) else str(super().to_python(value)).split()
+        found = list(dict.fromkeys(self.one(line) for line in lines))
+        if len(found) > self.most:
+            raise forms.ValidationError(f"Write at most {self.most} lines.")
+        return found
+
+    def one(self, line: str) -> str:
+        if len(line) > self.longest:
+            raise forms.ValidationError(f"Write at most {self.longest} characters a line.")
+        return line
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        try:
+            return bool((initial or []) != self.to_python(data))
+        except forms.ValidationError:
+            return True
+
+
+class AddressesField(LinesField):
+    """A form field of IP addresses and networks, one a line."""
+
+    def one(self, line: str) -> str:
+        try:
+            return key_limits.spelled(super().one(line))
+        except ValueError:
+            raise forms.ValidationError(f"{line[:50]} is no address or network, such as 10.0.0.0/8.") from None
+
+
+class KeyForm(forms.ModelForm):  # type: ignore[type-arg]
+    allowed_models = LinesField(
+        label="Models", most=MOST_MODELS, longest=100, help_text="Slugs it may use, one a line; empty: all."
+    )
+    allowed_ips = AddressesField(
+        label="Addresses", most=MOST_ADDRESSES, longest=50,
+        help_text="Addresses and networks it may be used from, one a line; empty: everywhere.",
+    )  # fmt: skip
+    scopes = forms.MultipleChoiceField(
+        required=False, choices=Scope.choices, widget=UnfoldAdminCheckboxSelectMultipleWidget,
+        help_text="What it may be used for; none or all: everything.",
+    )  # fmt: skip
+
+    class Meta:
+        model = AccessToken
+        fields = "__all__"  # noqa: DJ007 -- the admin's `fields` say which
+
+    def clean_scopes(self) -> list[str]:
+        chosen: list[str] = self.cleaned_data["scopes"]
+        return [] if len(chosen) == len(Scope) else chosen
+
+
 @admin.register(AccessToken)
 class AccessTokenAdmin(ReadOnlyAdmin):
     """API keys and login tokens: their beginning only (the rest is stored hashed), and a way to revoke them.
@@ -211,25 +277,51 @@ class AccessTokenAdmin(ReadOnlyAdmin):
     search_fields = ["token_key", "name"]
     search_help_text = "Beginning of the key, its name, or the beginning of its user's e-mail"
     ordering = ["-created"]
-    fields = [
-        "shown", "label", "kind", "user", "organization", "state", "spend_limit", "created", "expiry", "revoked_at",
+    form = KeyForm
+    limits = [
+        "spend_limit", "spend_limit_day", "spend_limit_month", "rate_limit", "allowed_models", "allowed_ips", "scopes",
     ]  # fmt: skip
-    readonly_fields = ["spending_limit", *(name for name in fields if name != "spend_limit")]
-    credits_fields = {"spend_limit": "Credits the key may ever spend; empty: no limit."}
+    fields = [
+        "shown", "label", "kind", "user", "organization", "state", *limits, "created", "expiry", "last_used_at",
+        "revoked_at",
+    ]  # fmt: skip
+    readonly_fields = [
+        "limits_shown", "shown", "label", "kind", "user", "organization", "state", "created", "expiry", "last_used_at",
+        "revoked_at",
+    ]  # fmt: skip
+    credits_fields = {
+        "spend_limit": "Credits the key may ever spend; empty: no limit.",
+        "spend_limit_day": "Credits a day (UTC); empty: no limit.",
+        "spend_limit_month": "Credits a month (UTC); empty: no limit.",
+    }
     actions = ["revoke"]
     actions_detail = ["revoke_one"]
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return obj is not None and obj.kind == AccessToken.Kind.API_KEY and obj.is_usable(timezone.now())
+        is_key = obj is not None and obj.kind == AccessToken.Kind.API_KEY and obj.replaced_by is None
+        return bool(is_key and obj.is_usable(timezone.now()))
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
         if self.has_change_permission(request, obj):
             return self.fields
-        return ["spending_limit" if name == "spend_limit" else name for name in self.fields]
+        return [
+            "limits_shown" if name == self.limits[0] else name for name in self.fields if name not in self.limits[1:]
+        ]
 
-    @display(description="Spend limit")
-    def spending_limit(self, token: AccessToken) -> str:
-        return "-" if token.spend_limit is None else f"{format_credits(token.spend_limit)} credits"
+    @display(description="Limits")
+    def limits_shown(self, token: AccessToken) -> str:
+        """The limits of a key that can't be changed any more."""
+        amounts = {name: getattr(token, name) for name in self.credits_fields}
+        lines = [
+            (token._meta.get_field(name).verbose_name, f"{format_credits(amount)} credits")
+            for name, amount in amounts.items()
+            if amount is not None
+        ]
+        for name in self.limits[len(amounts) :]:
+            value = getattr(token, name)
+            if value:
+                lines.append((name.replace("_", " "), value if isinstance(value, str) else ", ".join(value)))
+        return format_html_join("", "<div>{}: {}</div>", lines) or "-"
 
     def get_search_results(
         self, request: HttpRequest, tokens: QuerySet[AccessToken], term: str

@@ -65,6 +65,13 @@ def network_of(text: str) -> IPv4Network | IPv6Network:
     return ip_network(text, strict=False)
 
 
+def spelled(text: str) -> str:
+    """An address or network in its usual spelling. Raises `ValueError`."""
+    network = network_of(text)
+    is_one = network.prefixlen == network.max_prefixlen and "/" not in text
+    return str(network.network_address if is_one else network)
+
+
 def require_scope(key: AccessToken, wanted: Collection[Scope]) -> None:
     """Raise `ScopeMissing` unless the key has one of the scopes; a key without stated scopes has all."""
     if key.scopes and not any(scope in key.scopes for scope in wanted):

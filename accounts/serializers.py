@@ -154,11 +154,9 @@ class AddressField(serializers.CharField):
     def to_internal_value(self, data: Any) -> str:
         text = super().to_internal_value(data)
         try:
-            network = key_limits.network_of(text)
+            return key_limits.spelled(text)
         except ValueError:
             self.fail("address")
-        is_one = network.prefixlen == network.max_prefixlen and "/" not in text
-        return str(network.network_address if is_one else network)
 
 
 class NullableListField(serializers.ListField):

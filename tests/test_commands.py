@@ -68,6 +68,54 @@ def test_create_api_key_may_bound_what_the_key_spends(alice: Actor) -> None:
     assert "--spend-limit" in refusal("create_api_key", "alice@example.com", "--spend-limit=-1")
 
 
+def test_create_api_key_takes_every_limit(alice: Actor) -> None:
+    run(
+        "create_api_key", "alice@example.com", "--name", "all", "--spend-limit-day", "1", "--spend-limit-month", "2.5",
+        "--rate-limit", "9/min", "--model", "demo", "--model", "other", "--allowed-ip", "10.0.0.0/8", "--scope", "chat",
+        "--expires-at", "2031-01-01T00:00:00Z",
+    )  # fmt: skip
+    row = AccessToken.objects.get(name="all")
+    assert (row.spend_limit_day, row.spend_limit_month, row.rate_limit) == (CREDIT, 2_500_000, "9/min")
+    assert (row.allowed_models, row.allowed_ips, row.scopes) == (["demo", "other"], ["10.0.0.0/8"], ["chat"])
+    assert row.expiry is not None and row.expiry.year == 2031
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--allowed-ip", "nowhere"),
+        ("--scope", "fly"),
+        ("--rate-limit", "often"),
+        ("--expires-at", "2020-01-01T00:00:00Z"),
+    ],
+)
+def test_create_api_key_names_the_option_at_fault(alice: Actor, option: str, value: str) -> None:
+    assert option in refusal("create_api_key", "alice@example.com", option, value)
+
+
+def test_find_key_says_whose_keys_a_text_has(alice: Actor, bob: Actor) -> None:
+    leaked = f"export OPENAI_API_KEY='{alice.key}'; curl -H 'Authorization: Bearer {bob.key}'"
+    found = run("find_key", leaked)
+    assert "alice@example.com" in found and "bob@example.com" in found and found.count("the whole key") == 2
+    assert alice.key not in found
+    row = AccessToken.objects.get(user=alice.user, kind="API_KEY")
+    assert "alice@example.com" in run("find_key", row.pk)
+    by_prefix = run("find_key", alice.key[:12])
+    assert "alice@example.com" in by_prefix and "its beginning only" in by_prefix and "in use" in by_prefix
+
+
+def test_find_key_revokes_whole_keys_only(alice: Actor, anonymous: Any) -> None:
+    run("find_key", alice.key[:15], "--revoke")
+    assert alice.get("/api/v1/me").status_code == 200
+    assert "revoked" in run("find_key", alice.key, "--revoke")
+    assert alice.get("/api/v1/me").status_code == 401
+
+
+def test_find_key_says_when_there_is_none(alice: Actor) -> None:
+    assert "begins with sk-" in refusal("find_key", "nothing here")
+    assert "of this server" in refusal("find_key", "sk-0123456789abcdef")
+
+
 def test_create_api_key_refuses_what_would_not_work(alice: Actor) -> None:
     assert "nobody@example.com" in refusal("create_api_key", "nobody@example.com")
     assert "100 characters" in refusal("create_api_key", "alice@example.com", "--name", "n" * 101)

@@ -74,6 +74,24 @@ def test_a_keys_limit_can_be_changed_and_nothing_else_of_it(console: Client, ali
     assert last_change() == {"spend_limit": [None, "7"]}
 
 
+def test_a_keys_other_limits_are_lines_and_boxes(console: Client, alice: Actor) -> None:
+    key = AccessToken.objects.get(user=alice.user, kind="API_KEY")
+    typed = {"allowed_models": "demo\nother", "allowed_ips": "10.0.0.0/8\n::1", "scopes": ["chat", "read"]}
+    submit(console, "accounts_accesstoken", key, spend_limit_day="1.5", rate_limit="9/min", **typed)
+    key.refresh_from_db()
+    assert (key.allowed_models, key.allowed_ips) == (["demo", "other"], ["10.0.0.0/8", "::1"])
+    assert (key.scopes, key.spend_limit_day, key.rate_limit) == (["chat", "read"], 1_500_000, "9/min")
+    assert last_change()["scopes"] == ["", "chat, read"]
+    page = console.get(reverse("admin:accounts_accesstoken_change", args=[key.pk])).content.decode()
+    assert "demo\nother" in page and "10.0.0.0/8\n::1" in page
+    answer = submit(console, "accounts_accesstoken", key, allowed_ips="nowhere")
+    assert answer.context["adminform"].form.errors.keys() == {"allowed_ips"}
+    key.revoke()
+    assert (
+        "10.0.0.0/8, ::1" in console.get(reverse("admin:accounts_accesstoken_change", args=[key.pk])).content.decode()
+    )
+
+
 def test_a_login_tokens_page_has_nothing_to_change(console: Client, alice: Actor) -> None:
     token = AccessToken.objects.get(user=alice.user, kind="LOGIN")
     url = reverse("admin:accounts_accesstoken_change", args=[token.pk])
