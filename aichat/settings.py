@@ -379,6 +379,8 @@ HOLD_TTL = env.seconds("HOLD_TTL", 900)
 SETTLEMENT_JOURNAL = env.folder("SETTLEMENT_JOURNAL", DATA_DIR / "journal")
 # Days after the end of a paid period in which a subscription still counts, so that a late renewal interrupts nobody.
 SUBSCRIPTION_GRACE_DAYS = env.whole("SUBSCRIPTION_GRACE_DAYS", 3, maximum=366)
+# What `POST /webhooks/payments` is signed with (Standard Webhooks); empty: it is refused.
+PAYMENTS_WEBHOOK_SECRET = env.text("PAYMENTS_WEBHOOK_SECRET")
 # Whether servers also do the periodic work, one server at a time: expired holds, monthly allowances and the like. When
 # it is off, run the management commands of the same names by cron or another scheduler.
 PERIODIC_TASKS = env.boolean("PERIODIC_TASKS", True)

@@ -161,6 +161,7 @@ class LedgerEntry(Row):
         CHARGE = "CHARGE"
         REFUND = "REFUND"
         ADJUSTMENT = "ADJUSTMENT"
+        REVERSAL = "REVERSAL"
 
     wallet = models.ForeignKey(Wallet, on_delete=models.PROTECT, related_name="entries", db_index=False)
     sequence = models.BigIntegerField()

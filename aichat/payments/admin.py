@@ -1,10 +1,11 @@
-"""The admin's pages of money that comes in: plans, subscriptions, vouchers, and a form that makes vouchers."""
+"""The admin's pages of money that comes in: plans, subscriptions, payments, vouchers, and a form that makes vouchers."""
 
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.template.response import TemplateResponse
 from django.utils import timezone
+from django.utils.html import format_html_join
 from unfold.decorators import action, display
 
 from aichat.core.admin.base import Admin, ReadOnlyAdmin, acting, credits_column, link_to
@@ -12,7 +13,8 @@ from aichat.core.money import format_credits
 from aichat.core.web.csv_export import csv_response
 from aichat.payments import subscriptions, vouchers
 from aichat.payments.forms import VouchersForm
-from aichat.payments.models import Plan, Subscription, Voucher, VoucherRedemption
+from aichat.payments.models import Payment, Plan, Subscription, Voucher, VoucherRedemption
+from credits.models import LedgerEntry
 
 
 @admin.register(Plan)
@@ -67,6 +69,57 @@ class SubscriptionAdmin(ReadOnlyAdmin):
         for row in chosen:
             subscriptions.end(row, acting(request))
         messages.success(request, "Ended: the roles follow, credits stay.")
+
+
+class OwedFilter(admin.SimpleListFilter):
+    """Payments whose credits were spent before they could be taken back."""
+
+    title, parameter_name = "owed", "owed"
+
+    def lookups(self, request: HttpRequest, model_admin: object) -> list[tuple[str, str]]:
+        return [("yes", "Something is owed")]
+
+    def queryset(self, request: HttpRequest, rows: QuerySet[Payment]) -> QuerySet[Payment]:
+        return rows.filter(owed__gt=0) if self.value() == "yes" else rows
+
+
+@admin.register(Payment)
+class PaymentAdmin(ReadOnlyAdmin):
+    """What sellers received, the credits that it gave, what was given back, and what is owed since."""
+
+    list_display = [
+        "created_at", "source", "external_id", "organization", "money", "credits_shown", "state", "owed_shown",
+    ]  # fmt: skip
+    list_filter = ["source", OwedFilter, "is_paid", "created_at"]
+    list_select_related = ["organization"]
+    search_fields = ["external_id", "organization__name", "organization__personal_to__email"]
+    search_help_text = "The seller's ID, organization, or e-mail of its person"
+    ordering = ["-created_at"]
+    fields = readonly_fields = [
+        "source", "external_id", "organization_link", "money", "plan", "subscription", "credits_shown", "state",
+        "taken_shown", "owed_shown", "entries", "created_at",
+    ]  # fmt: skip
+
+    credits_shown = credits_column("credits", "Credits", ordering="credits")
+    taken_shown = credits_column("taken_back", "Taken back")
+    owed_shown = credits_column("owed", "Owed", ordering="owed")
+
+    @display(description="Money")
+    def money(self, row: Payment) -> str:
+        return f"{format_credits(row.amount)} {row.currency}"
+
+    @display(description="Status", label={"paid": "success", "refunded": "danger", "partly refunded": "warning"})
+    def state(self, row: Payment) -> str:
+        return row.state
+
+    @display(description="Organization")
+    def organization_link(self, row: Payment) -> str:
+        return link_to(row.organization)
+
+    @display(description="Ledger entries")
+    def entries(self, row: Payment) -> str:
+        found = LedgerEntry.objects.filter(wallet=row.organization_id, reference__startswith=f"payment:{row.pk}")
+        return format_html_join(", ", "{}", ((link_to(entry),) for entry in found[:20])) or "-"
 
 
 @admin.register(Voucher)

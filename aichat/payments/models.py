@@ -1,4 +1,4 @@
-"""Money that comes in: plans, subscriptions and vouchers. Amounts of credits are integers in microcredits."""
+"""Money that comes in: plans, subscriptions, payments and vouchers. Amounts of credits are integers in microcredits."""
 
 import calendar
 from datetime import datetime, timedelta
@@ -109,6 +109,54 @@ class Subscription(Row):
         late = now - timedelta(days=settings.SUBSCRIPTION_GRACE_DAYS)
         over = self.cancel_at_period_end or self.period_end <= late
         return self.Status.CANCELLED if over else self.Status.PAST_DUE
+
+
+class Payment(Row):
+    """Money that a seller received, the credits that it gave, and what became of them when it was given back.
+
+    `payments.py` alone writes these rows. A refund may be told before its payment: then the row is not paid yet.
+    """
+
+    class Source(models.TextChoices):
+        STRIPE = "stripe"
+        SHOP = "shop"
+
+    source = models.CharField(max_length=8, choices=Source.choices)
+    external_id = models.CharField(max_length=255, help_text="The seller's ID.")
+    organization = models.ForeignKey(
+        "accounts.Organization", null=True, on_delete=models.PROTECT, related_name="payments"
+    )
+    plan = models.ForeignKey(Plan, null=True, on_delete=models.PROTECT, related_name="+")
+    subscription = models.ForeignKey(Subscription, null=True, on_delete=models.PROTECT, related_name="payments")
+    is_paid = models.BooleanField(default=False)
+    credits = models.BigIntegerField(default=0, help_text="Microcredits that it gave.")
+    amount = models.BigIntegerField(default=0, help_text="Millionths of the currency's unit.")
+    currency = models.CharField(max_length=3, blank=True)
+    refund_told = models.BigIntegerField(default=0, help_text="Microcredits that were given back in all, as told.")
+    taken_back = models.BigIntegerField(default=0, help_text="Microcredits that were taken from the wallet.")
+    owed = models.BigIntegerField(default=0, help_text="Microcredits that were spent before they could be taken.")
+    created_at = models.DateTimeField(default=timezone.now, editable=False, db_index=True)
+    # Written first by whoever changes the row, so that on every engine a second one waits and then sees the change.
+    revision = models.PositiveIntegerField(default=0, editable=False)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["source", "external_id"], name="one_payment_per_source")]
+
+    def __str__(self) -> str:
+        return f"{self.external_id} of {self.source}"
+
+    @property
+    def refunded(self) -> int:
+        """Microcredits to take back in all: never more than the payment gave."""
+        return min(self.refund_told, self.credits)
+
+    @property
+    def state(self) -> str:
+        if not self.is_paid:
+            return "refund before payment"
+        if not self.refund_told:
+            return "paid"
+        return "refunded" if self.refunded == self.credits else "partly refunded"
 
 
 class Voucher(Row):

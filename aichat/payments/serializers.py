@@ -1,3 +1,4 @@
+import re
 from datetime import datetime
 from typing import Any
 
@@ -74,6 +75,65 @@ class NewSubscriptionSerializer(StrictMembers, serializers.Serializer[Any]):
 class GivenSubscriptionSerializer(SubscriptionSerializer):
     id = serializers.UUIDField(read_only=True)
     organization = serializers.UUIDField(read_only=True)
+
+
+class PaymentMessageSerializer(serializers.Serializer[Any]):
+    """What another shop says. Members that are not listed here are ignored: shops send more than is asked for."""
+
+    TYPES = ("payment.succeeded", "payment.refunded", "subscription.updated")
+
+    type = serializers.ChoiceField(choices=TYPES)
+    id = serializers.CharField(max_length=200, help_text="The shop's ID of the payment or subscription.")
+    email = serializers.CharField(required=False, max_length=254, help_text="Of the person who paid.")
+    organization = serializers.UUIDField(required=False, help_text="Instead of `email`.")
+    credits = CreditsField(
+        required=False,
+        help_text="Of a payment: what it gives. Of a refund: how many of them were given back in all; without it, all.",
+    )
+    plan = serializers.CharField(required=False, max_length=50, help_text="The slug of the plan that was paid.")
+    amount = CreditsField(required=False, default=0, help_text="In units of the currency, such as 9.99.")
+    currency = serializers.CharField(required=False, default="", allow_blank=True, max_length=3)
+    period_end = serializers.DateTimeField(required=False)
+    period_start = serializers.DateTimeField(
+        required=False, help_text="Unless said, the plan's interval before its end."
+    )
+    status = serializers.ChoiceField(
+        choices=Subscription.Status.values, required=False, default=Subscription.Status.ACTIVE
+    )
+    cancel_at_period_end = serializers.BooleanField(required=False, default=False)
+    timestamp = serializers.DateTimeField(
+        required=False, help_text="When it happened. Of two messages the later one holds, in whatever order they come."
+    )
+
+    def validate_currency(self, currency: str) -> str:
+        if currency and not re.fullmatch("[A-Za-z]{3}", currency):
+            raise serializers.ValidationError("Write a currency's three letters, such as EUR.")
+        return currency.upper()
+
+    def validate_period_end(self, moment: datetime | None) -> datetime | None:
+        return of_our_time(moment)
+
+    def validate_period_start(self, moment: datetime | None) -> datetime | None:
+        return of_our_time(moment)
+
+    def validate(self, facts: dict[str, Any]) -> dict[str, Any]:
+        """Raises `ValidationError` for what a message of its type needs and lacks."""
+        kind = facts["type"]
+        if kind != "payment.refunded" and ("email" in facts) == ("organization" in facts):
+            raise serializers.ValidationError({"email": ["Name either an email or an organization."]})
+        if kind == "payment.succeeded" and ("credits" in facts) == ("plan" in facts):
+            raise serializers.ValidationError({"credits": ["Name either credits or a plan."]})
+        if kind == "subscription.updated":
+            missing = next((name for name in ("plan", "period_end") if name not in facts), None)
+            if missing:
+                raise serializers.ValidationError({missing: ["A subscription has a plan and the end of its period."]})
+        if facts.get("period_start") and facts.get("period_end") and facts["period_start"] >= facts["period_end"]:
+            raise serializers.ValidationError({"period_end": ["Write an end after the period's start."]})
+        return facts
+
+
+class ReceivedSerializer(serializers.Serializer[Any]):
+    received = serializers.BooleanField(read_only=True)
 
 
 class RedeemSerializer(StrictMembers, serializers.Serializer[Any]):

@@ -73,13 +73,14 @@ def _make_plan(actor: User, columns: dict[str, Any]) -> Plan:
 def record(organization: Organization, told: Told) -> Subscription:
     """Write down what a seller says, grant the period's credits and move the role; any order, any number of times.
 
-    Call it inside `run_atomic`, or alone. An older message than the last one grants its period and changes nothing else.
+    An older message than the last one grants its period and changes nothing else.
     """
     wallet_of(organization)
-    return transactions.run_repeatable(_record, organization.pk, told)
+    return transactions.run_repeatable(record_in_transaction, organization.pk, told)
 
 
-def _record(organization_id: UUID, told: Told) -> Subscription:
+def record_in_transaction(organization_id: UUID, told: Told) -> Subscription:
+    """The work of `record`, for a caller that has a transaction and has opened the wallet."""
     tenancy.lock(organization_id)
     row = Subscription.objects.filter(source=told.source, external_id=told.external_id).first()
     if row is None:
@@ -203,6 +204,13 @@ def _end_one(pk: UUID, organization_id: UUID, actor: User) -> None:
         _end_rows(pk=pk)
         follow_role(organization_id)
         audit_log.record(actor, row, audit_log.CHANGED, {"status": (row.status, Status.CANCELLED)})
+
+
+def end_in_transaction(pk: UUID, organization_id: UUID) -> None:
+    """End a subscription whose payment was given back; the role follows. The caller has a transaction."""
+    tenancy.lock(organization_id)
+    _end_rows(pk=pk)
+    follow_role(organization_id)
 
 
 def _end(organization_id: UUID, source: str) -> None:

@@ -1,6 +1,7 @@
 """System checks for combinations of settings; each says the mend. IDs are stable."""
 
 import sys
+from base64 import b64decode
 from collections.abc import Sequence
 from typing import Any
 
@@ -103,6 +104,28 @@ def webhooks_are_signed(**kwargs: Any) -> list[CheckMessage]:
             id="aichat.E020",
         )
     ]
+
+
+@register("aichat")
+def payments_have_a_strong_secret(**kwargs: Any) -> list[CheckMessage]:
+    """Whoever can guess the secret can write themselves credits."""
+    secret = settings.PAYMENTS_WEBHOOK_SECRET
+    if not secret or (len(secret) >= 16 and (not secret.startswith("whsec_") or _is_base64(secret[6:]))):
+        return []
+    return [
+        Error(
+            "PAYMENTS_WEBHOOK_SECRET is shorter than 16 characters, or what follows whsec_ is no base64.",
+            hint="Make one: echo whsec_$(openssl rand -base64 32)",
+            id="aichat.E021",
+        )
+    ]
+
+
+def _is_base64(text: str) -> bool:
+    try:
+        return len(b64decode(text + "==")) >= 12
+    except ValueError:
+        return False
 
 
 @register("aichat")

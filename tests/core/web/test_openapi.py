@@ -31,7 +31,7 @@ def served(patterns: list[URLPattern | URLResolver], prefix: str = "/") -> Itera
         path = prefix + re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", str(pattern.pattern))
         if isinstance(pattern, URLResolver):
             yield from served(pattern.url_patterns, path)
-        elif path.startswith(("/api/v1/", "/v1/")):
+        elif path.startswith(("/api/v1/", "/v1/", "/webhooks/")):
             view = pattern.callback.cls  # type: ignore[attr-defined]  # what DRF's as_view() sets
             yield from (
                 (path, method) for method in METHODS if method in view.http_method_names and hasattr(view, method)

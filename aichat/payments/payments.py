@@ -1,0 +1,146 @@
+"""Payments: money that a seller received, and gave back. Each verb is one transaction, safe in any order and number.
+
+The payment's row is made or found first, and written, so that a second message about the same payment waits for the first
+on every engine. Its credits are the ledger's entry `payment:<id>`; what a refund takes is `payment:<id>:refund:<total>`.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from django.db import IntegrityError
+from django.db.models import F
+from django.utils import timezone
+
+from accounts import tenancy
+from accounts.models import Organization
+from aichat.core.database import transactions
+from aichat.core.money import LARGEST
+from aichat.payments import subscriptions
+from aichat.payments.models import Payment, Plan, Subscription, add_months
+from aichat.payments.subscriptions import Told
+from credits.models import Wallet
+from credits.services import Credit, InsufficientCreditsError, Kind, apply, wallet_of
+
+TRIES = 10  # to take what is available while it is being spent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Paid:
+    """A payment as its seller tells it: for `credits` (microcredits), or for one period of a `plan`."""
+
+    source: str
+    external_id: str
+    credits: int = 0
+    plan: Plan | None = None
+    period_end: datetime | None = None
+    amount: int = 0
+    currency: str = ""
+
+
+def succeed(organization: Organization, paid: Paid) -> None:
+    """Write a payment down and give what was paid for, once."""
+    wallet_of(organization)
+    transactions.run_repeatable(_succeed, organization.pk, paid)
+
+
+def _succeed(organization_id: UUID, paid: Paid) -> None:
+    row = _locked(paid.source, paid.external_id)
+    if row.is_paid:
+        return
+    row.is_paid, row.organization_id, row.plan = True, organization_id, paid.plan
+    row.amount, row.currency = paid.amount, paid.currency
+    row.credits = paid.plan.credits if paid.plan else paid.credits
+    if paid.plan:
+        row.subscription = _open_period(organization_id, row, paid, paid.plan)
+    elif paid.credits:
+        operation = Credit(
+            wallet_id=organization_id,
+            amount=paid.credits,
+            reference=f"payment:{row.pk}",
+            reason=f"Payment {paid.external_id}"[:200],
+        )
+        apply([operation])[0].or_raise()
+    row.save(update_fields=["is_paid", "organization", "plan", "subscription", "amount", "currency", "credits"])
+    _take_back(row)
+
+
+def _open_period(organization_id: UUID, row: Payment, paid: Paid, plan: Plan) -> Subscription:
+    """One period of a plan that was paid by itself, from now on; what was paid before is not cut short."""
+    tenancy.lock(organization_id)
+    now = timezone.now().replace(microsecond=0)
+    running = Subscription.objects.filter(
+        organization_id=organization_id, plan=plan, is_live=True, period_end__gt=now
+    ).values_list("period_end", flat=True)
+    ends = paid.period_end or add_months(max([now, *running]), plan.months)
+    told = Told(
+        source=paid.source,
+        external_id=f"payment:{row.pk}",
+        plan=plan,
+        period_end=ends,
+        period_start=None if paid.period_end else now,
+    )
+    return subscriptions.record_in_transaction(organization_id, told)
+
+
+def refund(source: str, external_id: str, credits: int | None) -> None:
+    """Take back what a payment gave: `credits` (microcredits) in all, everything with None; down to a balance of zero.
+
+    What was spent already is noted as owed. A refund that comes before its payment is kept until then.
+    """
+    transactions.run_repeatable(_refund, source, external_id, LARGEST if credits is None else credits)
+
+
+def _refund(source: str, external_id: str, credits: int) -> None:
+    row = _locked(source, external_id)
+    if credits > row.refund_told:
+        row.refund_told = credits
+        row.save(update_fields=["refund_told"])
+    _take_back(row)
+
+
+def _locked(source: str, external_id: str) -> Payment:
+    """The payment's row, made unless it is there, and written, so that others wait for this transaction's end."""
+    which = Payment.objects.filter(source=source, external_id=external_id)
+    if not which.update(revision=F("revision") + 1):
+        try:
+            Payment.objects.create(source=source, external_id=external_id)
+        except IntegrityError as error:  # another message about it was quicker: run again, and find it
+            raise transactions.Conflict(str(error)) from error
+    return which.get()
+
+
+def _take_back(row: Payment) -> None:
+    """Take from the wallet what was refunded and is neither taken nor owed yet. A plan's period ends with its refund."""
+    due = row.refunded - row.taken_back - row.owed
+    if not row.is_paid or row.organization_id is None:
+        return
+    if row.subscription_id and row.refund_told and row.refunded == row.credits:
+        subscriptions.end_in_transaction(row.subscription_id, row.organization_id)
+    if due > 0:
+        taken = _take(row, due)
+        row.taken_back, row.owed = row.taken_back + taken, row.owed + due - taken
+        row.save(update_fields=["taken_back", "owed"])
+
+
+def _take(row: Payment, due: int) -> int:
+    """Take at most `due` microcredits, as many as are available; return how many. The wallet may be spending meanwhile."""
+    assert row.organization_id is not None
+    available = Wallet.objects.values_list("available", flat=True).get(pk=row.organization_id)
+    for _ in range(TRIES):
+        take = min(due, available)
+        if take <= 0:
+            return 0
+        operation = Credit(
+            wallet_id=row.organization_id,
+            amount=-take,
+            reference=f"payment:{row.pk}:refund:{row.refunded}",
+            kind=Kind.REVERSAL,
+            reason=f"Refund of payment {row.external_id}"[:200],
+        )
+        outcome = apply([operation])[0]
+        if not isinstance(outcome.error, InsufficientCreditsError):
+            outcome.or_raise()
+            return take
+        available = outcome.available
+    raise transactions.Conflict("the wallet is being spent")
