@@ -160,7 +160,7 @@ class OrganizationAdmin(Admin):
     search_fields = ["name", "personal_to__email"]
     search_help_text = "Name, or e-mail of the person it belongs to"
     ordering = ["-created_at"]
-    fields = ["name", "owner", *SPENDING_LIMITS, "created_at"]
+    fields = ["name", "owner", *SPENDING_LIMITS, "retention_days", "created_at"]
     readonly_fields = ["owner", "created_at"]
     credits_fields = SPENDING_LIMITS
     inlines = [MembershipInline]

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.contrib.auth.models import PermissionsMixin
-from django.core.validators import MinValueValidator, RegexValidator
+from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
 from django.utils import timezone
 from knox.models import AbstractAuthToken, AuthTokenManager
@@ -159,6 +159,12 @@ class Organization(Row, SpendLimits):
     name = models.CharField(max_length=150)
     personal_to = models.OneToOneField(
         User, null=True, blank=True, editable=False, on_delete=models.PROTECT, related_name="personal_organization"
+    )
+    retention_days = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        validators=[MaxValueValidator(36_500)],
+        help_text="Days after which its conversations are deleted; 0: kept; empty: RETENTION_DAYS.",
     )
     created_at = models.DateTimeField(default=timezone.now, editable=False, db_index=True)
     # Written first by changes of the members, which every engine makes wait for each other.

@@ -8,5 +8,7 @@ class ChatConfig(AppConfig):
     def ready(self) -> None:
         from accounts import leaving
         from aichat.chat import retention
+        from aichat.core.background.periodic.runner import register
 
         leaving.erases(retention.erase)
+        register("purge_conversations", retention.purge, every=lambda: 3600)

@@ -1,15 +1,35 @@
-"""Deletes conversations in small steps: those of a person who leaves for good."""
+"""Deletes conversations in small steps: those that are too old, and those of a person who leaves for good."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 
+from django.conf import settings
 from django.db.models import QuerySet
+from django.utils import timezone
 from guardian.models import UserObjectPermission
 
-from accounts.models import User
+from accounts.models import Organization, User
 from aichat.chat.models import Conversation, Feedback, Message
 from aichat.core.database import transactions
 
 AT_ONCE = 20  # conversations in one commit
+
+
+def purge() -> int:
+    """Delete conversations without a message for RETENTION_DAYS, or for the days of their organization; returns how many."""
+    own = dict(Organization.objects.exclude(retention_days=None).values_list("pk", "retention_days"))
+    deleted = 0
+    if settings.RETENTION_DAYS:
+        others = Conversation.objects.exclude(organization_id__in=list(own))
+        deleted += delete(_unused_for(settings.RETENTION_DAYS, others))
+    for organization, days in own.items():
+        if days:
+            deleted += delete(_unused_for(days, Conversation.objects.filter(organization_id=organization)))
+    return deleted
+
+
+def _unused_for(days: int, conversations: QuerySet[Conversation]) -> QuerySet[Conversation]:
+    return conversations.filter(updated_at__lt=timezone.now() - timedelta(days=days)).order_by("updated_at")
 
 
 def erase(user: User) -> int:
@@ -23,12 +43,13 @@ def delete(conversations: QuerySet[Conversation]) -> int:
     """Delete conversations with their messages, ratings and shares; returns how many. Bills stay."""
     deleted = 0
     while keys := list(conversations.values_list("pk", flat=True)[:AT_ONCE]):
-        transactions.run_atomic(_delete, keys)
-        deleted += len(keys)
+        deleted += transactions.run_atomic(_delete, conversations, keys)
     return deleted
 
 
-def _delete(keys: Sequence[object]) -> None:
+def _delete(conversations: QuerySet[Conversation], keys: Sequence[object]) -> int:
+    keys = list(conversations.filter(pk__in=keys).values_list("pk", flat=True))  # not what was gone on with since
     UserObjectPermission.objects.filter(object_pk__in=[str(key) for key in keys]).delete()
     Message.objects.filter(conversation_id__in=keys).delete()  # and their ratings
     Conversation.objects.filter(pk__in=keys).delete()
+    return len(keys)
