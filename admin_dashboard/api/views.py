@@ -35,7 +35,7 @@ from credits.administration import change_balance
 from credits.serializers import LedgerEntrySerializer
 from credits.services import wallet_of
 
-USAGE_GROUPS = ("day", "model", "provider", "user", "organization", "variant", "api_key")
+USAGE_GROUPS = ("day", "kind", "model", "provider", "user", "organization", "variant", "api_key")
 ANY = {(200, "application/json"): OpenApiResponse({"type": "object"})}
 WINDOW = [
     OpenApiParameter("from", str, description="A day or a moment (ISO 8601, UTC); by default 30 days back."),
@@ -182,7 +182,7 @@ class UsageView(APIView):
         responses={**ANY, (200, "text/csv"): OpenApiResponse({"type": "string"})},
     )
     def get(self, request: Request) -> HttpResponseBase:
-        """Usage figures by day, model, provider, user, organization, variant or API key; CSV answers are streamed."""
+        """Usage figures by day, kind, model, provider, user, organization, variant or API key; CSV answers are streamed."""
         window, group = window_of(request.query_params), group_of(request.query_params, USAGE_GROUPS)
         groups = queries.sums(window, GROUPS[group])
         rows = ordered(group, groups)

@@ -34,6 +34,7 @@ def tables(now: Statistics) -> list[dict[str, Any]]:
     people = sorted(queries.sums(now.window, ["user_id"]).items(), key=lambda item: -item[1].charged)[:TOP]
     emails = column_by_key(User, [key[0] for key, _ in people], "email")
     found = [
+        kinds(now),
         table("Top models", ((slug, usage_url(now.window, model__exact=slug), row) for slug, row in models)),
         table(
             "Top users",
@@ -42,6 +43,34 @@ def tables(now: Statistics) -> list[dict[str, Any]]:
     ]
     variants = {key: row for key, row in queries.sums(now.window, ["experiment", "variant"]).items() if key[0]}
     return [*found, experiments(now, variants)] if variants else found
+
+
+def kinds(now: Statistics) -> dict[str, Any]:
+    """What was asked for, with the quantity that each kind is priced by."""
+    rows = sorted(now.by("kind").items(), key=lambda item: (-item[1].charged, item[0]))
+    return {
+        "title": "By kind",
+        "columns": ["Requests", "Quantity", "Credits", "Cost", "Errors"],
+        "rows": [
+            (
+                kind,
+                usage_url(now.window, kind__exact=kind),
+                [f"{row.requests:,}", quantity(row), amount(row.charged), usd(row.cost_usd), percent(row.error_rate)],
+            )
+            for kind, row in rows
+        ],
+    }
+
+
+def quantity(row: Figures) -> str:
+    """The quantities that are not zero, such as "1,200 characters"."""
+    counts = {
+        "tokens": row.input_tokens + row.output_tokens,
+        "images": row.images,
+        "characters": row.characters,
+        "minutes": row.audio_minutes,
+    }
+    return ", ".join(f"{count:,} {unit}" for unit, count in counts.items() if count) or "–"
 
 
 def table(title: str, rows: Iterable[tuple[str, str, Figures]]) -> dict[str, Any]:

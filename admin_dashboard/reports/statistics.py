@@ -19,7 +19,8 @@ from credits.models import LedgerEntry
 
 Kind = LedgerEntry.Kind
 GIVEN = [Kind.STARTER, Kind.GRANT, Kind.ALLOWANCE]
-BY = ["day", "provider", "model"]
+BY = ["day", "provider", "model", "kind"]
+ENDINGS_BY = BY[:3]  # a model is of one kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,7 @@ class Statistics:
 
     window: Window
     groups: Mapping[Key, Figures]  # by BY
-    endings: Mapping[Key, Histogram]  # by BY and status
+    endings: Mapping[Key, Histogram]  # by ENDINGS_BY and status
     granted: Mapping[date, int]  # microcredits by day
     active: int
     users: int
@@ -38,7 +39,7 @@ class Statistics:
         return cls(
             window,
             groups=queries.sums(window, BY),
-            endings=queries.endings(window, BY),
+            endings=queries.endings(window, ENDINGS_BY),
             granted=granted(window),
             active=queries.active_users(window).get((), 0),
             users=User.objects.filter(created_at__lt=window.end).count(),
@@ -87,6 +88,7 @@ class Statistics:
             "by_day": self.days(),
             "by_provider": self.rows("provider"),
             "by_model": self.rows("model"),
+            "by_kind": self.kinds(),
         }
 
     def days(self) -> list[dict[str, Any]]:
@@ -96,6 +98,14 @@ class Statistics:
         return [
             {**used.get(day, {"day": day, **unused}), "credits_granted": format_credits(self.granted.get(day, 0))}
             for day in sorted({*used, *self.granted})
+        ]
+
+    def kinds(self) -> list[dict[str, Any]]:
+        """What was asked for: chats, images, embeddings and the rest, the most frequent first."""
+        people = queries.active_users(self.window, ["kind"])
+        return [
+            {"kind": kind, "active_users": people.get((kind,), 0), **written(row)}
+            for kind, row in sorted(self.by("kind").items(), key=lambda item: (-item[1].requests, item[0]))
         ]
 
     def rows(self, column: str) -> list[dict[str, Any]]:
@@ -123,6 +133,8 @@ def written(row: Figures, latency: Histogram | None = None) -> dict[str, Any]:
         "input_tokens": row.input_tokens,
         "output_tokens": row.output_tokens,
         "images": row.images,
+        "characters": row.characters,
+        "audio_minutes": row.audio_minutes,
         "credits_charged": format_credits(row.charged),
         "cost_usd": dollars(row.cost_usd),
         "margin_usd": dollars(row.margin_usd),

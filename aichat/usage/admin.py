@@ -47,7 +47,7 @@ class UsageRecordAdmin(LongListAdmin):
         "created_at", "user", "organization", "model", "provider", "status_label", "input_tokens", "output_tokens",
         "credits", "cost", "latency_ms", "request_link",
     ]  # fmt: skip
-    list_filter = ["created_at", FailedFilter, InexactFilter, "source", "status", "model"]
+    list_filter = ["created_at", FailedFilter, InexactFilter, "source", "status", "kind", "model"]
     list_select_related = ["user", "organization"]
     search_fields = ["request_id"]
     search_help_text = "Request ID, model, or beginning of the user's e-mail"

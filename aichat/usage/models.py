@@ -92,7 +92,7 @@ class UsageRecord(Row):
 
 
 class Sums(Row):
-    """The sums of a time for one organization, user, key, model and variant.
+    """The sums of a time for one organization, user, key, kind, model and variant.
 
     `aichat/usage/rollup.py` makes the row from the records, and can always make it again.
     """
@@ -103,6 +103,7 @@ class Sums(Row):
     )
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+", db_index=False)
     api_key_id = models.UUIDField(null=True, blank=True)
+    kind = models.CharField(max_length=20, choices=UsageRecord.Kind.choices, default=UsageRecord.Kind.CHAT)
     model = models.CharField(max_length=100)
     provider = models.CharField(max_length=50)
     experiment = models.CharField(max_length=100, blank=True)
@@ -119,6 +120,8 @@ class Sums(Row):
     cached_input_tokens = models.BigIntegerField(default=0)
     output_tokens = models.BigIntegerField(default=0)
     images = models.BigIntegerField(default=0)
+    characters = models.BigIntegerField(default=0, help_text="Of the texts that were spoken.")
+    audio_ms = models.BigIntegerField(default=0, help_text="Milliseconds of the audio that was transcribed.")
     charged = models.BigIntegerField(default=0, help_text="Microcredits.")
     shortfall = models.BigIntegerField(default=0, help_text="Microcredits.")
     cost_nanousd = models.BigIntegerField(default=0)

@@ -41,6 +41,8 @@ class Figures:
     cached_input_tokens: int = 0
     output_tokens: int = 0
     images: int = 0
+    characters: int = 0
+    audio_ms: int = 0
     charged: int = 0
     shortfall: int = 0
     cost_nanousd: int = 0
@@ -62,6 +64,11 @@ class Figures:
     @property
     def saved_usd(self) -> Decimal:
         return Decimal(self.saved_nanousd) / NANO
+
+    @property
+    def audio_minutes(self) -> float:
+        """Minutes of the audio that was transcribed."""
+        return round(self.audio_ms / 60_000, 2)
 
     @property
     def charged_usd(self) -> Decimal:

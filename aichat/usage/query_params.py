@@ -19,6 +19,7 @@ LONGEST = timedelta(days=3 * 366)
 # What usage may be grouped by, and the columns behind it.
 GROUPS: dict[str, tuple[str, ...]] = {
     "day": ("day",),
+    "kind": ("kind",),
     "model": ("model",),
     "provider": ("provider",),
     "user": ("user_id",),
@@ -71,6 +72,8 @@ def own_figures(figures: Figures) -> dict[str, Any]:
         "input_tokens": figures.input_tokens,
         "output_tokens": figures.output_tokens,
         "images": figures.images,
+        "characters": figures.characters,
+        "audio_minutes": figures.audio_minutes,
         "credits": format_credits(figures.charged),
     }
 

@@ -26,7 +26,7 @@ SETTLED = timedelta(minutes=5)
 # How long hours are kept: for the longest window that is shown by hour (48 hours) and the one before it.
 KEPT = timedelta(hours=96)
 ONLY_ROW = UUID(int=1)
-DIMENSIONS = ["day", "organization_id", "user_id", "api_key_id", "model", "provider", "experiment", "variant"]
+DIMENSIONS = ["day", "organization_id", "user_id", "api_key_id", "kind", "model", "provider", "experiment", "variant"]
 LATENCY = ["day", "model", "provider", "experiment", "variant", "status"]
 Usage = dict[tuple[Any, ...], Figures]  # by DIMENSIONS
 Latency = dict[tuple[Any, ...], int]  # by LATENCY and bucket

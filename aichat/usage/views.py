@@ -12,7 +12,7 @@ from accounts.permissions import IsUser
 from aichat.usage.queries import sums, total
 from aichat.usage.query_params import GROUPS, group_of, named, ordered, own_figures, window_of
 
-OWN_GROUPS = ("day", "model", "api_key")
+OWN_GROUPS = ("day", "kind", "model", "api_key")
 WINDOW = [
     OpenApiParameter("from", str, description="A day or a moment (ISO 8601, UTC); by default 30 days back."),
     OpenApiParameter("to", str, description="A day (included) or a moment; by default now."),

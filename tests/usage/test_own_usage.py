@@ -66,3 +66,27 @@ def test_a_wrong_question_names_its_mistake(alice: Actor, query: str, param: str
 
 def test_nobody_asks_without_a_key(anonymous: Actor) -> None:
     assert anonymous.get("/api/v1/usage").status_code == 401
+
+
+@pytest.mark.parametrize("rolled", [False, True])
+def test_each_kind_is_a_sum_with_what_it_is_priced_by(alice: Actor, usage_record: Make, rolled: bool) -> None:
+    earlier = timezone.now() - timedelta(hours=1)
+    usage_record(alice, charged=5, created_at=earlier)
+    usage_record(alice, kind="image", images=2, charged=4, created_at=earlier)
+    for milliseconds in (60_000, 30_000):
+        usage_record(alice, kind="transcription", audio_ms=milliseconds, charged=1, created_at=earlier)
+    usage_record(alice, kind="speech", characters=1200, charged=1, created_at=earlier)
+    if rolled:
+        roll_up()
+    body = alice.get("/api/v1/usage?group_by=kind").json()
+    found = [
+        (row["kind"], row["requests"], row["images"], row["characters"], row["audio_minutes"])
+        for row in body["results"]
+    ]
+    assert found == [
+        ("chat", 1, 0, 0, 0),
+        ("image", 1, 2, 0, 0),
+        ("transcription", 2, 0, 0, 1.5),
+        ("speech", 1, 0, 1200, 0),
+    ]
+    assert (body["totals"]["characters"], body["totals"]["audio_minutes"]) == (1200, 1.5)

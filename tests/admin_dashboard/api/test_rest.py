@@ -41,6 +41,24 @@ def last_audit() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("rolled", [False, True])
+def test_statistics_and_usage_tell_kinds_apart(ada: Actor, alice: Actor, usage_record: Make, rolled: bool) -> None:
+    yesterday = timezone.now() - timedelta(days=1)
+    usage_record(alice, created_at=yesterday)
+    usage_record(alice, kind="speech", characters=700, created_at=yesterday)
+    usage_record(alice, kind="speech", characters=300, created_at=yesterday)
+    if rolled:
+        roll_up()
+    kinds = ada.get("/api/v1/admin/stats").json()["by_kind"]
+    assert [(row["kind"], row["requests"], row["characters"], row["active_users"]) for row in kinds] == [
+        ("speech", 2, 1000, 1),
+        ("chat", 1, 0, 1),
+    ]
+    usage = ada.get("/api/v1/admin/usage?group_by=kind").json()
+    assert [(row["kind"], row["characters"]) for row in usage["results"]] == [("speech", 1000), ("chat", 0)]
+    assert usage["totals"]["characters"] == 1000
+
+
+@pytest.mark.parametrize("rolled", [False, True])
 def test_statistics_add_everything_up(ada: Actor, alice: Actor, bob: Actor, usage_record: Make, rolled: bool) -> None:
     alice.set_credits(10)
     yesterday = timezone.now() - timedelta(days=1)

@@ -33,6 +33,19 @@ def test_an_empty_installation_says_what_to_do_first(console: Client, catalog: N
     assert "<svg" not in page
 
 
+def test_each_kind_has_a_row_with_the_quantity_it_is_priced_by(
+    console: Client, alice: Actor, usage_record: Make
+) -> None:
+    usage_record(alice, charged=CREDIT)
+    usage_record(alice, kind="transcription", audio_ms=90_000, input_tokens=0, output_tokens=0, charged=2 * CREDIT)
+    table = next(table for table in console.get("/admin/").context["tables"] if table["title"] == "By kind")
+    assert [(name, values[1]) for name, _, values in table["rows"]] == [
+        ("transcription", "1.5 minutes"),
+        ("chat", "30 tokens"),
+    ]
+    assert all(console.get(url).status_code == 200 for _, url, _ in table["rows"])
+
+
 def test_figures_are_of_the_range_and_compared_with_the_one_before(
     console: Client, alice: Actor, usage_record: Make
 ) -> None:
