@@ -1,6 +1,8 @@
 // The official client: chat completions and responses, whole and streamed, with a tool.
 import assert from "node:assert/strict";
-import OpenAI from "openai";
+
+// Another version of the package under a name of its own.
+const { default: OpenAI } = await import(process.env.PACKAGE ?? "openai");
 
 const model = process.env.MODEL;
 const client = new OpenAI({ baseURL: `${process.env.ADDRESS}/v1`, apiKey: process.env.KEY, maxRetries: 0 });

@@ -4,8 +4,11 @@ Every one asks a question that the scripted model answers, and runs a tool or re
 """
 
 import asyncio
+import json
 import os
+import subprocess
 import sys
+from pathlib import Path
 
 ADDRESS, KEY, MODEL = os.environ["ADDRESS"], os.environ["KEY"], os.environ["MODEL"]
 QUESTION = "Is it raining in Oslo?"
@@ -110,6 +113,108 @@ def haystack() -> None:
 
     model = OpenAIChatGenerator(model=MODEL, api_base_url=f"{ADDRESS}/v1", api_key=Secret.from_token(KEY))
     assert model.run([ChatMessage.from_user(QUESTION)])["replies"][0].text
+
+
+def agno() -> None:
+    from agno.agent import Agent
+    from agno.models.openai import OpenAILike, OpenAIResponses
+
+    for kind in (OpenAILike, OpenAIResponses):
+        model = kind(id=MODEL, base_url=f"{ADDRESS}/v1", api_key=KEY)
+        run = Agent(model=model, tools=[get_weather], telemetry=False).run(QUESTION)
+        assert run.content and run.tools[0].result == "rain"
+
+
+def autogen() -> None:
+    from autogen_agentchat.agents import AssistantAgent
+    from autogen_ext.models.openai import OpenAIChatCompletionClient
+
+    known = {"vision": False, "function_calling": True, "json_output": True, "structured_output": True}
+    model = OpenAIChatCompletionClient(
+        model=MODEL, base_url=f"{ADDRESS}/v1", api_key=KEY, model_info={**known, "family": "unknown"}
+    )
+    agent = AssistantAgent("weather", model, tools=[get_weather], reflect_on_tool_use=True, model_client_stream=True)
+    assert asyncio.run(agent.run(task=QUESTION)).messages[-1].content
+
+
+def strands() -> None:
+    from strands import Agent, tool
+    from strands.models.openai import OpenAIModel
+
+    model = OpenAIModel(client_args={"base_url": f"{ADDRESS}/v1", "api_key": KEY}, model_id=MODEL)
+    result = Agent(model=model, tools=[tool(get_weather)], callback_handler=None)(QUESTION)
+    assert result.stop_reason == "end_turn" and str(result).strip()
+
+
+def llm() -> None:
+    home = Path.cwd() / "llm"
+    home.mkdir()
+    facts = {"model_id": "aichat", "model_name": MODEL, "api_base": f"{ADDRESS}/v1", "supports_tools": True}
+    (home / "extra-openai-models.yaml").write_text(json.dumps([facts]))  # JSON is YAML
+    command = [program("llm"), "-m", "aichat", "--key", KEY]
+    environment = {**os.environ, "LLM_USER_PATH": str(home)}
+    tool = ["--functions", 'def get_weather(city: str) -> str:\n    "The weather in a city."\n    return "rain"']
+    for options in ([], ["--no-stream"], tool):
+        assert printed([*command, *options, QUESTION], environment)
+
+
+def shell_gpt() -> None:
+    environment = {**os.environ, "API_BASE_URL": f"{ADDRESS}/v1", "OPENAI_API_KEY": KEY, "DEFAULT_MODEL": MODEL}
+    assert printed([program("sgpt"), "--no-cache", QUESTION], environment)
+
+
+def mem0() -> None:
+    from mem0.configs.embeddings.base import BaseEmbedderConfig
+    from mem0.embeddings.openai import OpenAIEmbedding
+
+    client = OpenAIEmbedding(BaseEmbedderConfig(model=MODEL, openai_base_url=f"{ADDRESS}/v1", api_key=KEY))
+    assert client.embed("rain", "add") and client.embed("rain", "search")
+
+
+def langchain_embeddings() -> None:
+    from langchain_openai import OpenAIEmbeddings
+
+    # By default it cuts texts into tokens, for which it downloads a vocabulary: a test has no Internet.
+    options = {"check_embedding_ctx_length": False, "max_retries": 0}
+    client = OpenAIEmbeddings(base_url=f"{ADDRESS}/v1", api_key=KEY, model=MODEL, **options)
+    assert len(client.embed_documents(["rain", "sun"])) == 2 and client.embed_query("rain")
+
+
+def llama_index_embeddings() -> None:
+    from llama_index.embeddings.openai import OpenAIEmbedding
+
+    client = OpenAIEmbedding(model_name=MODEL, api_base=f"{ADDRESS}/v1", api_key=KEY, max_retries=0)
+    assert len(client.get_text_embedding_batch(["rain", "sun"])) == 2 and client.get_query_embedding("rain")
+
+
+def litellm_embeddings() -> None:
+    import litellm as client
+
+    found = client.embedding(f"openai/{MODEL}", ["rain", "sun"], api_base=f"{ADDRESS}/v1", api_key=KEY)
+    assert len(found.data) == 2
+
+
+def haystack_embeddings() -> None:
+    from haystack.components.embedders import OpenAIDocumentEmbedder, OpenAITextEmbedder
+    from haystack.dataclasses import Document
+    from haystack.utils import Secret
+
+    asked = {"model": MODEL, "api_base_url": f"{ADDRESS}/v1", "api_key": Secret.from_token(KEY)}
+    assert OpenAITextEmbedder(**asked).run("rain")["embedding"]
+    found = OpenAIDocumentEmbedder(**asked, progress_bar=False).run([Document(content="rain"), Document(content="sun")])
+    assert all(document.embedding for document in found["documents"])
+
+
+def program(name: str) -> str:
+    """The command of this environment."""
+    return str(Path(sys.executable).parent / name)
+
+
+def printed(command: list[str], environment: dict[str, str]) -> str:
+    """What a command prints; it must end well."""
+    done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout.strip()
 
 
 if __name__ == "__main__":

@@ -38,9 +38,22 @@ PYTHON_CLIENTS = {
     "smolagents": ("smolagents", "a model's answer"),
     "dspy": ("dspy", "a model's answer"),
     "haystack": ("haystack-ai", "a generator's answer"),
+    "agno": ("agno", "chat and responses: an agent with a tool"),
+    "autogen": ("autogen-agentchat", "an agent with a tool, stream"),
+    "strands": ("strands-agents", "an agent with a tool, stream"),
+    "llm": ("llm", "the command: text, stream, tool"),
+    "shell_gpt": ("shell-gpt", "the command sgpt: stream"),
+}
+EMBEDDERS = {
+    "mem0": ("mem0ai", "its embedder"),
+    "langchain_embeddings": ("langchain-openai", "embeddings of texts"),
+    "llama_index_embeddings": ("llama-index-embeddings-openai", "embeddings"),
+    "litellm_embeddings": ("litellm", "embeddings"),
+    "haystack_embeddings": ("haystack-ai", "embeddings of texts and documents"),
 }
 KNOWS_MODELS = {"llama_index"}  # by their names: it refuses any other than OpenAI's
 TIMEOUT = 180  # seconds for one client
+EMBEDDING_MODEL = "text-embedding-3-small"
 # The model each dialect is tried with: one of each provider, so that every translation is walked.
 MODELS = ("gpt-4.1-mini", "gemini-3.8-flash", "claude-sonnet-5-5")
 CODEX_CONFIG = """
@@ -73,6 +86,10 @@ def runs(node_modules: Path) -> Iterator[Run]:
             ("@anthropic-ai/sdk", "anthropic_sdk", "message, stream, tool runner, count"),
         ):
             yield Run(f"{name} (npm)", PACKAGES[name], what, model, script_of(node_modules, script, model))
+        name, what = "@langchain/openai", "chat and responses: text, stream, tool"
+        yield Run(f"{name} (npm)", PACKAGES[name], what, model, script_of(node_modules, "langchain_js", model))
+        start = script_of(node_modules, "openai_sdk", model, PACKAGE="openai-6")
+        yield Run("openai 6 (npm)", PACKAGES["openai-6"].rpartition("@")[2], "as openai 7", model, start)
         for provider in ("openai", "anthropic"):
             name, what = f"@ai-sdk/{provider}", "text, stream, tool, object"
             start = script_of(node_modules, "ai_sdk", model, PROVIDER=provider)
@@ -80,12 +97,19 @@ def runs(node_modules: Path) -> Iterator[Run]:
         yield Run("Codex CLI", PACKAGES["@openai/codex"], "a task with a shell call", model, codex(node_modules, model))
         claude = claude_code(node_modules, model)
         yield Run("Claude Code", PACKAGES["@anthropic-ai/claude-code"], "a task with a shell call", model, claude)
+        qwen = qwen_code(node_modules, model)
+        yield Run("Qwen Code", PACKAGES["@qwen-code/qwen-code"], "a task with a shell call", model, qwen)
+    start = script_of(node_modules, "langchain_js", EMBEDDING_MODEL, KIND="embeddings")
+    yield Run("@langchain/openai (npm)", PACKAGES["@langchain/openai"], "embeddings", EMBEDDING_MODEL, start)
 
 
 def python_runs(python: Path) -> Iterator[Run]:
     for function, (package, what) in PYTHON_CLIENTS.items():
         for model in MODELS[:1] if function in KNOWS_MODELS else MODELS:
             yield Run(f"{package} (Python)", VERSIONS[package], what, model, python_client(python, function, model))
+    for function, (package, what) in EMBEDDERS.items():
+        start = python_client(python, function, EMBEDDING_MODEL)
+        yield Run(f"{package} (Python)", VERSIONS[package], what, EMBEDDING_MODEL, start)
 
 
 def python_client(python: Path, function: str, model: str) -> Callable[[Service, Path], None]:
@@ -133,6 +157,16 @@ def claude_code(node_modules: Path, model: str) -> Callable[[Service, Path], Non
         }
         words = ["-p", "Write hi to out.txt", "--dangerously-skip-permissions"]
         execute([str(node_modules / ".bin" / "claude"), *words], directory, environment)
+        assert (directory / "out.txt").read_text() == "hi\n"
+
+    return start
+
+
+def qwen_code(node_modules: Path, model: str) -> Callable[[Service, Path], None]:
+    def start(service: Service, directory: Path) -> None:
+        environment = {"OPENAI_BASE_URL": f"{service.address}/v1", "OPENAI_API_KEY": service.key, "OPENAI_MODEL": model}
+        words = ["--auth-type", "openai", "--yolo", "-p", "Write hi to out.txt"]
+        execute([str(node_modules / ".bin" / "qwen"), *words], directory, environment)
         assert (directory / "out.txt").read_text() == "hi\n"
 
     return start

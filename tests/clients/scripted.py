@@ -25,6 +25,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "get_weather": {"city": "Oslo"},
     "exec_command": {"cmd": "echo hi > out.txt"},
     "exec": {"input": "echo hi > out.txt"},
+    "run_shell_command": {"command": "echo hi > out.txt", "is_background": False, "description": "Write hi"},
     "shell": {"command": ["bash", "-lc", "echo hi > out.txt"]},
     "json": STRUCTURED,  # how the AI SDK asks a model that it does not know for an object
     "Bash": {"command": "echo hi > out.txt", "description": "Write hi"},
@@ -33,11 +34,19 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 
 def act(request: Recorded) -> Reply:
     """For `Upstream.choose`."""
+    if request.path.endswith("/embeddings"):
+        return Reply("recorded", payload=vectors(request.body["input"]))
     offered, is_answered, wants_json = understood(request)
     tool = next((name for name in ARGUMENTS if name in offered), None)
     if tool and not is_answered:
         return Reply("recorded", payload=calling(request, tool, ARGUMENTS[tool]))
     return Reply("recorded", payload=saying(request, json.dumps(STRUCTURED) if wants_json else ANSWER))
+
+
+def vectors(given: list[Any]) -> dict[str, Any]:
+    """An answer to a request for embeddings: one short vector for each input."""
+    data = [{"object": "embedding", "index": index, "embedding": [0.25, 0.5]} for index in range(len(given))]
+    return {"object": "list", "data": data, "usage": {"prompt_tokens": 2, "total_tokens": 2}}
 
 
 def understood(request: Recorded) -> tuple[set[str], bool, bool]:
