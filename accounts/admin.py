@@ -20,7 +20,6 @@ from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminT
 from accounts import key_limits, services, tenancy
 from accounts.models import AccessToken, Membership, Organization, Scope, User
 from accounts.serializers import MOST_ADDRESSES, MOST_MODELS
-from aichat.core.admin import audit_log
 from aichat.core.admin.base import Admin, ReadOnlyAdmin, acting, by_email, link_to
 from aichat.core.errors import ApiError
 from aichat.core.money import format_credits
@@ -372,5 +371,5 @@ class AccessTokenAdmin(ReadOnlyAdmin):
         if token.revoked_at:
             return False
         services.revoke(token)
-        services.record_key(acting(request), token, audit_log.CHANGED, {"revoked_at": (None, token.revoked_at)})
+        services.record_revocation(acting(request), token)
         return True

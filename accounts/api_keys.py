@@ -81,5 +81,6 @@ def _rotate_api_key(row: AccessToken, overlap: timedelta, actor: User) -> tuple[
         new.save(update_fields=["expiry"])
     caller_cache.changed(old.user_id, old.organization_id)
     values = {"prefix": (old.prefix, new.prefix)}
-    record_key(actor, new, audit_log.CHANGED, values, reason=f"rotated, overlap {int(overlap.total_seconds())} s")
+    reason = f"overlap {int(overlap.total_seconds())} s"
+    record_key(actor, new, audit_log.CHANGED, values, act=audit_log.ROTATED, reason=reason)
     return new, secret

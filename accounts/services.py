@@ -209,3 +209,8 @@ def _create_api_key(
 def record_key(actor: User, row: AccessToken, verb: str, values: audit_log.Values, **more: str) -> None:
     """Log what somebody did to a token, which is named by its ID: the primary key is the digest of the secret."""
     audit_log.record(actor, row, verb, values, id=str(row.id), **more)
+
+
+def record_revocation(actor: User, row: AccessToken) -> None:
+    """Log that somebody revoked a token."""
+    record_key(actor, row, audit_log.CHANGED, {"revoked_at": (None, row.revoked_at)}, act=audit_log.REVOKED)

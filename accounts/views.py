@@ -37,7 +37,6 @@ from accounts.serializers import (
     SessionSerializer,
     UserSerializer,
 )
-from aichat.core.admin import audit_log
 from aichat.core.errors import ApiError, InvalidRequest, NotAuthenticated, NotFound, PermissionDenied
 from aichat.core.web.drf import CursorPages
 from aichat.core.web.json_lines import JSON_LINES, json_lines_response
@@ -359,5 +358,5 @@ class ApiKeyView(GenericAPIView[AccessToken]):
         caller = calling(request)
         row = one_key(caller, key_id)
         services.revoke(row)
-        services.record_key(caller.user, row, audit_log.CHANGED, {"revoked_at": (None, row.revoked_at)})
+        services.record_revocation(caller.user, row)
         return Response(status=status.HTTP_204_NO_CONTENT)

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from admin_dashboard.api import cache_views, views
+from admin_dashboard.api import audit_views, cache_views, views
 
 urlpatterns = [
     path("stats", views.StatsView.as_view()),
@@ -10,6 +10,7 @@ urlpatterns = [
     path("usage", views.UsageView.as_view()),
     path("reconciliation", views.ReconciliationView.as_view()),
     path("requests/<str:request_id>", views.RequestView.as_view()),
+    path("audit", audit_views.AuditView.as_view()),
     path("cache/invalidate", cache_views.InvalidateView.as_view()),
     path("models", views.ModelsView.as_view()),
     path("models/<path:slug>", views.ModelView.as_view()),

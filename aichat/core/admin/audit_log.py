@@ -15,13 +15,15 @@ from aichat.core.telemetry import tracing
 
 Values = Mapping[str, tuple[Any, Any]]
 ADDED, CHANGED, DELETED = "added", "changed", "deleted"
+ACTS = ROTATED, REVOKED = "rotated", "revoked"  # changes that have a word of their own, as the detail `act`
 FLAGS = {ADDED: ADDITION, CHANGED: CHANGE, DELETED: DELETION}
 
 
 def facts(values: Values, **more: str) -> dict[str, Any]:
     """The part of a log entry's message that holds our details; Django's history page ignores it."""
     shown = {name: [_text(before), _text(after)] for name, (before, after) in values.items()}
-    return {"audit": {"request_id": tracing.request_id(), "values": shown, **more}}
+    origin = {"request_id": tracing.request_id(), "address": tracing.address()}
+    return {"audit": {**origin, "values": shown, **more}}
 
 
 def record(actor: Model, row: Model, verb: str, values: Values, **more: str) -> None:

@@ -23,7 +23,7 @@ class AuditLogAdmin(LongListAdmin):
     list_select_related = ["user", "content_type"]
     search_fields = ["user__email", "object_repr", "change_message"]
     search_help_text = "E-mail, name of what was changed, or request ID"
-    fields = readonly_fields = ["action_time", "user", "what", "row", "changes", "request_id", "reason"]
+    fields = readonly_fields = ["action_time", "user", "what", "row", "changes", "address", "request_id", "reason"]
 
     @display(description="Did", label={"added": "success", "changed": "info", "deleted": "danger"})
     def what(self, entry: LogEntry) -> str:
@@ -47,6 +47,10 @@ class AuditLogAdmin(LongListAdmin):
     @display(description="Request ID")
     def request_id(self, entry: LogEntry) -> str:
         return audit_log.details(entry).get("request_id") or "-"
+
+    @display(description="Address")
+    def address(self, entry: LogEntry) -> str:
+        return audit_log.details(entry).get("address") or "-"
 
     @display(description="Reason")
     def reason(self, entry: LogEntry) -> str:

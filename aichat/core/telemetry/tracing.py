@@ -29,6 +29,7 @@ class Trace:
     traceparent: str = ""
     user: str = ""
     organization: str = ""
+    address: str = ""  # the client's
     route: str = ""  # the URL conf's pattern, once it is known
     started: float = field(default_factory=perf_counter)
     headers: dict[str, str] = field(default_factory=dict)  # for the answer, also when the answer is an error
@@ -61,6 +62,12 @@ def request_id() -> str:
     """The request's ID; empty outside of any request."""
     trace = _current.get()
     return trace.request_id if trace else ""
+
+
+def address() -> str:
+    """The address of the client, or what a trusted proxy says of it; empty outside of any request."""
+    trace = _current.get()
+    return trace.address if trace else ""
 
 
 def bind(*, user: object = "", organization: object = "") -> None:

@@ -61,7 +61,8 @@ class TraceMiddleware(Middleware):
 
     def before(self, request: HttpRequest) -> None:
         if not is_traced(request):
-            tracing.begin(request.headers.get("X-Request-ID", ""), request.headers.get("traceparent", ""))
+            trace = tracing.begin(request.headers.get("X-Request-ID", ""), request.headers.get("traceparent", ""))
+            trace.address = request.META.get("REMOTE_ADDR", "")
 
     def after(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
         trace = tracing.current()

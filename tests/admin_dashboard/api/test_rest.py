@@ -154,7 +154,7 @@ def test_a_role_is_changed_and_logged(ada: Actor, alice: Actor) -> None:
     )
     assert (response.status_code, response.json()["role"]) == (200, "SUBSCRIBER")
     assert User.objects.get(pk=alice.user.pk).role == Role.SUBSCRIBER
-    assert last_audit() == {"request_id": "role-1", "values": {"role": ["USER", "SUBSCRIBER"]}}
+    assert last_audit() == {"request_id": "role-1", "address": "127.0.0.1", "values": {"role": ["USER", "SUBSCRIBER"]}}
 
 
 def test_a_person_who_is_switched_off_is_out_at_once(ada: Actor, alice: Actor) -> None:
@@ -318,7 +318,7 @@ def test_another_price_keeps_the_history(ada: Actor, catalog: None) -> None:
     body = ada.patch("/api/v1/admin/models/demo", {"request_price": "4"}, headers={"X-Request-ID": "price-1"}).json()
     assert body["request_price"] == "4"
     assert [price.request_price for price in AIModel.objects.get(slug="demo").prices.all()] == [4 * CREDIT, CREDIT]
-    assert last_audit() == {"request_id": "price-1", "values": {"request_price": ["1", "4"]}}
+    assert last_audit() == {"request_id": "price-1", "address": "127.0.0.1", "values": {"request_price": ["1", "4"]}}
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,11 @@ def test_a_change_is_logged_with_both_values_and_the_request(console: Client, al
     entry = LogEntry.objects.get()
     assert entry.user.email == "ada@example.com"
     assert entry.get_change_message() == "Changed Role."
-    assert last_audit() == {"request_id": "change-7", "values": {"role": ["USER", "SUBSCRIBER"]}}
+    assert last_audit() == {
+        "request_id": "change-7",
+        "address": "127.0.0.1",
+        "values": {"role": ["USER", "SUBSCRIBER"]},
+    }
 
 
 @pytest.mark.parametrize("change", [{"role": "USER"}, {"is_active": None}])
