@@ -34,6 +34,7 @@ AT_ONCE = 50
 DELETED = "Deleted account"
 OWNER = Membership.Role.OWNER
 
+_checks: list[Callable[[User], object]] = []
 _erasers: list[Callable[[User], object]] = []
 
 
@@ -43,6 +44,11 @@ class SoleOwner(InvalidRequest):
 
 class TakenBack(Exception):
     """The person came back before the account was closed."""
+
+
+def checks(check: Callable[[User], object]) -> None:
+    """Register what raises `InvalidRequest` while something has to be done before its person may leave."""
+    _checks.append(check)
 
 
 def erases(eraser: Callable[[User], object]) -> None:
@@ -57,7 +63,7 @@ def grace() -> timedelta:
 def ask(user: User) -> datetime:
     """Mark the account for deletion, end all logins, and return when it will be erased; asked again, the same time.
 
-    Raises `LastAdmin`, and `SoleOwner` with the names of the teams.
+    Raises `LastAdmin`, `SoleOwner` with the names of the teams, and what the parts raise that registered by `checks`.
     """
     asked_at = transactions.run_atomic(_ask, user)
     if settings.EMAIL_URL and not user.email.endswith(".invalid"):
@@ -71,6 +77,8 @@ def ask(user: User) -> datetime:
 def _ask(user: User) -> datetime:
     if user.role == Role.ADMIN:
         services.keep_an_admin(user, role=user.role, is_active=False)
+    for check in _checks:
+        check(user)
     teams = _teams_of(user)
     names = [team.name for team in teams if _heir(team.pk, user) is not None]
     if names:

@@ -213,6 +213,11 @@ def end_in_transaction(pk: UUID, organization_id: UUID) -> None:
     follow_role(organization_id)
 
 
+def end_unpaid(row: Subscription) -> None:
+    """End a manual subscription whose person has left for good; the role follows."""
+    transactions.run_atomic(end_in_transaction, row.pk, row.organization_id)
+
+
 def _end(organization_id: UUID, source: str) -> None:
     _end_rows(organization_id=organization_id, source=source)
 

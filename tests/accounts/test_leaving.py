@@ -21,6 +21,7 @@ from aichat.core.admin import audit_log
 from aichat.core.database.models import uuid7
 from aichat.core.outbound import mail
 from aichat.images.models import ImageJob
+from aichat.payments.models import Subscription
 from aichat.usage.models import UsageRecord
 from credits import verify as ledger
 from credits.models import LedgerEntry
@@ -195,6 +196,29 @@ def test_the_last_administrator_stays(ada: Actor, actor: Callable[..., Actor]) -
     assert "0 accounts" in erase()
     ada.user.refresh_from_db()
     assert ada.user.is_active
+
+
+def subscribe(who: Actor, source: str) -> Subscription:
+    return Subscription.objects.create(
+        organization=who.organization, source=source, external_id="s1", period_start=timezone.now()
+    )
+
+
+def test_a_subscription_that_is_sold_is_cancelled_first(alice: Actor) -> None:
+    row = subscribe(alice, "shop")
+    refused = leave(alice)
+    assert refused.status_code == 400 and "cancel it first" in refused.json()["error"]["message"]
+    Subscription.objects.filter(pk=row.pk).update(cancel_at_period_end=True)
+    assert leave(alice).status_code == 202
+
+
+def test_a_subscription_that_was_given_ends_with_the_person(alice: Actor) -> None:
+    row = subscribe(alice, "manual")
+    assert leave(alice).status_code == 202
+    days_pass()
+    assert "1 accounts" in erase()
+    row.refresh_from_db()
+    assert (row.is_live, row.status) == (False, "cancelled")
 
 
 def test_who_has_no_password_leaves_with_a_login_and_not_with_a_key(alice: Actor) -> None:
