@@ -97,8 +97,8 @@ def caches(redis_url: str, *, timeout: float) -> dict[str, object]:
 def mail(name: str, default: str, *, timeout: float) -> dict[str, Any]:
     """Django's settings for the mail server that an address names; `timeout` (seconds) bounds each exchange with it.
 
-    `smtp://` uses STARTTLS when there is a password, so that none is sent in the clear; `smtp+tls://` always does,
-    `smtps://` speaks TLS from the first byte. `console:` prints mails. Empty: no mail.
+    `smtp://` uses STARTTLS when there is a password, so that none crosses a network in the clear; `smtp+tls://` always
+    does, `smtps://` speaks TLS from the first byte. `console:` prints mails. Empty: no mail.
     """
     raw = text(name, default)
     wrong = ImproperlyConfigured(
@@ -115,6 +115,7 @@ def mail(name: str, default: str, *, timeout: float) -> dict[str, Any]:
         raise wrong
     if parts.query or parts.fragment or ((parts.username is None) != (parts.password is None)):
         raise wrong
+    has_secret_to_guard = bool(parts.password) and parts.hostname not in {"localhost", "127.0.0.1", "::1"}
     return {
         "EMAIL_URL": raw,
         "EMAIL_BACKEND": f"django.core.mail.backends.{backend if raw else 'dummy'}.EmailBackend",
@@ -123,7 +124,7 @@ def mail(name: str, default: str, *, timeout: float) -> dict[str, Any]:
         "EMAIL_HOST_USER": unquote(parts.username or ""),
         "EMAIL_HOST_PASSWORD": unquote(parts.password or ""),
         "EMAIL_USE_SSL": parts.scheme == "smtps",
-        "EMAIL_USE_TLS": parts.scheme == "smtp+tls" or (parts.scheme == "smtp" and bool(parts.password)),
+        "EMAIL_USE_TLS": parts.scheme == "smtp+tls" or (parts.scheme == "smtp" and has_secret_to_guard),
         "EMAIL_TIMEOUT": timeout,
     }
 

@@ -113,6 +113,7 @@ def test_a_full_queue_refuses(settings: Any, transactional_db: None, monkeypatch
     [
         ("smtp://localhost", 25, False, False),
         ("smtp://me:p%40ss@mail.example.com:587", 587, True, False),
+        ("smtp://me:p%40ss@127.0.0.1:2525", 2525, False, False),
         ("smtp+tls://mail.example.com", 587, True, False),
         ("smtps://me:p%40ss@mail.example.com/", 465, False, True),
     ],
