@@ -195,6 +195,11 @@ class Connection:
         await asyncio.sleep(1)
         await self.answer()
 
+    async def late_payload(self) -> None:
+        """The payload after a second: bytes as audio, else JSON."""
+        await asyncio.sleep(1)
+        await (self.sound() if isinstance(self.reply.payload, bytes) else self.recorded())
+
     async def unreported(self) -> None:
         """A good answer that says nothing of its usage."""
         whole, events = self.whole(ANSWER), self.events(TEXT)

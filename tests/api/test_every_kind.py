@@ -1,6 +1,7 @@
 """Every route for what is no chat × every way to send a key × every limit, and all of them by Azure's paths too."""
 
 import io
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -12,12 +13,14 @@ from PIL import Image
 from accounts.models import AccessToken
 from aichat.catalog import access, snapshot
 from aichat.catalog.models import AIModel
+from aichat.catalog.sync import add_known
 from aichat.core.money import CREDIT
 from aichat.usage import verify
 from aichat.usage.models import UsageRecord
 from credits.models import Hold
 from tests.conftest import Actor
 from tests.core.web.test_openapi import served
+from tests.upstream import Reply, Upstream
 
 HELLO = [{"role": "user", "content": "Hello"}]
 
@@ -103,8 +106,19 @@ def with_a_model_that_is_off(alice: Actor, path: str, settings: Any) -> None:
     snapshot.forget()
 
 
+def with_a_key_that_may_spend_nothing(alice: Actor, path: str, settings: Any) -> None:
+    AccessToken.objects.filter(user=alice.user).update(spend_limit_day=0)
+
+
+def with_no_request_left(alice: Actor, path: str, settings: Any) -> None:
+    settings.RATE_LIMIT_USER = "1/hour"
+    assert alice.get("/api/v1/credits").status_code == 200
+
+
 LIMITS: list[tuple[Callable[..., None], int]] = [
     (without_credits, 402),
+    (with_a_key_that_may_spend_nothing, 429),
+    (with_no_request_left, 429),
     (with_a_revoked_key, 401),
     (with_a_model_for_others, 403),
     (with_a_model_that_is_off, 404),
@@ -117,7 +131,7 @@ def test_a_limit_holds_and_nothing_is_charged(
     whole: httpx.Client, alice: Actor, settings: Any, path: str, limit: Callable[..., None], status: int
 ) -> None:
     limit(alice, path, settings)
-    if limit is without_credits and path in FREE:
+    if limit in (without_credits, with_a_key_that_may_spend_nothing) and path in FREE:
         status = 200
     answer = ask(whole, path, alice.key)
     assert answer.status_code == status, answer.text
@@ -133,3 +147,44 @@ def test_a_repeated_key_is_answered_again_and_charged_once(whole: httpx.Client, 
     assert UsageRecord.objects.count() == 1
     if "/images/generations" not in path:  # whose replay shows the job as it is then
         assert again.content == first.content and again.headers["Idempotent-Replayed"] == "true"
+
+
+LEFT: dict[str, tuple[dict[str, Any], Any]] = {
+    "/v1/embeddings": (
+        {"json": {"model": "text-embedding-3-small", "input": "Hello"}},
+        {"data": [{"index": 0, "embedding": [1.0]}], "usage": {"prompt_tokens": 2, "total_tokens": 2}},
+    ),
+    "/v1/audio/speech": ({"json": {"model": "tts-1", "input": "Hello"}}, b"sound"),
+    "/v1/audio/transcriptions": (
+        {"data": {"model": "whisper-1"}, "files": {"file": ("a.mp3", b"x" * 400)}},
+        {"text": "Hello", "usage": {"type": "duration", "seconds": 3}},
+    ),
+}
+
+
+@pytest.mark.parametrize("path", LEFT)
+def test_a_client_that_leaves_pays_once_for_the_answer_that_is_kept_for_its_key(
+    http: httpx.Client, alice: Actor, upstream: Upstream, settings: Any, path: str
+) -> None:
+    settings.CHAT_ATTEMPT_TIMEOUT = settings.CHAT_TOTAL_TIMEOUT = 10
+    asked, payload = LEFT[path]
+    add_known([(asked.get("json") or asked["data"])["model"]])
+    upstream.plan("openai", Reply("late_payload", payload=payload))
+    headers = {**alice.headers, "Idempotency-Key": "left"}
+    with pytest.raises(httpx.ReadTimeout):
+        http.post(path, headers=headers, timeout=0.5, **asked)
+    until(lambda: UsageRecord.objects.exists())
+    again = http.post(path, headers=headers, **asked)
+    assert (again.status_code, again.headers["Idempotent-Replayed"]) == (200, "true"), again.text
+    record = UsageRecord.objects.get()
+    assert record.status == "ok" and record.charged > 0
+    assert alice.wallet.available == 100 * CREDIT - record.charged
+    assert not Hold.objects.filter(state="OPEN").exists() and len(upstream.asked("openai")) == 1
+
+
+def until(is_so: Callable[[], bool]) -> None:
+    """Wait five seconds at most."""
+    end = time.monotonic() + 5
+    while not is_so():
+        assert time.monotonic() < end
+        time.sleep(0.05)
