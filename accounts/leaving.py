@@ -76,7 +76,10 @@ def ask(user: User) -> datetime:
 
 def _ask(user: User) -> datetime:
     if user.role == Role.ADMIN:
-        services.keep_an_admin(user, role=user.role, is_active=False)
+        try:
+            services.keep_an_admin(user, role=user.role, is_active=False)
+        except services.LastAdmin:
+            raise services.LastAdmin() from None  # without the field of the form that changes users
     for check in _checks:
         check(user)
     teams = _teams_of(user)
@@ -166,10 +169,10 @@ def _teams_of(user: User) -> list[Organization]:
 def _heir(team: UUID, user: User) -> Membership | None:
     """Who becomes owner when the user, the only one, leaves: an admin, or else the member of longest standing.
 
-    None when the user is no owner, not the only one, or alone.
+    None when the user is no owner, not the only one, or alone. People who are deactivated count for nothing.
     """
     members = Membership.objects.filter(organization_id=team)
-    others = members.exclude(user=user)
+    others = members.exclude(user=user).filter(user__is_active=True)
     if not members.filter(user=user, role=OWNER).exists() or others.filter(role=OWNER).exists():
         return None
     by_standing = others.order_by("created_at", "pk")

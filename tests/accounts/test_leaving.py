@@ -175,6 +175,14 @@ class TestTeams:
         erase()
         assert not Membership.objects.filter(organization_id=team).exists()
 
+    def test_an_owner_who_is_deactivated_does_not_count(
+        self, alice: Actor, bob: Actor, charlie: Actor, team: str
+    ) -> None:
+        self.add(team, bob, "OWNER")
+        self.add(team, charlie, "MEMBER")
+        User.objects.filter(pk=bob.user.pk).update(is_active=False)
+        assert leave(alice).status_code == 400
+
     def test_of_two_owners_who_go_the_team_is_left_to_who_stays(
         self, alice: Actor, bob: Actor, charlie: Actor, team: str
     ) -> None:
@@ -188,7 +196,8 @@ class TestTeams:
 
 
 def test_the_last_administrator_stays(ada: Actor, actor: Callable[..., Actor]) -> None:
-    assert leave(ada.with_login()).status_code == 400
+    refused = leave(ada.with_login())
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, None)
     root = actor("root", Role.ADMIN)
     assert leave(ada).status_code == 202
     User.objects.filter(pk=root.user.pk).update(is_active=False)
