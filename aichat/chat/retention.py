@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
+from uuid import UUID
 
 from django.conf import settings
 from django.db.models import QuerySet
@@ -47,7 +48,7 @@ def delete(conversations: QuerySet[Conversation]) -> int:
     return deleted
 
 
-def _delete(conversations: QuerySet[Conversation], keys: Sequence[object]) -> int:
+def _delete(conversations: QuerySet[Conversation], keys: Sequence[UUID]) -> int:
     keys = list(conversations.filter(pk__in=keys).values_list("pk", flat=True))  # not what was gone on with since
     UserObjectPermission.objects.filter(object_pk__in=[str(key) for key in keys]).delete()
     Message.objects.filter(conversation_id__in=keys).delete()  # and their ratings

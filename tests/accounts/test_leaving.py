@@ -46,6 +46,7 @@ def login(email: str = "alice@example.com") -> int:
 
 def days_pass(days: float = 8) -> None:
     for user in User.objects.exclude(deletion_requested_at=None):
+        assert user.deletion_requested_at
         before = user.deletion_requested_at - timedelta(days=days)
         User.objects.filter(pk=user.pk).update(deletion_requested_at=before)
 
