@@ -2,10 +2,12 @@
 
 from uuid import UUID
 
+from django.conf import settings
 from django.contrib.auth.hashers import make_password
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
+from django.utils import timezone
 
 from accounts import caller_cache, mail_tokens
 from accounts.models import AccessToken, User
@@ -32,6 +34,9 @@ def reset_password(token: str, new: str) -> None:
 def _reset_password(user: User, old: str, new: str) -> None:
     if not User.objects.filter(pk=user.pk, password=old, is_active=True).update(password=new):
         raise mail_tokens.InvalidMailToken(param="token")  # used a moment ago
+    if settings.EMAIL_VERIFICATION != "none" and not user.email_confirmed:
+        # Whoever signed up with this address never showed that it is theirs: their keys must not outlive the reset.
+        AccessToken.objects.filter(user=user, revoked_at=None).update(revoked_at=timezone.now())
     end_logins(user)
 
 

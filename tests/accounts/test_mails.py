@@ -64,6 +64,14 @@ class TestForgottenPassword:
         assert call("auth/login", email="alice@example.com", password=PASSWORD).status_code == 401
         assert call("auth/login", email="alice@example.com", password=NEW).status_code == 200
 
+    def test_keys_of_who_never_confirmed_the_address_end_with_the_reset(
+        self, alice: Actor, mails: Mails, settings: Any
+    ) -> None:
+        settings.EMAIL_VERIFICATION = "optional"
+        code = self.reset_code(mails)
+        assert call("auth/password/reset/confirm", token=code, password=NEW).status_code == 204
+        assert alice.get("/api/v1/me").status_code == 401
+
     def test_the_code_works_once(self, alice: Actor, mails: Mails) -> None:
         code = self.reset_code(mails)
         assert call("auth/password/reset/confirm", token=code, password=NEW).status_code == 204
