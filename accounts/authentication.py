@@ -11,7 +11,7 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 
 from accounts import oidc, tenancy
-from accounts.models import AccessToken, Organization, User
+from accounts.models import AccessToken, Membership, Organization, User
 from aichat.core.errors import ApiError, NotAuthenticated, NotFound
 from aichat.core.telemetry import tracing
 
@@ -30,6 +30,8 @@ class Caller:
     user: User
     organization: Organization
     token: AccessToken | None  # None: a JWT of the identity provider
+    # The place in a team, with its spending limits. Read for async views only (`caller_cache`): no other view spends.
+    membership: Membership | None = field(default=None, compare=False)
     api_key: AccessToken | None = field(init=False)  # the token when it is an API key, not a login
 
     def __post_init__(self) -> None:

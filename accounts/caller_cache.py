@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -125,19 +125,28 @@ class Recognition:
         """Read the caller from the database and cache it, with marks that were read before the database was."""
         at, changes = time.monotonic(), _changes
         marks = await _answer(self.marks)
-        caller = await executor.run(authenticate, *self.headers)
+        caller = await executor.run(_read, *self.headers)
         owners = _owners_of(caller)
         if settings.REDIS_URL and (self.latest is None or self.latest.owners != owners):
             # Only now it is known whose marks matter. Where there is no mark, nothing changed during the look-up.
             marks = await _answer(_marks_of(owners))
             if marks and any(marks):
                 at, changes = time.monotonic(), _changes
-                caller = await executor.run(authenticate, *self.headers)
+                caller = await executor.run(_read, *self.headers)
         if owners == _owners_of(caller):
             if len(_known) >= MOST:
                 _known.clear()
             _known[self.key] = CachedCaller(caller, owners, at, changes, marks, _end(caller, self.headers[0]))
         return caller
+
+
+def _read(authorization: str, organization: str) -> Caller:
+    """The caller as `authenticate` finds them, with their place in a team: its limits hold for what they spend."""
+    caller = authenticate(authorization, organization)
+    if caller.organization.is_personal:
+        return caller
+    place = Membership.objects.filter(user=caller.user, organization=caller.organization).first()
+    return replace(caller, membership=place)
 
 
 def _owners_of(caller: Caller) -> tuple[str, str]:

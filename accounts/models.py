@@ -178,8 +178,8 @@ class Organization(Row, SpendLimits):
         return self.personal_to_id is not None
 
 
-class Membership(Row):
-    """A user's place in an organization."""
+class Membership(Row, SpendLimits):
+    """A user's place in an organization, and what they may spend of a team's credits."""
 
     class Role(models.TextChoices):
         OWNER = "OWNER"

@@ -122,9 +122,28 @@ class MemberSerializer(serializers.ModelSerializer[Membership]):
     email = serializers.EmailField(source="user.email", read_only=True)
     name = serializers.CharField(source="user.name", read_only=True)
 
+    spend_limit_day = CreditsField(read_only=True, help_text="Of the team's credits, a UTC day; null: no limit.")
+    spend_limit_month = CreditsField(read_only=True, help_text="Of the team's credits, a UTC month; null: no limit.")
+    spent_month = serializers.SerializerMethodField(help_text="Of the team's credits, this UTC month.")
+
     class Meta:
         model = Membership
-        fields = ["id", "email", "name", "role", "created_at"]
+        fields = [
+            "id", "email", "name", "role", "spend_limit_day", "spend_limit_month", "spent_month", "created_at",
+        ]  # fmt: skip
+
+    @extend_schema_field(CreditsField())
+    def get_spent_month(self, member: Membership) -> str:
+        return format_credits(self.context.get("spent", {}).get(member.user_id, 0))
+
+    def to_representation(self, member: Membership) -> dict[str, Any]:
+        """A plain member sees nobody's spending and limits but their own: they are left out."""
+        shown: dict[str, Any] = super().to_representation(member)
+        by: Membership | None = self.context.get("by")
+        if by is not None and by.role == Membership.Role.MEMBER and by.user_id != member.user_id:
+            for name in ("spend_limit_day", "spend_limit_month", "spent_month"):
+                del shown[name]
+        return shown
 
 
 class NewMemberSerializer(StrictMembers, serializers.Serializer[Membership]):
@@ -142,8 +161,15 @@ class InvitationSerializer(StrictMembers, serializers.ModelSerializer[Invitation
         read_only_fields = ["id", "expires_at", "created_at"]
 
 
-class MemberRoleSerializer(StrictMembers, serializers.Serializer[Membership]):
-    role = serializers.ChoiceField(Membership.Role.choices)
+class MemberChangeSerializer(StrictMembers, serializers.Serializer[Membership]):
+    role = serializers.ChoiceField(Membership.Role.choices, required=False)
+    spend_limit_day = CreditsField(required=False, allow_null=True, help_text="Of the team's credits, a UTC day.")
+    spend_limit_month = CreditsField(required=False, allow_null=True, help_text="Of the team's credits, a UTC month.")
+
+    def validate(self, body: dict[str, Any]) -> dict[str, Any]:
+        if not body:
+            raise serializers.ValidationError({"role": ["Write role, spend_limit_day or spend_limit_month."]})
+        return body
 
 
 class AddressField(serializers.CharField):

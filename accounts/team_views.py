@@ -18,12 +18,13 @@ from accounts.permissions import IsUser
 from accounts.serializers import (
     InvitationSerializer,
     MailTokenSerializer,
-    MemberRoleSerializer,
+    MemberChangeSerializer,
     MemberSerializer,
     NewMemberSerializer,
     OrganizationNameSerializer,
     OwnOrganizationSerializer,
 )
+from aichat.core.database import transactions
 from aichat.core.web.openapi import may_answer
 
 
@@ -80,8 +81,11 @@ class MembersView(ListAPIView[Membership]):
     serializer_class = MemberSerializer
 
     def get_queryset(self) -> Any:
-        by = teams.membership_in(calling(self.request), self.kwargs["organization_id"])
-        return Membership.objects.select_related("user").filter(organization=by.organization)
+        self.by = teams.membership_in(calling(self.request), self.kwargs["organization_id"])
+        return Membership.objects.select_related("user").filter(organization=self.by.organization)
+
+    def get_serializer_context(self) -> dict[str, Any]:
+        return {**super().get_serializer_context(), "by": getattr(self, "by", None)}
 
     @extend_schema(request=NewMemberSerializer, responses={201: MemberSerializer}, summary="Add a member")
     @may_answer(403)
@@ -100,15 +104,27 @@ class MemberView(GenericAPIView[Membership]):
     permission_classes = [IsUser]
     serializer_class = MemberSerializer
 
-    @extend_schema(request=MemberRoleSerializer, summary="Change a member's role")
+    @extend_schema(request=MemberChangeSerializer, summary="Change a member's role and limits")
     @may_answer(403)
     def patch(self, request: Request, organization_id: UUID, user_id: UUID) -> Response:
-        """Owners change everybody's, admins everybody's but owners'. The last owner stays one."""
+        """Roles: owners change everybody's, admins everybody's but owners'; the last owner stays one. Limits: owners set
+        everybody's, admins those of members. All that is written is changed, or nothing."""
         by = teams.membership_in(calling(request), organization_id)
-        form = MemberRoleSerializer(data=request.data)
+        form = MemberChangeSerializer(data=request.data)
         form.is_valid(raise_exception=True)
-        member = teams.change_member(by, user_id, role=form.validated_data["role"])
-        return Response(self.get_serializer(member).data)
+        member = transactions.run_atomic(self.change, by, user_id, dict(form.validated_data))
+        return Response(MemberSerializer(member, context=self.context_of(member)).data)
+
+    def change(self, by: Membership, user_id: UUID, changes: dict[str, Any]) -> Membership:
+        limits = {name: changes[name] for name in teams.LIMITS if name in changes}
+        found = teams.limit_member(by, user_id, limits) if limits else None
+        if "role" in changes:
+            found = teams.change_member(by, user_id, role=changes["role"])
+        assert found is not None  # an empty body is refused
+        return found
+
+    def context_of(self, member: Membership) -> dict[str, Any]:
+        return {}
 
     @extend_schema(responses={204: None}, summary="Remove a member, or leave")
     @may_answer(400, 403)

@@ -14,6 +14,7 @@ from django.utils import timezone
 from accounts import caller_cache, tenancy
 from accounts.authentication import Caller
 from accounts.models import AccessToken, Membership, Organization, User
+from aichat.core.admin import audit_log
 from aichat.core.database import transactions
 from aichat.core.errors import InvalidRequest, NotFound, PermissionDenied
 
@@ -83,6 +84,32 @@ def change_member(by: Membership, user_id: UUID, *, role: str) -> Membership:
             _keep_an_owner(member)
         member.role = role
         member.save(update_fields=["role"])
+        return member
+
+    return alone(by, work)
+
+
+LIMITS = ("spend_limit_day", "spend_limit_month")
+
+
+def limit_member(by: Membership, user_id: UUID, limits: dict[str, int | None]) -> Membership:
+    """Set what a member may spend of the team's credits, in microcredits by column of `LIMITS`; None is no limit.
+
+    Owners limit everybody, admins members only, so that nobody lifts what an owner set for them. Raises `NotFound`,
+    `PermissionDenied`, `InvalidRequest` for a personal organization.
+    """
+
+    def work() -> Membership:
+        if by.organization.is_personal:
+            raise InvalidRequest("A personal organization has one member: limit its keys.", param=next(iter(limits)))
+        member = _member(by, user_id)
+        if by.role != OWNER and (by.role == MEMBER or member.role != MEMBER):
+            raise PermissionDenied("Owners limit what everybody in a team spends, admins what members spend.")
+        values = {name: (getattr(member, name), new) for name, new in limits.items()}
+        for name, new in limits.items():
+            setattr(member, name, new)
+        member.save(update_fields=list(limits))
+        audit_log.record(by.user, member, audit_log.CHANGED, values)
         return member
 
     return alone(by, work)

@@ -15,8 +15,6 @@ urlpatterns = [
     path("me/sessions/<uuid:session_id>", views.SessionView.as_view()),
     path("organizations", team_views.OrganizationsView.as_view()),
     path("organizations/<uuid:organization_id>", team_views.OrganizationView.as_view()),
-    path("organizations/<uuid:organization_id>/members", team_views.MembersView.as_view()),
-    path("organizations/<uuid:organization_id>/members/<uuid:user_id>", team_views.MemberView.as_view()),
     path("organizations/<uuid:organization_id>/invitations", team_views.InvitationsView.as_view()),
     path("organizations/<uuid:organization_id>/invitations/<uuid:invitation_id>", team_views.InvitationView.as_view()),
     path("invitations/accept", team_views.AcceptView.as_view()),

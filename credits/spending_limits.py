@@ -52,6 +52,8 @@ def limits_of(caller: Caller) -> list[Limit]:
         if key.spend_limit is not None:
             found.append(Limit("this API key", uuid5(key.stable_id, "ever"), FOREVER, key.spend_limit))
         found += _periods("this API key", key.stable_id, key)
+    if caller.membership:
+        found += _periods("this member of the team", caller.membership.pk, caller.membership)
     found += _periods("this user", caller.user.pk, caller.user)
     found += _periods("this organization", caller.organization.pk, caller.organization)
     return found
