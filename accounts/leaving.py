@@ -25,6 +25,7 @@ from django.utils import timezone
 from accounts import caller_cache, services, tenancy
 from accounts.models import AccessToken, ExternalIdentity, Invitation, Membership, Organization, Role, User
 from aichat.core.database import transactions
+from aichat.core.database.batches import in_batches
 from aichat.core.errors import ApiError, InvalidRequest
 from aichat.core.outbound import mail
 
@@ -151,9 +152,10 @@ def _close(user: User) -> None:
     Invitation.objects.filter(email=user.email).delete()
     own = list(Organization.objects.filter(personal_to=user).values_list("pk", flat=True))
     Organization.objects.filter(pk__in=own).update(name=DELETED)
-    LogEntry.objects.filter(object_id__in=[str(key) for key in (user.pk, *own)]).update(
-        object_repr=DELETED, change_message=""
-    )
+    keys = tokens.filter(kind=AccessToken.Kind.API_KEY).values_list("pk", flat=True)
+    for batch in in_batches([str(key) for key in (user.pk, *own, *keys)]):
+        # Names, addresses of the network and e-mails; that something was changed, when and by whom stays.
+        LogEntry.objects.filter(object_id__in=batch).update(object_repr=DELETED, change_message="")
     caller_cache.changed(user.pk, *own)
 
 
