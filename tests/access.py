@@ -16,8 +16,8 @@ ROLES = ("USER", "SUBSCRIBER", "ADMIN")
 OUTSIDERS = ("stranger", "ex-member")
 CALLERS = ("anonymous", *ROLES, *OUTSIDERS)
 IN, LOGIN, REFUSED, FORBIDDEN, NOTHING = "in", "login", "401", "403", "404"
-# Model names are no tenant's, so nobody finds nothing there.
-EVERYBODYS = {"v1/models/<path:slug>"}
+# Names of models and months are no tenant's, so nobody finds nothing there.
+EVERYBODYS = {"v1/models/<path:slug>", "api/v1/statements/<str:month>"}
 
 
 def api_routes() -> list[Route]:

@@ -25,7 +25,8 @@ from tests.conftest import Actor
 from tests.routes import Route, api_routes
 
 TENANT_ROUTES = [route for route in api_routes() if route.is_object and route.level in {"USER", "SUBSCRIBER"}]
-EVERYBODYS = {"v1/models/<path:slug>"}
+# Names of no tenant's thing: a model, and a month of whoever asks.
+EVERYBODYS = {"v1/models/<path:slug>", "api/v1/statements/<str:month>"}
 
 
 @dataclass

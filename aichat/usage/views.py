@@ -2,15 +2,19 @@
 
 from typing import Any
 
+from django.http.response import HttpResponseBase
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts.authentication import calling
 from accounts.permissions import IsUser
+from aichat.core.web.csv_export import CSVRenderer, csv_response
 from aichat.usage.queries import sums, total
 from aichat.usage.query_params import GROUPS, group_of, named, ordered, own_figures, window_of
+from aichat.usage.statements import COLUMNS, Statement, csv_rows, month_of
 
 OWN_GROUPS = ("day", "kind", "model", "api_key")
 WINDOW = [
@@ -45,3 +49,30 @@ class UsageView(APIView):
                 "results": results,
             }
         )
+
+
+class StatementView(APIView):
+    permission_classes = [IsUser]
+    renderer_classes = [JSONRenderer, CSVRenderer]
+
+    @extend_schema(
+        operation_id="statements_retrieve",
+        summary="A month's statement",
+        parameters=[
+            OpenApiParameter("month", str, OpenApiParameter.PATH, description="Such as 2026-11 (UTC)."),
+            OpenApiParameter("format", str, enum=["json", "csv"], default="json"),
+        ],
+        responses={
+            (200, "application/json"): OpenApiResponse({"type": "object"}),
+            (200, "text/csv"): OpenApiResponse({"type": "string"}),
+        },
+    )
+    def get(self, request: Request, month: str) -> HttpResponseBase:
+        """The organization's credits in a month: opening balance, money in, charges by day and model, closing balance.
+
+        `first_digest` and `last_digest` are those of the ledger's chain: `manage.py verify_statement` proves a statement.
+        """
+        body = Statement.of(calling(request).organization.pk, month_of(month)).body()
+        if request.accepted_renderer.format == "csv":
+            return csv_response(request._request, csv_rows(body), f"statement-{body['month']}.csv", COLUMNS)
+        return Response(body)
