@@ -8,7 +8,7 @@ from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.db import IntegrityError
-from django.db.models import F, ManyToOneRel
+from django.db.models import F, ManyToOneRel, Q
 from django.utils import timezone
 
 from accounts import tenancy
@@ -166,10 +166,13 @@ def create_api_key(
 
 
 def revoke(row: AccessToken) -> None:
-    """Takes effect with the next request made with the token. What a rotation left of a key ends with it."""
+    """Takes effect with the next request made with the token. What a rotation left of a key ends with it.
+
+    A rotation at the same moment may have given the ID to a new row, which ends too.
+    """
     row.revoke()
-    for old in AccessToken.objects.filter(replaced_by=row.id, revoked_at=None):
-        old.revoke()
+    for other in AccessToken.objects.filter(Q(replaced_by=row.id) | Q(id=row.id), revoked_at=None):
+        other.revoke()
     if row.kind == AccessToken.Kind.API_KEY:
         product_events.emit(
             product_events.ApiKeyRevoked(user=row.user_id, organization=row.organization_id, key=row.id)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from accounts import key_limits
+from accounts import key_limits, services
 from accounts.authentication import Caller
 from accounts.models import AccessToken, Role
 from aichat.catalog import snapshot
@@ -259,6 +259,14 @@ def test_the_old_key_lives_for_the_overlap_and_manages_until_then(alice: Actor) 
     assert alice.patch(f"/api/v1/api-keys/{row['id']}", {"expires_at": None}).status_code == 400
     assert alice.delete(f"/api/v1/api-keys/{made['id']}").status_code == 204
     assert code(old.get("/api/v1/me")) == code(client(new["key"]).get("/api/v1/me")) == "invalid_api_key"
+
+
+def test_a_key_that_is_rotated_while_it_is_revoked_is_dead(alice: Actor) -> None:
+    made = make(alice)
+    read_before = AccessToken.objects.get(id=made["id"])
+    new = alice.post(f"/api/v1/api-keys/{made['id']}/rotate").json()
+    services.revoke(read_before)
+    assert code(client(new["key"]).get("/api/v1/me")) == "invalid_api_key"
 
 
 def test_an_overlap_ends_and_never_outlives_the_key(alice: Actor) -> None:
