@@ -11,7 +11,7 @@ from django.db import connection
 from tests.databases.test_processes import CHAT, LARGE
 from tests.service import Service, running_service
 
-STORM = 4.0  # seconds
+STORM = 8.0  # seconds
 CLIENTS = 30
 END_ALL = """
     SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()
@@ -52,7 +52,7 @@ async def seconds_until_all_are_served(service: Service, address: str) -> float:
         return time.monotonic() - ended
 
 
-def test_everybody_is_served_within_seconds_of_a_storm_that_ended_all_connections_ten_times() -> None:
+def test_everybody_is_served_within_seconds_of_a_storm_that_ended_all_connections_twenty_times() -> None:
     if connection.vendor != "postgresql":
         pytest.skip("only PostgreSQL's server ends connections by a statement")
     with running_service(workers=1, **LARGE, STARTER_CREDITS="100000") as service:
