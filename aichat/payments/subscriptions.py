@@ -4,6 +4,8 @@ Each verb is one transaction, in which the organization's row is locked first: t
 wait for each other on every engine. A period's credits are the ledger's entry `subscription:<id>:<period_start>`.
 """
 
+import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -18,10 +20,11 @@ from accounts.services import change_user
 from aichat.core.admin import audit_log
 from aichat.core.database import transactions
 from aichat.core.database.models import uuid7
-from aichat.core.errors import InvalidRequest
+from aichat.core.errors import ApiError, InvalidRequest
 from aichat.payments.models import Plan, Subscription, add_months
 from credits.services import Credit, apply, wallet_of
 
+logger = logging.getLogger(__name__)
 Source, Status = Subscription.Source, Subscription.Status
 MOST_AT_ONCE = 10_000  # subscriptions of one run
 FOREVER = datetime.max.replace(tzinfo=UTC)
@@ -273,10 +276,19 @@ def follow_time(now: datetime | None = None) -> int:
     due = Subscription.objects.filter(is_live=True, renews_at__lte=moment)
     changed = 0
     for organization_id in {*lapsed.values_list("organization_id", flat=True)[:MOST_AT_ONCE]}:
-        changed += transactions.run_repeatable(_lapse, organization_id, moment)
+        changed += _done(_lapse, organization_id, moment)
     for pk, organization_id in list(due.values_list("pk", "organization_id")[:MOST_AT_ONCE]):
-        changed += transactions.run_repeatable(_renew, pk, organization_id, moment)
+        changed += _done(_renew, pk, organization_id, moment)
     return changed
+
+
+def _done(work: Callable[..., int], *args: Any) -> int:
+    """The result of one transaction of the periodic task. A refusal is logged, and tried again by the next run."""
+    try:
+        return transactions.run_repeatable(work, *args)
+    except ApiError as error:  # such as a wallet that can hold no more
+        logger.error("a subscription can't be followed: %s", error.message, extra={"organization": str(args[-2])})
+        return 0
 
 
 def _lapse(organization_id: UUID, now: datetime) -> int:

@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from accounts import teams
 from accounts.models import Role, User
-from aichat.core.money import CREDIT
+from aichat.core.money import CREDIT, LARGEST
 from aichat.payments import subscriptions
 from aichat.payments.models import Plan, Subscription, add_months
 from aichat.payments.subscriptions import Told, follow_time, record
@@ -275,6 +275,14 @@ def test_the_periods_of_a_time_without_servers_are_made_up_for(pro: Plan, ada: A
     row = subscriptions.give(alice.organization, pro, period_end=None, actor=ada.user)
     follow_time(add_months(row.period_start, 5))
     assert credited(alice) == 6 * 500
+
+
+def test_a_wallet_that_can_hold_no_more_holds_up_no_other(pro: Plan, ada: Actor, alice: Actor, bob: Actor) -> None:
+    for person in (alice, bob):
+        subscriptions.give(person.organization, pro, period_end=None, actor=ada.user)
+    alice.set_credits(LARGEST // CREDIT)
+    assert follow_time(timezone.now() + timedelta(days=32)) == 1
+    assert (credited(alice), credited(bob)) == (500, 1000)
 
 
 @pytest.mark.parametrize(
