@@ -168,6 +168,16 @@ class Connection:
         self.writer.write(self.reply.payload)
         await self.writer.drain()
 
+    async def sound_in_pieces(self) -> None:
+        """The payload's pieces as audio, a second after one another; `code` "cut": without an end."""
+        self.head(200, kind="audio/mpeg")
+        for number, piece in enumerate(self.reply.payload):
+            await asyncio.sleep(number and 1)
+            await self.chunk(piece)
+        await asyncio.sleep(0.2)  # what was sent must arrive before the end
+        if self.reply.code != "cut":
+            await self.chunk(b"")
+
     async def recorded_error(self) -> None:
         await self.json(self.reply.payload, self.reply.status)
 

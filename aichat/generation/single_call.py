@@ -49,6 +49,7 @@ class SingleCall(Generic[A]):
     count: Callable[[ModelInfo, A], Usage]
     possible: Callable[[ModelInfo], Usage] | None = None
     obstacle: Callable[[ModelInfo], InvalidRequest | None] = lambda model: None
+    is_begun: Callable[[], bool] = lambda: False  # whether the client has a part of the answer: no other may follow it
     take: Callable[[A, Usage], None] = lambda answer, usage: None  # the answer with its usage, before it is settled
     cache: Literal["miss", "bypass"] = "bypass"  # what the prompt cache has to do with it
     extra_charge: int = 0  # microcredits besides what the candidate is paid by: of answers found in the cache
@@ -124,6 +125,8 @@ class Performance(Generic[A]):
                     await breaker.failed(error)
                 else:
                     breaker.succeeded()  # it refused, so it is there
+                    raise
+                if self.call.is_begun():
                     raise
             except BaseException:
                 breaker.left()

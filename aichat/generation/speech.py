@@ -1,6 +1,7 @@
 """Speech: a text is spoken, priced by its characters, or by tokens where a provider bills those."""
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 from aichat.catalog.snapshot import ModelInfo
@@ -14,23 +15,45 @@ TOKENS_PER_CHARACTER = 1.5
 MOST_TOKENS_PER_CHARACTER = 8  # of a slow voice
 
 
-def speech(request: SpeechRequest) -> Performance[SpeechAnswer]:
-    """The call that speaks the request's text."""
+# Hears each piece of audio: the candidate that speaks, the microcredits that all of it costs, the piece, its content type.
+Listener = Callable[[ModelInfo, int, bytes, str], None]
+
+
+def speech(request: SpeechRequest, listen: Listener | None = None) -> Performance[SpeechAnswer]:
+    """The call that speaks the request's text; `listen` hears the audio as it comes.
+
+    Once a piece was heard no other candidate is tried: another voice would not continue it. Audio that breaks off is
+    free, as every call whose provider fails.
+    """
+    is_begun = False
     length = len(request.text)
     read = len(request.text.encode()) + len((request.instructions or "").encode())
 
     async def ask(model: ModelInfo) -> tuple[SpeechAnswer, Usage | None]:
+        assert model.rates is not None
+        is_by_character = model.rates.character_price + model.rates.character_cost > 0
+        by_text = Usage(characters=length) if is_by_character else counted(model)
+        charge = model.rates.charge(by_text)
+
+        def hear(piece: bytes, content_type: str) -> None:
+            nonlocal is_begun
+            if listen is not None:
+                is_begun = True
+                listen(model, charge, piece, content_type)
+
         own = replace(request, model=model.upstream_name)
-        answer = await speech_adapter(model.provider.kind).speak(own, model.provider.endpoint)
-        is_by_character = model.rates is not None and model.rates.character_price + model.rates.character_cost > 0
+        answer = await speech_adapter(model.provider.kind).speak(own, model.provider.endpoint, hear)
         return answer, Usage(characters=length) if is_by_character else answer.usage
 
     def most(model: ModelInfo) -> Usage:
         output = min(model.max_output_tokens, 256 + MOST_TOKENS_PER_CHARACTER * length)
         return Usage(input_tokens=read, output_tokens=output, characters=length)
 
-    def count(model: ModelInfo, answer: SpeechAnswer) -> Usage:
+    def counted(model: ModelInfo) -> Usage:
         output = math.ceil(length * TOKENS_PER_CHARACTER / (request.speed or 1))
         return Usage(input_tokens=-(-read // 4), output_tokens=min(output, model.max_output_tokens), characters=length)
 
-    return Performance(SingleCall(ask=ask, most=most, count=count))
+    def count(model: ModelInfo, answer: SpeechAnswer) -> Usage:
+        return counted(model)
+
+    return Performance(SingleCall(ask=ask, most=most, count=count, is_begun=lambda: is_begun))

@@ -13,13 +13,15 @@ T = TypeVar("T")
 STRANGE = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 
 
-async def read_bytes(response: aiohttp.ClientResponse) -> bytes:
-    """The whole body. Raises `ProviderError` when it is longer than LARGEST_ANSWER."""
+async def read_bytes(response: aiohttp.ClientResponse, hear: Callable[[bytes], None] | None = None) -> bytes:
+    """The whole body; `hear` gets its pieces as they come. Raises `ProviderError` when it is longer than LARGEST_ANSWER."""
     raw = bytearray()
     while chunk := await response.content.readany():
         raw += chunk
         if len(raw) > http.LARGEST_ANSWER:
             raise ProviderError(AttemptOutcome.MALFORMED, "an answer without end")
+        if hear is not None:
+            hear(chunk)
     return bytes(raw)
 
 

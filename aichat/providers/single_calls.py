@@ -6,7 +6,7 @@ everything but a whole answer. Policy (deadlines, fallback, circuit breaking, bi
 """
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -85,8 +85,14 @@ class SpeechAnswer:
     usage: Usage | None = None
 
 
+# Hears each piece of audio as it comes, with its content type.
+SoundSink = Callable[[bytes, str], None]
+
+
 class SpeechAdapter(Protocol):
-    async def speak(self, request: SpeechRequest, endpoint: Endpoint) -> SpeechAnswer: ...
+    async def speak(self, request: SpeechRequest, endpoint: Endpoint, hear: SoundSink) -> SpeechAnswer:
+        """The whole audio. An adapter that gets it in pieces passes each to `hear` at once."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from accounts.models import Scope
 from accounts.permissions import IsUser
 from aichat.api.async_views import AsyncView, parse, respond
 from aichat.api.forms import File, Form, parse_form
+from aichat.api.openai.spoken import Spoken
 from aichat.api.openai.whole_answers import WholeAnswer
 from aichat.catalog.models import AIModel
 from aichat.catalog.routing import AUTO
@@ -20,9 +21,11 @@ from aichat.core.errors import InvalidRequest
 from aichat.core.web.openapi import ANY_OBJECT, CHAT_HEADERS, charges, may_answer
 from aichat.generation.errors import STATUSES
 from aichat.generation.request import GenerationRequest, Result
+from aichat.generation.single_call import Performance
 from aichat.generation.speech import speech
 from aichat.generation.transcription import transcription
-from aichat.providers.single_calls import SpeechRequest, TranscriptionRequest
+from aichat.idempotency.keys import HEADER
+from aichat.providers.single_calls import SpeechAnswer, SpeechRequest, TranscriptionRequest
 
 LONGEST_TEXT = 4_096  # characters, as OpenAI's
 AUDIO: dict[str, Any] = {"type": "string", "format": "binary"}
@@ -67,30 +70,37 @@ class SpeechView(AsyncView):
     @may_answer(*STATUSES)
     @charges(*CHAT_HEADERS)
     async def post(self, request: HttpRequest, caller: Caller) -> HttpResponseBase:
-        """Speaks a text. Priced by its characters, or by tokens where the provider bills those."""
+        """Speaks a text; the audio is sent as the provider makes it. Priced by the text's characters, or by tokens where
+        the provider bills those. With an `Idempotency-Key` it is sent whole."""
         body = await parse(SpeechBody, request)
         asked = GenerationRequest(
             caller=caller, model=body.model, kind=AIModel.Kind.SPEECH.value, messages=[], stream=False
         )
-        call = speech(
-            SpeechRequest(
-                model=body.model,
-                text=body.input,
-                voice=body.voice if isinstance(body.voice, str) else body.voice.id,
-                format=body.response_format or "mp3",
-                speed=body.speed,
-                instructions=body.instructions,
-                request_id=asked.request_id,
-            )
+        text = SpeechRequest(
+            model=body.model,
+            text=body.input,
+            voice=body.voice if isinstance(body.voice, str) else body.voice.id,
+            format=body.response_format or "mp3",
+            speed=body.speed,
+            instructions=body.instructions,
+            request_id=asked.request_id,
         )
+        if HEADER not in request.headers:
+            spoken = Spoken(asked, lambda listen: speech(text, listen))
+            return await spoken.respond(whole_audio(spoken.call))
+        call = speech(text)  # whole, because what is replayed is stored by the commit that charges
 
         async def prepare() -> tuple[GenerationRequest, WholeAnswer]:
-            return asked, WholeAnswer(
-                lambda result: call.answer.audio if call.answer else b"",
-                lambda: call.answer.content_type if call.answer else "",
-            )
+            return asked, whole_audio(call)
 
         return await respond(request, caller, prepare, call.perform)
+
+
+def whole_audio(call: Performance[SpeechAnswer]) -> WholeAnswer:
+    return WholeAnswer(
+        lambda result: call.answer.audio if call.answer else b"",
+        lambda: call.answer.content_type if call.answer else "",
+    )
 
 
 class TranscriptionForm(Form):

@@ -23,6 +23,7 @@ from aichat.providers.single_calls import (
     Input,
     ModerationAnswer,
     ModerationRequest,
+    SoundSink,
     SpeechAnswer,
     SpeechRequest,
     TranscriptionAnswer,
@@ -94,7 +95,7 @@ def judged(text: str) -> dict[str, Any]:
 class DemoSpeech:
     """Hums a tone for each word. The answer is WAV whatever format is asked for: there is no encoder at hand."""
 
-    async def speak(self, request: SpeechRequest, endpoint: Endpoint) -> SpeechAnswer:
+    async def speak(self, request: SpeechRequest, endpoint: Endpoint, hear: SoundSink) -> SpeechAnswer:
         return SpeechAnswer(as_wav(await asyncio.to_thread(hummed, request.text)), "audio/wav")
 
 

@@ -5,17 +5,24 @@ from typing import Any, ClassVar
 
 import aiohttp
 
+from aichat.providers import bodies, http
 from aichat.providers.base import Endpoint, Usage
 from aichat.providers.errors import AttemptOutcome, ProviderError
 from aichat.providers.json import as_object
 from aichat.providers.openai import calls
-from aichat.providers.single_calls import SpeechAnswer, SpeechRequest, TranscriptionAnswer, TranscriptionRequest
+from aichat.providers.single_calls import (
+    SoundSink,
+    SpeechAnswer,
+    SpeechRequest,
+    TranscriptionAnswer,
+    TranscriptionRequest,
+)
 
 TEXT_FORMATS = {"text", "srt", "vtt"}
 
 
 class OpenAISpeech:
-    async def speak(self, request: SpeechRequest, endpoint: Endpoint) -> SpeechAnswer:
+    async def speak(self, request: SpeechRequest, endpoint: Endpoint, hear: SoundSink) -> SpeechAnswer:
         body: dict[str, Any] = {
             "model": request.model,
             "input": request.text,
@@ -26,12 +33,18 @@ class OpenAISpeech:
             body["speed"] = request.speed
         if request.instructions:
             body["instructions"] = request.instructions
-        audio, content_type = await calls.ask_bytes("/audio/speech", body, endpoint, request.request_id)
-        if not audio:
-            raise ProviderError(AttemptOutcome.EMPTY, "no audio came")
-        if content_type in ("application/json", "text/html"):
-            raise ProviderError(AttemptOutcome.MALFORMED, "an answer that is no audio")
-        return SpeechAnswer(audio, content_type)
+
+        async def sound(response: aiohttp.ClientResponse) -> SpeechAnswer:
+            kind = response.content_type
+            if kind in ("application/json", "text/html"):
+                raise ProviderError(AttemptOutcome.MALFORMED, "an answer that is no audio")
+            audio = await bodies.read_bytes(response, lambda piece: hear(piece, kind))
+            if not audio:
+                raise ProviderError(AttemptOutcome.EMPTY, "no audio came")
+            return SpeechAnswer(audio, kind)
+
+        headers = calls.headers_of(endpoint, request.request_id)
+        return await http.post(endpoint.url("/audio/speech"), body, headers, endpoint, sound)
 
 
 class OpenAITranscriptions:

@@ -10,6 +10,8 @@ import openai
 import pytest
 from PIL import Image
 
+from aichat.catalog import snapshot
+from aichat.catalog.models import AIModel
 from aichat.catalog.sync import add_known
 from aichat.core.money import CREDIT
 from aichat.generation.charging import audio_length
@@ -18,6 +20,7 @@ from aichat.usage.models import UsageRecord
 from credits.models import Hold
 from tests.conftest import Actor
 from tests.flags.overrides import override_flag
+from tests.logs import wait_for
 from tests.upstream import Reply, Upstream
 
 SPEECH, TRANSCRIPTIONS, EDITS = "/v1/audio/speech", "/v1/audio/transcriptions", "/v1/images/edits"
@@ -121,6 +124,53 @@ def test_a_provider_speaks_and_the_characters_are_charged(http: httpx.Client, al
         "model": "tts-1", "input": "Hello there", "voice": "v1", "response_format": "mp3", "speed": 1.0
     }  # fmt: skip
     paid(alice, "speech", 165_000, "EXACT")  # 15 USD a million
+
+
+def test_audio_comes_as_the_provider_sends_it_and_is_settled_before_its_end(
+    http: httpx.Client, alice: Actor, upstream: Upstream, settings: Any
+) -> None:
+    settings.CHAT_ATTEMPT_TIMEOUT = settings.CHAT_TOTAL_TIMEOUT = 10
+    add_known(["tts-1"])
+    upstream.plan("openai", Reply("sound_in_pieces", payload=[b"one", b"two"]))
+    asked = {"json": {"model": "tts-1", "input": "Hello there"}, "headers": alice.headers}
+    with http.stream("POST", SPEECH, **asked) as answer:
+        assert (answer.status_code, answer.headers["Content-Type"]) == (200, "audio/mpeg")
+        assert answer.headers["X-Credits-Charged"] == "0.165" and answer.headers["X-Model"] == "tts-1"
+        pieces = answer.iter_raw()
+        assert next(pieces) == b"one" and not UsageRecord.objects.exists()  # the second is still to come
+        assert b"".join(pieces) == b"two"
+    paid(alice, "speech", 165_000, "EXACT")
+
+
+def test_audio_that_breaks_off_ends_without_its_end_is_free_and_no_other_voice_goes_on(
+    http: httpx.Client, alice: Actor, upstream: Upstream, settings: Any
+) -> None:
+    settings.CHAT_ATTEMPT_TIMEOUT = settings.CHAT_TOTAL_TIMEOUT = 10
+    add_known(["tts-1"])
+    AIModel.objects.filter(slug="tts-1").update(fallbacks=["demo-speech"])
+    snapshot.forget()
+    upstream.plan("openai", Reply("sound_in_pieces", payload=[b"one"], code="cut"))
+    asked = {"json": {"model": "tts-1", "input": "Hello there"}, "headers": alice.headers}
+    with http.stream("POST", SPEECH, **asked) as answer, pytest.raises(httpx.RemoteProtocolError):
+        pieces = answer.iter_raw()
+        assert next(pieces) == b"one"
+        list(pieces)
+    record = UsageRecord.objects.get()
+    assert (record.model, record.status, record.charged) == ("tts-1", "broken_stream", 0)
+    assert alice.wallet.available == 100 * CREDIT and not Hold.objects.filter(state="OPEN").exists()
+
+
+def test_a_client_that_leaves_in_the_middle_of_its_audio_pays_for_it(
+    http: httpx.Client, alice: Actor, upstream: Upstream, settings: Any
+) -> None:
+    settings.CHAT_ATTEMPT_TIMEOUT = settings.CHAT_TOTAL_TIMEOUT = 10
+    add_known(["tts-1"])
+    upstream.plan("openai", Reply("sound_in_pieces", payload=[b"one", b"two"]))
+    asked = {"json": {"model": "tts-1", "input": "Hello there"}, "headers": alice.headers}
+    with http.stream("POST", SPEECH, **asked) as answer:
+        assert next(answer.iter_raw()) == b"one"
+    wait_for(UsageRecord.objects.exists)
+    paid(alice, "speech", 165_000, "EXACT")
 
 
 def test_audio_is_replayed_for_its_idempotency_key_and_charged_once(
