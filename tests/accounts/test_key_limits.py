@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+import httpx
 import pytest
 from django.test import Client
 
@@ -338,3 +339,28 @@ def test_a_refused_use_is_no_use(alice: Actor) -> None:
     made = make(alice, allowed_ips=["192.0.2.1"])
     client(made["key"]).get("/api/v1/me")
     assert not [item for item in key_limits.last_uses._waiting if item[0] == AccessToken.objects.get(id=made["id"]).pk]
+
+
+# --- Behind a proxy ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    ("forwarded", "is_allowed"),
+    [
+        ("203.0.113.7", True),  # what the trusted proxy on this host says
+        ("198.51.100.1, 203.0.113.7", True),  # of a list only what the proxy added counts
+        ("203.0.113.7, 198.51.100.1", False),  # the client wrote the first itself
+        ("", False),
+    ],
+)
+def test_the_address_is_what_the_trusted_proxy_added(
+    alice: Actor, catalog: None, server: str, forwarded: str, is_allowed: bool
+) -> None:
+    key = make(alice, allowed_ips=["203.0.113.7"])["key"]
+    headers = {"Authorization": f"Bearer {key}", **({"X-Forwarded-For": forwarded} if forwarded else {})}
+    for response in (
+        httpx.get(f"{server}/api/v1/me", headers=headers),
+        httpx.post(f"{server}{CHAT}", json=QUESTION, headers=headers),
+    ):
+        assert response.status_code == (200 if is_allowed else 403)
