@@ -72,7 +72,7 @@ def _open_period(organization_id: UUID, row: Payment, paid: Paid, plan: Plan) ->
     running = Subscription.objects.filter(
         organization_id=organization_id, plan=plan, is_live=True, period_end__gt=now
     ).values_list("period_end", flat=True)
-    ends = paid.period_end or add_months(max([now, *running]), plan.months)
+    ends = paid.period_end or add_months(max([now, *filter(None, running)]), plan.months)
     told = Told(
         source=paid.source,
         external_id=f"payment:{row.pk}",

@@ -52,7 +52,7 @@ class SubscriptionSerializer(serializers.Serializer[Any]):
     period_start = serializers.DateTimeField(read_only=True, allow_null=True)
     period_end = serializers.DateTimeField(read_only=True, allow_null=True, help_text="null: it has no end.")
     cancel_at_period_end = serializers.BooleanField(read_only=True)
-    source = serializers.ChoiceField(choices=Subscription.Source.choices, read_only=True, allow_null=True)
+    source = serializers.ChoiceField(choices=Subscription.Source.choices, read_only=True, allow_null=True)  # type: ignore[assignment]
 
 
 class NewSubscriptionSerializer(StrictMembers, serializers.Serializer[Any]):

@@ -272,7 +272,7 @@ def follow_time(now: datetime | None = None) -> int:
     Any number of processes may run this at any time; one organization's failure holds up no other.
     """
     moment = now or timezone.now()
-    lapsed = Subscription.objects.lapsed(moment)  # type: ignore[attr-defined]
+    lapsed = Subscription.objects.lapsed(moment)
     due = Subscription.objects.filter(is_live=True, renews_at__lte=moment)
     changed = 0
     for organization_id in {*lapsed.values_list("organization_id", flat=True)[:MOST_AT_ONCE]}:
@@ -300,7 +300,7 @@ def _lapse(organization_id: UUID, now: datetime) -> int:
 
 
 def _end_lapsed(organization_id: UUID, now: datetime) -> int:
-    lapsed = Subscription.objects.lapsed(now).filter(organization_id=organization_id)  # type: ignore[attr-defined]
+    lapsed = Subscription.objects.lapsed(now).filter(organization_id=organization_id)
     ended: int = lapsed.update(is_live=False, status=Status.CANCELLED, renews_at=None)
     return ended
 

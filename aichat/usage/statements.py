@@ -135,6 +135,7 @@ def _models_of(organization: UUID, charges: list[LedgerEntry]) -> dict[str, list
     holds = _holds_of(charges)
     rows = UsageRecord.objects.filter(organization_id=organization, hold_id__in=list(holds), charged__gt=0)
     for hold, model, charged in rows.order_by("id").values_list("hold_id", "model", "charged"):
+        assert hold is not None  # the filter names holds
         found[holds[hold]].append((model, charged))
     return found
 
