@@ -7,10 +7,11 @@ class AichatConfig(AppConfig):
 
     def ready(self) -> None:
         from aichat.core.config import checks  # noqa: F401  (registers the system checks)
-        from aichat.core.telemetry import prometheus, statsd
+        from aichat.core.telemetry import prometheus, sentry, statsd
 
         if settings.IMAGE_DISPATCHER == "celery":
             from aichat import celery  # noqa: F401  (tasks are sent and found through its app)
 
+        sentry.start()
         statsd.start()
         prometheus.start()

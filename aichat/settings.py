@@ -11,6 +11,7 @@ import environ
 from django.templatetags.static import static
 from pythonjsonlogger.core import RESERVED_ATTRS
 
+from aichat import __version__
 from aichat.catalog import fallback_reasons
 from aichat.core.config import env, stores
 from aichat.core.database import mongodb
@@ -404,6 +405,9 @@ POSTHOG_API_KEY = env.text("POSTHOG_API_KEY")
 POSTHOG_HOST = env.url("POSTHOG_HOST", "https://us.i.posthog.com")
 METRICS_TOKEN = env.text("METRICS_TOKEN")  # the bearer token of `GET /metrics`; requests from this machine need none
 STATSD_HOST = env.endpoint("STATSD_HOST", port=8125)
+SENTRY_DSN = env.text("SENTRY_DSN")
+RELEASE = __version__  # what Sentry shows with each error
+SENTRY_ENVIRONMENT = env.text("SENTRY_ENVIRONMENT", "production")
 
 # --- Flags ------------------------------------------------------------------------------------------------------------
 # FLAG_STREAMING=off overrides a flag's row; `-` and `.` of the flag's key are written `_`.

@@ -3,7 +3,9 @@
 import sys
 from base64 import b64decode
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register, run_checks
@@ -211,6 +213,26 @@ def mongodb_has_transactions(databases: Sequence[str] | None = None, **kwargs: A
                 )
             )
     return problems
+
+
+@register("aichat")
+def sentry_can_be_reached(**kwargs: Any) -> list[CheckMessage]:
+    """SENTRY_DSN needs the SDK and must be an address of a project. The address holds a key: it isn't repeated."""
+    if not settings.SENTRY_DSN:
+        return []
+    if find_spec("sentry_sdk") is None:
+        hint = "Install the extra `sentry` (pip install 'sentry-sdk~=2.75.0'), or remove SENTRY_DSN."
+        return [Error("SENTRY_DSN is set and sentry-sdk is not installed.", hint=hint, id="aichat.E040")]
+    try:
+        address = urlsplit(settings.SENTRY_DSN)
+        valid = address.scheme in ("http", "https") and address.username and address.hostname
+        valid = valid and address.path.rpartition("/")[2].isdigit() and address.port != 0
+    except ValueError:
+        valid = False
+    if valid:
+        return []
+    hint = "Copy it from Sentry: Settings, Projects, Client Keys. It looks like https://<key>@<host>/<number>."
+    return [Error("SENTRY_DSN is not the DSN of a project.", hint=hint, id="aichat.E041")]
 
 
 @register(Tags.database)
