@@ -149,7 +149,9 @@ def strands() -> None:
 def llm() -> None:
     home = Path.cwd() / "llm"
     home.mkdir()
+    # Without `api_key_name` it sends no key to another address than OpenAI's, whatever `--key` says.
     facts = {"model_id": "aichat", "model_name": MODEL, "api_base": f"{ADDRESS}/v1", "supports_tools": True}
+    facts["api_key_name"] = "aichat"
     (home / "extra-openai-models.yaml").write_text(json.dumps([facts]))  # JSON is YAML
     command = [program("llm"), "-m", "aichat", "--key", KEY]
     environment = {**os.environ, "LLM_USER_PATH": str(home)}
