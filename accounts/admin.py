@@ -312,7 +312,7 @@ class AccessTokenAdmin(ReadOnlyAdmin):
         """The limits of a key that can't be changed any more."""
         amounts = {name: getattr(token, name) for name in self.credits_fields}
         lines = [
-            (token._meta.get_field(name).verbose_name, f"{format_credits(amount)} credits")
+            (str(token._meta.get_field(name).verbose_name), f"{format_credits(amount)} credits")  # type: ignore[union-attr]
             for name, amount in amounts.items()
             if amount is not None
         ]

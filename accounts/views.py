@@ -2,6 +2,7 @@
 
 import logging
 from datetime import timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -75,7 +76,7 @@ class RegisterView(APIView):
         user = services.register_user(
             **form.validated_data,
             email_confirmed=invitation is not None,
-            then=lambda user: invitation and self.join(user, invitation),
+            then=partial(self.join, invitation),
         )
         if settings.EMAIL_VERIFICATION != "none" and not user.email_confirmed:
             self.ask_to_confirm(user)
@@ -87,7 +88,9 @@ class RegisterView(APIView):
         except InvalidMailToken as error:
             raise InvalidMailToken(error.message, param="invitation") from None
 
-    def join(self, user: User, invitation: Invitation) -> None:
+    def join(self, invitation: Invitation | None, user: User) -> None:
+        if invitation is None:
+            return
         try:
             invitations.join(user, invitation)
         except InvalidMailToken as error:

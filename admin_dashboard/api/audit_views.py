@@ -134,7 +134,7 @@ class AuditView(ListAPIView[LogEntry]):
             (200, "text/csv"): OpenApiResponse({"type": "string"}),
         },
     )
-    def get(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponseBase:
+    def get(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponseBase:  # type: ignore[override]
         """Who changed what, the newest first: administrators' writes, and what people did to API keys. CSV has all pages."""
         if request.accepted_renderer.format == "csv":
             found = self.get_queryset().iterator(chunk_size=500)

@@ -14,6 +14,7 @@ from accounts.models import Organization, User
 from accounts.services import create_api_key
 from accounts.teams import create_team
 from aichat.chat.models import Conversation, Feedback, Message
+from aichat.core.database.batches import rows_by_key
 from aichat.core.database.models import uuid7
 from aichat.images.models import ImageJob
 from tests.conftest import Actor
@@ -107,7 +108,6 @@ def test_rows_are_read_in_batches(alice: Actor, monkeypatch: pytest.MonkeyPatch)
     talk = Conversation.objects.create(organization=alice.organization, user=alice.user, title="long")
     for _ in range(7):
         Message.objects.create(conversation=talk, role="user", content="x")
-    small = personal_data.rows_by_key
-    monkeypatch.setattr(personal_data, "rows_by_key", lambda rows: small(rows, 2))
+    monkeypatch.setattr(personal_data, "rows_by_key", lambda rows: rows_by_key(rows, 2))
     rows = [json.loads(line) for part in personal_data.lines(alice.user) for line in part.splitlines()]
     assert sum(row["type"] == "chat.Message" for row in rows) == 7

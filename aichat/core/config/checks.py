@@ -225,8 +225,8 @@ def sentry_can_be_reached(**kwargs: Any) -> list[CheckMessage]:
         return [Error("SENTRY_DSN is set and sentry-sdk is not installed.", hint=hint, id="aichat.E040")]
     try:
         address = urlsplit(settings.SENTRY_DSN)
-        valid = address.scheme in ("http", "https") and address.username and address.hostname
-        valid = valid and address.path.rpartition("/")[2].isdigit() and address.port != 0
+        names_a_project = address.path.rpartition("/")[2].isdigit() and address.port != 0
+        valid = bool(address.scheme in ("http", "https") and address.username and address.hostname and names_a_project)
     except ValueError:
         valid = False
     if valid:

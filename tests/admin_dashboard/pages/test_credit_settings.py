@@ -76,7 +76,7 @@ def test_a_keys_limit_can_be_changed_and_nothing_else_of_it(console: Client, ali
 
 def test_a_keys_other_limits_are_lines_and_boxes(console: Client, alice: Actor) -> None:
     key = AccessToken.objects.get(user=alice.user, kind="API_KEY")
-    typed = {"allowed_models": "demo\nother", "allowed_ips": "10.0.0.0/8\n::1", "scopes": ["chat", "read"]}
+    typed: Any = {"allowed_models": "demo\nother", "allowed_ips": "10.0.0.0/8\n::1", "scopes": ["chat", "read"]}
     submit(console, "accounts_accesstoken", key, spend_limit_day="1.5", rate_limit="9/min", **typed)
     key.refresh_from_db()
     assert (key.allowed_models, key.allowed_ips) == (["demo", "other"], ["10.0.0.0/8", "::1"])

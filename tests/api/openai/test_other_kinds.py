@@ -132,7 +132,7 @@ def test_audio_comes_as_the_provider_sends_it_and_is_settled_before_its_end(
     settings.CHAT_ATTEMPT_TIMEOUT = settings.CHAT_TOTAL_TIMEOUT = 10
     add_known(["tts-1"])
     upstream.plan("openai", Reply("sound_in_pieces", payload=[b"one", b"two"]))
-    asked = {"json": {"model": "tts-1", "input": "Hello there"}, "headers": alice.headers}
+    asked: Any = {"json": {"model": "tts-1", "input": "Hello there"}, "headers": alice.headers}
     with http.stream("POST", SPEECH, **asked) as answer:
         assert (answer.status_code, answer.headers["Content-Type"]) == (200, "audio/mpeg")
         assert answer.headers["X-Credits-Charged"] == "0.165" and answer.headers["X-Model"] == "tts-1"
@@ -150,7 +150,7 @@ def test_audio_that_breaks_off_ends_without_its_end_is_free_and_no_other_voice_g
     AIModel.objects.filter(slug="tts-1").update(fallbacks=["demo-speech"])
     snapshot.forget()
     upstream.plan("openai", Reply("sound_in_pieces", payload=[b"one"], code="cut"))
-    asked = {"json": {"model": "tts-1", "input": "Hello there"}, "headers": alice.headers}
+    asked: Any = {"json": {"model": "tts-1", "input": "Hello there"}, "headers": alice.headers}
     with http.stream("POST", SPEECH, **asked) as answer, pytest.raises(httpx.RemoteProtocolError):
         pieces = answer.iter_raw()
         assert next(pieces) == b"one"
@@ -166,7 +166,7 @@ def test_a_client_that_leaves_in_the_middle_of_its_audio_pays_for_it(
     settings.CHAT_ATTEMPT_TIMEOUT = settings.CHAT_TOTAL_TIMEOUT = 10
     add_known(["tts-1"])
     upstream.plan("openai", Reply("sound_in_pieces", payload=[b"one", b"two"]))
-    asked = {"json": {"model": "tts-1", "input": "Hello there"}, "headers": alice.headers}
+    asked: Any = {"json": {"model": "tts-1", "input": "Hello there"}, "headers": alice.headers}
     with http.stream("POST", SPEECH, **asked) as answer:
         assert next(answer.iter_raw()) == b"one"
     wait_for(UsageRecord.objects.exists)

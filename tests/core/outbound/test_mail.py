@@ -10,6 +10,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.mail import EmailMultiAlternatives
 
 from aichat.core.config import checks, stores
+from aichat.core.errors import Overloaded
 from aichat.core.outbound import mail
 from tests.logs import Logs
 
@@ -104,7 +105,7 @@ def test_in_a_transaction_a_mail_waits_for_the_commit(smtp: Any) -> None:
 
 def test_a_full_queue_refuses(settings: Any, transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mail, "LONGEST_QUEUE", 0)
-    with pytest.raises(mail.Overloaded):
+    with pytest.raises(Overloaded):
         mail.send("alice@example.com", "accounts/mail/reset", {})
 
 
