@@ -187,7 +187,7 @@ def test_a_garbled_cursor_is_a_400(alice: Actor, path: str) -> None:
         ("TRACE", COMPLETIONS, "POST, OPTIONS"),
         ("POST", "/healthz", "GET, HEAD"),
         ("DELETE", "/readyz", "GET, HEAD"),
-        ("PUT", "/api/v1/me", "GET, PATCH, HEAD, OPTIONS"),
+        ("PUT", "/api/v1/me", "GET, PATCH, DELETE, HEAD, OPTIONS"),
     ],
 )
 def test_a_wrong_method_is_a_405_that_says_the_right_ones(alice: Actor, method: str, path: str, allow: str) -> None:
