@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+from django.http.cookie import parse_cookie
 from django.utils import timezone
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from knox.crypto import hash_token
@@ -16,6 +17,10 @@ from aichat.core.errors import ApiError, NotAuthenticated, NotFound
 from aichat.core.telemetry import tracing
 
 KEY_HEADERS = ("x-api-key", "api-key")
+# The portal's pages: a browser sends the cookie by itself, and only a script of our own origin can add the header. Another
+# site's form or script can do neither: the cookie is SameSite=Strict, and CORS does not allow the header.
+LOGIN_COOKIE = "aichat_login"
+PORTAL_HEADER = "X-Portal"
 
 
 class InvalidApiKey(ApiError):
@@ -46,19 +51,27 @@ class CredentialsDiffer(NotAuthenticated):
 def credential(headers: Mapping[str, str]) -> str:
     """The Authorization header that stands for a request's credential: its own, or a bearer of `x-api-key` or `api-key`.
 
-    OpenAI's clients send a bearer token, Anthropic's `x-api-key`, Azure's `api-key`. An Authorization header of another
+    OpenAI's clients send a bearer token, Anthropic's `x-api-key`, Azure's `api-key`; a page of the portal sends the header
+    X-Portal, and the browser the cookie with its login token. An Authorization header of another
     scheme (a proxy's Basic login) counts only when neither of the others is there. Raises `CredentialsDiffer`.
     """
     authorization = headers.get("Authorization", "")
     keys = {key.strip() for name in KEY_HEADERS if (key := headers.get(name, ""))}
     if not keys:
-        return authorization
+        return authorization or _of_portal(headers)
     scheme, _, secret = authorization.partition(" ")
     if scheme.lower() == "bearer":
         keys.add(secret.strip())
     if len(keys) > 1:
         raise CredentialsDiffer
     return f"Bearer {keys.pop()}"
+
+
+def _of_portal(headers: Mapping[str, str]) -> str:
+    if not headers.get(PORTAL_HEADER, ""):
+        return ""
+    token = parse_cookie(headers.get("Cookie", "")).get(LOGIN_COOKIE, "")
+    return f"Bearer {token}" if token else ""
 
 
 def authenticate(authorization: str, organization: str = "") -> Caller:

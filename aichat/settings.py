@@ -59,6 +59,7 @@ INSTALLED_APPS = [
     "aichat.chat",
     "aichat.images",
     "aichat.analytics",
+    "aichat.portal",
     "admin_dashboard",
 ]
 
@@ -232,6 +233,9 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_REQUEST_BYTES
 MAX_HEADER_BYTES = env.whole("MAX_HEADER_BYTES", 32 * 1024, minimum=8192)
 HEADER_TIMEOUT = env.seconds("HEADER_TIMEOUT", 20)
 BODY_TIMEOUT = env.seconds("BODY_TIMEOUT", 30)
+
+# Whether people find pages of their own at `/`; else `/` leads to the admin.
+PORTAL = env.boolean("PORTAL", True)
 
 # --- API --------------------------------------------------------------------------------------------------------------
 KNOX_TOKEN_MODEL = "accounts.AccessToken"  # noqa: S105

@@ -1,3 +1,4 @@
+from django.conf import settings
 from django.contrib import admin
 from django.urls import include, path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
@@ -15,7 +16,7 @@ from aichat.payments.webhook_views import PaymentsWebhookView
 from credits.views import MeView
 
 urlpatterns = [
-    path("", health.home),
+    path("", include("aichat.portal.urls") if settings.PORTAL else health.home),
     path("healthz", health.healthz),
     path("readyz", health.readyz),
     path("metrics", health.metrics),

@@ -33,7 +33,7 @@ class ModelsView(APIView):
         created = min((model.created for model in models), default=0)
         data = [describe(model) for model in models]
         if not (caller.api_key and caller.api_key.allowed_models) or has_default_route(catalog, caller):
-            data.insert(0, entry(routing.AUTO, created, "aichat"))
+            data.insert(0, {**entry(routing.AUTO, created, "aichat"), "kind": "chat"})
         ends = {
             "has_more": False,
             "first_id": data[0]["id"] if data else None,
@@ -69,7 +69,7 @@ def has_default_route(catalog: Catalog, caller: Caller) -> bool:
 
 
 def describe(model: ModelInfo) -> dict[str, Any]:
-    return entry(model.slug, model.created, model.provider.slug)
+    return {**entry(model.slug, model.created, model.provider.slug), "kind": model.kind}
 
 
 def entry(slug: str, created: int, owner: str) -> dict[str, Any]:

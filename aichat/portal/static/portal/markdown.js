@@ -1,0 +1,45 @@
+// Markdown into a page while it arrives. The parser makes elements, never HTML; addresses are let through by scheme.
+
+import * as smd from "./vendor/streaming-markdown.js";
+
+const SCHEMES = new Set(["http:", "https:", "mailto:"]);
+
+function isHarmless(address) {
+    try {
+        return SCHEMES.has(new URL(address, location.href).protocol);
+    } catch {
+        return false;
+    }
+}
+
+function renderer(root) {
+    const made = smd.default_renderer(root);
+    const setAttribute = made.set_attr;
+    made.set_attr = (data, type, value) => {
+        const isAddress = type === smd.HREF || type === smd.SRC;
+        if (isAddress && !isHarmless(value)) return;
+        setAttribute(data, type, value);
+    };
+    return made;
+}
+
+// A writer: `write(text)` adds a piece, `end()` says that there is no more.
+export function writer(root) {
+    const parser = smd.parser(renderer(root));
+    return {
+        write: (text) => smd.parser_write(parser, text),
+        end() {
+            smd.parser_end(parser);
+            for (const link of root.querySelectorAll("a")) {
+                link.rel = "noopener noreferrer nofollow";
+                link.target = "_blank";
+            }
+        },
+    };
+}
+
+export function render(root, text) {
+    const made = writer(root);
+    made.write(text);
+    made.end();
+}

@@ -1,0 +1,79 @@
+"""The pages of those who chat and pay.
+
+A page holds no data: its script asks the public API, with the login token that the browser keeps in a cookie no script can
+read (`accounts.authentication`). So the portal has no way of its own to money, models or conversations.
+"""
+
+from collections.abc import Callable
+from uuid import UUID
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from drf_spectacular.utils import extend_schema
+from rest_framework.decorators import permission_classes
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from accounts import views as accounts
+from accounts.authentication import LOGIN_COOKIE
+from accounts.permissions import Public
+from aichat.core.web.middleware import SELF, policy
+
+# Scripts, styles and questions to the server from this origin only. Pictures may also be made by a page's script.
+PAGE_POLICY = policy(
+    script_src=SELF, style_src=SELF, img_src=f"{SELF} data: blob:", font_src=SELF, connect_src=SELF, form_action=SELF
+)
+Page = Callable[..., HttpResponse]
+
+
+def page(name: str) -> Page:
+    """The view of one page: `portal/<name>.html`, the same for everybody."""
+
+    @permission_classes([Public])
+    def show(request: HttpRequest, conversation_id: UUID | None = None) -> HttpResponse:
+        context = {"page": name, "registration_open": settings.REGISTRATION_OPEN}
+        headers = {"Content-Security-Policy": PAGE_POLICY, "Cache-Control": "no-cache"}
+        return TemplateResponse(request, f"portal/{name}.html", context, headers=headers)
+
+    return show
+
+
+def keep_in_cookie(response: Response) -> Response:
+    """Move the login token of an answer into the cookie, so that no script ever sees it."""
+    if token := response.data.pop("token", None):
+        response.set_cookie(
+            LOGIN_COOKIE,
+            token,
+            expires=response.data["expires_at"],
+            secure=settings.HTTPS,
+            httponly=True,
+            samesite="Strict",
+        )
+    return response
+
+
+@extend_schema(exclude=True)
+class LoginView(accounts.LoginView):
+    """Log in as the API does; the token goes into the cookie."""
+
+    def post(self, request: Request) -> Response:
+        return keep_in_cookie(super().post(request))
+
+
+@extend_schema(exclude=True)
+class SignUpView(accounts.RegisterView):
+    """Sign up as the API does; the token goes into the cookie."""
+
+    def post(self, request: Request) -> Response:
+        return keep_in_cookie(super().post(request))
+
+
+@extend_schema(exclude=True)
+class LogoutView(accounts.LogoutView):
+    """Revoke the token of the cookie, and forget it."""
+
+    def post(self, request: Request) -> Response:
+        response = super().post(request)
+        response.delete_cookie(LOGIN_COOKIE, samesite="Strict")
+        return response
