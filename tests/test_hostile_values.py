@@ -152,7 +152,7 @@ class Tried:
         return int(answer.status_code)
 
 
-LEFT_OUT = {"api/v1/auth/logout", "api/v1/auth/logout-all"}
+LEFT_OUT = {"api/v1/auth/logout", "api/v1/auth/logout-all", "portal/logout"}
 
 
 def routes() -> list[Route]:

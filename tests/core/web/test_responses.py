@@ -198,11 +198,6 @@ def test_a_wrong_method_is_a_405_that_says_the_right_ones(alice: Actor, method: 
         assert error_of(response)["code"] == "method_not_allowed"
 
 
-def test_the_bare_address_leads_to_the_admin(anonymous: Client, db: None) -> None:
-    response = anonymous.get("/")
-    assert (response.status_code, response["Location"]) == (302, "/admin/")
-
-
 def test_options_needs_no_key_and_says_the_methods(anonymous: Client, db: None) -> None:
     response = anonymous.options(CHAT)
     assert (response.status_code, response["Allow"], response.content) == (204, "POST, OPTIONS", b"")

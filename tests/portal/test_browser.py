@@ -1,0 +1,82 @@
+"""The portal in a real browser: log in, chat, stop, draw, make a key, log out; on a wide and on a narrow screen."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Page, expect, sync_playwright
+
+from tests.admin_dashboard.chromium import CHROMIUM, QUIET
+from tests.conftest import PASSWORD, Actor
+
+HOSTILE = "<img src=x onerror=alert(1)> [press](javascript:alert(2)) <script>alert(3)</script> **bold**"
+
+
+@pytest.fixture
+def prepared(server: str, alice: Actor) -> str:
+    """Before the browser starts: it has an event loop of its own, beside which Django asks no database."""
+    alice.set_credits(50)
+    return server
+
+
+@pytest.fixture(params=[1400, 390])
+def page(prepared: str, request: pytest.FixtureRequest) -> Iterator[Page]:
+    """Logged in as Alice. A dialog, or an error of a page's script, fails the test."""
+    if CHROMIUM is None and not os.environ.get("CI"):
+        pytest.skip("no chromium")
+    complaints: list[str] = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        page = browser.new_page(base_url=prepared, viewport={"width": request.param, "height": 900})
+        page.set_default_timeout(15_000)
+        page.on("pageerror", lambda error: complaints.append(f"{page.url}: {error}"))
+        page.on("dialog", lambda dialog: complaints.append(dialog.message))
+        page.goto("/")
+        page.wait_for_url("**/login")
+        page.fill("[name=email]", "alice@example.com")
+        page.fill("[name=password]", PASSWORD)
+        page.click("[type=submit]")
+        expect(page.locator("#balance")).to_have_text("50 credits")
+        yield page
+        browser.close()
+    assert complaints == []
+
+
+def test_chat_draw_make_a_key_and_leave(page: Page) -> None:
+    page.fill("#question", HOSTILE)
+    page.keyboard.press("Enter")
+    expect(page.locator(".assistant .note")).to_contain_text("1 credits")
+    expect(page.locator(".assistant strong")).to_have_text("bold")
+    assert page.locator(".assistant img, .assistant script, .assistant a[href]").count() == 0
+    expect(page.locator("#balance")).to_have_text("49 credits")
+    page.reload()
+    expect(page.locator(".assistant .body")).to_contain_text("demo model")
+
+    page.goto("/images")
+    page.fill("#prompt", "a red cat")
+    page.click("[type=submit]")
+    expect(page.locator("figure img")).to_be_visible()
+
+    page.goto("/credits")
+    expect(page.locator("#entries tr")).not_to_have_count(0)
+    page.goto("/keys")
+    page.fill("#name", "laptop")
+    page.click("[type=submit]")
+    expect(page.locator("#key")).to_contain_text("sk-")
+    assert page.evaluate("document.documentElement.scrollWidth") <= page.evaluate("window.innerWidth")
+
+    page.goto("/account")
+    expect(page.locator("#who")).to_contain_text("alice@example.com")
+    page.click("#logout")
+    page.wait_for_url("**/login")
+    page.goto("/")
+    page.wait_for_url("**/login")
+
+
+def test_an_answer_can_be_stopped_and_an_empty_wallet_says_what_to_do(page: Page) -> None:
+    page.fill("#question", "word " * 400)
+    page.keyboard.press("Enter")
+    expect(page.locator(".assistant .body")).to_contain_text("demo")
+    page.click("#stop")
+    expect(page.locator(".assistant .note")).to_contain_text("Stopped")
+    expect(page.locator("#send")).to_be_enabled()

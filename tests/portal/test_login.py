@@ -1,0 +1,87 @@
+"""The portal's login: a cookie that no script can read, good for requests of the portal's own pages alone."""
+
+import importlib
+
+import pytest
+from django.conf import settings
+from django.http.cookie import SimpleCookie
+from django.test import Client
+from django.urls import clear_url_caches
+
+from accounts.authentication import LOGIN_COOKIE
+from aichat import urls
+from tests.conftest import PASSWORD, Actor
+
+PORTAL = {"X-Portal": "1"}
+
+
+def log_in(browser: Client, actor: Actor) -> SimpleCookie:
+    body = {"email": actor.user.email, "password": PASSWORD}
+    answer = browser.post("/portal/login", body, content_type="application/json")
+    assert answer.status_code == 200
+    assert "token" not in answer.json()
+    return browser.cookies
+
+
+@pytest.fixture
+def browser() -> Client:
+    return Client()
+
+
+@pytest.mark.parametrize("path", ["/", "/images", "/credits", "/keys", "/account", "/login", "/signup"])
+def test_every_page_opens_and_runs_scripts_of_ours_only(browser: Client, db: None, path: str) -> None:
+    page = browser.get(path)
+    assert page.status_code == 200
+    policy = page["Content-Security-Policy"]
+    assert "script-src 'self';" in policy
+    assert "unsafe" not in policy
+
+
+def test_the_login_cookie_is_kept_from_scripts_and_from_other_sites(browser: Client, alice: Actor) -> None:
+    cookie = log_in(browser, alice)[LOGIN_COOKIE]
+    assert (cookie["httponly"], cookie["samesite"]) == (True, "Strict")
+    assert browser.get("/api/v1/me", headers=PORTAL).json()["email"] == alice.user.email
+
+
+def test_a_request_that_no_page_of_ours_sent_has_no_login(browser: Client, alice: Actor) -> None:
+    log_in(browser, alice)
+    assert browser.get("/api/v1/me").status_code == 401
+    assert "x-portal" not in settings.CORS_ALLOW_HEADERS
+
+
+def test_a_key_in_the_header_counts_before_the_cookie(browser: Client, alice: Actor, bob: Actor) -> None:
+    log_in(browser, alice)
+    assert browser.get("/api/v1/me", headers={**PORTAL, **bob.headers}).json()["email"] == bob.user.email
+
+
+def test_logging_out_ends_the_login_for_a_thief_of_the_cookie_too(browser: Client, alice: Actor) -> None:
+    stolen = log_in(browser, alice)[LOGIN_COOKIE].value
+    assert browser.post("/portal/logout", headers=PORTAL).status_code == 204
+    assert browser.cookies[LOGIN_COOKIE].value == ""
+    browser.cookies[LOGIN_COOKIE] = stolen
+    assert browser.get("/api/v1/me", headers=PORTAL).status_code == 401
+
+
+def test_another_sites_form_can_log_nobody_in(browser: Client, alice: Actor) -> None:
+    answer = browser.post("/portal/login", {"email": alice.user.email, "password": PASSWORD})
+    assert answer.status_code == 415
+
+
+def test_a_wrong_password_makes_no_cookie(browser: Client, alice: Actor) -> None:
+    body = {"email": alice.user.email, "password": "wrong"}
+    assert browser.post("/portal/login", body, content_type="application/json").status_code == 401
+    assert LOGIN_COOKIE not in browser.cookies
+
+
+def test_without_the_portal_the_bare_address_leads_to_the_admin(browser: Client, db: None) -> None:
+    original = settings.PORTAL
+    try:
+        settings.PORTAL = False
+        clear_url_caches()
+        importlib.reload(urls)
+        response = browser.get("/")
+        assert (response.status_code, response["Location"]) == (302, "/admin/")
+    finally:
+        settings.PORTAL = original
+        clear_url_caches()
+        importlib.reload(urls)
