@@ -55,7 +55,7 @@ def test_chat_draw_make_a_key_and_leave(page: Page) -> None:
     page.goto("/images")
     page.fill("#prompt", "a red cat")
     page.click("[type=submit]")
-    expect(page.locator("figure img")).to_be_visible()
+    expect(page.locator("figcaption")).to_have_text("a red cat")
 
     page.goto("/credits")
     expect(page.locator("#entries tr")).not_to_have_count(0)
