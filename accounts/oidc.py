@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping
 from datetime import datetime
 from functools import cache
+from http.client import HTTPException
 from typing import Any
 from urllib.request import HTTPRedirectHandler, build_opener
 
@@ -27,6 +28,7 @@ from accounts.models import ExternalIdentity, Role, User
 from accounts.services import LastAdmin, change_user
 from aichat.core.database import transactions
 from aichat.core.errors import ApiError
+from aichat.core.outbound.public_addresses import public_handlers
 from aichat.core.telemetry import product_events
 
 logger = logging.getLogger(__name__)
@@ -39,6 +41,10 @@ FRESH_SECONDS = 300.0  # how long keys are used before they are fetched again; s
 REFETCH_SECONDS = 10.0  # at most so often they are fetched, whatever tokens say
 LATEST = 253_402_300_800.0  # the year 10000, seconds since 1970
 LONGEST_ANSWER = 1_000_000  # bytes
+# What an issuer's answers raise that are no HTTP, no JSON, or not of the form they should have.
+UNUSABLE = (
+    OSError, HTTPException, ValueError, KeyError, TypeError, AttributeError, RecursionError, jwt.PyJWTError,
+)  # fmt: skip
 
 
 class InvalidJwt(ApiError):
@@ -87,7 +93,7 @@ class IssuerKeys:
             self.tried_at = time.monotonic()
             self.keys = self.fetch()
             self.fetched_at = time.monotonic()
-        except (OSError, ValueError, KeyError, TypeError, jwt.PyJWTError) as error:
+        except UNUSABLE as error:
             logger.warning("can't fetch the keys of %s: %s", self.issuer, error)
         finally:
             self.lock.release()
@@ -114,8 +120,15 @@ class NoRedirects(HTTPRedirectHandler):
 
 
 def get_json(address: str) -> Any:
-    """Fetch JSON of at most LONGEST_ANSWER bytes. Raises `OSError`, `ValueError`."""
-    with build_opener(NoRedirects).open(address, timeout=TIMEOUT) as answer:
+    """Fetch JSON of at most LONGEST_ANSWER bytes. Raises `OSError`, `ValueError`.
+
+    The address of the keys is the issuer's word, so private ones are connected only where the operator allows that: by
+    ALLOW_PRIVATE_OIDC, or by an issuer without TLS, which is trusted only in a network of one's own.
+    """
+    may_be_private = settings.ALLOW_PRIVATE_OIDC or settings.OIDC_ISSUER.startswith("http://")
+    with build_opener(NoRedirects, *([] if may_be_private else public_handlers())).open(
+        address, timeout=TIMEOUT
+    ) as answer:
         return json.loads(answer.read(LONGEST_ANSWER))
 
 

@@ -288,6 +288,8 @@ STALLED_READER_TIMEOUT = env.seconds("STALLED_READER_TIMEOUT", 30)
 # Bearer JWTs of this OpenID Connect issuer and audience are accepted; an unknown user is created.
 OIDC_ISSUER = env.url("OIDC_ISSUER")
 OIDC_AUDIENCE = env.text("OIDC_AUDIENCE")
+# Whether the issuer and its keys may have private addresses; those of an http:// issuer always may.
+ALLOW_PRIVATE_OIDC = env.boolean("ALLOW_PRIVATE_OIDC", False)
 # The claim that names the role, and the role of each of its values: OIDC_ROLE_MAP=staff=ADMIN,paying=SUBSCRIBER
 OIDC_ROLE_CLAIM = env.text("OIDC_ROLE_CLAIM")
 OIDC_ROLE_MAP = env.mapping("OIDC_ROLE_MAP", ("USER", "SUBSCRIBER", "ADMIN"))

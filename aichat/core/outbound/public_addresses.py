@@ -12,8 +12,10 @@ whole, except for two wrappers of IPv4 that hosts use to reach the public intern
 
 import errno
 import socket
+from http.client import HTTPConnection, HTTPSConnection
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any
+from urllib.request import BaseHandler, HTTPHandler, HTTPSHandler, ProxyHandler
 
 PRIVATE_IPV4 = [
     IPv4Network(network)
@@ -68,3 +70,57 @@ def public_socket(info: tuple[Any, ...]) -> socket.socket:
             f"{address[0]} is a private address, and ALLOW_PRIVATE_… is off",
         )
     return socket.socket(family, kind, protocol)
+
+
+def connect_to_public(address: tuple[str, int], timeout: float, source: tuple[str, int] | None = None) -> socket.socket:
+    """Connect as `socket.create_connection` does, to the first public address of a name that answers.
+
+    Raises `PermissionError` for a name that has no public address, and `OSError` when none of them answers.
+    """
+    host, port = address
+    problem = OSError(f"{host} has no address")
+    for info in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+        made = None
+        try:
+            made = public_socket(info)
+            made.settimeout(timeout)
+            if source:
+                made.bind(source)
+            made.connect(info[4])
+        except OSError as error:
+            problem = error
+            if made:
+                made.close()
+        else:
+            return made
+    raise problem
+
+
+class _PublicHttp(HTTPConnection):
+    def __init__(self, *args: Any, **how: Any) -> None:
+        super().__init__(*args, **how)
+        self._create_connection = connect_to_public  # http.client's own seam: its `connect` adds what TLS needs
+
+
+class _PublicHttps(HTTPSConnection):
+    def __init__(self, *args: Any, **how: Any) -> None:
+        super().__init__(*args, **how)
+        self._create_connection = connect_to_public
+
+
+class _PublicHttpHandler(HTTPHandler):
+    def http_open(self, request: Any) -> Any:
+        return self.do_open(_PublicHttp, request)
+
+
+class _PublicHttpsHandler(HTTPSHandler):
+    def https_open(self, request: Any) -> Any:
+        return self.do_open(_PublicHttps, request)
+
+
+def public_handlers() -> list[BaseHandler]:
+    """Handlers of `urllib.request.build_opener` that connect to public addresses only, and through no proxy.
+
+    A proxy would resolve the name itself, so that what is connected would not be what was checked.
+    """
+    return [ProxyHandler({}), _PublicHttpHandler(), _PublicHttpsHandler()]
