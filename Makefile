@@ -76,6 +76,7 @@ types: $(VENV)/.development ## mypy, strict
 format: $(VENV)/.development ## mend the style
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+	@git ls-files '*.html' | xargs -r $(BIN)/djlint --reformat --quiet || true
 
 build: $(VENV)/.runtime ## prove that it starts as deployed, with the runtime packages alone; build the image where Docker runs
 	@$(BIN)/python -m compileall -q $(PACKAGES) manage.py gunicorn.conf.py
