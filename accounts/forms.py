@@ -5,7 +5,7 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from unfold.forms import AuthenticationForm
 
-from accounts import rate_limits
+from accounts import logins, rate_limits
 from aichat.core.errors import ApiError
 
 
@@ -14,6 +14,7 @@ class LoginForm(AuthenticationForm):  # type: ignore[misc]
 
     def clean(self) -> dict[str, Any]:
         try:
+            logins.require_passwords()
             rate_limits.hit_sign_in(self.request, "login", self.data.get("username", ""))
         except ApiError as error:
             raise ValidationError(error.message) from None

@@ -12,7 +12,17 @@ from django.utils import timezone
 from accounts import caller_cache, mail_tokens
 from accounts.models import AccessToken, User
 from aichat.core.database import transactions
-from aichat.core.errors import InvalidRequest, NotFound
+from aichat.core.errors import InvalidRequest, NotFound, PermissionDenied
+
+
+class PasswordsOff(PermissionDenied):
+    message = "Passwords are switched off on this server (PASSWORD_LOGIN): use single sign-on, or an API key."
+
+
+def require_passwords() -> None:
+    """Raise `PasswordsOff` where people log in by single sign-on alone."""
+    if not settings.PASSWORD_LOGIN:
+        raise PasswordsOff()
 
 
 def change_password(user: User, new: str, *, keep: AccessToken | None = None) -> None:

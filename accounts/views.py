@@ -63,6 +63,7 @@ class RegisterView(APIView):
         `invitation` is the code of a mail to this address: the user joins the team, and the address is confirmed. An
         administrator's invitation opens a closed registration.
         """
+        logins.require_passwords()
         closed = PermissionDenied("Registration is closed here: ask an administrator for an account.")
         if not settings.REGISTRATION_OPEN and not (isinstance(request.data, dict) and request.data.get("invitation")):
             raise closed
@@ -108,9 +109,11 @@ class LoginView(APIView):
     permission_classes = [Public]
 
     @extend_schema(request=LoginSerializer, responses={200: SessionSerializer}, summary="Log in")
-    @may_answer(401, 429)
+    @may_answer(401, 403, 429)
     def post(self, request: Request) -> Response:
-        """Exchanges e-mail and password for a login token. The same 401 whether the e-mail or the password is wrong."""
+        """Exchanges e-mail and password for a login token. The same 401 whether the e-mail or the password is wrong.
+        403 with `PASSWORD_LOGIN=false`, as whatever else is about passwords."""
+        logins.require_passwords()
         form = LoginSerializer(data=request.data)
         form.is_valid(raise_exception=True)
         rate_limits.hit_sign_in(request, "login", form.validated_data["email"])
@@ -156,6 +159,7 @@ class PasswordView(APIView):
     @may_answer(429)
     def post(self, request: Request) -> Response:
         """Changes the caller's password; all other logins end, the one that was sent stays. Limited like logins."""
+        logins.require_passwords()
         caller = calling(request)
         form = PasswordSerializer(data=request.data)
         form.is_valid(raise_exception=True)
@@ -171,12 +175,13 @@ class ResetPasswordView(APIView):
     permission_classes = [Public]
 
     @extend_schema(request=ResetSerializer, responses={202: None}, summary="Forgot my password")
-    @may_answer(429, 503)
+    @may_answer(403, 429, 503)
     def post(self, request: Request) -> Response:
         """Mails a code for a new password, good for an hour, if somebody has this address. The same answer if nobody has.
 
         503 `mail_unavailable` without EMAIL_URL. Limited by address and by e-mail.
         """
+        logins.require_passwords()
         form = ResetSerializer(data=request.data)
         form.is_valid(raise_exception=True)
         rate_limits.hit_sign_in(request, "reset", form.validated_data["email"])
@@ -189,9 +194,10 @@ class ConfirmResetView(APIView):
     permission_classes = [Public]
 
     @extend_schema(request=NewPasswordSerializer, responses={204: None}, summary="Set a new password by mailed code")
-    @may_answer(429)
+    @may_answer(403, 429)
     def post(self, request: Request) -> Response:
         """All logins end; API keys stay. The code is good once, and ends with any change of password or address."""
+        logins.require_passwords()
         form = NewPasswordSerializer(data=request.data)
         form.is_valid(raise_exception=True)
         rate_limits.hit(settings.RATE_LIMIT_AUTH, "mail token", "address", rate_limits.network_of(request))

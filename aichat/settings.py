@@ -293,6 +293,8 @@ ALLOW_PRIVATE_OIDC = env.boolean("ALLOW_PRIVATE_OIDC", False)
 # The claim that names the role, and the role of each of its values: OIDC_ROLE_MAP=staff=ADMIN,paying=SUBSCRIBER
 OIDC_ROLE_CLAIM = env.text("OIDC_ROLE_CLAIM")
 OIDC_ROLE_MAP = env.mapping("OIDC_ROLE_MAP", ("USER", "SUBSCRIBER", "ADMIN"))
+# Whether people log in and sign up with passwords; else only by single sign-on and API keys.
+PASSWORD_LOGIN = env.boolean("PASSWORD_LOGIN", True)
 
 # --- Mail -------------------------------------------------------------------------------------------------------------
 # Where mails go; empty: what needs mail answers 503. Sets Django's own EMAIL_… settings.

@@ -32,7 +32,11 @@ def page(name: str) -> Page:
 
     @permission_classes([Public])
     def show(request: HttpRequest, conversation_id: UUID | None = None) -> HttpResponse:
-        context = {"page": name, "registration_open": settings.REGISTRATION_OPEN}
+        context = {
+            "page": name,
+            "passwords": settings.PASSWORD_LOGIN,
+            "registration_open": settings.REGISTRATION_OPEN and settings.PASSWORD_LOGIN,
+        }
         headers = {"Content-Security-Policy": PAGE_POLICY, "Cache-Control": "no-cache"}
         return TemplateResponse(request, f"portal/{name}.html", context, headers=headers)
 

@@ -145,6 +145,20 @@ def single_sign_on_has_an_audience(**kwargs: Any) -> list[CheckMessage]:
 
 
 @register("aichat")
+def somebody_can_log_in(**kwargs: Any) -> list[CheckMessage]:
+    """Without passwords and without an issuer only API keys that were made before would be left."""
+    if settings.PASSWORD_LOGIN or settings.OIDC_ISSUER:
+        return []
+    return [
+        Error(
+            "PASSWORD_LOGIN is false and OIDC_ISSUER is not set: nobody could log in.",
+            hint="Set OIDC_ISSUER to your OpenID Connect provider, or PASSWORD_LOGIN=true.",
+            id="aichat.E012",
+        )
+    ]
+
+
+@register("aichat")
 def confirming_an_address_needs_mail(**kwargs: Any) -> list[CheckMessage]:
     """Without mail nobody could confirm an address, and nobody would get their starter credits."""
     if settings.EMAIL_VERIFICATION == "none" or settings.EMAIL_URL:
