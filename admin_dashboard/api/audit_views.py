@@ -17,6 +17,7 @@ from rest_framework.request import Request
 from accounts.models import User
 from accounts.permissions import IsAdmin
 from aichat.core.admin import audit_log
+from aichat.core.database.batches import rows_by_key
 from aichat.core.web.csv_export import CSVRenderer, csv_response
 from aichat.core.web.drf import CursorPages
 
@@ -137,8 +138,8 @@ class AuditView(ListAPIView[LogEntry]):
     def get(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponseBase:  # type: ignore[override]
         """Who changed what, the newest first: administrators' writes, and what people did to API keys. CSV has all pages."""
         if request.accepted_renderer.format == "csv":
-            found = self.get_queryset().iterator(chunk_size=500)
-            rows = (as_row(AuditEntrySerializer(entry).data) for entry in found)
+            batches = rows_by_key(self.get_queryset(), newest_first=True)
+            rows = (as_row(AuditEntrySerializer(entry).data) for batch in batches for entry in batch)
             return csv_response(request._request, rows, "audit.csv", AuditEntrySerializer().fields)
         return super().get(request, *args, **kwargs)
 

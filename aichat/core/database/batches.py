@@ -11,13 +11,14 @@ M = TypeVar("M", bound=Model)
 SIZE = 500  # rows or keys for one statement: SQLite takes at most 999 parameters in old builds
 
 
-def rows_by_key(rows: QuerySet[M], size: int = SIZE) -> Iterator[list[M]]:
+def rows_by_key(rows: QuerySet[M], size: int = SIZE, *, newest_first: bool = False) -> Iterator[list[M]]:
     """Yield all rows in order of their primary key, `size` at a time; each batch is a query that begins after the last."""
-    ordered = rows.order_by("pk")
+    order, beyond = ("-pk", "pk__lt") if newest_first else ("pk", "pk__gt")
+    ordered = rows.order_by(order)
     batch = list(ordered[:size])
     while batch:
         yield batch
-        batch = list(ordered.filter(pk__gt=batch[-1].pk)[:size])
+        batch = list(ordered.filter(**{beyond: batch[-1].pk})[:size])
 
 
 def in_batches(items: Iterable[T], size: int = SIZE) -> Iterator[Sequence[T]]:

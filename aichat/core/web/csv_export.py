@@ -9,7 +9,7 @@ from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, StreamingHttpResponse
 from rest_framework.renderers import BaseRenderer, JSONRenderer
 
-from aichat.core.web.sse import in_turn
+from aichat.core.web.json_lines import on_threads
 
 
 class CSVRenderer(BaseRenderer):
@@ -26,10 +26,11 @@ def csv_response(
 ) -> StreamingHttpResponse:
     """A streamed CSV response of `rows`. The header is `columns`, else the keys of the first row.
 
-    Under ASGI the response iterates an async generator, because Django would collect a plain one first.
+    Under ASGI each part is made on a database thread, for `rows` may read from the database. Parts may be made on different
+    threads, so `rows` keeps no cursor open (`batches.rows_by_key`).
     """
     parts = csv_parts(rows, columns)
-    content = in_turn(parts) if isinstance(request, ASGIRequest) else parts
+    content = on_threads(parts) if isinstance(request, ASGIRequest) else parts
     response = StreamingHttpResponse(content, content_type="text/csv; charset=utf-8")
     response["Content-Disposition"] = f'attachment; filename="{name}"'
     return response

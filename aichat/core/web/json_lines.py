@@ -12,11 +12,12 @@ JSON_LINES = "application/jsonl"
 
 def json_lines_response(request: HttpRequest, parts: Iterator[bytes], name: str) -> StreamingHttpResponse:
     """A streamed response of `parts`, each of which is asked for on a database thread when the one before was sent."""
-    content = _on_threads(parts) if isinstance(request, ASGIRequest) else parts
+    content = on_threads(parts) if isinstance(request, ASGIRequest) else parts
     headers = {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"}
     return StreamingHttpResponse(content, content_type=JSON_LINES, headers=headers)
 
 
-async def _on_threads(parts: Iterator[bytes]) -> AsyncIterator[bytes]:
+async def on_threads(parts: Iterator[bytes]) -> AsyncIterator[bytes]:
+    """Ask a plain iterator for each part on a database thread: it may query the database, but keeps no cursor open."""
     while (part := await executor.run(next, parts, None)) is not None:
         yield part

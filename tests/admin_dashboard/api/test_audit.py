@@ -4,8 +4,10 @@ import csv
 import io
 from typing import Any
 
+import httpx
 import pytest
 
+from aichat.core.database import batches
 from tests.conftest import Actor
 
 AUDIT = "/api/v1/admin/audit"
@@ -90,6 +92,16 @@ def test_csv_has_all_of_it_and_no_formulas(ada: Actor, alice: Actor, key: str) -
     rows = list(csv.DictReader(io.StringIO(text)))
     assert [row["action"] for row in rows] == ["revoked", "rotated", "changed", "added"]
     assert rows[0]["object"].startswith("'=cmd()")
+
+
+def test_a_server_sends_the_whole_log_as_csv(
+    http: httpx.Client, ada: Actor, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rows are read while they are sent: not on the event loop, and by several queries."""
+    monkeypatch.setattr(batches.rows_by_key, "__defaults__", (2,))
+    answer = http.get(AUDIT, params={"format": "csv"}, headers={"Authorization": f"Bearer {ada.token}"})
+    rows = list(csv.DictReader(io.StringIO(answer.text)))
+    assert [row["action"] for row in rows] == ["revoked", "rotated", "changed", "added"]
 
 
 def test_the_log_is_for_administrators(alice: Actor) -> None:
