@@ -122,8 +122,12 @@ class MemberSerializer(serializers.ModelSerializer[Membership]):
     email = serializers.EmailField(source="user.email", read_only=True)
     name = serializers.CharField(source="user.name", read_only=True)
 
-    spend_limit_day = CreditsField(read_only=True, help_text="Of the team's credits, a UTC day; null: no limit.")
-    spend_limit_month = CreditsField(read_only=True, help_text="Of the team's credits, a UTC month; null: no limit.")
+    spend_limit_day = CreditsField(
+        read_only=True, allow_null=True, help_text="Of the team's credits, a UTC day; null: no limit."
+    )
+    spend_limit_month = CreditsField(
+        read_only=True, allow_null=True, help_text="Of the team's credits, a UTC month; null: no limit."
+    )
     spent_month = serializers.SerializerMethodField(help_text="Of the team's credits, this UTC month.")
 
     class Meta:

@@ -26,6 +26,7 @@ CHECKS = [
 LEFT_OUT = {
     "/api/v1/auth/logout": "it would end the token of the run",
     "/api/v1/auth/logout-all": "the same",
+    "/api/v1/me/sessions/{session_id}": "the same: its ID is in the list of logins",
     "/api/v1/images/{job_id}/events": "a stream that lasts as long as its job",
 }
 # What is not set up is a 503, which would be taken for a fault.
@@ -52,6 +53,8 @@ def keep_to_the_document(service: Service, token: str, directory: Path, *how: st
         cwd=directory,
     )
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
+    still = httpx.get(f"{service.address}/api/v1/me", headers={"Authorization": f"Bearer {token}"}, timeout=30)
+    assert still.status_code == 200, f"the token ended during the run, whose answers then were 401: {still.text}"
     return next(line.strip() for line in done.stdout.splitlines() if "generated" in line)
 
 
@@ -60,10 +63,12 @@ def test_every_operation_keeps_to_the_document(role: str, tmp_path: Path, capsys
     with running_service(
         workers=1, STARTER_CREDITS="100000", MEDIA_ROOT=str(tmp_path), **SET_UP, **NO_LIMITS
     ) as service:
-        token = service.key
-        if role == "USER":
-            account = {"email": "user@example.com", "password": "correct horse battery staple"}
-            token = httpx.post(f"{service.address}/api/v1/auth/register", json=account, timeout=30).json()["token"]
+        # A login token: with an API key, the run finds the key in the list of keys and revokes it.
+        account = {"email": "user@example.com", "password": "correct horse battery staple"}
+        if role == "ADMIN":
+            account = {"email": "admin@example.com", "password": service.password}
+        how_in = "register" if role == "USER" else "login"
+        token = httpx.post(f"{service.address}/api/v1/auth/{how_in}", json=account, timeout=30).json()["token"]
         # The cases of each boundary are some thousands, whatever the time: together with the chance ones they had it all.
         for phase, bound in (("coverage", []), ("fuzzing", ["--max-time", str(SECONDS)])):
             how = ["--phases", phase, "--seed", "1", *bound]
