@@ -63,6 +63,37 @@ def check_quirks(value: Any) -> None:
         raise ValidationError(str(error)) from None
 
 
+class KeyAddress(Row):
+    """The one address that the key of an environment variable is sent to, by the first provider that named it.
+
+    It outlives the provider: an administrator who deletes that row, or has it name another variable, can't have the key
+    sent elsewhere by a new one. Only the operator of the servers can give a key to another address, in a new variable.
+    """
+
+    variable = models.CharField(max_length=100, unique=True)
+    address = models.CharField(max_length=500)
+
+    def __str__(self) -> str:
+        return self.variable
+
+    @classmethod
+    def refuse_other(cls, variable: str, address: str) -> None:
+        """Raise `ValidationError` for a variable whose key is sent to another address."""
+        known = cls.objects.filter(variable=variable).first()
+        if known and known.address != address:
+            raise ValidationError(
+                {
+                    "base_url": f"{variable} is sent to {known.address}, also by a new row: name another variable with it."
+                }
+            )
+
+    @classmethod
+    def keep(cls, variable: str, address: str) -> None:
+        """Keep where a variable's key is sent from now on. Raises `ValidationError` for one that is sent elsewhere."""
+        cls.objects.get_or_create(variable=variable, defaults={"address": address})
+        cls.refuse_other(variable, address)  # of two at once one was first
+
+
 class Provider(Row):
     """An API that serves models. Those with a key (or that need none) are in use.
 
@@ -138,13 +169,14 @@ class Provider(Row):
         others = Provider.objects.filter(api_key_env=self.api_key_env)
         if others.exclude(pk=self.pk).exists():
             raise ValidationError({"api_key_env": f"{self.api_key_env} belongs to another provider."})
-        before = others.filter(pk=self.pk).first()
-        if before and host_of(before.base_url) != host_of(self.base_url):
-            raise ValidationError(
-                {
-                    "base_url": f"{self.api_key_env} is sent to {host_of(before.base_url)}: name another variable with it."
-                }
-            )
+        KeyAddress.refuse_other(self.api_key_env, host_of(self.base_url))
+
+    def save(self, *args: Any, **how: Any) -> None:
+        """Write the row, and keep where its key is sent. Raises `ValidationError` for a key that is sent elsewhere."""
+        is_new_pair = self._state.adding or {"api_key_env", "base_url"} & set(self.changed_columns())
+        if self.api_key_env and is_new_pair:
+            KeyAddress.keep(self.api_key_env, host_of(self.base_url))
+        super().save(*args, **how)
 
     @property
     def speaks_openai(self) -> bool:

@@ -4,9 +4,11 @@ from typing import Any
 
 import pytest
 from django.core.exceptions import ValidationError
+from django.test import Client
 
 from aichat.catalog import snapshot
 from aichat.catalog.models import Provider
+from tests.conftest import Actor
 
 
 def provider(slug: str, **fields: Any) -> Provider:
@@ -45,3 +47,46 @@ def test_a_key_does_not_move_with_its_row_to_another_address(db: None) -> None:
         row.full_clean()
     row.api_key_env = "MY_API_KEY"
     row.full_clean()
+
+
+ROUTER = {"base_url": "https://openrouter.ai/api/v1", "api_key_env": "ROUTER_API_KEY"}
+
+
+def test_a_key_stays_with_its_address_when_its_row_is_deleted(db: None) -> None:
+    row = provider("router", **ROUTER)
+    row.save()
+    row.delete()
+    with pytest.raises(ValidationError, match="also by a new row"):
+        provider("mine", api_key_env="ROUTER_API_KEY").full_clean()
+    provider("router", **ROUTER).full_clean()
+
+
+def test_a_key_stays_with_its_address_when_its_row_names_another(db: None) -> None:
+    row = provider("router", **ROUTER)
+    row.save()
+    row.api_key_env = "OTHER_API_KEY"
+    row.save()
+    with pytest.raises(ValidationError, match="also by a new row"):
+        provider("mine", api_key_env="ROUTER_API_KEY").full_clean()
+
+
+def test_of_two_rows_that_were_checked_at_once_one_has_the_key(db: None) -> None:
+    mine = provider("mine", api_key_env="ROUTER_API_KEY")
+    mine.full_clean()
+    provider("router", **ROUTER).save()
+    with pytest.raises(ValidationError, match="also by a new row"):
+        mine.save()
+    assert not Provider.objects.filter(slug="mine").exists()
+
+
+def test_an_administrator_who_deletes_a_provider_has_its_key_sent_nowhere_else(ada: Actor) -> None:
+    pages = Client()
+    pages.force_login(ada.user, backend="django.contrib.auth.backends.ModelBackend")
+    form = {"kind": "openai_compatible", "enabled": "on", "extra_headers": "{}", "profile": "", "quirks": "{}"}
+    assert pages.post("/admin/catalog/provider/add/", {**form, "slug": "router", **ROUTER}).status_code == 302
+    row = Provider.objects.get(slug="router")
+    assert pages.post(f"/admin/catalog/provider/{row.pk}/delete/", {"post": "yes"}).status_code == 302
+    mine = {"slug": "mine", "base_url": "https://mine.example/v1", "api_key_env": "ROUTER_API_KEY"}
+    answer = pages.post("/admin/catalog/provider/add/", {**form, **mine})
+    assert answer.status_code == 200 and b"name another variable" in answer.content
+    assert not Provider.objects.filter(slug__in=["router", "mine"]).exists()
