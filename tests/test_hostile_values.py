@@ -1,14 +1,18 @@
 """Values that break databases and parsers, sent to every route in body, query and path: never a 500.
 
 Bodies come from the OpenAPI document: each member in turn has each hostile value, the others are as the document wants.
+SQLite, the quickest, has all of them (eight thousand); PostgreSQL and MongoDB have every eleventh, unless HOSTILE_VALUES=all.
 """
 
 import json
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import Any
+from itertools import islice
+from typing import Any, TypeVar
 
 import pytest
+from django.db import connection
 from django.test import Client
 from drf_spectacular.generators import SchemaGenerator
 
@@ -20,6 +24,8 @@ from tests.test_isolation import address, client
 
 __all__ = ["spare"]
 
+T = TypeVar("T")
+EACH = 11  # has no divisor in common with the numbers of values, so that each of these is sent to some member
 BEYOND_64_BITS = 2**63
 HOSTILE: list[Any] = [
     "a\0b", BEYOND_64_BITS, -BEYOND_64_BITS - 1, 10**400, 1e308, "", "x" * 100_001, [], ["a\0b"], {"\0": "\0"}, None, True,
@@ -108,6 +114,16 @@ def openapi() -> dict[str, Any]:
     return dict(generator.get_schema(public=True))
 
 
+def step() -> int:
+    """Of how many requests one is sent: the other engines have a sample."""
+    return 1 if connection.vendor == "sqlite" or os.environ.get("HOSTILE_VALUES") == "all" else EACH
+
+
+def sample(found: Iterable[T]) -> Iterator[T]:
+    """One of each `step()` of everything."""
+    return islice(found, 0, None, step())
+
+
 def operations(document: dict[str, Any], route: Route, verb: str) -> dict[str, Any]:
     found: dict[str, Any] = document["paths"].get(access.written(route.path), {}).get(verb.lower(), {})
     return found
@@ -131,7 +147,7 @@ def requests(actor: Any, transactional_db: None, spare: None, settings: Any, tmp
     yield tried
     print("\n" + ", ".join(f"{number} × {status}" for status, number in sorted(tried.statuses.items())))  # noqa: T201
     assert tried.failures == {}
-    assert tried.statuses.total() > 500
+    assert tried.statuses.total() > 500 // step()
 
 
 class Tried:
@@ -159,26 +175,39 @@ def routes() -> list[Route]:
     return [route for route in access.api_routes() if route.path not in LEFT_OUT and not route.path.endswith("events")]
 
 
-def test_no_body_is_a_500(requests: Tried) -> None:
+def hostile_bodies() -> Iterator[tuple[str, Route, bytes]]:
+    """Every verb and route that takes a body, with each hostile body."""
     document = openapi()
     for route in routes():
         for verb in route.verbs:
             if verb != "GET":
-                make_spares()
-                path = address(route, requests.world.names(route))
-                for body in bodies(operations(document, route, verb), document):
-                    requests.send(verb, path, body)
+                yield from ((verb, route, body) for body in bodies(operations(document, route, verb), document))
 
 
-def test_no_query_and_no_path_is_a_500(requests: Tried) -> None:
+def hostile_paths(world: World) -> Iterator[tuple[str, str]]:
+    """Every route, with each hostile name and query value, and a verb it takes."""
     document = openapi()
     for route in routes():
-        names = requests.world.names(route)
+        names = world.names(route)
         parameters = operations(document, route, route.verbs[0]).get("parameters", [])
         stated = [one["name"] for one in parameters if one["in"] == "query"]
         for path in hostile_addresses(route, names, stated):
             if "GET" in route.verbs or "?" not in path:
-                requests.send("GET" if "GET" in route.verbs else route.verbs[0], path)
+                yield "GET" if "GET" in route.verbs else route.verbs[0], path
+
+
+def test_no_body_is_a_500(requests: Tried) -> None:
+    before = None
+    for verb, route, body in sample(hostile_bodies()):
+        if (verb, route) != before:
+            make_spares()
+            before = (verb, route)
+        requests.send(verb, address(route, requests.world.names(route)), body)
+
+
+def test_no_query_and_no_path_is_a_500(requests: Tried) -> None:
+    for verb, path in sample(hostile_paths(requests.world)):
+        requests.send(verb, path)
 
 
 def test_an_unknown_member_is_a_400_that_names_it_on_every_writing_route_of_our_own(requests: Tried) -> None:
