@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from aichat.api.fields import LARGEST_NUMBER, LimitedText, Name
+
 Block = dict[str, Any]
 MOST_MESSAGES, MOST_BLOCKS, MOST_TOOLS = 100_000, 20_000, 1_000
 Blocks = Annotated[list[Block], Field(max_length=MOST_BLOCKS)]
@@ -19,14 +21,16 @@ class InputMessage(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore")
 
     role: Literal["user", "assistant", "system"]
-    content: str | Blocks
+    content: LimitedText | Blocks
 
 
-class ToolChoice(BaseModel):
+class MessagesToolChoice(BaseModel):
+    """Not called `ToolChoice`: the OpenAPI document has one component of a name, and that is OpenAI's."""
+
     model_config = ConfigDict(strict=True, extra="ignore")
 
     type: Literal["auto", "any", "tool", "none"]
-    name: str | None = None
+    name: Name | None = None
     disable_parallel_tool_use: bool | None = None
 
 
@@ -36,7 +40,7 @@ class Thinking(BaseModel):
     model_config = ConfigDict(strict=True, extra="allow")
 
     type: Literal["enabled", "disabled", "adaptive", "between_tools"]
-    budget_tokens: int | None = None
+    budget_tokens: int | None = Field(None, ge=0, le=LARGEST_NUMBER)
     display: Literal["summarized", "omitted"] | None = None
 
 
@@ -61,9 +65,9 @@ class CountBody(BaseModel):
 
     model: str = Field(min_length=1, max_length=100)
     messages: Annotated[list[InputMessage], Field(min_length=1, max_length=MOST_MESSAGES)]
-    system: str | Blocks | None = None
+    system: LimitedText | Blocks | None = None
     tools: Annotated[list[Block], Field(max_length=MOST_TOOLS)] | None = None
-    tool_choice: ToolChoice | None = None
+    tool_choice: MessagesToolChoice | None = None
     thinking: Thinking | None = None
     output_config: OutputConfig | None = None
     output_format: OutputFormat | None = Field(None, description="The older name of `output_config.format`.")
@@ -72,12 +76,12 @@ class CountBody(BaseModel):
 class MessagesBody(CountBody):
     """`POST /v1/messages`."""
 
-    max_tokens: int = Field(ge=1)
+    max_tokens: int = Field(ge=1, le=LARGEST_NUMBER)
     stream: bool | None = None
-    stop_sequences: Annotated[list[str], Field(max_length=100)] | None = None
+    stop_sequences: Annotated[list[LimitedText], Field(max_length=100)] | None = None
     temperature: Annotated[float, Field(ge=0, le=1, strict=False)] | None = None
     top_p: Annotated[float, Field(ge=0, le=1, strict=False)] | None = None
-    top_k: Annotated[int, Field(ge=0)] | None = None
+    top_k: Annotated[int, Field(ge=0, le=LARGEST_NUMBER)] | None = None
     metadata: dict[str, Any] | None = None
     cache_control: dict[str, Any] | None = None
     context_management: dict[str, Any] | None = None

@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from aichat.api.anthropic.schemas import Block, CountBody, MessagesBody, Thinking, ToolChoice
+from aichat.api.anthropic.schemas import Block, CountBody, MessagesBody, MessagesToolChoice, Thinking
 from aichat.api.fields import is_image_address
 from aichat.core.errors import InvalidRequest
 from aichat.providers.thoughts import whole_thoughts
@@ -299,7 +299,7 @@ def referenced(body: CountBody) -> set[str]:
     return {str(item.get("tool_name")) for item in found if item.get("type") == "tool_reference"}
 
 
-def tool_choice(choice: ToolChoice, names: set[str], tools: Sequence[Block]) -> dict[str, Any]:
+def tool_choice(choice: MessagesToolChoice, names: set[str], tools: Sequence[Block]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     match choice.type:
         case "tool":

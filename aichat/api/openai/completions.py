@@ -15,10 +15,10 @@ from accounts.authentication import Caller
 from accounts.models import Scope
 from accounts.permissions import IsUser
 from aichat.api.async_views import AsyncView, parse, respond
-from aichat.api.fields import Temperature, Text
+from aichat.api.fields import LARGEST_NUMBER, LimitedText, Temperature, Text
 from aichat.api.headers import answer_headers, stream_headers
 from aichat.api.openai.chat_completions import DONE, usage
-from aichat.api.openai.schemas import StreamOptions
+from aichat.api.openai.schemas import SEED, StreamOptions
 from aichat.core.errors import ApiError
 from aichat.core.telemetry import tracing
 from aichat.core.web import responses, sse
@@ -39,11 +39,11 @@ class TextCompletionBody(BaseModel):
     )
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    max_tokens: int | None = Field(None, ge=1)
+    max_tokens: int | None = Field(None, ge=1, le=LARGEST_NUMBER)
     temperature: Temperature | None = None
     top_p: Annotated[float, Field(ge=0, le=1, strict=False)] | None = None
-    seed: int | None = None
-    stop: str | Annotated[list[str], Field(max_length=4)] | None = None
+    seed: int | None = Field(None, ge=-SEED, lt=SEED)
+    stop: LimitedText | Annotated[list[LimitedText], Field(max_length=4)] | None = None
     echo: bool | None = Field(None, description="Whether the answer begins with the prompt.")
     n: Literal[1] | None = Field(None, description="Only 1.")
     best_of: Literal[1] | None = Field(None, description="Only 1.")

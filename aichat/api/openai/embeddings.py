@@ -15,6 +15,7 @@ from accounts.authentication import Caller
 from accounts.models import Scope
 from accounts.permissions import IsUser
 from aichat.api.async_views import AsyncView, parse, respond
+from aichat.api.fields import LONGEST_TEXT
 from aichat.api.openai.whole_answers import WholeAnswer
 from aichat.catalog.models import AIModel
 from aichat.core.web.openapi import ANY_OBJECT, CHAT_HEADERS, charges, may_answer
@@ -26,7 +27,7 @@ from aichat.providers.single_calls import Input, Vector
 MOST_INPUTS = 2048  # of a request, as OpenAI's
 LONGEST_TOKEN_LIST = 8192
 LARGEST_TOKEN = 2**31 - 1
-One = Annotated[str, StringConstraints(min_length=1)]
+One = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_TEXT)]
 Token = Annotated[int, Field(ge=0, le=LARGEST_TOKEN)]
 Tokens = Annotated[list[Token], Field(min_length=1, max_length=LONGEST_TOKEN_LIST)]
 

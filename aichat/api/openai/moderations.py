@@ -12,6 +12,7 @@ from accounts.authentication import Caller
 from accounts.models import Scope
 from accounts.permissions import IsUser
 from aichat.api.async_views import AsyncView, parse, respond
+from aichat.api.fields import LimitedText
 from aichat.api.openai.schemas import ImageURL
 from aichat.api.openai.whole_answers import WholeAnswer
 from aichat.catalog.models import AIModel
@@ -28,7 +29,7 @@ class TextPart(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore")
 
     type: Literal["text"]
-    text: str
+    text: LimitedText
 
 
 class ImagePart(BaseModel):
@@ -45,8 +46,8 @@ class ModerationsBody(BaseModel):
 
     model: str = Field(AUTO, min_length=1, max_length=100)
     input: (
-        str
-        | Annotated[list[str], Field(min_length=1, max_length=MOST_INPUTS)]
+        LimitedText
+        | Annotated[list[LimitedText], Field(min_length=1, max_length=MOST_INPUTS)]
         | Annotated[list[TextPart | ImagePart], Field(min_length=1, max_length=MOST_INPUTS)]
     ) = Field(description="A text, a list of texts, or the parts of one message.")
 

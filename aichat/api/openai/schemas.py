@@ -15,6 +15,7 @@ from pydantic import (
 
 from aichat.api.fields import (
     LONGEST_ADDRESS,
+    MOST_BIASES,
     MOST_MESSAGES,
     MOST_PARTS,
     MOST_TOOLS,
@@ -31,6 +32,7 @@ from aichat.api.openai import tools
 FILE_DATA = re.compile(r"(data:[a-z0-9.+-]+/[a-z0-9.+-]+;base64,)?[A-Za-z0-9+/]")
 SEED = 2**63  # providers read seeds as signed whole numbers of 64 bits
 OF_AN_ANSWER = {"reasoning_content", "reasoning", "reasoning_details"}
+Bias = Annotated[float, Field(ge=-1000, le=1000, allow_inf_nan=False)]
 Penalty = Annotated[float, Field(ge=-2, le=2, strict=False, allow_inf_nan=False)]
 
 
@@ -264,7 +266,7 @@ class CompletionBody(BaseModel):
     seed: int | None = Field(None, ge=-SEED, lt=SEED)
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
-    logit_bias: dict[str, float] | None = None
+    logit_bias: Annotated[dict[str, Bias], Field(max_length=MOST_BIASES)] | None = None
     logprobs: bool | None = None
     top_logprobs: int | None = Field(None, ge=0, le=20)
     parallel_tool_calls: bool | None = None

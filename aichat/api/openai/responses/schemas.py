@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from aichat.api.fields import Temperature
+from aichat.api.fields import LARGEST_NUMBER, LimitedText, Temperature
 
 Item = dict[str, Any]
 MOST_ITEMS, MOST_TOOLS = 100_000, 1_000
@@ -19,7 +19,7 @@ class TextFormat(BaseModel):
 
     type: Literal["text", "json_object", "json_schema"]
     name: str | None = Field(None, pattern=r"^[A-Za-z0-9_-]{1,64}$")
-    description: str | None = None
+    description: LimitedText | None = None
     shape: dict[str, Any] | None = Field(None, alias="schema")
     strict: bool | None = None
 
@@ -50,10 +50,10 @@ class ResponsesBody(BaseModel):
     model_config = ConfigDict(strict=True, extra="allow")
 
     model: str = Field(min_length=1, max_length=100)
-    input: str | Annotated[list[Item], Field(min_length=1, max_length=MOST_ITEMS)]
-    instructions: str | None = None
+    input: LimitedText | Annotated[list[Item], Field(min_length=1, max_length=MOST_ITEMS)]
+    instructions: LimitedText | None = None
     stream: bool | None = None
-    max_output_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_output_tokens: Annotated[int, Field(ge=1, le=LARGEST_NUMBER)] | None = None
     tools: Annotated[list[Item], Field(max_length=MOST_TOOLS)] | None = None
     tool_choice: Literal["none", "auto", "required"] | Item | None = None
     parallel_tool_calls: bool | None = None
@@ -62,11 +62,11 @@ class ResponsesBody(BaseModel):
     temperature: Temperature | None = None
     top_p: Annotated[float, Field(ge=0, le=1, strict=False)] | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
-    include: Annotated[list[str], Field(max_length=50)] | None = None
+    include: Annotated[list[LimitedText], Field(max_length=50)] | None = None
     metadata: dict[str, Any] | None = None
-    prompt_cache_key: str | None = None
-    safety_identifier: str | None = None
-    user: str | None = None
+    prompt_cache_key: LimitedText | None = None
+    safety_identifier: LimitedText | None = None
+    user: LimitedText | None = None
     store: bool | None = Field(None, description="false: the answer's items can't be referred to.")
     previous_response_id: None = Field(None, description="Not supported: nothing is kept. Send the whole input.")
     conversation: None = Field(None, description="Not supported: nothing is kept. Send the whole input.")
