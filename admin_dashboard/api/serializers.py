@@ -49,7 +49,7 @@ class MoveCreditsSerializer(StrictMembers, serializers.Serializer[Wallet]):
 class ModelSerializer(StrictMembers, serializers.ModelSerializer[AIModel]):
     """A catalog model. Prices are in credits, costs in USD; token prices and costs are for a million tokens."""
 
-    provider = serializers.CharField(source="provider.slug")
+    provider = serializers.CharField(source="provider.slug", max_length=50)
     kind = serializers.ChoiceField(choices=AIModel.Kind.choices)
     fallbacks = serializers.ListField(child=serializers.CharField(max_length=100), required=False, max_length=10)
 

@@ -17,15 +17,19 @@ from aichat.catalog.routing import ModelNotFound
 from aichat.core.admin import audit_log
 from aichat.core.web.drf import StrictMembers
 
+MOST_ROWS = 1_000  # of organizations or users; each is looked up
+
+
+def rows_of(model: type[Organization | User]) -> serializers.ListField:
+    """A list of IDs, taken as the rows that have them."""
+    child = serializers.PrimaryKeyRelatedField(queryset=model.objects.all(), pk_field=serializers.UUIDField())
+    return serializers.ListField(child=child, default=list, max_length=MOST_ROWS)
+
 
 class AccessSerializer(StrictMembers, serializers.Serializer[AIModel]):
-    roles = serializers.ListField(child=serializers.ChoiceField(Role.choices), default=list)
-    organizations = serializers.PrimaryKeyRelatedField(
-        many=True, queryset=Organization.objects.all(), pk_field=serializers.UUIDField(), default=list
-    )
-    users = serializers.PrimaryKeyRelatedField(
-        many=True, queryset=User.objects.all(), pk_field=serializers.UUIDField(), default=list
-    )
+    roles = serializers.ListField(child=serializers.ChoiceField(Role.choices), default=list, max_length=100)
+    organizations = rows_of(Organization)
+    users = rows_of(User)
 
 
 class ModelAccessView(APIView):

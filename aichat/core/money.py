@@ -32,7 +32,12 @@ def format_credits(microcredits: int) -> str:
     return f"{sign}{whole}.{part:06}".rstrip("0").rstrip(".")
 
 
-@extend_schema_field({"type": "string", "pattern": r"^-?\d+(\.\d{1,6})?$", "examples": ["12.5"]})
+LONGEST_AMOUNT = 40  # characters: more than the largest needs
+
+
+@extend_schema_field(
+    {"type": "string", "pattern": r"^-?\d+(\.\d{1,6})?$", "maxLength": LONGEST_AMOUNT, "examples": ["12.5"]}
+)
 class CreditsField(serializers.Field):  # type: ignore[type-arg]
     """Credits as a decimal string outside, microcredits inside."""
 
@@ -50,6 +55,8 @@ class CreditsField(serializers.Field):  # type: ignore[type-arg]
 
     def to_internal_value(self, data: object) -> int:
         if isinstance(data, bool) or not isinstance(data, str | int | float):
+            self.fail("invalid")
+        if isinstance(data, str) and len(data) > LONGEST_AMOUNT:
             self.fail("invalid")
         try:
             microcredits = to_microcredits(data if isinstance(data, int) else str(data).strip())

@@ -1,3 +1,5 @@
+from typing import Any
+
 from django.contrib.admin.models import LogEntry
 from rest_framework import serializers
 
@@ -13,13 +15,22 @@ STATES = {
         "properties": {"enabled": {"type": "boolean"}, "variant": {"type": ["string", "null"]}},
     },
 }
+LONGEST_DESCRIPTION = 10_000  # characters
+MOST_NAMED, LONGEST_NAME = 10_000, 254
 AUDIENCE = ["percentage", "roles", "organizations", "users", "starts_at", "ends_at"]
 
 
+def named() -> Any:
+    """A list of names: roles, IDs or slugs."""
+    child = serializers.CharField(max_length=LONGEST_NAME)
+    return serializers.ListField(child=child, required=False, max_length=MOST_NAMED)
+
+
 class FlagSerializer(StrictMembers, serializers.ModelSerializer[Flag]):
-    roles = serializers.ListField(child=serializers.CharField(), required=False)
-    organizations = serializers.ListField(child=serializers.CharField(), required=False)
-    users = serializers.ListField(child=serializers.CharField(), required=False)
+    description = serializers.CharField(max_length=LONGEST_DESCRIPTION, required=False, allow_blank=True)
+    roles = named()
+    organizations = named()
+    users = named()
 
     class Meta:
         model = Flag
@@ -39,10 +50,11 @@ class VariantSerializer(serializers.Serializer[Experiment]):
 
 
 class ExperimentSerializer(StrictMembers, serializers.ModelSerializer[Experiment]):
-    roles = serializers.ListField(child=serializers.CharField(), required=False)
-    organizations = serializers.ListField(child=serializers.CharField(), required=False)
-    users = serializers.ListField(child=serializers.CharField(), required=False)
-    requested_models = serializers.ListField(child=serializers.CharField(), required=False)
+    description = serializers.CharField(max_length=LONGEST_DESCRIPTION, required=False, allow_blank=True)
+    roles = named()
+    organizations = named()
+    users = named()
+    requested_models = named()
     variants = serializers.JSONField()
 
     class Meta:
