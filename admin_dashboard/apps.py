@@ -7,4 +7,8 @@ class AdminDashboardConfig(AppConfig):
     def ready(self) -> None:
         from django.contrib import admin
 
+        from aichat.catalog import state
+        from aichat.generation import model_health
+
         admin.site.index_template = "admin_dashboard/index.html"
+        state.use_health_of(model_health.read)

@@ -9,7 +9,8 @@ from django.urls import reverse
 from accounts.models import User
 from admin_dashboard.pages.formatting import amount, milliseconds, percent, usage_url, usd
 from admin_dashboard.reports.statistics import Statistics
-from aichat.catalog import drift, snapshot
+from aichat.catalog import drift, editing, snapshot, state
+from aichat.catalog.models import AIModel
 from aichat.core.database.batches import column_by_key
 from aichat.core.money import format_credits, to_microcredits
 from aichat.core.redis import health
@@ -22,6 +23,7 @@ from credits.models import Wallet
 
 TOP = 8
 MOST_WARNINGS = 5  # of a kind
+MOST_NAMED = 4  # models in a line
 STATES = {
     circuit_breaker.CLOSED: "in use",
     circuit_breaker.OPEN: "left alone",
@@ -174,8 +176,8 @@ def health_row(now: Statistics, item: circuit_breaker.Breaker, row: Figures, is_
 
 def warnings(now: Statistics) -> list[dict[str, str]]:
     """The warnings: what costs money, or will soon fail for somebody."""
-    found = []
     by_model = now.by("model")
+    found = out_of_order()
     losses = sorted((row.margin_usd, slug) for slug, row in by_model.items() if row.margin_usd < 0)
     for margin, slug in losses[:MOST_WARNINGS]:
         text = f"{slug} loses money: {usd(margin)} margin in this time. Raise its price."
@@ -196,3 +198,23 @@ def warnings(now: Statistics) -> list[dict[str, str]]:
         text = f"{wallet.organization} has {format_credits(wallet.available)} credits left."
         found.append({"text": text, "url": url})
     return found
+
+
+def out_of_order() -> list[dict[str, str]]:
+    """The enabled models that can't be called now, with the reason; models with the same reason share a line."""
+    models = list(editing.with_prices(AIModel.objects.filter(enabled=True)))
+    conditions = state.of_models(models)
+    slugs: dict[state.Condition, list[str]] = {}
+    for model in models:
+        condition = conditions[model.pk]
+        if condition.is_problem and condition.state is not state.State.NO_PRICE:  # those are in the prices' findings
+            slugs.setdefault(condition, []).append(model.slug)
+    page = reverse("admin:catalog_aimodel_changelist")
+    return [
+        {
+            "text": f"{', '.join(names[:MOST_NAMED])}{' …' if len(names) > MOST_NAMED else ''}:"
+            f" {condition.state}. {condition.reason}",
+            "url": f"{page}?q={names[0]}" if len(names) == 1 else page,
+        }
+        for condition, names in list(slugs.items())[:MOST_WARNINGS]
+    ]

@@ -1,9 +1,10 @@
 """The admin's pages of providers, models and what they cost."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from django import forms
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.admin.widgets import AutocompleteSelectMultiple
 from django.db.models import QuerySet
 from django.http import HttpRequest
@@ -16,7 +17,7 @@ from unfold.widgets import (
 )
 
 from accounts.models import Membership, Organization, Role, User
-from aichat.catalog import access, editing, snapshot
+from aichat.catalog import access, editing, snapshot, state
 from aichat.catalog.models import AIModel, Price, Provider
 from aichat.core.admin.base import Admin, ReadOnlyInline, acting
 from aichat.core.money import format_credits
@@ -40,13 +41,63 @@ UNITS = {
 
 
 ALLOWED = ["allowed_roles", "allowed_organizations", "allowed_users"]
+# Green is for what can be called; grey for what somebody switched off.
+COLOURS = dict.fromkeys(state.State, "danger") | {
+    state.State.READY: "success",
+    state.State.OFF: "default",
+    state.State.LEFT_ALONE: "warning",
+    state.State.FAILING: "warning",
+}
+
+
+class ConditionAdmin(Admin):
+    """A page whose rows show their state: computed for a page of the list at once, and above the form of one row."""
+
+    change_form_outer_before_template = "catalog/condition.html"
+
+    def conditions(self, rows: list[Any]) -> Mapping[Any, state.Condition]:
+        raise NotImplementedError
+
+    def get_changelist_instance(self, request: HttpRequest) -> Any:
+        found = super().get_changelist_instance(request)
+        rows = list(found.result_list)
+        conditions = self.conditions(rows)
+        for row in rows:
+            row.condition = conditions[row.pk]
+        found.result_list = rows
+        return found
+
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> Any:
+        row = self.get_object(request, object_id) if object_id and request.method == "GET" else None
+        shown = {"row": row, "condition": self.conditions([row])[row.pk]} if row is not None else {}
+        return super().changeform_view(request, object_id, form_url, {**(extra_context or {}), **shown})
+
+    @display(description="State", label=COLOURS)
+    def state_label(self, row: Any) -> str:
+        return row.condition.state  # type: ignore[no-any-return]
+
+    @display(description="Why")
+    def reason(self, row: Any) -> str:
+        return row.condition.reason or "-"
+
+    def warn_of(self, request: HttpRequest, row: Any) -> None:
+        """Say at once that what was just saved can't be called."""
+        condition = self.conditions([row])[row.pk]
+        if condition.is_problem:
+            messages.warning(request, f"{row} can't be called now ({condition.state}). {condition.reason}")
 
 
 @admin.register(Provider)
-class ProviderAdmin(Admin):
+class ProviderAdmin(ConditionAdmin):
     """APIs that serve models."""
 
-    list_display = ["slug", "kind", "server", "enabled", "models_served"]
+    list_display = ["slug", "kind", "server", "state_label", "reason", "models_served"]
     readonly_fields = ["server"]
     list_filter = ["enabled"]
     search_fields = ["slug", "kind"]
@@ -73,6 +124,10 @@ class ProviderAdmin(Admin):
     def save_model(self, request: HttpRequest, obj: Provider, form: Any, change: bool) -> None:
         super().save_model(request, obj, form, change)
         editing.forget_snapshot()
+        self.warn_of(request, obj)
+
+    def conditions(self, rows: list[Any]) -> Mapping[Any, state.Condition]:
+        return state.of_providers(rows)
 
     def has_delete_permission(self, request: HttpRequest, obj: Provider | None = None) -> bool:
         return obj is not None and not obj.models.exists()
@@ -182,7 +237,7 @@ for _name in editing.AMOUNTS:
 
 
 @admin.register(AIModel)
-class AIModelAdmin(Admin):
+class AIModelAdmin(ConditionAdmin):
     """Models as clients name them, and what they cost from when on."""
 
     form = ModelForm
@@ -190,7 +245,8 @@ class AIModelAdmin(Admin):
         "slug",
         "provider",
         "kind",
-        "enabled",
+        "state_label",
+        "reason",
         "input_price",
         "output_price",
         "flat_price",
@@ -250,6 +306,10 @@ class AIModelAdmin(Admin):
         if not set(form.changed_data).isdisjoint(ALLOWED):
             access.assign(form.instance, **{name.removeprefix("allowed_"): form.cleaned_data[name] for name in ALLOWED})
         editing.forget_snapshot()
+        self.warn_of(request, editing.with_prices(AIModel.objects.filter(pk=form.instance.pk)).get())
+
+    def conditions(self, rows: list[Any]) -> Mapping[Any, state.Condition]:
+        return state.of_models(rows)
 
     def has_delete_permission(self, request: HttpRequest, obj: AIModel | None = None) -> bool:
         """Its prices explain old usage: a model is disabled instead."""

@@ -59,5 +59,5 @@ def _default_route(catalog: Catalog, kind: AIModel.Kind) -> list[ModelInfo]:
 
 def listed(catalog: Catalog, who: Who) -> list[ModelInfo]:
     """The models `who` may name, by slug."""
-    usable = (model for model in catalog.values() if model.is_callable and model.is_open_to(who))
+    usable = (model for model in catalog.values() if model.is_offered and model.is_open_to(who))
     return sorted(usable, key=lambda model: model.slug)

@@ -1,7 +1,6 @@
 """The catalog in memory: requests read it without a query, and a change is seen everywhere within a second."""
 
 import logging
-import os
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,9 +8,9 @@ from typing import Any
 from django.conf import settings
 from django.utils import timezone
 
-from aichat.catalog import access
+from aichat.catalog import access, state
 from aichat.catalog.access import Allowed, Who
-from aichat.catalog.models import BAD_TIERS, KEYS_OF_SETTINGS, AIModel, Price, Provider
+from aichat.catalog.models import BAD_TIERS, AIModel, Price, Provider
 from aichat.catalog.pricing import Rates
 from aichat.core.snapshot import Snapshot
 from aichat.providers import registry
@@ -26,6 +25,7 @@ class ProviderInfo:
     kind: str
     endpoint: Endpoint
     is_configured: bool
+    is_refused: bool = False  # at a private address, which is not allowed: every call fails
 
     @property
     def is_demo(self) -> bool:
@@ -69,6 +69,11 @@ class ModelInfo:
     def is_callable(self) -> bool:
         return self.rates is not None and self.provider.is_configured
 
+    @property
+    def is_offered(self) -> bool:
+        """Whether clients are told of the model. One at a refused address is not offered; who names it reads why."""
+        return self.is_callable and not self.provider.is_refused
+
 
 Catalog = Mapping[str, ModelInfo]  # the enabled models, by slug
 
@@ -108,7 +113,7 @@ class AliasedCatalog(Mapping[str, ModelInfo]):
 def _read() -> AliasedCatalog:
     rates = _rates()
     given = access.read()
-    providers = {row.pk: _provider(row) for row in Provider.objects.filter(enabled=True)}
+    providers = {row.pk: provider_info(row) for row in Provider.objects.filter(enabled=True)}
     rows = list(AIModel.objects.all())
     models = {
         row.slug: ModelInfo(
@@ -157,17 +162,24 @@ def _rates() -> dict[object, Rates | None]:
     return rates
 
 
-def _provider(row: Provider) -> ProviderInfo:
-    vendor = registry.VENDORS.get(row.kind)
+def provider_info(row: Provider) -> ProviderInfo:
+    """How requests reach the provider of a row: its address, key and profile."""
+    problem = state.obstacle(row)
+    is_refused = problem is not None and problem.state is state.State.REFUSED_ADDRESS
+    return ProviderInfo(row.slug, row.kind, _endpoint(row), problem is None or is_refused, is_refused)
+
+
+def _endpoint(row: Provider) -> Endpoint:
+    vendor, api_key = registry.VENDORS.get(row.kind), state.key_of(row)
     if vendor and vendor.key_setting:
-        base_url, api_key = getattr(settings, vendor.base_url_setting), getattr(settings, vendor.key_setting)
-        endpoint = Endpoint(
-            base_url, api_key, connect_timeout=settings.CHAT_CONNECT_TIMEOUT, profile=row.profile, quirks=_quirks(row)
+        return Endpoint(
+            getattr(settings, vendor.base_url_setting),
+            api_key,
+            connect_timeout=settings.CHAT_CONNECT_TIMEOUT,
+            profile=row.profile,
+            quirks=_quirks(row),
         )
-        return ProviderInfo(row.slug, row.kind, endpoint, is_configured=bool(api_key))
-    is_own = row.api_key_env and row.api_key_env not in KEYS_OF_SETTINGS
-    api_key = os.environ.get(row.api_key_env, "") if is_own else ""
-    endpoint = Endpoint(
+    return Endpoint(
         row.base_url,
         api_key,
         headers={name: value.replace("{api_key}", api_key) for name, value in row.extra_headers.items()},
@@ -177,9 +189,6 @@ def _provider(row: Provider) -> ProviderInfo:
         profile=row.profile,
         quirks=_quirks(row),
     )
-    has_key = bool(api_key) or not row.api_key_env
-    is_demo = row.kind in registry.DEMO_KINDS
-    return ProviderInfo(row.slug, row.kind, endpoint, is_configured=is_demo or (bool(row.base_url) and has_key))
 
 
 def _quirks(row: Provider) -> tuple[tuple[str, Any], ...]:

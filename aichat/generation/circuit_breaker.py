@@ -28,9 +28,21 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 LONGEST_COOLDOWN = 3600.0  # seconds, whatever a Retry-After says
+ERROR_KEPT = 86_400  # seconds for which the last failure of a model is shown to the operator
 FORGET = 600  # seconds without a failure after which the count begins anew, and an open breaker is closed
 WELL_SECONDS = 0.2  # for which a closed breaker is not read again: so late may a process learn of another's failures
 NEVER = float("-inf")
+LONGEST_SAID = 300  # characters of a provider's words that are kept
+# Failures whose words are about the server, the key or the account, and not about what a user wrote.
+ABOUT_US = frozenset(
+    {
+        AttemptOutcome.UNREACHABLE,
+        AttemptOutcome.AUTH_FAILURE,
+        AttemptOutcome.MODEL_MISSING,
+        AttemptOutcome.RATE_LIMITED,
+        AttemptOutcome.OVERLOADED,
+    }
+)
 CLOSED, OPEN, HALF_OPEN = "closed", "open", "half_open"
 
 
@@ -91,6 +103,7 @@ class Breaker:
             _write(cache.delete, self.key("probe"))
 
     def _count(self, error: ProviderError) -> None:
+        keep_error(self.provider, self.model, error)
         cache.add(self.key("failures"), 0, FORGET)
         try:
             failures = cache.incr(self.key("failures")) or 0
@@ -141,6 +154,20 @@ class BreakerReading:
             if not item.failures and not item.open_until:
                 _well[item.provider, item.model] = self.now
         return self.found
+
+
+def keep_error(provider: str, model: str, error: ProviderError) -> None:
+    """Keep the failure as the model's last one: when, and what. What the provider said is kept where it speaks of us, never
+    where it may repeat a user's words."""
+    said = str(error)[:LONGEST_SAID] if error.outcome in ABOUT_US else ""
+    value = {"at": time(), "outcome": error.outcome.value, "said": said}
+    cache.set(Breaker(provider, model).key("error"), value, ERROR_KEPT)
+
+
+def close(provider: str, model: str) -> None:
+    """Close a model's breaker and forget its last failure, in synchronous code: it has just answered a test."""
+    breaker = Breaker(provider, model)
+    cache.delete_many([breaker.key(what) for what in ("open", "failures", "probe", "error")])
 
 
 async def look(models: Sequence[ModelInfo]) -> list[Breaker]:

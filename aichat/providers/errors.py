@@ -47,6 +47,11 @@ class AttemptOutcome(StrEnum):
         """Whether the same request may do better later or elsewhere, whoever named the model."""
         return self not in {AttemptOutcome.OK, AttemptOutcome.TIMEOUT_TOTAL, *REFUSALS}
 
+    @property
+    def in_words(self) -> str:
+        """What happened, for people who have never seen the code."""
+        return IN_WORDS[self]
+
 
 # BLOCKED: the user's content. INVALID_REQUEST: the request, as far as anybody knows. UNSUPPORTED: something this model
 # or server can't do and others can. CONTEXT_LENGTH: the prompt is too long for this model.
@@ -58,6 +63,27 @@ REFUSALS = frozenset(
         AttemptOutcome.CONTEXT_LENGTH,
     }
 )
+
+IN_WORDS = {
+    AttemptOutcome.OK: "It answered.",
+    AttemptOutcome.EMPTY: "It answered without any text.",
+    AttemptOutcome.BLOCKED: "Its safety filter refused the content.",
+    AttemptOutcome.INVALID_REQUEST: "It refused the request as wrong.",
+    AttemptOutcome.UNSUPPORTED: "The model or server can't do what was asked.",
+    AttemptOutcome.CONTEXT_LENGTH: "The prompt is longer than the model reads.",
+    AttemptOutcome.AUTH_FAILURE: "It refused the key, or the account behind it has no credit.",
+    AttemptOutcome.MODEL_MISSING: "It knows no model of this name.",
+    AttemptOutcome.RATE_LIMITED: "It asks for fewer requests: its rate limit is reached.",
+    AttemptOutcome.OVERLOADED: "It is overloaded or out of order.",
+    AttemptOutcome.UNREACHABLE: "There was no connection to it.",
+    AttemptOutcome.TIMEOUT_CONNECT: "There was no connection in time (CHAT_CONNECT_TIMEOUT).",
+    AttemptOutcome.TIMEOUT_ATTEMPT: "Its whole answer did not come in time (CHAT_ATTEMPT_TIMEOUT).",
+    AttemptOutcome.TIMEOUT_FIRST_TOKEN: "Its answer did not begin in time (CHAT_FIRST_TOKEN_TIMEOUT).",
+    AttemptOutcome.TIMEOUT_IDLE: "Its answer stopped in the middle (CHAT_IDLE_TIMEOUT).",
+    AttemptOutcome.TIMEOUT_TOTAL: "The time of the whole request was over (CHAT_TOTAL_TIMEOUT).",
+    AttemptOutcome.BROKEN_STREAM: "Its answer broke off.",
+    AttemptOutcome.MALFORMED: "Its answer could not be understood.",
+}
 
 
 class ProviderError(Exception):

@@ -28,7 +28,7 @@ def test_a_row_that_names_one_all_the_same_is_sent_nothing(
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
     row = provider("mine", api_key_env="OPENAI_API_KEY")
     row.save()
-    assert "sk-secret" not in repr(snapshot._provider(row))
+    assert "sk-secret" not in repr(snapshot.provider_info(row))
 
 
 def test_a_key_of_another_provider_can_t_be_named(db: None) -> None:

@@ -55,7 +55,7 @@ class ModelView(APIView):
             first = routing.candidates(catalog, calling(request), slug)[0]
             return Response({**describe(first), "id": slug, "owned_by": "aichat"})
         model = catalog.get(slug)
-        if model is None or not model.is_callable or not model.is_open_to(calling(request)):
+        if model is None or not model.is_offered or not model.is_open_to(calling(request)):
             raise routing.ModelNotFound(slug)
         return Response(describe(model))
 
