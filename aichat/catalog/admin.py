@@ -8,6 +8,7 @@ from django.contrib import admin, messages
 from django.contrib.admin.widgets import AutocompleteSelectMultiple
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.urls import reverse
 from django.utils import timezone
 from unfold.decorators import display
 from unfold.widgets import (
@@ -21,7 +22,7 @@ from aichat.catalog import access, editing, snapshot, state
 from aichat.catalog.models import AIModel, Price, Provider
 from aichat.core.admin.base import Admin, ReadOnlyInline, acting
 from aichat.core.money import format_credits
-from aichat.providers.registry import KINDS_OF_ROWS
+from aichat.providers.registry import KINDS_OF_ROWS, MODEL_LIST_ADAPTERS
 
 UNITS = {
     "input_price": "Credits for a million input tokens.",
@@ -75,8 +76,12 @@ class ConditionAdmin(Admin):
         extra_context: dict[str, Any] | None = None,
     ) -> Any:
         row = self.get_object(request, object_id) if object_id and request.method == "GET" else None
-        shown = {"row": row, "condition": self.conditions([row])[row.pk]} if row is not None else {}
+        shown = {"condition": self.conditions([row])[row.pk], **self.tools(row)} if row is not None else {}
         return super().changeform_view(request, object_id, form_url, {**(extra_context or {}), **shown})
+
+    def tools(self, row: Any) -> dict[str, str]:
+        """The addresses of what can be done about a state, for the template. Those pages are the dashboard's."""
+        raise NotImplementedError
 
     @display(description="State", label=COLOURS)
     def state_label(self, row: Any) -> str:
@@ -128,6 +133,10 @@ class ProviderAdmin(ConditionAdmin):
 
     def conditions(self, rows: list[Any]) -> Mapping[Any, state.Condition]:
         return state.of_providers(rows)
+
+    def tools(self, row: Provider) -> dict[str, str]:
+        can_list = row.kind in MODEL_LIST_ADAPTERS
+        return {"fetch_url": reverse("admin_fetch_models", args=[row.pk])} if can_list else {}
 
     def has_delete_permission(self, request: HttpRequest, obj: Provider | None = None) -> bool:
         return obj is not None and not obj.models.exists()
@@ -256,6 +265,7 @@ class AIModelAdmin(ConditionAdmin):
     list_filter = ["enabled", "kind", "provider"]
     search_fields = ["slug", "upstream_name"]
     search_help_text = "Name, here or at its provider"
+    list_fullwidth = True
     ordering = ["slug"]
     inlines = [PriceInline]
     actions = ["enable", "disable"]
@@ -281,7 +291,7 @@ class AIModelAdmin(ConditionAdmin):
     def output_price(self, model: AIModel) -> str:
         return self.amount(model, "output_price")
 
-    @display(description="Request, image, characters or minute")
+    @display(description="Each")
     def flat_price(self, model: AIModel) -> str:
         name = editing.PRICE_OF_KIND[AIModel.Kind(model.kind)]
         return self.amount(model, "request_price" if name == "input_price" else name)
@@ -310,6 +320,9 @@ class AIModelAdmin(ConditionAdmin):
 
     def conditions(self, rows: list[Any]) -> Mapping[Any, state.Condition]:
         return state.of_models(rows)
+
+    def tools(self, row: AIModel) -> dict[str, str]:
+        return {"test_url": reverse("admin_test_model", args=[row.pk])}
 
     def has_delete_permission(self, request: HttpRequest, obj: AIModel | None = None) -> bool:
         """Its prices explain old usage: a model is disabled instead."""

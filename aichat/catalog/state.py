@@ -34,7 +34,7 @@ class State(StrEnum):
     OFF = "switched off"
     NO_KEY = "no key"
     NO_ADDRESS = "no address"
-    REFUSED_ADDRESS = "private address refused"
+    REFUSED_ADDRESS = "private address"
     NO_PRICE = "no price"
     NO_MODELS = "no models"
     LEFT_ALONE = "left alone"

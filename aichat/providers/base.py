@@ -229,3 +229,19 @@ class ImageAdapter(Protocol):
     async def images(self, request: ImageRequest, endpoint: Endpoint) -> ImageAnswer:
         """Make `request.n` images. Raises `ProviderError` when the provider sent not a single one."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class ListedModel:
+    """A model as its provider lists it, and what it is for ("chat", "embedding" …), as far as its name or entry tells."""
+
+    name: str
+    kind: str
+
+
+class ModelListAdapter(Protocol):
+    """A provider's format for the list of its models."""
+
+    async def models(self, endpoint: Endpoint) -> list[ListedModel]:
+        """The models that the provider serves to this key. Raises `ProviderError`."""
+        ...

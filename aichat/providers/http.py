@@ -68,14 +68,14 @@ async def close() -> None:
 
 async def post(
     url: str,
-    body: dict[str, Any] | MakeForm,
+    body: dict[str, Any] | MakeForm | None,
     headers: dict[str, str],
     endpoint: Endpoint,
     read: Callable[[aiohttp.ClientResponse], Awaitable[T]],
 ) -> T:
     """Send `body` as JSON, or the form it makes, and give the successful response, its body unread, to `read`.
 
-    The result is `read`'s.
+    Without a body the request is a GET. The result is `read`'s.
 
     A connection that had been kept alive and was closed by the provider as it was used again is replaced once, when not
     a byte of an answer came. Raises `ProviderError` for every failure to connect, failing status and transport fault
@@ -102,11 +102,21 @@ async def post(
         raise ProviderError(AttemptOutcome.MALFORMED, f"not understood as HTTP: {type(error).__name__}") from error
 
 
+async def get(
+    url: str,
+    headers: dict[str, str],
+    endpoint: Endpoint,
+    read: Callable[[aiohttp.ClientResponse], Awaitable[T]],
+) -> T:
+    """Ask with GET, and do as `post` does with the response and with every failure."""
+    return await post(url, None, headers, endpoint, read)
+
+
 async def _sent(
-    url: str, body: dict[str, Any] | MakeForm, headers: dict[str, str], endpoint: Endpoint
+    url: str, body: dict[str, Any] | MakeForm | None, headers: dict[str, str], endpoint: Endpoint
 ) -> aiohttp.ClientResponse:
-    payload: bytes | MakeForm = body if callable(body) else to_json(body)
-    kind = {} if callable(body) else {"Content-Type": "application/json"}
+    payload: bytes | MakeForm | None = body if body is None or callable(body) else to_json(body)
+    kind = {"Content-Type": "application/json"} if isinstance(payload, bytes) else {}
     headers = {**kind, **headers, **endpoint.headers}
     connection = SimpleNamespace(is_reused=False)
     try:
@@ -119,7 +129,7 @@ async def _sent(
 
 async def _send(
     url: str,
-    payload: bytes | MakeForm,
+    payload: bytes | MakeForm | None,
     headers: dict[str, str],
     endpoint: Endpoint,
     connection: SimpleNamespace,
@@ -127,7 +137,8 @@ async def _send(
     fresh: bool = False,
 ) -> aiohttp.ClientResponse:
     try:
-        return await session(public_only=endpoint.public_only, fresh=fresh).post(
+        return await session(public_only=endpoint.public_only, fresh=fresh).request(
+            "GET" if payload is None else "POST",
             url,
             data=payload() if callable(payload) else payload,
             headers=headers,

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from django.utils.module_loading import import_string
 
-from aichat.providers.base import ChatAdapter, ImageAdapter
+from aichat.providers.base import ChatAdapter, ImageAdapter, ModelListAdapter
 from aichat.providers.single_calls import (
     EmbeddingAdapter,
     ImageEditAdapter,
@@ -20,6 +20,7 @@ from aichat.providers.vendor import (
     EMBEDDING,
     IMAGE,
     IMAGE_EDIT,
+    MODEL_LIST,
     MODERATION,
     SPEECH,
     TRANSCRIPTION,
@@ -56,6 +57,7 @@ def _adapters(purpose: str) -> dict[str, str]:
 
 CHAT_ADAPTERS = _adapters(CHAT)
 IMAGE_ADAPTERS = _adapters(IMAGE)
+MODEL_LIST_ADAPTERS = _adapters(MODEL_LIST)
 # Provider kinds by what a model is for; each maps to its adapter.
 SINGLE_CALL_ADAPTERS = {
     **{purpose: _adapters(purpose) for purpose in (EMBEDDING, MODERATION, SPEECH, TRANSCRIPTION)},
@@ -138,3 +140,9 @@ def transcription_adapter(provider_kind: str) -> TranscriptionAdapter:
 def image_edit_adapter(provider_kind: str) -> ImageEditAdapter:
     """The adapter of a provider kind; `KeyError` for one that edits no images."""
     return cast(ImageEditAdapter, import_string(SINGLE_CALL_ADAPTERS["image"][provider_kind])())
+
+
+@functools.cache
+def model_list_adapter(provider_kind: str) -> ModelListAdapter:
+    """The adapter of a provider kind; `KeyError` for one that lists no models."""
+    return cast(ModelListAdapter, import_string(MODEL_LIST_ADAPTERS[provider_kind])())

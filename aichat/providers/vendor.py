@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 CHAT, IMAGE, EMBEDDING, MODERATION = "chat", "image", "embedding", "moderation"
 SPEECH, TRANSCRIPTION = "speech", "transcription"
 IMAGE_EDIT = "image_edit"  # what some models of kind `image` do too: pictures made of pictures
+MODEL_LIST = "model_list"  # no use of a model: the list of those that the provider serves
 CREDIT = 1_000_000  # microcredits
 
 

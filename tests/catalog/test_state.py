@@ -76,7 +76,7 @@ def test_a_private_address_names_the_setting_and_is_not_offered(
 ) -> None:
     settings.ALLOW_PRIVATE_UPSTREAMS = False
     local(base_url=address)
-    assert condition().state == "private address refused"
+    assert condition().state == "private address"
     assert "ALLOW_PRIVATE_UPSTREAMS" in condition().reason
     assert "llama" not in listed(alice)
     assert alice.get("/v1/models/llama").status_code == 404
@@ -107,7 +107,7 @@ def test_saving_a_provider_that_can_t_be_called_warns_at_once(db: None, admin: C
     row = {"slug": "ollama", "kind": "openai_compatible", "enabled": "on", "base_url": "http://localhost:11434/v1",
            "api_key_env": "", "extra_headers": "{}", "profile": "", "quirks": "{}"}  # fmt: skip
     page = admin.post("/admin/catalog/provider/add/", row, follow=True).content.decode()
-    assert "ollama can&#x27;t be called now (private address refused)" in page
+    assert "ollama can&#x27;t be called now (private address)" in page
     assert "ALLOW_PRIVATE_UPSTREAMS=true" in page
 
 

@@ -11,7 +11,7 @@ from django.utils.module_loading import import_string
 
 from aichat.catalog.models import AIModel
 from aichat.providers import registry
-from aichat.providers.vendor import IMAGE_EDIT, Vendor
+from aichat.providers.vendor import IMAGE_EDIT, MODEL_LIST, Vendor
 from tests.test_architecture import ROOT, modules
 
 NAMES = {
@@ -71,7 +71,7 @@ def named(source: str) -> Iterator[str]:
 @pytest.mark.parametrize("vendor", registry.VENDORS.values(), ids=lambda vendor: vendor.kind)
 def test_what_a_vendor_declares_exists(vendor: Vendor) -> None:
     assert all(isinstance(import_string(path), type) for path in vendor.adapters.values())
-    assert vendor.adapters.keys() <= {*AIModel.Kind.values, IMAGE_EDIT}
+    assert vendor.adapters.keys() <= {*AIModel.Kind.values, IMAGE_EDIT, MODEL_LIST}
     assert {model.kind for model in vendor.models} <= vendor.adapters.keys()
     assert all(hasattr(settings, name) for name in (vendor.key_setting, vendor.base_url_setting) if name)
     # A vendor takes its key from the settings or from its rows; without either nobody could ever ask it.

@@ -1,6 +1,6 @@
 """The facts about Google's Gemini: https://ai.google.dev/gemini-api/docs/models, as of November 2026."""
 
-from aichat.providers.vendor import CHAT, EMBEDDING, IMAGE, IMAGE_EDIT, DefaultModel, Vendor
+from aichat.providers.vendor import CHAT, EMBEDDING, IMAGE, IMAGE_EDIT, MODEL_LIST, DefaultModel, Vendor
 
 VENDORS = (
     Vendor(
@@ -14,6 +14,7 @@ VENDORS = (
             CHAT: "aichat.providers.gemini.chat.GeminiChat",
             IMAGE: "aichat.providers.gemini.images.GeminiImages",
             IMAGE_EDIT: "aichat.providers.gemini.image_edits.GeminiImageEdits",
+            MODEL_LIST: "aichat.providers.gemini.model_list.GeminiModelList",
             EMBEDDING: "aichat.providers.gemini.embeddings.GeminiEmbeddings",
         },
         models=(

@@ -10,6 +10,7 @@ from aichat.providers.vendor import (
     EMBEDDING,
     IMAGE,
     IMAGE_EDIT,
+    MODEL_LIST,
     MODERATION,
     SPEECH,
     TRANSCRIPTION,
@@ -19,6 +20,7 @@ from aichat.providers.vendor import (
 
 SHARED_ADAPTERS = {
     IMAGE_EDIT: "aichat.providers.openai.image_edits.OpenAIImageEdits",
+    MODEL_LIST: "aichat.providers.openai.model_list.OpenAIModelList",
     MODERATION: "aichat.providers.openai.moderations.OpenAIModerations",
     SPEECH: "aichat.providers.openai.audio.OpenAISpeech",
     TRANSCRIPTION: "aichat.providers.openai.audio.OpenAITranscriptions",

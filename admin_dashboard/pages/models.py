@@ -1,0 +1,107 @@
+"""The operator's two tools for models: try one, and add those that a provider lists."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.db import IntegrityError
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect
+from django.template.response import TemplateResponse
+from django.views.decorators.http import require_POST
+
+from aichat.catalog import offers, state
+from aichat.catalog.editing import PriceRequired
+from aichat.catalog.models import AIModel, Provider
+from aichat.core.admin.base import CreditsFormField, acting
+from aichat.generation import trial
+from aichat.providers.base import ListedModel
+from aichat.providers.errors import ProviderError
+
+MOST_CHOSEN = 200  # models added at once
+
+
+@require_POST
+def test_model(request: HttpRequest, model_id: Any) -> HttpResponse:
+    """Ask the model once and say what came: its answer and time, or the exact reason."""
+    require_operator(request)
+    model = get_object_or_404(AIModel.objects.select_related("provider"), pk=model_id)
+    back = redirect("admin:catalog_aimodel_change", model.pk)
+    if problem := state.obstacle(model.provider):
+        messages.error(request, f"{model} was not asked ({problem.state}). {problem.reason}")
+        return back
+    found = trial.try_model(model)
+    if found.is_ok:
+        messages.success(request, f"{model} answered in {found.seconds:.2f} s: {found.text}")
+    else:
+        messages.error(request, f"{model} did not answer ({found.outcome}, {found.seconds:.2f} s). {found.text}")
+    return back
+
+
+class OffersForm(forms.Form):
+    """The models to add, each as "kind name", and the price of those that the price library does not know."""
+
+    models = forms.MultipleChoiceField(error_messages={"required": "Choose a model."})
+    input_price = CreditsFormField(required=False, label="Input")
+    output_price = CreditsFormField(required=False, label="Output")
+
+    def __init__(self, *args: Any, chosen: list[str], **options: Any) -> None:
+        super().__init__(*args, **options)
+        # What may be added is checked by `offers.add`; the provider is not asked a second time.
+        self.fields["models"].choices = [(value, value) for value in chosen[:MOST_CHOSEN]]  # type: ignore[attr-defined]
+
+    def clean_models(self) -> list[ListedModel]:
+        parts = [value.partition(" ") for value in self.cleaned_data["models"]]
+        return [ListedModel(name, kind) for kind, _, name in parts if name]
+
+
+def fetch_models(request: HttpRequest, provider_id: Any) -> HttpResponse:
+    """Show the models that the provider lists, with the prices the library proposes; add those that are chosen."""
+    require_operator(request)
+    provider = get_object_or_404(Provider.objects.prefetch_related("models"), pk=provider_id)
+    form = OffersForm(request.POST or None, chosen=request.POST.getlist("models"))
+    if request.method == "POST" and form.is_valid():
+        amounts = {name: form.cleaned_data[name] for name in ("input_price", "output_price")}
+        try:
+            added = offers.add(provider, form.cleaned_data["models"], amounts, actor=acting(request))
+        except PriceRequired as error:
+            form.add_error("input_price", f"{error.message} 0 is a price: it makes them free.")
+        except ValidationError as error:
+            form.add_error("models", error.messages)
+        except IntegrityError:
+            form.add_error("models", "Somebody added one of them at this moment: look again.")
+        else:
+            messages.success(request, f"Added: {', '.join(added) or 'none, all were there'}.")
+            if len(added) == 1:
+                return redirect("admin:catalog_aimodel_change", AIModel.objects.get(slug=added[0]).pk)
+            return redirect("admin:catalog_aimodel_changelist")
+    found, problem = listed(provider)
+    context = {
+        **admin.site.each_context(request),
+        "title": f"Models of {provider}",
+        "provider": provider,
+        "offers": found,
+        "problem": problem,
+        "form": form,
+        "chosen": set(request.POST.getlist("models")),
+        "has_unpriced": any(offer.price is None for offer in found),
+    }
+    return TemplateResponse(request, "admin_dashboard/fetch_models.html", context)
+
+
+def listed(provider: Provider) -> tuple[list[offers.Offer], str]:
+    """What the provider offers, and in words why it could not be asked."""
+    if not trial.can_list(provider):
+        return [], "This kind of provider lists no models."
+    if problem := state.obstacle(provider):
+        return [], f"{provider} was not asked ({problem.state}). {problem.reason}"
+    try:
+        return offers.offers(provider, trial.list_models(provider)), ""
+    except ProviderError as error:
+        return [], f"{provider} gave no list ({error.outcome}). {error.outcome.in_words} It said: {error}"
+
+
+def require_operator(request: HttpRequest) -> None:
+    if not request.user.has_perm("catalog.change_aimodel"):
+        raise PermissionDenied
