@@ -416,6 +416,8 @@ STATSD_HOST = env.endpoint("STATSD_HOST", port=8125)
 SENTRY_DSN = env.text("SENTRY_DSN")
 RELEASE = __version__  # what Sentry shows with each error
 SENTRY_ENVIRONMENT = env.text("SENTRY_ENVIRONMENT", "production")
+SENTRY_SAMPLE_RATE = env.share("SENTRY_SAMPLE_RATE", 1.0)  # of the errors
+SENTRY_TRACES_SAMPLE_RATE = env.share("SENTRY_TRACES_SAMPLE_RATE", 0.0)  # of the requests whose times are sent
 
 # --- Flags ------------------------------------------------------------------------------------------------------------
 # FLAG_STREAMING=off overrides a flag's row; `-` and `.` of the flag's key are written `_`.

@@ -106,6 +106,17 @@ def decimal(name: str, default: str, *, places: int | None = None) -> Decimal:
     return _read(name, Decimal(default), parse, f"a number from 0 to {LARGEST}{digits}, such as {default}")
 
 
+def share(name: str, default: float) -> float:
+    """From 0 (none) to 1 (all)."""
+
+    def parse(raw: str) -> float:
+        if not 0 <= float(raw) <= 1:
+            raise ValueError
+        return float(raw)
+
+    return _read(name, default, parse, "a number from 0 (none) to 1 (all), such as 0.1")
+
+
 def rate(name: str, default: str) -> str:
     def parse(raw: str) -> str:
         if not RATE.fullmatch(raw):

@@ -5,20 +5,28 @@ log handler therefore is the one place that reports; the SDK's own integrations 
 requests. Commands fail through `sys.excepthook`.
 
 An event is built from a list of what may leave the house. The text of an exception is not on that list: a database quotes
-the row that it refused, a provider quotes the prompt.
+the row that it refused, a provider quotes the prompt. SENTRY_TRACES_SAMPLE_RATE of the requests are sent with their times, as
+transactions without spans: OpenTelemetry has the spans (`spans.py`).
 """
 
 import logging
+import random
+import time
+from collections.abc import Sequence
 from typing import Any
+from uuid import uuid4
 
 from django.conf import settings
 
-from aichat.core.telemetry import tracing
+from aichat.core.background.batch_queue import BatchQueue
+from aichat.core.telemetry import measurements, tracing
+from aichat.core.telemetry.measurements import Measurement, RequestEnded
 
 OWN_LOGGERS = ("aichat", "accounts", "credits", "admin_dashboard")  # their messages are constants; values are arguments
 APART = ("gunicorn.error", "uvicorn.error")  # they don't propagate to the root logger
 SILENT = ("sentry_sdk", "urllib3")  # the SDK's own failures must not become events
 EVENT_FIELDS = ("event_id", "timestamp", "level", "platform", "release", "environment", "logger", "logentry", "sdk")
+TRANSACTION_FIELDS = ("type", "transaction", "transaction_info", "start_timestamp", "spans", "tags", "user")
 FRAME_FIELDS = ("filename", "function", "module", "lineno", "in_app")
 
 
@@ -42,7 +50,9 @@ def start() -> "ErrorHandler | None":
             dsn=settings.SENTRY_DSN,
             release=settings.RELEASE,
             environment=settings.SENTRY_ENVIRONMENT,
+            sample_rate=settings.SENTRY_SAMPLE_RATE,
             before_send=without_values,
+            before_send_transaction=times_alone,
             default_integrations=False,
             auto_enabling_integrations=False,
             integrations=[ExcepthookIntegration(), AtexitIntegration(callback=lambda pending, timeout: None)],
@@ -58,6 +68,8 @@ def start() -> "ErrorHandler | None":
     handler = ErrorHandler()
     for name in ("", *APART):
         logging.getLogger(name).addHandler(handler)
+    if settings.SENTRY_TRACES_SAMPLE_RATE:
+        measurements.register(note_times)
     return handler
 
 
@@ -98,6 +110,61 @@ def without_values(event: Any, hint: Any) -> Any:
             kept["tags"]["organization"] = trace.organization
         if trace.user:
             kept["user"] = {"id": trace.user}
+    return kept
+
+
+# --- Times of requests ------------------------------------------------------------------------------------------------
+
+
+def note_times(item: Measurement) -> None:
+    """Have a share of the requests sent to Sentry, in the background: a listener of measurements."""
+    if isinstance(item, RequestEnded) and random.random() < settings.SENTRY_TRACES_SAMPLE_RATE:
+        trace = tracing.current()
+        _times.put(_transaction(item, trace, time.time()))
+
+
+def _transaction(item: RequestEnded, trace: tracing.Trace | None, ended: float) -> dict[str, Any]:
+    """An event in Sentry's format: https://develop.sentry.dev/sdk/data-model/event-payloads/transaction/"""
+    trace_id = trace.traceparent[3:35] if trace and trace.traceparent else uuid4().hex
+    event: dict[str, Any] = {
+        "type": "transaction",
+        "transaction": f"{item.method} {item.route or 'none'}",
+        "transaction_info": {"source": "route"},
+        "start_timestamp": ended - item.seconds,
+        "timestamp": ended,
+        "contexts": {
+            "trace": {
+                "trace_id": trace_id,
+                "span_id": uuid4().hex[:16],
+                "op": "http.server",
+                "status": "internal_error" if item.status >= 500 else "ok",
+                "data": {"http.response.status_code": item.status},
+            }
+        },
+        "tags": {"request_id": trace.request_id} if trace else {},
+        "spans": [],
+    }
+    if trace and trace.organization:
+        event["tags"]["organization"] = trace.organization
+    if trace and trace.user:
+        event["user"] = {"id": trace.user}
+    return event
+
+
+def _send_times(batch: Sequence[dict[str, Any]]) -> None:
+    from sentry_sdk import capture_event
+
+    for event in batch:
+        capture_event(event)  # type: ignore[arg-type]
+
+
+_times: BatchQueue[dict[str, Any]] = BatchQueue("sentry", _send_times)
+
+
+def times_alone(event: Any, hint: Any) -> Any:
+    """A transaction reduced to what `_transaction` made: the SDK's own additions stay in the house."""
+    kept = {name: event[name] for name in (*EVENT_FIELDS, *TRANSACTION_FIELDS) if name in event}
+    kept["contexts"] = {"trace": event["contexts"]["trace"]}
     return kept
 
 

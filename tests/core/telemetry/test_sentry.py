@@ -15,7 +15,7 @@ import sentry_sdk
 from django.core.checks import run_checks
 
 from aichat.core.background import lifecycle
-from aichat.core.telemetry import sentry, tracing
+from aichat.core.telemetry import measurements, sentry, tracing
 from tests.conftest import Actor
 from tests.receiver import Receiver
 
@@ -32,15 +32,17 @@ def dsn_of(receiver: Receiver) -> str:
     return f"http://0123456789abcdef@127.0.0.1:{receiver.server.server_address[1]}/7"
 
 
-def events_of(receiver: Receiver) -> list[dict[str, Any]]:
-    """The events of the envelopes that arrived: lines of a header, then of an item's header and its payload."""
+def events_of(receiver: Receiver, kind: str = "event") -> list[dict[str, Any]]:
+    """The events of a type in the envelopes that arrived: lines of a header, then of an item's header and its payload."""
     found = []
     for path, _, body in receiver.got:
         assert path == "/api/7/envelope/"
         assert not any(secret.encode() in body for secret in SECRETS)
         lines = body.splitlines()
         found += [
-            json.loads(payload) for head, payload in zip(lines[1::2], lines[2::2], strict=False) if b'"event"' in head
+            json.loads(payload)
+            for head, payload in zip(lines[1::2], lines[2::2], strict=False)
+            if json.loads(head).get("type") == kind
         ]
     return found
 
@@ -64,6 +66,8 @@ def arrived(receiver: Receiver, settings: Any) -> Iterator[Callable[[], list[dic
         return events_of(receiver)
 
     yield read
+    if sentry.note_times in measurements._listeners:
+        measurements._listeners.remove(sentry.note_times)
     for name in ("", *sentry.APART):
         logging.getLogger(name).removeHandler(handler)
     sentry_sdk.get_client().close(1)
@@ -122,6 +126,28 @@ def test_values_in_a_log_line_stay_in_the_house(arrived: Any) -> None:
     ours, other = arrived()
     assert ours["logentry"]["message"] == "the job of %s failed"
     assert "logentry" not in other
+
+
+def test_the_times_of_sampled_requests_arrive_without_more(
+    receiver: Receiver,
+    settings: Any,
+    http: httpx.Client,
+    alice: Actor,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings.SENTRY_TRACES_SAMPLE_RATE = 1.0
+    monkeypatch.setattr(sentry._times, "every", 0.01)
+    arrived = request.getfixturevalue("arrived")
+    path = f"/api/v1/me?secret={SECRETS[0]}"
+    assert http.get(path, headers={**alice.headers, "X-Request-ID": "me-2"}).status_code == 200
+    receiver.wait_for(1)  # the request's end is noted after its answer
+    arrived()
+    [event] = events_of(receiver, "transaction")
+    assert (event["transaction"], event["tags"]["request_id"]) == ("GET api/v1/me", "me-2")
+    assert event["timestamp"] > event["start_timestamp"]
+    assert event["contexts"]["trace"]["data"] == {"http.response.status_code": 200}
+    assert not {"request", "server_name", "extra", "modules"} & event.keys()
 
 
 def test_an_error_that_ends_a_command_arrives_once(receiver: Receiver) -> None:
