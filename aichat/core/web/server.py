@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 MOST_GATHERED = 16 * 1024  # bytes gathered before the transport is asked whether it can take more
 SETTLING_SECONDS = 10.0  # of the time for stopping, kept to settle and end the streams that still run
 MAX_HEADERS = 100  # header lines of a request
-LEAST_BYTES_PER_SECOND = 4096  # pace below which a body is cut off, after BODY_TIMEOUT seconds of grace
+LEAST_BYTES_PER_SECOND = 4096  # pace of a body; what it falls behind comes off BODY_TIMEOUT
 LINGER_SECONDS = 2.0  # how long the rest of a body is thrown away, so that the client reads the early answer
 LINGER_BYTES = 32 * 2**20  # how much of the rest is thrown away at most
 TICK_SECONDS = 1.0  # least time between two looks at a connection's deadline
@@ -116,8 +116,7 @@ class Protocol(HttpToolsProtocol):
     transport: LingeringTransport  # type: ignore[assignment]
     refusal: Refused | None = None
     is_in_head = is_in_body = is_upgrading = False
-    unparsed = header_count = received = 0
-    body_began = 0.0
+    unparsed = header_count = 0
     deadline: float | None = None
     timer: asyncio.TimerHandle | None = None
 
@@ -137,8 +136,7 @@ class Protocol(HttpToolsProtocol):
         """Close the connection when its deadline is past, else look again then. A connection has one timer at a time."""
         now = self.loop.time()
         if self.is_in_body and self.flow.read_paused:
-            self.body_began = now  # the application reads slowly, the client is not late
-            self.deadline = now + settings.BODY_TIMEOUT
+            self.deadline = now + settings.BODY_TIMEOUT  # the application reads slowly, the client is not late
         if self.deadline is not None and now >= self.deadline:
             self.give_up()
             return
@@ -265,16 +263,16 @@ class Protocol(HttpToolsProtocol):
         if self.parser.should_upgrade():
             self.is_upgrading = True  # `feed` parses the head again, without the wish
             return
-        self.unparsed = self.received = 0
+        self.unparsed = 0
         self.is_in_body = self.transport.is_reading_body = True
-        self.body_began = self.loop.time()
-        self.hasten(self.body_began + settings.BODY_TIMEOUT)
+        self.hasten(self.loop.time() + settings.BODY_TIMEOUT)
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         self.unparsed = 0
-        self.received += len(body)
-        self.deadline = self.body_began + settings.BODY_TIMEOUT + self.received / LEAST_BYTES_PER_SECOND
+        now = self.loop.time()
+        earned = (self.deadline or now) + len(body) / LEAST_BYTES_PER_SECOND
+        self.deadline = min(earned, now + settings.BODY_TIMEOUT)
         super().on_body(body)
 
     def on_message_complete(self) -> None:

@@ -1,5 +1,6 @@
 import asyncio
 import socket
+import time
 from typing import Any
 
 import pytest
@@ -169,11 +170,29 @@ def test_a_half_sent_head_and_a_silent_connection_are_closed_in_time(server: str
     assert talk(server, b"\r\n", wait=10) == b""
 
 
-def test_a_half_sent_body_is_refused_in_time(server: str, settings: Any, alice: Actor) -> None:
+@pytest.mark.parametrize("sent", [1000, 900_000], ids=["its beginning", "nearly all at once"])
+def test_a_half_sent_body_is_refused_in_time(server: str, settings: Any, alice: Actor, sent: int) -> None:
     settings.BODY_TIMEOUT = 0.3
-    begun = post("/v1/chat/completions", b"{" + b" " * 900_000, f"Authorization: Bearer {alice.key}")[:1000]
-    heard = talk(server, begun, wait=30)
+    begun = post("/v1/chat/completions", b"{" + b" " * 900_000, f"Authorization: Bearer {alice.key}")[:sent]
+    heard = talk(server, begun, wait=10)
     assert heard.startswith(b"HTTP/1.1 408 ")
+
+
+def test_a_slow_body_is_read_while_it_keeps_its_pace(server: str, settings: Any, alice: Actor) -> None:
+    settings.BODY_TIMEOUT = 1
+    request = post(
+        "/v1/chat/completions",
+        b"{" + b" " * 20_000,
+        "Content-Type: application/json",
+        f"Authorization: Bearer {alice.key}",
+        "Connection: close",
+    )
+    host, _, port = server.rpartition("//")[2].partition(":")
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        for start in range(0, len(request), 2000):
+            connection.sendall(request[start : start + 2000])
+            time.sleep(0.2)
+        assert connection.recv(65536).startswith(b"HTTP/1.1 400 ")
 
 
 def test_a_trailer_is_no_header(server: str, alice: Actor) -> None:
