@@ -100,7 +100,6 @@ and with `X-Organization`. A new route fails there until it states its level and
 | USER, SUBSCRIBER, ADMIN | somebody of this role, for their own organization and its things |
 | stranger | somebody of the role USER, who asks for another's team or its things; an ADMIN is a stranger to them as well |
 | ex-member | who was an admin of that team until a moment ago, with the login token; the key they had for the team is 401 |
-
 | limited key | an ADMIN's API key with a spending limit: it reads its own data and generates, and manages nothing |
 | scope | an API key needs one of these, else it gets 403 `scope_missing`; `manage` is for keys without any limit |
 
