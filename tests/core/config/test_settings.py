@@ -1,5 +1,6 @@
 """Settings from the environment: what is read, and the one clear line for what is wrong."""
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from pathlib import Path
@@ -164,6 +165,12 @@ def test_stored_pictures_are_their_owners_alone(settings: Any, tmp_path: Path) -
     name = default_storage.save("images/one/a.png", ContentFile(b"png"))
     assert (tmp_path / "media" / name).stat().st_mode & 0o777 == 0o600
     assert {part.stat().st_mode & 0o777 for part in (tmp_path / "media").rglob("*") if part.is_dir()} == {0o700}
+
+
+def test_compose_brings_no_password_of_its_own() -> None:
+    lines = (Path(__file__).parents[3] / "compose.yaml").read_text().splitlines()
+    secrets = [line for line in lines if re.search("password|secret|_key", line.partition("#")[0].lower())]
+    assert secrets and all("${POSTGRES_PASSWORD:?" in line for line in secrets)
 
 
 def test_a_hold_must_outlive_its_request(settings: Any) -> None:
