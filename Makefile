@@ -14,7 +14,7 @@ ON_EACH_ENGINE = tests/accounts tests/admin_dashboard tests/chat tests/credits t
 	tests/test_hostile_values.py tests/test_isolation.py
 PYTEST = $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
 
-.PHONY: help run test bench bench-ledger bench-http bench-latency trace clients contract screenshots soak lint types format build lock sbom audit clean
+.PHONY: help run test bench bench-ledger bench-http bench-latency bench-slow trace clients contract screenshots soak lint types format build lock sbom audit clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -63,6 +63,9 @@ bench-http: $(VENV)/.development ## chats alone; writes docs/BENCHMARKS.md in ab
 
 bench-latency: $(VENV)/.development ## latency added at rates from 5 to 500 a second; writes its part of docs/BENCHMARKS.md in about 25 minutes, ARGS=--quick prints in 3
 	@$(BIN)/python -m tests.benchmarks.latency $(ARGS)
+
+bench-slow: $(VENV)/.development ## what a thousand slow connections cost a worker and an honest client, in about a minute and a half
+	@DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python -m tests.benchmarks.slow_connections
 
 lint: $(VENV)/.development types ## style, types, templates, migrations, deployment settings
 	@$(BIN)/ruff check .

@@ -118,7 +118,7 @@ async def held(key: str, path: str, body: bytes) -> tuple[int, float]:
 async def test_no_body_holds_the_event_loop_and_none_is_a_500(
     transactional_db: None, catalog: None, alice: Actor
 ) -> None:
-    """50 ms of CPU are promised; the test leaves air for a collection of garbage."""
+    """50 ms of CPU are promised; the test leaves air for a collection of garbage. `-s` shows the worst."""
     gc.freeze()
     try:
         found = {name: await held(alice.key, "/v1/chat/completions", body) for name, body in BODIES.items()}
@@ -126,6 +126,8 @@ async def test_no_body_holds_the_event_loop_and_none_is_a_500(
         found["lists, to a plain resource"] = await held(alice.key, "/api/v1/api-keys", lists)
     finally:
         gc.unfreeze()
+    slowest = max(found, key=lambda name: found[name][1])
+    print(f"\n{len(found)} bodies, worst: {slowest}, {found[slowest][1] * 1000:.0f} ms")  # noqa: T201
     assert {status for status, _ in found.values()} <= {200, 400}
     assert {name: seconds for name, (_, seconds) in found.items() if seconds > 0.15} == {}
 
