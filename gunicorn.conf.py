@@ -40,19 +40,32 @@ NEW_OBJECTS = 10_000  # that have come and not gone, before the garbage collecto
 UNSENT = 128 * 1024  # bytes the kernel takes for a client beyond what is on its way
 
 
-def on_starting(server: Any) -> None:
-    """Room for thousands of streams, and one clear line for a port that is taken, before gunicorn tries it five times."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
-    if soft != resource.RLIM_INFINITY and soft < most:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as probe:
+def refuse_taken_port() -> None:
+    """One clear line for a port that is taken, before gunicorn says a word and tries it five times.
+
+    Not where gunicorn already has its socket: after SIGHUP and SIGUSR2, which read this file again, or from systemd.
+    """
+    is_running = os.environ.get("AICHAT_MASTER") == str(os.getpid()) or "GUNICORN_FD" in os.environ
+    os.environ["AICHAT_MASTER"] = str(os.getpid())
+    if is_running or "LISTEN_FDS" in os.environ or "--check-config" in sys.argv:
+        return
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
         except OSError as error:
             sys.exit(f"Can't listen on {bind} ({error.strerror}): choose another port, as in PORT={port + 1} make run")
+
+
+refuse_taken_port()
+
+
+def on_starting(server: Any) -> None:
+    """Room for thousands of streams."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def when_ready(server: Any) -> None:

@@ -7,6 +7,7 @@ import asyncio
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC
 from typing import Any
@@ -43,6 +44,16 @@ from credits.services import wallet_of
 from tests.engines import Valkey
 from tests.logs import Logs, collected
 from tests.upstream import Upstream
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """End a run with what was not tried; the reasons name the command that brings it."""
+    reasons = Counter(
+        report.longrepr[2].removeprefix("Skipped: ") for report in terminalreporter.stats.get("skipped", [])
+    )
+    for reason, number in reasons.items():
+        terminalreporter.write_line(f"Not tried: {number} tests ({reason})")
+
 
 PASSWORD = "correct horse battery staple"
 

@@ -18,6 +18,8 @@ import httpx
 import pytest
 from django.conf import settings
 
+from aichat.core.config import reachable
+
 pytestmark = pytest.mark.xdist_group("start")  # one installation for the whole file
 SECONDS = 30
 PROVIDER_KEYS = ("OPENAI_API_KEY", "GEMINI_API_KEY", "ANTHROPIC_API_KEY", "REDIS_URL", "HTTPS", "DEBUG", "LOG_FORMAT")
@@ -153,7 +155,8 @@ def test_a_busy_port_is_one_clear_line(installation: Installation) -> None:
         port = other.getsockname()[1]
         ended = run("-m", "gunicorn", "aichat.asgi:application", **{**installation.environment, "PORT": str(port)})
     assert ended.returncode == 1
-    assert ended.stderr.splitlines()[-1].startswith(f"Can't listen on 127.0.0.1:{port} (Address already in use)")
+    assert ended.stderr.startswith(f"Can't listen on 127.0.0.1:{port} (Address already in use)")
+    assert ended.stderr.count("\n") == 1
 
 
 def models_of(client: httpx.Client) -> set[str]:
@@ -207,6 +210,26 @@ def test_a_database_that_is_not_there_is_one_clear_line(scheme: str) -> None:
     assert ended.returncode == 1
     assert ended.stderr.startswith(f"DATABASE_URL: no database answers at {address}")
     assert ended.stderr.count("\n") == 1
+
+
+SILENT: dict[str, Callable[[str], dict[str, str]]] = {
+    "postgres": lambda address: {
+        "ENGINE": "django.db.backends.postgresql",
+        "HOST": "127.0.0.1",
+        "PORT": address.partition(":")[2],
+    },
+    "mongodb": lambda address: {"ENGINE": "aichat.core.database.mongodb", "HOST": f"mongodb://{address}/aichat"},
+}
+
+
+@pytest.mark.parametrize("scheme", SILENT)
+def test_a_database_that_accepts_and_says_nothing_is_named_within_three_seconds(scheme: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        began = monotonic()
+        problem = reachable.database_problem(SILENT[scheme](address))
+    assert problem.startswith(f"DATABASE_URL: no database answers at {address} (timed out)")
+    assert monotonic() - began < 3.5
 
 
 def test_a_misspelt_setting_is_named_with_the_likely_one() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
-from tests.admin_dashboard.chromium import CHROMIUM, QUIET
+from tests.admin_dashboard.chromium import CHROMIUM, NO_CHROMIUM, QUIET
 from tests.conftest import PASSWORD, Actor
 
 HOSTILE = "<img src=x onerror=alert(1)> [press](javascript:alert(2)) <script>alert(3)</script> **bold**"
@@ -23,7 +23,7 @@ def prepared(server: str, alice: Actor) -> str:
 def page(prepared: str, request: pytest.FixtureRequest) -> Iterator[Page]:
     """Logged in as Alice. A dialog, or an error of a page's script, fails the test."""
     if CHROMIUM is None and not os.environ.get("CI"):
-        pytest.skip("no chromium")
+        pytest.skip(NO_CHROMIUM)
     complaints: list[str] = []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)

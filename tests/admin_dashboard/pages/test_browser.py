@@ -9,7 +9,7 @@ from django.urls import reverse
 from playwright.sync_api import Page, expect, sync_playwright
 
 from aichat.usage.models import UsageRecord
-from tests.admin_dashboard.chromium import CHROMIUM, QUIET
+from tests.admin_dashboard.chromium import CHROMIUM, NO_CHROMIUM, QUIET
 from tests.conftest import PASSWORD, Actor
 
 LISTS = [
@@ -29,7 +29,7 @@ def prepared(server: str, ada: Actor, alice: Actor, usage_record: Callable[..., 
 def page(prepared: str) -> Iterator[Page]:
     """Logged in as Ada. Whatever a page complains of in the console, a refused script for one, fails the test."""
     if CHROMIUM is None and not os.environ.get("CI"):
-        pytest.skip("no chromium")
+        pytest.skip(NO_CHROMIUM)
     complaints: list[str] = []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)

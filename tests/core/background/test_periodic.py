@@ -47,6 +47,17 @@ def test_a_task_runs_at_first_and_then_when_it_is_due(db: None, ran: list[str]) 
     assert timedelta(seconds=50) < row.due_at - timezone.now() <= timedelta(seconds=60)
 
 
+@pytest.mark.parametrize(("found", "level"), [(0, "DEBUG"), (2, "INFO")])
+def test_a_run_that_found_nothing_to_do_is_no_news(
+    db: None, found: int, level: str, caplog: pytest.LogCaptureFixture, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(runner, "_tasks", {})
+    runner.register("sweep", lambda: found, every=lambda: 60)
+    with caplog.at_level("DEBUG", logger=runner.__name__):
+        run_due()
+    assert [record.levelname for record in caplog.records if record.getMessage() == "sweep done"] == [level]
+
+
 def test_a_task_another_process_runs_is_left_to_it_until_it_is_dead(db: None, ran: list[str]) -> None:
     PeriodicTask.objects.create(name="tick", due_at=timezone.now() + runner.LEASE, holder=uuid4())
     assert run_due() == []

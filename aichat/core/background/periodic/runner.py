@@ -64,7 +64,9 @@ def run(task: Task) -> bool:
     tracing.begin()
     try:
         result = task.work()
-        logger.info("%s done", task.name, extra={"task": task.name, "result": result})
+        # A run that found nothing to do is no news: an idle server's log stays empty.
+        level = logging.INFO if result else logging.DEBUG
+        logger.log(level, "%s done", task.name, extra={"task": task.name, "result": result})
     except Exception:
         logger.exception("%s failed", task.name, extra={"task": task.name})
     row.filter(holder=holder).update(due_at=now + timedelta(seconds=task.every()), finished_at=timezone.now())
