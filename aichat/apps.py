@@ -7,11 +7,12 @@ class AichatConfig(AppConfig):
 
     def ready(self) -> None:
         from aichat.core.config import checks  # noqa: F401  (registers the system checks)
-        from aichat.core.telemetry import prometheus, sentry, statsd
+        from aichat.core.telemetry import prometheus, sentry, spans, statsd
 
         if settings.IMAGE_DISPATCHER == "celery":
             from aichat import celery  # noqa: F401  (tasks are sent and found through its app)
 
         sentry.start()
+        spans.start()
         statsd.start()
         prometheus.start()

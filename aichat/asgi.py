@@ -21,7 +21,7 @@ django.setup(set_prefix=False)
 from aichat.api import admission
 from aichat.core.background import lifecycle
 from aichat.core.config import checks, reachable
-from aichat.core.telemetry import tracing
+from aichat.core.telemetry import spans, tracing
 from aichat.core.web import responses
 from aichat.core.web.addresses import canonical_scope
 from aichat.core.web.compression import BODY_LIMIT, BODY_TOO_LARGE, inflated
@@ -115,6 +115,7 @@ class Traced:
         request_id, traceparent = headers.get(b"x-request-id", b""), headers.get(b"traceparent", b"")
         self.trace = scope["aichat.trace"] = tracing.begin(request_id.decode("latin-1"), traceparent.decode("latin-1"))
         self.trace.address = scope["client"][0] if scope.get("client") else ""
+        self.span = spans.begin_request(self.trace, scope) if spans.is_on() else None
         self.status, self.finished = CLIENT_LEFT, False
 
     async def send(self, message: Mapping[str, Any]) -> None:
@@ -132,6 +133,8 @@ class Traced:
         tracing.log_access(
             self.trace, method=self.scope["method"], path=path, status=self.status, finished=self.finished
         )
+        if self.span is not None:
+            spans.end_request(self.span, self.trace, self.scope["method"], self.status)
 
 
 def bounded(scope: Scope, headers: Headers, receive: Receive, limit: int) -> Receive:

@@ -418,6 +418,11 @@ RELEASE = __version__  # what Sentry shows with each error
 SENTRY_ENVIRONMENT = env.text("SENTRY_ENVIRONMENT", "production")
 SENTRY_SAMPLE_RATE = env.share("SENTRY_SAMPLE_RATE", 1.0)  # of the errors
 SENTRY_TRACES_SAMPLE_RATE = env.share("SENTRY_TRACES_SAMPLE_RATE", 0.0)  # of the requests whose times are sent
+# Where OpenTelemetry's spans go, over HTTP as protobuf; the SDK reads its other variables (OTEL_*) itself.
+OTEL_EXPORTER_OTLP_ENDPOINT = env.url("OTEL_EXPORTER_OTLP_ENDPOINT")
+OTEL_EXPORTER_OTLP_TRACES_ENDPOINT = env.url("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")  # the full address, if it differs
+OTEL_EXPORTER_OTLP_PROTOCOL = env.choice("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf", ("http/protobuf",))
+OTEL_CAPTURE_CONTENT = env.boolean("OTEL_CAPTURE_CONTENT", False)  # whether spans have prompts and answers
 
 # --- Flags ------------------------------------------------------------------------------------------------------------
 # FLAG_STREAMING=off overrides a flag's row; `-` and `.` of the flag's key are written `_`.
@@ -469,6 +474,7 @@ LOGGING = {
             "level": "ERROR"
         },  # it logs each refused connection, which the waiting request reports already
         "openai": {"level": "WARNING"},
+        "opentelemetry": {"level": "ERROR"},  # it logs each retry of a batch
         "datadog.dogstatsd": {"level": "ERROR"},  # it logs a line for each packet to an agent that is gone
         "django.db.backends": {"level": "INFO"},
     },

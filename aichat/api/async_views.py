@@ -34,6 +34,7 @@ from aichat.core.web.addresses import deployment_of
 from aichat.core.web.json_bodies import MOST_VALUES, check_structure
 from aichat.flags import evaluation
 from aichat.generation import pipeline as generation
+from aichat.generation import spans
 from aichat.generation.request import Ending, EventSink, Failed, Freshness, Generate, GenerationRequest, ResponseFormat
 from aichat.idempotency.keys import HEADER, Answer
 
@@ -207,6 +208,7 @@ async def respond(
         if recording is not None:
             generation_request, response_format = recording.of(generation_request, response_format)
             generate = recording.around(generate)
+        generate = spans.around(generate)
         if generation_request.stream:
             return await stream(generation_request, response_format, generate)
     except BaseException:  # a client that left while its request was being prepared is a CancelledError

@@ -15,9 +15,11 @@ from django.conf import settings
 
 from aichat.catalog.snapshot import ModelInfo
 from aichat.core.errors import InvalidRequest
+from aichat.core.telemetry.spans import inside
 from aichat.generation import circuit_breaker
 from aichat.generation.charging import plausibility, tokens
 from aichat.generation.charging.plausibility import Bounds
+from aichat.generation.spans import begin_turn, end_attempt
 from aichat.providers.base import ImageAnswer, ImageRequest, Usage
 from aichat.providers.errors import AttemptOutcome, ProviderError
 from aichat.providers.registry import IMAGE_ADAPTERS, image_adapter
@@ -44,6 +46,7 @@ class ImageAttempt:
     reported: dict[str, Any] | None = None
     billed: Usage = field(default_factory=Usage)
     seconds: float = 0.0
+    span: Any = None  # while it is open, and spans are made
 
 
 def able(candidates: Sequence[ModelInfo], size: str) -> list[ModelInfo]:
@@ -113,6 +116,7 @@ async def draw(
             continue
         attempt = ImageAttempt(model, number)
         drawing.attempts.append(attempt)
+        attempt.span = begin_turn(model, number, "image", request_id)
         started = monotonic()
         request = ImageRequest(
             model=model.upstream_name,
@@ -123,7 +127,8 @@ async def draw(
             request_id=request_id,
         )
         try:
-            drawing.images = await _attempt(attempt, request, check)
+            with inside(attempt.span):
+                drawing.images = await _attempt(attempt, request, check)
             attempt.status, drawing.error = AttemptOutcome.OK, None
             circuit.succeeded()
             return drawing
@@ -139,6 +144,7 @@ async def draw(
             raise
         finally:
             attempt.seconds = monotonic() - started
+            end_attempt(attempt)
     if drawing.error is None:
         wait = min(circuit.wait for circuit in circuits)
         drawing.error = ProviderError(AttemptOutcome.OVERLOADED, "left alone by its breaker", retry_after=wait)

@@ -15,6 +15,7 @@ from django.conf import settings
 from aichat.catalog import routing, snapshot
 from aichat.catalog.snapshot import ModelInfo
 from aichat.core.background import lifecycle
+from aichat.core.telemetry.spans import inside
 from aichat.generation import prompt_cache
 from aichat.generation.candidates import choose
 from aichat.generation.charging.bill import Bill
@@ -34,6 +35,7 @@ from aichat.generation.request import (
     Result,
     Started,
 )
+from aichat.generation.spans import begin_attempt, end_attempt
 from aichat.providers import native
 from aichat.providers.base import Accepted, ChatRequest, Delta, Part
 from aichat.providers.errors import AttemptOutcome, ProviderError
@@ -132,8 +134,10 @@ class Run:
                 continue
             attempt = Attempt(model, number, started=monotonic())
             self.bill.attempts.append(attempt)
+            attempt.span = begin_attempt(model, number, self.request)
             try:
-                await self.ask(attempt)
+                with inside(attempt.span):
+                    await self.ask(attempt)
                 circuit.succeeded()
                 return
             except ProviderError as error:
@@ -166,6 +170,8 @@ class Run:
         attempt.status = error.outcome
         if attempt.accepted:
             self.bill.meter(attempt)
+        if self.result.is_empty:
+            end_attempt(attempt)  # one that gave a part of the answer ends with its bill
         facts = {"model": attempt.model.slug, "provider": attempt.model.provider.slug, "outcome": error.outcome.value}
         # Not the provider's own words, which may quote the prompt or a key; why there is no connection, we say ourselves.
         if error.outcome is AttemptOutcome.UNREACHABLE:

@@ -17,6 +17,7 @@ from aichat.catalog import routing, snapshot
 from aichat.catalog.models import AIModel
 from aichat.catalog.snapshot import ModelInfo
 from aichat.core.errors import InvalidRequest
+from aichat.core.telemetry.spans import inside
 from aichat.generation import circuit_breaker, reporting
 from aichat.generation.charging import plausibility
 from aichat.generation.charging.bill import OK, Bill
@@ -25,6 +26,7 @@ from aichat.generation.circuit_breaker import Breaker
 from aichat.generation.errors import AllLeftAlone, as_api_error
 from aichat.generation.features import require_features
 from aichat.generation.request import Completed, Ending, EventSink, GenerationRequest
+from aichat.generation.spans import begin_attempt, end_attempt
 from aichat.providers.base import Usage
 from aichat.providers.errors import AttemptOutcome, ProviderError
 from aichat.providers.registry import single_call_adapters
@@ -111,12 +113,15 @@ class Performance(Generic[A]):
                 continue
             attempt = Attempt(model, number, started=monotonic())
             bill.attempts.append(attempt)
+            attempt.span = begin_attempt(model, number, bill.request)
             try:
-                await self.ask(attempt, min(left, settings.CHAT_ATTEMPT_TIMEOUT))
+                with inside(attempt.span):
+                    await self.ask(attempt, min(left, settings.CHAT_ATTEMPT_TIMEOUT))
                 breaker.succeeded()
                 return attempt
             except ProviderError as error:
                 attempt.status, last = error.outcome, error
+                end_attempt(attempt)
                 facts = {"model": model.slug, "provider": model.provider.slug, "outcome": error.outcome.value}
                 logger.warning("%(provider)s failed: %(outcome)s", facts, extra=facts)
                 if error.is_blameless:

@@ -14,7 +14,7 @@ from aichat.core.database import transactions
 from aichat.core.database.batches import rows_by_key
 from aichat.core.database.models import uuid7
 from aichat.core.errors import ApiError
-from aichat.core.telemetry import tracing
+from aichat.core.telemetry import spans, tracing
 from aichat.generation.reporting import refused
 from aichat.images.completion import discard, end
 from aichat.images.models import ImageJob, lease_end
@@ -73,6 +73,7 @@ def enqueue(
         user=caller.user,
         api_key_id=key.stable_id if key else None,
         request_id=tracing.request_id(),
+        traceparent=spans.traceparent() or None,
         prompt=prompt,
         requested_model=model,
         size=size,
@@ -86,7 +87,8 @@ def enqueue(
     if not background:
         job.status, job.claim, job.attempts, job.run_after = Status.RUNNING, uuid4(), 1, lease_end()
     try:
-        transactions.run_repeatable(_enqueue, reserve, job, store_replay)
+        with spans.step("reserve"):
+            transactions.run_repeatable(_enqueue, reserve, job, store_replay)
     except Unaffordable as error:
         refused(caller, model, error)
         raise

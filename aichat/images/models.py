@@ -41,6 +41,8 @@ class ImageJob(Row):
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="image_jobs")
     api_key_id = models.UUIDField(null=True, blank=True, editable=False)
     request_id = models.CharField(max_length=64, blank=True, db_index=True)
+    # Of the request's span, for the worker's. Null, not empty: during an upgrade servers without this field write rows.
+    traceparent = models.CharField(max_length=55, null=True, editable=False)  # noqa: DJ001
 
     prompt = models.TextField()
     requested_model = models.CharField(max_length=100)

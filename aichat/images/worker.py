@@ -16,7 +16,7 @@ from aichat.catalog.models import AIModel
 from aichat.core.background import lifecycle
 from aichat.core.database import executor, transactions
 from aichat.core.errors import ApiError
-from aichat.core.telemetry import tracing
+from aichat.core.telemetry import spans, tracing
 from aichat.generation.images import Drawing, able, draw
 from aichat.images import claims, completion
 from aichat.images.models import ImageJob, Picture
@@ -34,14 +34,15 @@ UNSTORED = "unstored"  # the status of an attempt whose pictures could not be st
 
 async def run_job(job: ImageJob) -> None:
     """Run a claimed job to its end and renew its lease meanwhile. An error ends the job, never the worker."""
-    tracing.begin(job.request_id)
+    tracing.begin(job.request_id, job.traceparent or "")
     tracing.bind(user=job.user_id, organization=job.organization_id)
-    running = asyncio.ensure_future(_run(job))
-    pause = settings.IMAGE_LEASE_SECONDS / 3
-    while not (await asyncio.wait({running}, timeout=pause))[0]:
-        pause = await _keep(job, running)
-    with suppress(asyncio.CancelledError):
-        await running
+    with spans.step("image job", {"aichat.request_id": job.request_id, "aichat.job": str(job.pk)}, kind="CONSUMER"):
+        running = asyncio.ensure_future(_run(job))
+        pause = settings.IMAGE_LEASE_SECONDS / 3
+        while not (await asyncio.wait({running}, timeout=pause))[0]:
+            pause = await _keep(job, running)
+        with suppress(asyncio.CancelledError):
+            await running
 
 
 async def _keep(job: ImageJob, running: "asyncio.Task[None]") -> float:
@@ -69,7 +70,8 @@ async def _run(job: ImageJob) -> None:
         drawing = await draw(
             candidates, prompt=job.prompt, size=job.size, n=job.n, request_id=job.request_id, check=verify
         )
-        await lifecycle.finish(complete(job, drawing))
+        with spans.step("settle"):
+            await lifecycle.finish(complete(job, drawing))
     except ApiError as error:
         await executor.run(completion.fail, job, error)
     except Exception:

@@ -17,6 +17,7 @@ from django.utils import timezone
 
 from aichat.core.background import lifecycle
 from aichat.core.outbound.public_addresses import public_socket
+from aichat.core.telemetry import spans
 from aichat.providers.base import Endpoint
 from aichat.providers.errors import AttemptOutcome, ProviderError, from_body, redacted
 from aichat.providers.json import to_json
@@ -117,7 +118,7 @@ async def _sent(
 ) -> aiohttp.ClientResponse:
     payload: bytes | MakeForm | None = body if body is None or callable(body) else to_json(body)
     kind = {"Content-Type": "application/json"} if isinstance(payload, bytes) else {}
-    headers = {**kind, **headers, **endpoint.headers}
+    headers = {**kind, **headers, **spans.upstream_headers(), **endpoint.headers}
     connection = SimpleNamespace(is_reused=False)
     try:
         return await _send(url, payload, headers, endpoint, connection)

@@ -249,6 +249,27 @@ def sentry_can_be_reached(**kwargs: Any) -> list[CheckMessage]:
     return [Error("SENTRY_DSN is not the DSN of a project.", hint=hint, id="aichat.E041")]
 
 
+@register("aichat")
+def spans_can_be_sent(**kwargs: Any) -> list[CheckMessage]:
+    """OTEL_EXPORTER_OTLP_ENDPOINT needs the SDK and its exporter."""
+    if not (settings.OTEL_EXPORTER_OTLP_ENDPOINT or settings.OTEL_EXPORTER_OTLP_TRACES_ENDPOINT):
+        return []
+    needed = ("opentelemetry", "opentelemetry.sdk", "opentelemetry.exporter", "opentelemetry.exporter.otlp.proto.http")
+    try:
+        is_there = all(find_spec(name) for name in needed)
+    except ModuleNotFoundError:
+        is_there = False
+    if is_there:
+        return []
+    hint = (
+        "Install the extra `otel` (pip install 'opentelemetry-sdk~=1.45.0' "
+        "'opentelemetry-exporter-otlp-proto-http~=1.45.0'), or remove OTEL_EXPORTER_OTLP_ENDPOINT."
+    )
+    return [
+        Error("OTEL_EXPORTER_OTLP_ENDPOINT is set and OpenTelemetry is not installed.", hint=hint, id="aichat.E042")
+    ]
+
+
 @register(Tags.database)
 def mongodb_ends_transactions_of_the_dead(databases: Sequence[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
     """A process that dies inside a transaction locks wallets until MongoDB ends the transaction: after 60 s by default."""

@@ -41,7 +41,8 @@ def misspelt() -> dict[str, str]:
     found = {}
     for name in os.environ:
         likely = get_close_matches(name, NAMES, n=1, cutoff=ALIKE)
-        if name not in NAMES and likely and not name.startswith("FLAG_") and not os.environ.get(likely[0]):
+        is_ours = not name.startswith(("FLAG_", "OTEL_EXPORTER_OTLP_"))  # OpenTelemetry has many more
+        if name not in NAMES and likely and is_ours and not os.environ.get(likely[0]):
             found[name] = likely[0]
     return found
 

@@ -24,7 +24,7 @@ from aichat.core.telemetry.measurements import Measurement, RequestEnded
 
 OWN_LOGGERS = ("aichat", "accounts", "credits", "admin_dashboard")  # their messages are constants; values are arguments
 APART = ("gunicorn.error", "uvicorn.error")  # they don't propagate to the root logger
-SILENT = ("sentry_sdk", "urllib3")  # the SDK's own failures must not become events
+SILENT = ("sentry_sdk", "urllib3", "opentelemetry")  # failures of monitoring must not become events
 EVENT_FIELDS = ("event_id", "timestamp", "level", "platform", "release", "environment", "logger", "logentry", "sdk")
 TRANSACTION_FIELDS = ("type", "transaction", "transaction_info", "start_timestamp", "spans", "tags", "user")
 FRAME_FIELDS = ("filename", "function", "module", "lineno", "in_app")

@@ -12,6 +12,7 @@ from aichat.catalog.snapshot import ModelInfo
 from aichat.core.background import lifecycle
 from aichat.core.database.outcomes import OutcomeUnknown
 from aichat.core.errors import ApiError
+from aichat.core.telemetry import spans
 from aichat.generation import reporting
 from aichat.generation.charging import group_commit, hold_renewal, journal, plausibility, tokens
 from aichat.generation.charging.plausibility import Bounds
@@ -19,6 +20,7 @@ from aichat.generation.charging.sent import outgoing
 from aichat.generation.charging.settlement import SETTLE_PATIENCE, Attempt, reservation, settlement
 from aichat.generation.errors import ClientLeft
 from aichat.generation.request import GenerationRequest, Result, store_nothing
+from aichat.generation.spans import end_attempt
 from aichat.idempotency.keys import IdempotencyInProgress
 from aichat.providers.base import Usage
 from credits.models import HoldRef
@@ -64,7 +66,8 @@ class Bill:
         hold, unit = reservation(self.request, amount)
         reserving = group_commit.submit(unit, refusable=True)
         try:
-            await asyncio.shield(reserving)
+            with spans.step("reserve"):
+                await asyncio.shield(reserving)
         except (asyncio.CancelledError, OutcomeUnknown):
             lifecycle.spawn(_give_back(hold, reserving))
             raise
@@ -177,6 +180,9 @@ class Bill:
         self.settled = True
         if self.hold:
             hold_renewal.end(self.hold)
+        if spans.is_on():
+            for attempt in self.attempts:
+                end_attempt(attempt, self.result if delivered else None)
         await lifecycle.finish(self.settle(charge, self.result if delivered else None))
 
     def write_down(self, unit: group_commit.Unit, charge: int) -> object:
@@ -192,7 +198,8 @@ class Bill:
             try:
                 unit = settlement(self.request, self.hold, self.attempts, result, charge)
                 journaled = self.write_down(unit, charge)
-                outcome = await group_commit.submit(unit)
+                with spans.step("settle"):
+                    outcome = await group_commit.submit(unit)
                 journal.committed(journaled)
                 reporting.chat_settled(self.request, self.attempts, outcome.charged)
             except IdempotencyInProgress:

@@ -53,6 +53,7 @@ class Attempt:
     reported: dict[str, Any] | None = None  # the provider's figures, when they were not believed
     cached: bool = False  # the answer was there already: no provider bills us for it
     error: ApiError | None = None
+    span: Any = None  # while it is open, and spans are made
 
 
 def reservation(request: GenerationRequest, amount: int) -> tuple[HoldRef, Unit]:

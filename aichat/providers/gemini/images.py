@@ -10,6 +10,7 @@ import httpx2
 from google import genai
 from google.genai import errors, types
 
+from aichat.core.telemetry import spans
 from aichat.providers.base import Endpoint, ImageAnswer, ImageRequest
 from aichat.providers.errors import AttemptOutcome, ProviderError, from_status
 from aichat.providers.gemini.usage import GEMINI
@@ -32,7 +33,7 @@ class GeminiImages:
                 http_options=types.HttpOptions(
                     base_url=endpoint.base_url,
                     api_version="v1beta",
-                    headers={"X-Request-ID": request.request_id, **endpoint.headers},
+                    headers={"X-Request-ID": request.request_id, **spans.upstream_headers(), **endpoint.headers},
                     httpx_async_client=http,
                 ),
             )

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import openai
 
+from aichat.core.telemetry import spans
 from aichat.providers.base import SIZES, Endpoint, ImageAnswer, ImageRequest
 from aichat.providers.errors import AttemptOutcome, ProviderError, from_status
 from aichat.providers.http import retry_after
@@ -27,7 +28,7 @@ class OpenAIImages:
             base_url=endpoint.base_url,
             max_retries=0,
             timeout=openai.Timeout(request.timeout, connect=endpoint.connect_timeout),
-            default_headers={"X-Request-ID": request.request_id, **endpoint.headers},
+            default_headers={"X-Request-ID": request.request_id, **spans.upstream_headers(), **endpoint.headers},
         )
         try:
             async with client:
