@@ -17,7 +17,7 @@ from unfold.decorators import action, display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminTextareaWidget
 
-from accounts import key_limits, services, tenancy
+from accounts import key_limits, second_factor, services, tenancy
 from accounts.models import AccessToken, Membership, Organization, Scope, User
 from accounts.serializers import MOST_ADDRESSES, MOST_MODELS
 from aichat.core.admin.base import Admin, ReadOnlyAdmin, acting, by_email, link_to
@@ -91,18 +91,18 @@ class UserAdmin(DjangoUserAdmin, Admin):  # type: ignore[misc,type-arg]
     search_help_text = "Beginning of an e-mail with its @, or a part of an e-mail or name"
     ordering = ["-created_at"]
     filter_horizontal = ()
-    readonly_fields = ["created_at", "email_confirmed_at", "last_login"]
+    readonly_fields = ["created_at", "email_confirmed_at", "mfa_enabled_at", "last_login"]
     fieldsets = [
         (None, {"fields": ["email", "name", "password"]}),
         ("Access", {"fields": ["role", "is_active"]}),
         ("Spending limits", {"fields": list(SPENDING_LIMITS)}),
-        ("Dates", {"fields": ["created_at", "email_confirmed_at", "last_login"]}),
+        ("Dates", {"fields": ["created_at", "email_confirmed_at", "mfa_enabled_at", "last_login"]}),
     ]
     add_fieldsets = [(None, {"fields": ["email", "name", "role", "usable_password", "password1", "password2"]})]
     credits_fields = SPENDING_LIMITS
     inlines = [MembershipOfUserInline]
     actions = ["activate", "deactivate"]
-    actions_detail = ["open_wallet"]
+    actions_detail = ["open_wallet", "reset_second_factor"]
 
     def get_search_results(self, request: HttpRequest, users: QuerySet[User], term: str) -> tuple[QuerySet[User], bool]:
         """An e-mail's beginning is found by its index, whatever number of people there is."""
@@ -147,6 +147,27 @@ class UserAdmin(DjangoUserAdmin, Admin):  # type: ignore[misc,type-arg]
         if user is None:
             return redirect("admin:accounts_user_changelist")
         return redirect("admin:credits_wallet_change", tenancy.personal_organization(user).pk)
+
+    @action(
+        description="Reset second factor",
+        url_path="reset-second-factor",
+        icon="phonelink_erase",
+        dialog={
+            "title": "Reset the second factor?",
+            "description": "For somebody who lost their phone, once you know that it is them who ask. Their logins end, "
+            "and the password is enough again.",
+            "form_submit_text": "Reset",
+        },
+    )
+    def reset_second_factor(self, request: HttpRequest, form: forms.Form, object_id: str) -> HttpResponse:
+        user = self.get_object(request, object_id)
+        if user is None:
+            return HttpResponse(headers={"HX-Redirect": reverse("admin:accounts_user_changelist")})
+        if second_factor.reset(user, actor=acting(request), reason="admin site"):
+            messages.success(request, f"{user} logs in with the password alone.")
+        else:
+            messages.info(request, f"{user} has no second factor. Logins have ended.")
+        return HttpResponse(headers={"HX-Redirect": reverse("admin:accounts_user_change", args=[object_id])})
 
 
 @admin.register(Organization)

@@ -2,15 +2,36 @@
 
 from typing import Any
 
+from django import forms
 from django.core.exceptions import ValidationError
 from unfold.forms import AuthenticationForm
+from unfold.widgets import UnfoldAdminTextInputWidget
 
-from accounts import logins, rate_limits
+from accounts import logins, rate_limits, second_factor
+from accounts.models import Role, User
 from aichat.core.errors import ApiError
+
+NEEDS_SECOND_FACTOR = (
+    "Administrators need a second factor here (ADMIN_MFA=required): set one up first, on the page Account of the portal "
+    "or by POST /api/v1/me/mfa."
+)
 
 
 class LoginForm(AuthenticationForm):  # type: ignore[misc]
     """The admin's login: by e-mail, as often as the API's."""
+
+    code = forms.CharField(
+        required=False,
+        max_length=second_factor.LONGEST,
+        label="Code",
+        help_text="Of your authenticator app, or a recovery code; empty if you have none.",
+        widget=UnfoldAdminTextInputWidget(attrs={"autocomplete": "one-time-code"}),
+    )
+
+    def confirm_login_allowed(self, user: User) -> None:
+        if user.role == Role.ADMIN and not user.may_administer:
+            raise ValidationError(NEEDS_SECOND_FACTOR)
+        super().confirm_login_allowed(user)
 
     def clean(self) -> dict[str, Any]:
         try:
@@ -19,7 +40,19 @@ class LoginForm(AuthenticationForm):  # type: ignore[misc]
         except ApiError as error:
             raise ValidationError(error.message) from None
         cleaned: dict[str, Any] = super().clean()
+        if self.user_cache is not None and self.user_cache.mfa_enabled_at is not None:
+            self.require_code(self.user_cache, cleaned.get("code", ""))
         rate_limits.remember_sign_in(self.request, self.data.get("username", ""))
         if self.user_cache is not None:
             self.user_cache.take_deletion_back()
         return cleaned
+
+    def require_code(self, user: User, code: str) -> None:
+        if not code.strip():
+            raise ValidationError("This account has a second factor: write its code as well.")
+        try:
+            rate_limits.hit_code(self.request, user.email)
+        except ApiError as error:
+            raise ValidationError(error.message) from None
+        if not second_factor.passes(user, code):
+            raise ValidationError(second_factor.WrongCode.message)

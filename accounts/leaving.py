@@ -22,7 +22,7 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.auth.hashers import make_password
 from django.utils import timezone
 
-from accounts import caller_cache, services, tenancy
+from accounts import caller_cache, second_factor, services, tenancy
 from accounts.models import AccessToken, ExternalIdentity, Invitation, Membership, Organization, Role, User
 from aichat.core.database import transactions
 from aichat.core.database.batches import in_batches
@@ -134,6 +134,7 @@ def _close(user: User) -> None:
         name="",
         password=make_password(None),
         email_confirmed_at=None,
+        mfa_enabled_at=None,
         analytics_consent=False,
         last_login=None,
     ):
@@ -148,6 +149,7 @@ def _close(user: User) -> None:
     tokens.filter(revoked_at=None).update(revoked_at=timezone.now())
     tokens.update(name="")
     ExternalIdentity.objects.filter(user=user).delete()
+    second_factor.erase(user)
     Invitation.objects.filter(invited_by=user).delete()
     Invitation.objects.filter(email=user.email).delete()
     own = list(Organization.objects.filter(personal_to=user).values_list("pk", flat=True))

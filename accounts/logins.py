@@ -78,6 +78,11 @@ def _change_password(user: User, new: str, keep: AccessToken | None) -> None:
     end_logins(user, but=keep)
 
 
+def changed(user: User) -> None:
+    """Have the next request read the user anew, in every process."""
+    caller_cache.changed(user.pk)
+
+
 def end_logins(user: User, but: AccessToken | None = None) -> None:
     """Revoke the user's login tokens, in this process at once; API keys stay."""
     user.end_logins(but)

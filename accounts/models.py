@@ -4,11 +4,13 @@ import uuid
 from datetime import datetime
 from typing import Any, ClassVar
 
+from django.conf import settings
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.contrib.auth.models import PermissionsMixin
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
 from django.utils import timezone
+from django.utils.crypto import salted_hmac
 from knox.models import AbstractAuthToken, AuthTokenManager
 
 from aichat.core.config import env
@@ -79,6 +81,13 @@ class User(Row, SpendLimits, AbstractBaseUser, PermissionsMixin):
     email_confirmed_at = models.DateTimeField(
         null=True, blank=True, editable=False, help_text="When the person last proved that they read this address."
     )
+    mfa_enabled_at = models.DateTimeField(
+        "second factor since",
+        null=True,
+        blank=True,
+        editable=False,
+        help_text="Since when logging in needs a code, too.",
+    )
     deletion_requested_at = models.DateTimeField(null=True, blank=True, editable=False, db_index=True)
     erased_at = models.DateTimeField(null=True, blank=True, editable=False, help_text="Nothing personal is left since.")
     created_at = models.DateTimeField(default=timezone.now, editable=False, db_index=True)
@@ -112,9 +121,28 @@ class User(Row, SpendLimits, AbstractBaseUser, PermissionsMixin):
         marked = User.objects.filter(pk=self.pk, is_active=True, deletion_requested_at__isnull=False)
         return bool(marked.update(deletion_requested_at=None))
 
+    def get_session_auth_hash(self) -> str:
+        """What a session of the admin site is bound to: the password, and the second factor since it is on."""
+        bound: str = super().get_session_auth_hash()
+        if self.mfa_enabled_at is None:
+            return bound
+        return salted_hmac("accounts.User.session", f"{bound}|{self.mfa_enabled_at}", algorithm="sha256").hexdigest()
+
+    @property
+    def may_administer(self) -> bool:
+        """Whether the user is an administrator, with a second factor where ADMIN_MFA requires one.
+
+        The second factor of people who can't log in by password is their issuer's business.
+        """
+        if not self.has_role(Role.ADMIN):
+            return False
+        if settings.ADMIN_MFA != "required" or self.mfa_enabled_at is not None:
+            return True
+        return not (settings.PASSWORD_LOGIN and self.has_usable_password())
+
     @property
     def is_staff(self) -> bool:
-        return self.has_role(Role.ADMIN)
+        return self.may_administer
 
     # A property instead of PermissionsMixin's column: a second truth beside `role` could disagree with it.
     @property
@@ -132,6 +160,30 @@ class User(Row, SpendLimits, AbstractBaseUser, PermissionsMixin):
 
     def get_short_name(self) -> str:
         return self.name or self.email
+
+
+class SecondFactor(Row):
+    """The authenticator app of a person. It protects their logins while `User.mfa_enabled_at` is set."""
+
+    user = models.OneToOneField(User, on_delete=models.CASCADE, related_name="second_factor")
+    sealed_secret = models.CharField(max_length=255, editable=False)
+    # Of the last code that was used, so that none is good twice: seconds since 1970 / 30.
+    last_step = models.BigIntegerField(default=0, editable=False)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    def __str__(self) -> str:
+        return f"authenticator app of {self.user}"
+
+
+class RecoveryCode(Row):
+    """A code that is good once when the authenticator app is lost. The row goes when the code is used."""
+
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="recovery_codes")
+    digest = models.CharField(max_length=64, unique=True, editable=False, help_text="SHA-256 of person and code.")
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    def __str__(self) -> str:
+        return f"recovery code of {self.user}"
 
 
 class ExternalIdentity(Row):

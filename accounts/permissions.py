@@ -4,7 +4,7 @@ DRF views, async views and plain functions (by DRF's `@permission_classes`) say 
 routes and fails for one that says nothing. What forgets it in spite of that needs a user (`DEFAULT_PERMISSION_CLASSES`).
 """
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from rest_framework.permissions import AllowAny, BasePermission
 from rest_framework.request import Request
@@ -72,8 +72,22 @@ class IsSubscriber(HasRole):
     role = Role.SUBSCRIBER
 
 
+class SecondFactorMissing(PermissionDenied):
+    code = "mfa_required"
+    message = "Administrators need a second factor here (ADMIN_MFA): set one up first, POST /api/v1/me/mfa."
+
+
 class IsAdmin(HasRole):
     role = Role.ADMIN
+
+    def has_permission(self, request: Request, view: Any) -> bool:
+        """As for every role. Raises `SecondFactorMissing` where ADMIN_MFA wants one, except for a JWT: it is the issuer's."""
+        if not super().has_permission(request, view):
+            return False
+        is_jwt = getattr(request.auth, "token", None) is None
+        if not is_jwt and not cast(User, request.user).may_administer:
+            raise SecondFactorMissing()
+        return True
 
 
 class ForLimitedKeys(BasePermission):

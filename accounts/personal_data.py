@@ -19,6 +19,8 @@ from aichat.core.database.batches import rows_by_key
 # By table: the column, and whether it holds the person's ID or that of their personal organization.
 EXPORTED: dict[str, tuple[str, str]] = {
     "accounts.User": ("pk", "person"),
+    "accounts.SecondFactor": ("user_id", "person"),
+    "accounts.RecoveryCode": ("user_id", "person"),
     "accounts.ExternalIdentity": ("user_id", "person"),
     "accounts.Organization": ("pk", "organization"),
     "accounts.Membership": ("user_id", "person"),
@@ -53,7 +55,7 @@ NOT_EXPORTED = {
     "accounts.User_user_permissions": "Not used: the role says everything.",
 }
 # Secrets and their digests, and columns that say nothing of the person.
-HIDDEN = {"password", "digest", "token_digest", "revision"}
+HIDDEN = {"password", "digest", "token_digest", "sealed_secret", "last_step", "revision"}
 
 
 def lines(user: User) -> Iterator[bytes]:

@@ -34,6 +34,7 @@ from aichat.core.redis.pipeline import Script
 from aichat.core.telemetry import product_events, tracing
 
 SIGNED_IN_SECONDS = 30 * 86_400  # how long a network counts as one its owner signs in from
+RATE_OF_CODES = "30/hour"  # of a person: three of a million codes are right at a time
 PERIODS = {"sec": 1, "min": 60, "hour": 3600, "day": 86400}
 
 
@@ -260,6 +261,13 @@ def hit_sign_in(request: Request | HttpRequest, action: str, email: str) -> None
 def remember_sign_in(request: Request | HttpRequest, email: str) -> None:
     """Note that this e-mail's owner signed in from here: wrong passwords sent from elsewhere don't keep them out here."""
     cache.set(_signed_in_key(email.strip().lower(), network_of(request)), True, SIGNED_IN_SECONDS)
+
+
+def hit_code(request: Request | HttpRequest, email: str) -> None:
+    """Count a code of a second factor that is tried. Who guesses elsewhere keeps nobody out where they sign in from."""
+    network = network_of(request)
+    is_known = cache.get(_signed_in_key(email.strip().lower(), network))
+    hit(RATE_OF_CODES, "second factor", email.strip().lower(), network if is_known else "")
 
 
 def network_of(request: Request | HttpRequest) -> str:

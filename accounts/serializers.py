@@ -10,6 +10,7 @@ from accounts import key_limits
 from accounts.authentication import calling
 from accounts.mail_tokens import LONGEST
 from accounts.models import RATE, AccessToken, Invitation, Membership, Scope, User
+from accounts.second_factor import LONGEST as LONGEST_CODE
 from aichat.core.money import CreditsField, format_credits
 from aichat.core.web.drf import StrictMembers
 
@@ -29,6 +30,13 @@ class RegisterSerializer(StrictMembers, serializers.Serializer[User]):
 class LoginSerializer(StrictMembers, serializers.Serializer[User]):
     email = serializers.CharField(max_length=254)
     password = serializers.CharField(max_length=128, trim_whitespace=False, style={"input_type": "password"})
+    code = serializers.CharField(
+        max_length=LONGEST_CODE,
+        required=False,
+        default="",
+        allow_blank=True,
+        help_text="Of the authenticator app, or a recovery code: for people with a second factor.",
+    )
 
 
 class PasswordSerializer(StrictMembers, serializers.Serializer[User]):

@@ -19,7 +19,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from accounts import api_keys, emails, invitations, logins, personal_data, rate_limits, services
+from accounts import api_keys, emails, invitations, logins, personal_data, rate_limits, second_factor, services
 from accounts.authentication import Caller, calling
 from accounts.mail_tokens import InvalidMailToken
 from accounts.models import AccessToken, AccessTokenQuerySet, Invitation, User
@@ -112,6 +112,7 @@ class LoginView(APIView):
     @may_answer(401, 403, 429)
     def post(self, request: Request) -> Response:
         """Exchanges e-mail and password for a login token. The same 401 whether the e-mail or the password is wrong.
+        Of people with a second factor also the `code`: without it 401 `mfa_required`, with a wrong one `mfa_invalid`.
         403 with `PASSWORD_LOGIN=false`, as whatever else is about passwords."""
         logins.require_passwords()
         form = LoginSerializer(data=request.data)
@@ -121,9 +122,20 @@ class LoginView(APIView):
         user = check_password(request, username=email, password=form.validated_data["password"])
         if not isinstance(user, User):
             raise NotAuthenticated("E-mail or password is wrong.")
+        self.require_code(request, user, form.validated_data["code"])
         rate_limits.remember_sign_in(request, email)
         user.take_deletion_back()
         return Response(start_session(user))
+
+    def require_code(self, request: Request, user: User, code: str) -> None:
+        """Raise `SecondFactorRequired` or `WrongCode` for a person with a second factor who did not send theirs."""
+        if user.mfa_enabled_at is None:
+            return
+        if not code.strip():
+            raise second_factor.SecondFactorRequired()
+        rate_limits.hit_code(request, user.email)
+        if not second_factor.passes(user, code):
+            raise second_factor.WrongCode()
 
 
 class LogoutView(APIView):

@@ -295,6 +295,8 @@ OIDC_ROLE_CLAIM = env.text("OIDC_ROLE_CLAIM")
 OIDC_ROLE_MAP = env.mapping("OIDC_ROLE_MAP", ("USER", "SUBSCRIBER", "ADMIN"))
 # Whether people log in and sign up with passwords; else only by single sign-on and API keys.
 PASSWORD_LOGIN = env.boolean("PASSWORD_LOGIN", True)
+# Whether people who administer need a second factor.
+ADMIN_MFA = env.choice("ADMIN_MFA", "optional", ("optional", "required"))
 
 # --- Mail -------------------------------------------------------------------------------------------------------------
 # Where mails go; empty: what needs mail answers 503. Sets Django's own EMAIL_… settings.

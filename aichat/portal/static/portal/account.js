@@ -1,5 +1,5 @@
 import { ask, base } from "./api.js";
-import { complain, find, onClick, onSubmit, showBalance } from "./page.js";
+import { complain, find, moment, onClick, onSubmit, showBalance } from "./page.js";
 
 async function show() {
     const me = await ask("api/v1/me");
@@ -20,6 +20,51 @@ onSubmit(find("password"), async (form) => {
     find("changed").textContent = "Changed. All other logins have ended.";
 });
 
+async function showSecondFactor() {
+    const state = await ask("api/v1/me/mfa");
+    const off = state.required ? "Off. Administrators need one here." : "Off: whoever has your password can log in.";
+    const on = `On since ${moment(state.enabled_at)}. ${state.recovery_codes} recovery codes are left.`;
+    find("mfa-state").textContent = state.enabled ? on : off;
+    find("mfa-begin").hidden = state.enabled;
+    find("mfa-on").hidden = !state.enabled;
+    find("mfa-confirm").hidden = true;
+}
+
+async function showRecoveryCodes({ recovery_codes: codes }) {
+    find("mfa-list").textContent = codes.join("\n");
+    find("mfa-codes").hidden = false;
+    await showSecondFactor();
+}
+
+onSubmit(find("mfa-begin"), async (form) => {
+    const body = { password: find("mfa-password")?.value || "" };
+    const { secret, otpauth_url: link } = await ask("api/v1/me/mfa", { method: "POST", body });
+    form.reset();
+    form.hidden = true;
+    find("mfa-link").href = link;
+    find("mfa-secret").textContent = secret.match(/.{1,4}/g).join(" ");
+    find("mfa-confirm").hidden = false;
+});
+
+onSubmit(find("mfa-confirm"), async (form) => {
+    const body = { code: find("mfa-code").value };
+    const made = await ask("api/v1/me/mfa/confirm", { method: "POST", body });
+    form.reset();
+    await showRecoveryCodes(made);
+});
+
+onSubmit(find("mfa-on"), async (form, button) => {
+    const body = { code: find("mfa-proof").value };
+    if (button.value === "renew") {
+        await showRecoveryCodes(await ask("api/v1/me/mfa/recovery-codes", { method: "POST", body }));
+    } else {
+        await ask("api/v1/me/mfa", { method: "DELETE", body });
+        find("mfa-codes").hidden = true;
+        await showSecondFactor();
+    }
+    form.reset();
+});
+
 onClick("logout", async () => {
     await ask("portal/logout", { method: "POST" });
     location.assign(`${base}login`);
@@ -30,4 +75,4 @@ onClick("logout-all", async () => {
     location.assign(`${base}login`);
 });
 
-Promise.all([show(), showBalance()]).catch(complain);
+Promise.all([show(), showSecondFactor(), showBalance()]).catch(complain);

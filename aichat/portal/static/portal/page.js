@@ -33,15 +33,15 @@ export function complain(error) {
     problem.hidden = false;
 }
 
-// Run `work` when the form is sent; the form's button is off meanwhile, so that nothing is sent twice.
+// Run `work` when the form is sent; the button that sent it is off meanwhile, so that nothing is sent twice.
 export function onSubmit(form, work) {
     form?.addEventListener("submit", async (event) => {
         event.preventDefault();
-        const button = form.querySelector("[type=submit]");
+        const button = event.submitter ?? form.querySelector("[type=submit]");
         button.disabled = true;
         find("problem").hidden = true;
         try {
-            await work(form);
+            await work(form, button);
         } catch (error) {
             complain(error);
         } finally {
