@@ -201,7 +201,7 @@ def test_with_admin_mfa_required_nobody_administers_without_a_second_factor(ada:
 
 def entries() -> list[tuple[str, str]]:
     rows = LogEntry.objects.order_by("pk")
-    return [(row.user.email, audit_log.details(row).get("reason", "")) for row in rows]  # type: ignore[attr-defined]
+    return [(row.user.email, audit_log.details(row).get("reason", "")) for row in rows]
 
 
 def test_reset_mfa_brings_somebody_back_and_is_in_the_audit_log(alice: Actor, capsys: Any) -> None:
