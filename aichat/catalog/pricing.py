@@ -76,11 +76,14 @@ class Rates:
     def charge(self, usage: Usage) -> int:
         """What the user pays, in microcredits."""
         tokens = self._tier(usage)[0].millionths(usage)
-        measured = _per_minute_millionths(tokens, usage, self.character_price, self.minute_price)
-        return _divide_up(measured, PER_MILLION * MS_PER_MINUTE) + self.request_price + usage.images * self.image_price
+        measured = _rounded_up(tokens, usage, self.character_price, self.minute_price, PER_MILLION)
+        return measured + self.request_price + usage.images * self.image_price
 
     def most(self, usage: Usage) -> int:
         """What the user pays at most for so many tokens, wherever the provider's cache puts them; in microcredits."""
+        price = self._tier(usage)[0]
+        if price.cache_write is None and price.cache_write_1h is None:
+            return self.charge(usage)  # the same in every place
         return max(map(self.charge, _placements(usage)))
 
     def longest_output(self, input_tokens: int, microcredits: int) -> int:
@@ -98,10 +101,12 @@ class Rates:
     def cost_nanousd(self, usage: Usage) -> int:
         """What the provider bills us, in billionths of a US dollar."""
         tokens = self._tier(usage)[1].millionths(usage)
-        measured = _per_minute_millionths(tokens, usage, self.character_cost, self.minute_cost)
-        return _divide_up(measured, PER_MILLION // 1000 * MS_PER_MINUTE) + usage.images * self.image_cost * 1000
+        measured = _rounded_up(tokens, usage, self.character_cost, self.minute_cost, PER_MILLION // 1000)
+        return measured + usage.images * self.image_cost * 1000
 
     def _tier(self, usage: Usage) -> tuple[TokenPrices, TokenPrices]:
+        if not self.tiers:
+            return self.price, self.cost
         reached = [tier for tier in self.tiers if usage.input_tokens > tier.above_input_tokens]
         if not reached:
             return self.price, self.cost
@@ -124,11 +129,7 @@ def _placements(usage: Usage) -> tuple[Usage, Usage, Usage]:
     return usage, written, replace(written, cache_write_1h_tokens=usage.input_tokens)
 
 
-def _per_minute_millionths(tokens: int, usage: Usage, per_million_characters: int, per_minute: int) -> int:
-    """The sum of tokens, characters and audio in units of 1 / (PER_MILLION × MS_PER_MINUTE), so that nothing is rounded."""
-    characters = usage.characters * per_million_characters
-    return (tokens + characters) * MS_PER_MINUTE + usage.audio_ms * per_minute * PER_MILLION
-
-
-def _divide_up(amount: int, by: int) -> int:
-    return -(-amount // by)
+def _rounded_up(tokens: int, usage: Usage, per_million_characters: int, per_minute: int, by: int) -> int:
+    """The sum of tokens (in millionths), characters and audio, divided by `by`; rounded up once, at the end."""
+    millionths = tokens + usage.characters * per_million_characters
+    return -(-(millionths * MS_PER_MINUTE + usage.audio_ms * per_minute * PER_MILLION) // (by * MS_PER_MINUTE))

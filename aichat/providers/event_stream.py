@@ -67,20 +67,14 @@ class EventStreamParser:
         if self.is_first_line:
             self.is_first_line = False
             line = line.removeprefix(BYTE_ORDER_MARK)
-        if not line:
-            return self.end_event()
-        name, _, value = line.partition(b":")
-        if name == b"data":
-            self.keep(self.data, value.removeprefix(b" "))
+        if line:
+            name, _, value = line.partition(b":")
+            if name == b"data":
+                self.keep(self.data, value.removeprefix(b" "))
+        elif self.data:
+            data, self.data, self.size = b"\n".join(self.data), [], 0  # no line is unfinished here
+            return data
         return None
-
-    def end_event(self) -> bytes | None:
-        if not self.data:
-            return None
-        data = b"\n".join(self.data)
-        self.size -= sum(map(len, self.data))
-        self.data = []
-        return data
 
     def keep(self, pieces: list[bytes], piece: bytes) -> None:
         self.size += len(piece)

@@ -28,6 +28,12 @@ class UsageFormat:
 
     paths: Mapping[Figure, tuple[str, ...]]
     beside: frozenset[Figure] = frozenset()
+    # The same paths, taken apart once for all answers: the figure, the first name, the names below it.
+    places: tuple[tuple[Figure, str, tuple[str, ...]], ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        split = [(figure, path.split(".")) for figure, paths in self.paths.items() for path in paths]
+        object.__setattr__(self, "places", tuple((figure, names[0], tuple(names[1:])) for figure, names in split))
 
 
 # OpenAI: cached tokens are part of `prompt_tokens`, reasoning of `completion_tokens`.
@@ -109,17 +115,18 @@ class UsageReport:
 
     def read(self, format: UsageFormat, usage: Any) -> None:
         """Take the figures of a usage object; whatever is none changes nothing. Never raises."""
-        if not isinstance(usage, Mapping) or not usage:
+        if not isinstance(usage, dict) or not usage:
             return
         self.format = format
         found: dict[Figure, int] = {}
-        for figure, paths in format.paths.items():
-            for path in paths:
-                count = as_count(_at(usage, path))
-                if isinstance(count, str):
-                    self.impossible.setdefault(figure, count)
-                elif count is not None and found.get(figure, 0) == 0:
-                    found[figure] = count
+        for figure, name, below in format.places:
+            if name not in usage:
+                continue
+            count = as_count(_below(usage[name], below) if below else usage[name])
+            if isinstance(count, str):
+                self.impossible.setdefault(figure, count)
+            elif count is not None and not found.get(figure):
+                found[figure] = count
         self.merge(found)
 
     @classmethod
@@ -136,7 +143,8 @@ class UsageReport:
 
     def merge(self, found: Mapping[Figure, int]) -> None:
         """Add the figures of a later report. A total stands only for the sides that were reported with it."""
-        if any(found.get(side) for side in ("input", "output", "reasoning")) and not found.get("total"):
+        has_side = found.get("input") or found.get("output") or found.get("reasoning")
+        if has_side and not found.get("total"):
             self.figures.pop("total", None)
         for figure, count in found.items():
             if count or figure not in self.figures:
@@ -177,10 +185,12 @@ class UsageReport:
         figures, total = self.figures, self.figures.get("total", 0)
         doubts = set(self.impossible)
         known_input, known_output = figures.get("input"), figures.get("output")
-        added = {name: figures[name] for name in beside}
-        read = (known_input or 0) + sum(added.get(name, 0) for name in ("cached", "written", "tools"))
-        made = (known_output or 0) + added.get("reasoning", 0)
-        unnamed = 0
+        read, made, unnamed = known_input or 0, known_output or 0, 0
+        for name in beside:
+            if name == "reasoning":
+                made += figures[name]
+            else:
+                read += figures[name]
         if total and read and not made:
             made = max(0, total - read)
         elif total and made and not read:
@@ -221,10 +231,10 @@ def as_count(value: Any) -> int | str | None:
     return int(value) if 0 <= value <= LARGEST_COUNT else str(value)[:40]
 
 
-def _at(usage: Mapping[str, Any], path: str) -> Any:
-    value: Any = usage
-    for name in path.split("."):
-        if not isinstance(value, Mapping):
+def _below(value: Any, names: Sequence[str]) -> Any:
+    """What stands under the names, each inside the one before; None where nothing does."""
+    for name in names:
+        if not isinstance(value, dict):
             return None
         value = value.get(name)
     return value

@@ -1,6 +1,6 @@
 """Reads chat completions, whole or streamed: https://platform.openai.com/docs/api-reference/chat/object"""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from aichat.providers.base import Delta, Finished, FinishReason
@@ -8,6 +8,7 @@ from aichat.providers.errors import AttemptOutcome, ProviderError, inside_stream
 from aichat.providers.finish_reasons import finish_reason
 from aichat.providers.json import as_object, to_json
 from aichat.providers.openai.reading import (
+    REASONING_NAMES,
     SurrogateJoiner,
     ToolCallReader,
     image_addresses,
@@ -17,6 +18,9 @@ from aichat.providers.openai.reading import (
     without_halves,
 )
 from aichat.providers.usage import OPENAI, UsageReport
+
+# The members of a message that are read beside its text. Most tokens come without any of them.
+BESIDE_TEXT = ("tool_calls", "function_call", *REASONING_NAMES, "reasoning_details", "images", "annotations")
 
 
 class CompletionReader:
@@ -36,32 +40,41 @@ class CompletionReader:
 
     def read_whole(self, answer: dict[str, Any]) -> list[Delta]:
         self.is_whole = True
-        deltas = list(self.read(answer))
+        deltas = self.read(answer)
         last = Delta(self.text.rest(), reasoning=self.thoughts.rest())
         return deltas if last.is_empty else [*deltas, last]
 
     def read_event(self, event: bytes) -> list[Delta] | None:
         if event.strip() == b"[DONE]":
             return None
-        return list(self.read(as_object(event)))
+        return self.read(as_object(event))
 
-    def read(self, answer: dict[str, Any]) -> Iterator[Delta]:
+    def read(self, answer: dict[str, Any]) -> list[Delta]:
+        """The delta of an object, if it has one. Runs for every token of a stream."""
         read_usage(answer, self.report)
         if answer.get("error"):
             raise inside_stream(to_json(answer))
         choice = first_choice(answer)
         if choice is None:
-            return
+            return []
         self.is_blank = False
         message = choice.get("delta") or choice.get("message") or {}
-        delta = without_halves(self.delta(message, choice), self.text, self.thoughts)
-        if not delta.is_empty:
-            self.has_answer = self.has_answer or delta.is_answer
-            yield delta
+        delta = self.delta(message, choice)
         if choice.get("finish_reason"):
             self.reason, self.is_known = finish_reason(choice["finish_reason"])
+        if delta.is_empty:
+            return []
+        self.has_answer = self.has_answer or delta.is_answer
+        return [delta]
 
     def delta(self, message: Mapping[str, Any], choice: Mapping[str, Any]) -> Delta:
+        text = message.get("content")
+        if isinstance(text, str) and text and not (choice.get("logprobs") or any(map(message.get, BESIDE_TEXT))):
+            return Delta(self.text.join(text))
+        return without_halves(self.rich_delta(message, choice), self.text, self.thoughts)
+
+    def rich_delta(self, message: Mapping[str, Any], choice: Mapping[str, Any]) -> Delta:
+        """The delta of a message that may have anything in it."""
         content = read_content(message.get("content"))
         logprobs = choice.get("logprobs")
         return Delta(
@@ -87,8 +100,11 @@ class CompletionReader:
 
 def first_choice(answer: Mapping[str, Any]) -> dict[str, Any] | None:
     """The choice of index 0, or the only one of servers that do not number them."""
-    choices = answer.get("choices") or []
-    return next((choice for choice in choices if choice.get("index") in (0, None, "0")), None)
+    for choice in answer.get("choices") or ():
+        if choice.get("index") in (0, None, "0"):
+            found: dict[str, Any] = choice
+            return found
+    return None
 
 
 def read_usage(answer: Mapping[str, Any], report: UsageReport) -> None:
@@ -97,10 +113,10 @@ def read_usage(answer: Mapping[str, Any], report: UsageReport) -> None:
     Groq's streams carry it in `x_groq` (https://console.groq.com/docs/api-reference), Moonshot's in the last choice
     (https://platform.moonshot.ai/docs/api/chat).
     """
-    if isinstance(answer.get("usage"), dict):
-        report.read(OPENAI, answer["usage"])
+    if isinstance(usage := answer.get("usage"), dict):
+        report.read(OPENAI, usage)
         return
-    if isinstance(groq := answer.get("x_groq"), dict):
+    if "x_groq" in answer and isinstance(groq := answer["x_groq"], dict):
         report.read(OPENAI, groq.get("usage"))
     choices = answer.get("choices")
     if isinstance(choices, list) and choices and isinstance(choices[0], dict) and "usage" in choices[0]:

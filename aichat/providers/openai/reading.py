@@ -40,7 +40,7 @@ def read_content(value: Any) -> Content:
     for part in value if isinstance(value, list) else [value]:
         if isinstance(part, str):
             found.text += part
-        elif isinstance(part, Mapping):
+        elif isinstance(part, dict):
             _read_part(part, found)
     return found
 
@@ -61,7 +61,7 @@ def text_of(value: Any) -> str:
     """The text in a string, an object with one, or a list of both."""
     if isinstance(value, str):
         return value
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         return text_of(value.get("text") or value.get("content") or value.get("summary"))
     return "".join(map(text_of, value)) if isinstance(value, list) else ""
 
@@ -70,8 +70,8 @@ def image_addresses(parts: Any) -> list[str]:
     """The addresses of `image_url` parts, as OpenRouter puts them into `message.images`."""
     found = []
     for part in parts if isinstance(parts, list) else []:
-        target = part.get("image_url") if isinstance(part, Mapping) else part
-        address = target.get("url") if isinstance(target, Mapping) else target
+        target = part.get("image_url") if isinstance(part, dict) else part
+        address = target.get("url") if isinstance(target, dict) else target
         if isinstance(address, str) and address.startswith(("data:image/", "https://")):
             found.append(address)
     return found

@@ -7,7 +7,11 @@ import pytest
 
 from aichat.providers.base import Delta
 from aichat.providers.errors import AttemptOutcome, ProviderError
+from aichat.providers.event_stream import EventStreamParser
+from aichat.providers.openai.answer import CompletionReader
+from aichat.providers.usage import OPENAI, UsageReport
 from tests.providers.conftest import Ask, Parts, calls_of, end_of, text_of
+from tests.trace import calls_in
 from tests.upstream import Reply, Upstream, openai_chunk
 
 END = openai_chunk({}, "stop")
@@ -265,3 +269,21 @@ async def test_an_error_in_a_200_has_its_own_status(
     with pytest.raises(ProviderError) as caught:
         await ask("openai_compatible", stream=stream)
     assert caught.value.outcome == outcome
+
+
+def test_a_token_of_a_stream_takes_few_calls() -> None:
+    """A long answer has thousands of tokens: 95 calls for each of them nearly doubled what a stream cost."""
+    token = json.dumps({**openai_chunk({"content": "word "}, None), "usage": None}).encode()
+    parser, reader = EventStreamParser(10**6), CompletionReader(UsageReport())
+    reader.read_event(token)
+    assert calls_in(lambda: [reader.read_event(event) for event in parser.feed(b"data: %b\n\n" % token * 100)]) < 3800
+
+
+def test_usage_is_read_in_few_calls() -> None:
+    usage = {
+        "prompt_tokens": 20,
+        "completion_tokens": 20,
+        "total_tokens": 40,
+        "prompt_tokens_details": {"cached_tokens": 4},
+    }
+    assert calls_in(lambda: UsageReport().read(OPENAI, usage)) < 70
