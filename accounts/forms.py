@@ -1,13 +1,16 @@
 """The admin's login form. Apart from `accounts/admin.py`, because the admin site is made with it."""
 
 from typing import Any
+from urllib.parse import urlencode
 
 from django import forms
+from django.conf import settings
 from django.core.exceptions import ValidationError
+from django.urls import reverse
 from unfold.forms import AuthenticationForm
 from unfold.widgets import UnfoldAdminTextInputWidget
 
-from accounts import logins, rate_limits, second_factor
+from accounts import logins, rate_limits, second_factor, sso
 from accounts.models import Role, User
 from aichat.core.errors import ApiError
 
@@ -27,6 +30,17 @@ class LoginForm(AuthenticationForm):  # type: ignore[misc]
         help_text="Of your authenticator app, or a recovery code; empty if you have none.",
         widget=UnfoldAdminTextInputWidget(attrs={"autocomplete": "one-time-code"}),
     )
+
+    @property
+    def takes_passwords(self) -> bool:
+        return bool(settings.PASSWORD_LOGIN)
+
+    @property
+    def sso_address(self) -> str:
+        """Where the button for single sign-on leads; empty where there is none."""
+        if not sso.is_on():
+            return ""
+        return f"{reverse('sso')}?{urlencode({'next': self.request.GET.get('next') or reverse('admin:index')})}"
 
     def confirm_login_allowed(self, user: User) -> None:
         if user.role == Role.ADMIN and not user.may_administer:

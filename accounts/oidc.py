@@ -4,6 +4,7 @@ A person is known by issuer and subject, never by e-mail: an address says nothin
 Fetches over the network: not for the event loop. https://openid.net/specs/openid-connect-discovery-1_0.html
 """
 
+import base64
 import hashlib
 import json
 import logging
@@ -14,7 +15,9 @@ from datetime import datetime
 from functools import cache
 from http.client import HTTPException
 from typing import Any
-from urllib.request import HTTPRedirectHandler, build_opener
+from urllib.error import HTTPError
+from urllib.parse import quote_plus, urlencode
+from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 import jwt
 from django.conf import settings
@@ -65,6 +68,7 @@ class IssuerKeys:
     def __init__(self, issuer: str) -> None:
         self.issuer = issuer
         self.keys: list[jwt.PyJWK] = []
+        self.about: dict[str, Any] = {}  # https://openid.net/specs/openid-connect-discovery-1_0.html#ProviderMetadata
         self.fetched_at = self.tried_at = float("-inf")
         self.lock = threading.Lock()
 
@@ -103,13 +107,25 @@ class IssuerKeys:
         if about["issuer"].rstrip("/") != self.issuer:
             raise ValueError(f"it says it is {about['issuer']}")
         address = about["jwks_uri"]
-        if not address.startswith("https://") and not (
-            self.issuer.startswith("http://") and address.startswith("http://")
-        ):
+        if not self.is_safe(address):
             raise ValueError("its keys are not behind https")
+        self.about = about
         usable = [row for row in get_json(address)["keys"] if row.get("use", "sig") == "sig" and row["kty"] != "oct"]
         keys = [jwt.PyJWK.from_dict(row) for row in usable]
         return [key for key in keys if key.algorithm_name in ALGORITHMS]
+
+    def is_safe(self, address: str) -> bool:
+        """Whether an address of the issuer's is behind TLS, or the issuer itself is not."""
+        return address.startswith("https://") or (self.issuer.startswith("http://") and address.startswith("http://"))
+
+    def endpoint(self, name: str) -> str:
+        """One of the issuer's addresses, such as `token_endpoint`. Raises `IdentityProviderUnavailable`."""
+        if time.monotonic() - self.fetched_at > FRESH_SECONDS:
+            self.refresh(wait=not self.about)
+        address = self.about.get(name)
+        if not isinstance(address, str) or not self.is_safe(address):
+            raise IdentityProviderUnavailable(retry_after=REFETCH_SECONDS)
+        return address
 
 
 class NoRedirects(HTTPRedirectHandler):
@@ -119,17 +135,47 @@ class NoRedirects(HTTPRedirectHandler):
         return None
 
 
-def get_json(address: str) -> Any:
-    """Fetch JSON of at most LONGEST_ANSWER bytes. Raises `OSError`, `ValueError`.
+def get_json(asked: "str | Request") -> Any:
+    """Fetch JSON of at most LONGEST_ANSWER bytes; `asked` may be a request with a body. Raises `OSError`, `ValueError`.
 
     The address of the keys is the issuer's word, so private ones are connected only where the operator allows that: by
     ALLOW_PRIVATE_OIDC, or by an issuer without TLS, which is trusted only in a network of one's own.
     """
     may_be_private = settings.ALLOW_PRIVATE_OIDC or settings.OIDC_ISSUER.startswith("http://")
     with build_opener(NoRedirects, *([] if may_be_private else public_handlers())).open(
-        address, timeout=TIMEOUT
+        asked, timeout=TIMEOUT
     ) as answer:
         return json.loads(answer.read(LONGEST_ANSWER))
+
+
+def exchange(fields: Mapping[str, str]) -> str:
+    """The ID token for an authorization code: `fields` are those of the token request, without the client.
+
+    Raises `InvalidJwt` when the issuer refuses the code, `IdentityProviderUnavailable`.
+    """
+    issuer = keys_of(settings.OIDC_ISSUER)
+    address = issuer.endpoint("token_endpoint")
+    client, secret = settings.OIDC_CLIENT_ID, settings.OIDC_CLIENT_SECRET
+    headers = {"Accept": "application/json"}
+    ways = issuer.about.get("token_endpoint_auth_methods_supported") or ["client_secret_basic"]
+    if secret and "client_secret_basic" in ways:
+        login = base64.b64encode(f"{quote_plus(client)}:{quote_plus(secret)}".encode()).decode()
+        headers["Authorization"] = f"Basic {login}"
+    else:
+        fields = {**fields, "client_id": client, **({"client_secret": secret} if secret else {})}
+    try:
+        token = get_json(Request(address, urlencode(fields).encode(), headers))["id_token"]  # noqa: S310
+        if not isinstance(token, str):
+            raise TypeError("its ID token is no text")
+    except HTTPError as error:
+        logger.warning("%s refused a code: %s", settings.OIDC_ISSUER, error.code)
+        if 400 <= error.code < 500:
+            raise InvalidJwt("The identity provider refused this login: log in again.") from None
+        raise IdentityProviderUnavailable(retry_after=1) from None
+    except UNUSABLE as error:
+        logger.warning("can't exchange a code at %s: %s", settings.OIDC_ISSUER, error)
+        raise IdentityProviderUnavailable(retry_after=1) from None
+    return token
 
 
 @cache
@@ -139,12 +185,16 @@ def keys_of(issuer: str) -> IssuerKeys:
 
 def looks_like_jwt(secret: str) -> bool:
     """Whether a bearer token is one of the issuer's: ours have no dots."""
-    return bool(settings.OIDC_ISSUER) and secret.count(".") == 2
+    return bool(settings.OIDC_ISSUER and settings.OIDC_AUDIENCE) and secret.count(".") == 2
 
 
 def user_of(token: str) -> User:
     """The active user a JWT speaks for, made at first sight. Raises `InvalidJwt`, `IdentityProviderUnavailable`."""
-    claims = verify(token)
+    return user_of_claims(verify(token, audience=settings.OIDC_AUDIENCE))
+
+
+def user_of_claims(claims: Mapping[str, Any]) -> User:
+    """The active user whom the claims of a right token name, made at first sight. Raises `InvalidJwt`."""
     identity = ExternalIdentity.objects.select_related("user").filter(**_key(claims)).first()
     user = identity.user if identity else _make_user(claims)
     if not user.is_active:
@@ -155,25 +205,25 @@ def user_of(token: str) -> User:
     return user
 
 
-def verify(token: str) -> dict[str, Any]:
+def verify(token: str, *, audience: str) -> dict[str, Any]:
     """The claims of a token whose signature, algorithm, issuer, audience and times are right."""
     issuer = keys_of(settings.OIDC_ISSUER)
     try:
         key_id = jwt.get_unverified_header(token).get("kid")
         try:
-            return _decode(token, issuer.named(key_id))
+            return _decode(token, issuer.named(key_id), audience)
         except jwt.InvalidSignatureError:
             if key_id is not None:
                 raise
             issuer.refresh(wait=True)  # a token that names no key may be of a new one
-            return _decode(token, issuer.keys)
+            return _decode(token, issuer.keys, audience)
     except jwt.PyJWTError as error:
         raise InvalidJwt(f"This token can't be accepted: {error}.") from None
     except (ValueError, TypeError, OverflowError, RecursionError):  # JSON that the library does not expect
         raise InvalidJwt("This token can't be accepted: it is malformed.") from None
 
 
-def _decode(token: str, keys: list[jwt.PyJWK]) -> dict[str, Any]:
+def _decode(token: str, keys: list[jwt.PyJWK], audience: str) -> dict[str, Any]:
     """The claims, if one of the keys signed them. Raises `jwt.PyJWTError`."""
     problem: jwt.PyJWTError = jwt.InvalidTokenError("its key is none of the issuer's")
     for key in keys:
@@ -182,7 +232,7 @@ def _decode(token: str, keys: list[jwt.PyJWK]) -> dict[str, Any]:
                 token,
                 key,
                 algorithms=ALGORITHMS,
-                audience=settings.OIDC_AUDIENCE,
+                audience=audience,
                 issuer=[settings.OIDC_ISSUER, f"{settings.OIDC_ISSUER}/"],
                 leeway=LEEWAY,
                 options={"require": ["iss", "sub", "aud", "exp"]},

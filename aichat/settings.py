@@ -288,6 +288,9 @@ STALLED_READER_TIMEOUT = env.seconds("STALLED_READER_TIMEOUT", 30)
 # Bearer JWTs of this OpenID Connect issuer and audience are accepted; an unknown user is created.
 OIDC_ISSUER = env.url("OIDC_ISSUER")
 OIDC_AUDIENCE = env.text("OIDC_AUDIENCE")
+# This server as a client of the issuer: then people log in there with a browser, for the portal and the admin site.
+OIDC_CLIENT_ID = env.text("OIDC_CLIENT_ID")
+OIDC_CLIENT_SECRET = env.text("OIDC_CLIENT_SECRET")
 # Whether the issuer and its keys may have private addresses; those of an http:// issuer always may.
 ALLOW_PRIVATE_OIDC = env.boolean("ALLOW_PRIVATE_OIDC", False)
 # The claim that names the role, and the role of each of its values: OIDC_ROLE_MAP=staff=ADMIN,paying=SUBSCRIBER

@@ -20,6 +20,7 @@ urlpatterns = [
     path("healthz", health.healthz),
     path("readyz", health.readyz),
     path("metrics", health.metrics),
+    path("accounts/", include("accounts.browser_urls")),
     path("admin/", include("admin_dashboard.pages.urls")),
     path("admin/", admin.site.urls),
     path("api/v1/me", MeView.as_view()),

@@ -15,6 +15,7 @@ from rest_framework.decorators import permission_classes
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from accounts import login_cookie, sso
 from accounts import views as accounts
 from accounts.authentication import LOGIN_COOKIE
 from accounts.permissions import Public
@@ -34,6 +35,7 @@ def page(name: str) -> Page:
     def show(request: HttpRequest, conversation_id: UUID | None = None) -> HttpResponse:
         context = {
             "page": name,
+            "sso": sso.is_on(),
             "passwords": settings.PASSWORD_LOGIN,
             "registration_open": settings.REGISTRATION_OPEN and settings.PASSWORD_LOGIN,
         }
@@ -46,14 +48,7 @@ def page(name: str) -> Page:
 def keep_in_cookie(response: Response) -> Response:
     """Move the login token of an answer into the cookie, so that no script ever sees it."""
     if token := response.data.pop("token", None):
-        response.set_cookie(
-            LOGIN_COOKIE,
-            token,
-            expires=response.data["expires_at"],
-            secure=settings.HTTPS,
-            httponly=True,
-            samesite="Strict",
-        )
+        login_cookie.put(response, token, response.data["expires_at"])
     return response
 
 

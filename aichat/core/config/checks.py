@@ -133,12 +133,18 @@ def _is_base64(text: str) -> bool:
 @register("aichat")
 def single_sign_on_has_an_audience(**kwargs: Any) -> list[CheckMessage]:
     """Without it, a token the issuer made for any other application would be let in."""
-    if not settings.OIDC_ISSUER or settings.OIDC_AUDIENCE:
+    if not settings.OIDC_ISSUER:
+        if not settings.OIDC_CLIENT_ID:
+            return []
+        hint = "Set OIDC_ISSUER to the address of your OpenID Connect provider."
+        return [Error("OIDC_CLIENT_ID is set without OIDC_ISSUER.", hint=hint, id="aichat.E013")]
+    if settings.OIDC_AUDIENCE or settings.OIDC_CLIENT_ID:
         return []
     return [
         Error(
-            "OIDC_ISSUER is set without OIDC_AUDIENCE.",
-            hint="Set OIDC_AUDIENCE to the audience (client ID) the issuer writes into tokens for this service.",
+            "OIDC_ISSUER is set without OIDC_AUDIENCE and OIDC_CLIENT_ID.",
+            hint="Set OIDC_AUDIENCE to the audience the issuer writes into bearer tokens for this service, or "
+            "OIDC_CLIENT_ID (and OIDC_CLIENT_SECRET) for people who log in with a browser, or both.",
             id="aichat.E010",
         )
     ]

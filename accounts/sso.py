@@ -1,0 +1,113 @@
+"""Logging in at the OpenID Connect issuer in a browser: the authorization code flow, with PKCE, state and nonce.
+
+| step | who | what |
+| --- | --- | --- |
+| 1 | the browser, at `/accounts/oidc/login` | `begin`: the address at the issuer; a signed cookie keeps what must come back |
+| 2 | the person, at the issuer | log in there |
+| 3 | the browser, at `/accounts/oidc/login/callback` | `finish`: state, code, ID token and nonce are checked |
+
+People are found and made as for bearer JWTs (`accounts.oidc`): by issuer and subject, never by e-mail.
+https://openid.net/specs/openid-connect-core-1_0.html#CodeFlowAuth, https://www.rfc-editor.org/rfc/rfc7636
+"""
+
+import base64
+import hashlib
+import secrets
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from urllib.parse import urlencode
+
+from django.conf import settings
+from django.core import signing
+from django.utils.crypto import constant_time_compare
+
+from accounts import oidc
+from accounts.models import User
+from aichat.core.errors import ApiError, InvalidRequest, PermissionDenied
+
+GOOD_FOR = 600  # seconds between the two requests of the browser
+SALT = "accounts.sso"
+LONGEST = 4096  # characters of a code that an issuer sends
+AGAIN = "This login is over or was begun in another browser: log in again."
+
+
+class SingleSignOnUnavailable(ApiError):
+    status, code = 503, "sso_unavailable"
+    message = "This server has no single sign-on for browsers: its operator sets OIDC_ISSUER and OIDC_CLIENT_ID."
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What a browser keeps of a login under way. `target` is the path to which it goes then."""
+
+    state: str
+    nonce: str
+    verifier: str
+    target: str
+
+    def sealed(self) -> str:
+        return signing.dumps(asdict(self), salt=SALT)
+
+
+def is_on() -> bool:
+    return bool(settings.OIDC_ISSUER and settings.OIDC_CLIENT_ID)
+
+
+def begin(target: str, redirect_uri: str) -> tuple[str, Attempt]:
+    """Return the address at the issuer to send the browser to, and what the browser has to keep meanwhile.
+
+    Raises `SingleSignOnUnavailable`, `IdentityProviderUnavailable`.
+    """
+    if not is_on():
+        raise SingleSignOnUnavailable()
+    attempt = Attempt(secrets.token_urlsafe(32), secrets.token_urlsafe(32), secrets.token_urlsafe(48), target)
+    challenge = base64.urlsafe_b64encode(hashlib.sha256(attempt.verifier.encode()).digest()).rstrip(b"=").decode()
+    query = {
+        "response_type": "code",
+        "client_id": settings.OIDC_CLIENT_ID,
+        "redirect_uri": redirect_uri,
+        "scope": "openid profile email",
+        "state": attempt.state,
+        "nonce": attempt.nonce,
+        "code_challenge": challenge,
+        "code_challenge_method": "S256",
+    }
+    address = oidc.keys_of(settings.OIDC_ISSUER).endpoint("authorization_endpoint")
+    return f"{address}{'&' if '?' in address else '?'}{urlencode(query)}", attempt
+
+
+def opened(sealed: str) -> Attempt:
+    """What the browser kept. Raises `InvalidRequest` when it is none of ours, or too old."""
+    try:
+        return Attempt(**signing.loads(sealed, salt=SALT, max_age=GOOD_FOR))
+    except (signing.BadSignature, TypeError):
+        raise InvalidRequest(AGAIN) from None
+
+
+def finish(attempt: Attempt, answer: Mapping[str, str], redirect_uri: str) -> User:
+    """Return the person who logged in at the issuer, made at first sight; `answer` is what the browser brought back.
+
+    Raises `InvalidRequest`, `PermissionDenied` when the issuer refused, `InvalidJwt`, `IdentityProviderUnavailable`.
+    """
+    if not is_on():
+        raise SingleSignOnUnavailable()
+    if not constant_time_compare(answer.get("state", ""), attempt.state):
+        raise InvalidRequest(AGAIN, param="state")
+    if problem := answer.get("error"):
+        shown = problem[:100] if problem.isprintable() and problem.isascii() else "an error"
+        raise PermissionDenied(f"The identity provider did not log you in: {shown}.")
+    code = answer.get("code", "")
+    if not 0 < len(code) <= LONGEST:
+        raise InvalidRequest(AGAIN, param="code")
+    fields = {
+        "grant_type": "authorization_code",
+        "code": code,
+        "redirect_uri": redirect_uri,
+        "code_verifier": attempt.verifier,
+    }
+    claims = oidc.verify(oidc.exchange(fields), audience=settings.OIDC_CLIENT_ID)
+    if not constant_time_compare(str(claims.get("nonce", "")), attempt.nonce):
+        raise oidc.InvalidJwt("This token was made for another login: log in again.")
+    if claims.get("azp", settings.OIDC_CLIENT_ID) != settings.OIDC_CLIENT_ID:
+        raise oidc.InvalidJwt("This token was made for another application.")
+    return oidc.user_of_claims(claims)
