@@ -38,6 +38,8 @@ EXPORTED: dict[str, tuple[str, str]] = {
     "credits.Wallet": ("pk", "organization"),
     "credits.Hold": ("wallet_id", "organization"),
     "credits.LedgerEntry": ("wallet_id", "organization"),
+    "payments.AlertMessage": ("organization_id", "organization"),
+    "payments.AlertSettings": ("organization_id", "organization"),
     "payments.Payment": ("organization_id", "organization"),
     "payments.Subscription": ("organization_id", "organization"),
     "payments.VoucherRedemption": ("user_id", "person"),

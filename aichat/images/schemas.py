@@ -1,30 +1,13 @@
 """The request bodies of the image endpoints."""
 
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
-from django.conf import settings
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
-from aichat.core.outbound.public_addresses import is_public
+from aichat.core.outbound.webhooks import reachable
 
 LONGEST_PROMPT = 4000  # characters; what the strictest of the providers takes
 MOST_IMAGES = 4
-
-
-def reachable(url: str) -> str:
-    """Refuse an address that is written as a private one. A name's address is checked when a webhook is sent."""
-    if url and not settings.ALLOW_PRIVATE_WEBHOOKS and is_private(urlsplit(url).hostname or ""):
-        raise ValueError("private addresses are not called")
-    return url
-
-
-def is_private(host: str) -> bool:
-    """Whether `host` is a private IP address or a name of this machine."""
-    try:
-        return not is_public(host)
-    except ValueError:  # a name
-        return host == "localhost" or host.endswith(".localhost")
 
 
 WebhookUrl = Annotated[

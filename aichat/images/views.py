@@ -21,6 +21,7 @@ from aichat.api.async_views import AsyncView, parse
 from aichat.core.database import executor
 from aichat.core.errors import NotFound
 from aichat.core.money import format_credits
+from aichat.core.outbound.webhooks import secret_of
 from aichat.core.web import drf, responses, sse
 from aichat.core.web.openapi import EVENTS_SCHEMA, PICTURE_HEADERS, charges, may_answer
 from aichat.generation.errors import STATUSES
@@ -167,9 +168,7 @@ class WebhookSecretView(APIView):
     def get(self, request: Request) -> Response:
         """The secret that signs the organization's webhooks (Standard Webhooks), and that of the old `Aichat-Signature`."""
         organization_id = calling(request).organization.pk
-        return Response(
-            {"secret": webhooks.secret_of(organization_id), "old_secret": webhooks.old_secret_of(organization_id)}
-        )
+        return Response({"secret": secret_of(organization_id), "old_secret": webhooks.old_secret_of(organization_id)})
 
 
 class GenerationsView(AsyncView):

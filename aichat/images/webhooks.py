@@ -7,7 +7,6 @@ answers keeps its own deliveries waiting, and nobody else's.
 import asyncio
 import logging
 import random
-from base64 import b64encode
 from collections import Counter
 from contextlib import suppress
 from datetime import timedelta
@@ -34,12 +33,6 @@ GONE = 410  # by Standard Webhooks the receiver wants nothing more
 AT_ONCE = 20  # deliveries a process sends at a time
 AT_ONCE_EACH = 4  # of these for one receiver (host and port), and for one organization
 LEASE = timedelta(seconds=3 * webhooks.TIMEOUT_SECONDS)  # after which the delivery of a process that died is due again
-
-
-def secret_of(organization_id: UUID) -> str:
-    """The organization's signing secret (`whsec_` and base64), derived from SECRET_KEY: a change of that key changes it."""
-    key = salted_hmac("aichat.images.standard-webhooks", str(organization_id), algorithm="sha256").digest()
-    return webhooks.PREFIX + b64encode(key).decode()
 
 
 def old_secret_of(organization_id: UUID) -> str:
@@ -199,7 +192,7 @@ async def post(row: WebhookDelivery) -> tuple[int | None, str]:
     return await webhooks.post(
         row.url,
         body_of(row.job),
-        secret_of(organization),
+        webhooks.secret_of(organization),
         message_id=f"msg_{row.pk.hex}",
         old_secret=old_secret_of(organization),
         **{"X-Request-ID": request_id},

@@ -11,9 +11,9 @@ from unfold.decorators import action, display
 from aichat.core.admin.base import Admin, ReadOnlyAdmin, acting, credits_column, link_to
 from aichat.core.money import format_credits
 from aichat.core.web.csv_export import csv_response
-from aichat.payments import subscriptions, vouchers
+from aichat.payments import alert_delivery, subscriptions, vouchers
 from aichat.payments.forms import VouchersForm
-from aichat.payments.models import Payment, Plan, Subscription, Voucher, VoucherRedemption
+from aichat.payments.models import AlertMessage, AlertSettings, Payment, Plan, Subscription, Voucher, VoucherRedemption
 from credits.models import LedgerEntry
 
 
@@ -187,3 +187,55 @@ class VoucherRedemptionAdmin(ReadOnlyAdmin):
     @display(description="Organization")
     def organization_link(self, row: VoucherRedemption) -> str:
         return link_to(row.organization)
+
+
+@admin.register(AlertSettings)
+class AlertSettingsAdmin(ReadOnlyAdmin):
+    """Of what organizations are told. Their owners set it."""
+
+    list_display = ["organization", "low_shown", "budget_shown", "budget_percent", "is_low", "told_percents"]
+    list_select_related = ["organization"]
+    search_fields = ["organization__name", "organization__personal_to__email"]
+    ordering = ["-id"]
+    fields = readonly_fields = [
+        "organization_link", "low_shown", "budget_shown", "budget_percent", "email", "is_low", "month", "spent_shown",
+        "told_percents",
+    ]  # fmt: skip
+
+    spent_shown = credits_column("spent", "Spent in the month")
+
+    @display(description="Low balance")
+    def low_shown(self, row: AlertSettings) -> str:
+        return "-" if row.low_balance is None else format_credits(row.low_balance)
+
+    @display(description="Monthly budget")
+    def budget_shown(self, row: AlertSettings) -> str:
+        return "-" if row.monthly_budget is None else format_credits(row.monthly_budget)
+
+    @display(description="Organization")
+    def organization_link(self, row: AlertSettings) -> str:
+        return link_to(row.organization)
+
+
+@admin.register(AlertMessage)
+class AlertMessageAdmin(ReadOnlyAdmin):
+    """Alerts on their way, with the problem of those that did not arrive."""
+
+    list_display = ["created_at", "organization", "kind", "channel", "state", "attempts", "problem"]
+    list_filter = ["state", "kind", "channel", "created_at"]
+    list_select_related = ["organization"]
+    search_fields = ["organization__name", "organization__personal_to__email"]
+    ordering = ["-created_at"]
+    fields = readonly_fields = [
+        "organization_link", "kind", "facts", "channel", "state", "attempts", "next_at", "problem", "created_at",
+    ]  # fmt: skip
+    actions = ["again"]
+
+    @display(description="Organization")
+    def organization_link(self, row: AlertMessage) -> str:
+        return link_to(row.organization)
+
+    @admin.action(description="Send again")
+    def again(self, request: HttpRequest, chosen: QuerySet[AlertMessage]) -> None:
+        count = sum(alert_delivery.send_again(row) for row in chosen)
+        messages.success(request, f"{count} will be sent again.")

@@ -6,7 +6,7 @@ from accounts import tenancy
 from accounts.models import User
 from aichat.core.errors import InvalidRequest
 from aichat.payments import subscriptions
-from aichat.payments.models import Subscription
+from aichat.payments.models import AlertMessage, AlertSettings, Subscription
 
 MANUAL = Subscription.Source.MANUAL
 
@@ -23,7 +23,10 @@ def check(user: User) -> None:
 
 
 def erase(user: User) -> None:
-    """End what an administrator gave; what was paid stays, as the ledger does."""
+    """End what an administrator gave, and delete the alerts; what was paid stays, as the ledger does."""
+    own = tenancy.personal_organization(user)
+    AlertSettings.objects.filter(organization=own).delete()
+    AlertMessage.objects.filter(organization=own).delete()
     for row in _of(user).filter(source=MANUAL):
         subscriptions.end_unpaid(row)
 

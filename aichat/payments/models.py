@@ -195,3 +195,90 @@ class VoucherRedemption(Row):
 
     def __str__(self) -> str:
         return f"{self.voucher} by {self.user}"
+
+
+# --- Alerts -----------------------------------------------------------------------------------------------------------
+
+
+def usual_percents() -> list[int]:
+    return [50, 80, 100]
+
+
+class AlertSettings(Row):
+    """Of what an organization wants to be told, and how; and what it was told, so that a crossing is told once.
+
+    `alerts.py` alone writes these rows.
+    """
+
+    organization = models.OneToOneField(
+        "accounts.Organization", on_delete=models.CASCADE, related_name="alert_settings"
+    )
+    low_balance = models.BigIntegerField(null=True, help_text="Microcredits below which the balance is low.")
+    monthly_budget = models.BigIntegerField(
+        null=True, help_text="Microcredits; without it the organization's spending limit of a month."
+    )
+    budget_percent = models.JSONField(default=usual_percents)
+    email = models.JSONField(default=list)
+    webhook_url = models.URLField(max_length=500, blank=True)
+    slack_url = models.URLField(max_length=500, blank=True)
+
+    is_low = models.BooleanField(default=False, editable=False, help_text="The low balance was told.")
+    month = models.DateField(null=True, editable=False, help_text="The month that `spent` and `told_percents` are of.")
+    spent = models.BigIntegerField(default=0, editable=False, help_text="Microcredits charged in the month.")
+    told_percents = models.JSONField(default=list, editable=False)
+    sequence = models.BigIntegerField(default=-1, editable=False, help_text="The last entry that was looked at.")
+    # Written first by whoever changes the row, so that on every engine a second one waits and then sees the change.
+    revision = models.PositiveIntegerField(default=0, editable=False)
+
+    class Meta:
+        verbose_name_plural = "alert settings"
+
+    def __str__(self) -> str:
+        return f"Alerts of {self.organization}"
+
+    @property
+    def channels(self) -> list[tuple[str, str]]:
+        """The ways to tell: each channel with an address."""
+        Channel = AlertMessage.Channel
+        urls = [(Channel.WEBHOOK.value, self.webhook_url), (Channel.SLACK.value, self.slack_url)]
+        return [*((Channel.EMAIL.value, address) for address in self.email), *(pair for pair in urls if pair[1])]
+
+
+class AlertMessage(Row):
+    """One alert on its way to one address, made in the commit that notes the crossing."""
+
+    class Kind(models.TextChoices):
+        LOW_BALANCE = "low_balance"
+        BUDGET = "budget"
+
+    class Channel(models.TextChoices):
+        EMAIL = "email"
+        WEBHOOK = "webhook"
+        SLACK = "slack"
+
+    class State(models.TextChoices):
+        WAITING = "WAITING"
+        DELIVERED = "DELIVERED"
+        GIVEN_UP = "GIVEN_UP", "given up"
+
+    organization = models.ForeignKey(
+        "accounts.Organization", on_delete=models.CASCADE, related_name="alert_messages", db_index=False
+    )
+    kind = models.CharField(max_length=16, choices=Kind.choices)
+    facts = models.JSONField(help_text="What the message says; amounts are credits.")
+    channel = models.CharField(max_length=8, choices=Channel.choices)
+    address = models.CharField(max_length=500)
+    state = models.CharField(max_length=16, choices=State.choices, default=State.WAITING)
+    attempts = models.PositiveSmallIntegerField(default=0)
+    next_at = models.DateTimeField(default=timezone.now, help_text="While it is being sent: the end of the lease.")
+    problem = models.CharField(max_length=200, blank=True, help_text="Of the last attempt.")
+    created_at = models.DateTimeField(default=timezone.now, editable=False, db_index=True)
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["state", "next_at"], name="alerts_by_time"),
+            models.Index(fields=["organization", "created_at"], name="alerts_of_organization"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} by {self.channel} ({self.state.lower()})"

@@ -6,8 +6,9 @@ from django.utils import timezone
 from rest_framework import serializers
 
 from aichat.core.money import CreditsField
+from aichat.core.outbound import webhooks
 from aichat.core.web.drf import StrictMembers
-from aichat.payments.models import CURRENCY, MOST_REDEMPTIONS, Plan, Subscription
+from aichat.payments.models import CURRENCY, MOST_REDEMPTIONS, AlertSettings, Plan, Subscription, usual_percents
 from aichat.payments.vouchers import MOST_AT_ONCE
 
 
@@ -130,6 +131,57 @@ class PaymentMessageSerializer(serializers.Serializer[Any]):
         if facts.get("period_start") and facts.get("period_end") and facts["period_start"] >= facts["period_end"]:
             raise serializers.ValidationError({"period_end": ["Write an end after the period's start."]})
         return facts
+
+
+class AddressField(serializers.CharField):
+    """The address of a webhook; null, or nothing, for none."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(required=False, allow_null=True, allow_blank=True, default=None, max_length=500, **kwargs)
+
+    def run_validation(self, data: Any = serializers.empty) -> str:
+        url: str = super().run_validation(data) or ""
+        if url and not re.fullmatch(r"https?://[^\s/]+\S*", url):
+            raise serializers.ValidationError("Write an address such as https://example.com/alerts.")
+        try:
+            return webhooks.reachable(url)
+        except ValueError as error:
+            raise serializers.ValidationError(str(error)) from None
+
+    def get_attribute(self, instance: AlertSettings) -> str | None:
+        return super().get_attribute(instance) or None
+
+
+class AlertsSerializer(StrictMembers, serializers.Serializer[AlertSettings]):
+    """Of what an organization is told, by mail, by a signed webhook, or by an address that takes Slack's messages."""
+
+    low_balance = CreditsField(
+        required=False, allow_null=True, default=None, help_text="Told when the balance falls below it."
+    )
+    budget_percent = serializers.ListField(
+        child=serializers.IntegerField(min_value=1, max_value=1000),
+        required=False,
+        default=usual_percents,
+        max_length=10,
+        help_text="Shares of the month's budget (UTC), each told when it is reached.",
+    )
+    monthly_budget = CreditsField(
+        required=False,
+        allow_null=True,
+        default=None,
+        help_text="Credits; null: the organization's spending limit of a month, if there is one.",
+    )
+    email = serializers.ListField(
+        child=serializers.EmailField(max_length=254), required=False, default=list, max_length=10
+    )
+    webhook_url = AddressField(help_text="Gets the organization's signed webhooks.")
+    slack_url = AddressField(help_text='Gets `{"text"}`, as Slack, Mattermost and others take it.')
+
+    def validate_budget_percent(self, percents: list[int]) -> list[int]:
+        return sorted(set(percents))
+
+    def validate_email(self, addresses: list[str]) -> list[str]:
+        return list(dict.fromkeys(addresses))
 
 
 class ReceivedSerializer(serializers.Serializer[Any]):

@@ -53,6 +53,15 @@ def send(to: str, template: str, context: Mapping[str, Any]) -> None:
     transaction.on_commit(partial(_submit, to, template, dict(context), tracing.request_id()))
 
 
+def send_now(to: str, template: str, context: Mapping[str, Any]) -> None:
+    """Hand one mail to the server, once, and return when the server has it: for callers that try again by themselves.
+
+    Raises `MailUnavailable` without a mail server, and `OSError` when the server did not take it. Never in a transaction.
+    """
+    require()
+    _message(to, template, dict(context)).send()
+
+
 def send_nothing() -> None:
     """Do what `send` does before it returns, so that the time of an answer tells no stranger whether a mail was sent."""
     require()

@@ -6,17 +6,45 @@ one, the header `Aichat-Signature` is sent too: `t=SECONDS,v1=HEX`, HMAC-SHA256 
 """
 
 import hmac
+from base64 import b64encode
 from datetime import UTC, datetime
+from urllib.parse import urlsplit
+from uuid import UUID
 
 import aiohttp
 from django.conf import settings
+from django.utils.crypto import salted_hmac
 from standardwebhooks import Webhook
 
-from aichat.core.outbound.public_addresses import public_socket
+from aichat.core.outbound.public_addresses import is_public, public_socket
 
 SIGNATURE = "Aichat-Signature"
 PREFIX = "whsec_"  # of a secret whose rest is base64
 TIMEOUT_SECONDS = 10.0
+
+
+def secret_of(organization_id: UUID) -> str:
+    """The organization's signing secret (`whsec_` and base64), derived from SECRET_KEY: a change of that key changes it."""
+    key = salted_hmac("aichat.images.standard-webhooks", str(organization_id), algorithm="sha256").digest()
+    return PREFIX + b64encode(key).decode()
+
+
+def reachable(url: str) -> str:
+    """The address itself. Raises `ValueError` for one that is written as a private one.
+
+    A name's address is checked when a message is sent.
+    """
+    if url and not settings.ALLOW_PRIVATE_WEBHOOKS and is_private(urlsplit(url).hostname or ""):
+        raise ValueError("private addresses are not called")
+    return url
+
+
+def is_private(host: str) -> bool:
+    """Whether `host` is a private IP address or a name of this machine."""
+    try:
+        return not is_public(host)
+    except ValueError:  # a name
+        return host == "localhost" or host.endswith(".localhost")
 
 
 def signature(secret: str, body: bytes, seconds: int) -> str:

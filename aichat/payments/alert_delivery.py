@@ -1,0 +1,125 @@
+"""Sends the messages of alerts: claimed with a lease, tried again, and given up in the end.
+
+A process that dies while it sends leaves the message to its lease; another process sends it then, with the same ID.
+"""
+
+import asyncio
+import logging
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db.models import F
+from django.utils import timezone
+
+from aichat.core.errors import ApiError
+from aichat.core.outbound import mail, webhooks
+from aichat.core.web.responses import json_bytes
+from aichat.payments.models import AlertMessage
+
+logger = logging.getLogger(__name__)
+Kind, Channel, State = AlertMessage.Kind, AlertMessage.Channel, AlertMessage.State
+AT_ONCE = 20
+MOST_ATTEMPTS = 8
+FIRST_WAIT = timedelta(seconds=5)  # four times as long after each attempt: the last one comes after about eight hours
+LEASE = timedelta(seconds=90)  # more than the longest attempt takes
+KEPT = timedelta(days=90)
+
+
+def send_due() -> int:
+    """Send the messages that are due, and return how many were sent. Any number of processes may run this."""
+    sent = 0
+    while rows := _claim_due():
+        results = asyncio.run(_send_all(rows))
+        for row, problem in zip(rows, results, strict=True):
+            _record(row, problem)
+            sent += not problem
+    return sent
+
+
+def prune(now: datetime | None = None) -> int:
+    """Delete the messages of a quarter of a year ago; return how many there were."""
+    deleted, _ = AlertMessage.objects.filter(created_at__lt=(now or timezone.now()) - KEPT).delete()
+    return deleted
+
+
+def send_again(row: AlertMessage) -> bool:
+    """Have a message that was given up sent again, with all its attempts. Returns False for any other."""
+    given_up = AlertMessage.objects.filter(pk=row.pk, state=State.GIVEN_UP)
+    return bool(given_up.update(state=State.WAITING, attempts=0, next_at=timezone.now()))
+
+
+def _claim_due() -> list[AlertMessage]:
+    now = timezone.now()
+    due = AlertMessage.objects.select_related("organization").filter(state=State.WAITING, next_at__lte=now)
+    return [row for row in due.order_by("next_at")[:AT_ONCE] if _claim(row, now)]
+
+
+def _claim(row: AlertMessage, now: datetime) -> bool:
+    """Take a message for one attempt, by one conditional UPDATE. Returns False when another process was quicker."""
+    mine = AlertMessage.objects.filter(pk=row.pk, state=State.WAITING, attempts=row.attempts, next_at=row.next_at)
+    if not mine.update(attempts=F("attempts") + 1, next_at=now + LEASE):
+        return False
+    row.attempts, row.next_at = row.attempts + 1, now + LEASE
+    return True
+
+
+def _record(row: AlertMessage, problem: str) -> None:
+    """Write down an attempt, unless another process has taken the message over meanwhile."""
+    mine = AlertMessage.objects.filter(pk=row.pk, state=State.WAITING, attempts=row.attempts)
+    if not problem:
+        mine.update(state=State.DELIVERED, problem="")
+    elif row.attempts >= MOST_ATTEMPTS:
+        mine.update(state=State.GIVEN_UP, problem=problem)
+        logger.warning("an alert was given up", extra={"alert": str(row.pk), "problem": problem})
+    else:
+        mine.update(next_at=timezone.now() + FIRST_WAIT * 4 ** (row.attempts - 1), problem=problem)
+
+
+# --- Sending ----------------------------------------------------------------------------------------------------------
+
+
+async def _send_all(rows: list[AlertMessage]) -> list[str]:
+    """Make one attempt of each; return the problems, "" for what was sent."""
+    return list(await asyncio.gather(*map(_send, rows)))
+
+
+async def _send(row: AlertMessage) -> str:
+    try:
+        if row.channel == Channel.EMAIL:
+            await asyncio.to_thread(mail.send_now, row.address, "payments/mail/alert", context_of(row))
+            return ""
+        said = {"text": text_of(row)} if row.channel == Channel.SLACK else body_of(row)
+        secret = webhooks.secret_of(row.organization_id)
+        _, problem = await webhooks.post(row.address, json_bytes(said), secret, message_id=f"msg_{row.pk.hex}")
+        return problem
+    except (ApiError, OSError, ValueError) as error:
+        return type(error).__name__  # not its text: it may have the address in it
+
+
+def body_of(row: AlertMessage) -> dict[str, Any]:
+    """The JSON that a webhook gets."""
+    return {
+        "type": f"alert.{row.kind}",
+        "id": str(row.pk),
+        "timestamp": row.created_at.isoformat(),
+        "organization": str(row.organization_id),
+        **row.facts,
+    }
+
+
+def text_of(row: AlertMessage) -> str:
+    """The alert as one line of text."""
+    facts, name = row.facts, " ".join(row.organization.name.split())
+    if row.kind == Kind.LOW_BALANCE:
+        return f"{name} has {facts['balance']} credits left, which is less than {facts['low_balance']}."
+    return (
+        f"{name} has spent {facts['spent']} credits in {facts['month']}: "
+        f"{facts['percent']} % of its budget of {facts['budget']} are reached."
+    )
+
+
+def context_of(row: AlertMessage) -> dict[str, Any]:
+    low = row.kind == Kind.LOW_BALANCE
+    subject = "Your credits are low" if low else f"{row.facts['percent']} % of your budget are spent"
+    return {"subject": subject, "text": text_of(row), "link": settings.APP_URL}

@@ -1,0 +1,50 @@
+"""An organization's alerts: a low balance, and shares of a month's budget."""
+
+from typing import Any
+
+from drf_spectacular.utils import extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from accounts import teams
+from accounts.authentication import Caller, calling
+from accounts.models import Membership, Organization
+from accounts.permissions import IsUser, NotForLimitedKeys
+from aichat.core.errors import PermissionDenied
+from aichat.core.outbound import mail
+from aichat.core.web.openapi import may_answer
+from aichat.payments import alerts
+from aichat.payments.serializers import AlertsSerializer
+
+
+def managed_by(caller: Caller) -> Organization:
+    """The organization that the caller acts for. Raises `PermissionDenied` for its mere members."""
+    if teams.membership_in(caller, caller.organization.pk).role == Membership.Role.MEMBER:
+        raise PermissionDenied("Owners and admins of a team see and set this.")
+    return caller.organization
+
+
+class AlertsView(APIView):
+    permission_classes = [IsUser, NotForLimitedKeys]
+
+    @extend_schema(responses=AlertsSerializer, summary="My alerts")
+    @may_answer(403)
+    def get(self, request: Request) -> Response:
+        """Of what the organization one acts for is told, and where. For owners and admins: the addresses are secrets."""
+        return Response(AlertsSerializer(alerts.settings_of(managed_by(calling(request)))).data)
+
+    @extend_schema(request=AlertsSerializer, responses=AlertsSerializer, summary="Set my alerts")
+    @may_answer(403)
+    def put(self, request: Request) -> Response:
+        """Sets all of them; what the body leaves out is as by default. Each crossing is told once to each address.
+
+        503 `mail_unavailable` for an `email` on a server that sends no mail.
+        """
+        organization = managed_by(calling(request))
+        form = AlertsSerializer(data=request.data)
+        form.is_valid(raise_exception=True)
+        columns: dict[str, Any] = dict(form.validated_data)
+        if columns["email"]:
+            mail.require()
+        return Response(AlertsSerializer(alerts.set_alerts(organization, columns)).data)
