@@ -17,6 +17,8 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from rest_framework.decorators import permission_classes
 
 from accounts.permissions import Public
+from aichat import backlog
+from aichat.backlog import Backlog
 from aichat.catalog import snapshot
 from aichat.catalog.snapshot import Catalog
 from aichat.core.background.repeating import Repeating
@@ -91,7 +93,8 @@ async def metrics(request: HttpRequest) -> HttpResponse:
     """The metrics of all workers, for Prometheus: to METRICS_TOKEN as the bearer, or to a client on this machine."""
     if not may_read_metrics(request):
         return error_response(PermissionDenied("Send METRICS_TOKEN as the bearer token, or ask from this machine."))
-    body = await asyncio.to_thread(counts.exposition, BreakerMetrics(await snapshot.ready()))
+    breakers = BreakerMetrics(await snapshot.ready())
+    body = await asyncio.to_thread(counts.exposition, breakers, BacklogMetrics(await _backlog()))
     return HttpResponse(body, content_type=counts.CONTENT_TYPE)
 
 
@@ -121,6 +124,32 @@ class BreakerMetrics:
         for item in circuit_breaker.states(self.catalog.values()):
             gauge.add_metric([item.provider, item.model], self.VALUES[item.state])
         yield gauge
+
+
+class BacklogMetrics:
+    """Gauges of what waits in the database; each host tells the same, so panels take the largest."""
+
+    def __init__(self, found: Backlog | None) -> None:
+        self.found = found
+
+    def collect(self) -> Iterable[Metric]:
+        yield GaugeMetricFamily(
+            "aichat_database_up", "0: it did not answer in time.", value=float(self.found is not None)
+        )
+        for gauge in self.found or ():
+            family = GaugeMetricFamily(gauge.name, gauge.meaning, labels=[gauge.label] if gauge.label else [])
+            for word, value in gauge.values.items():
+                family.add_metric([word] if gauge.label else [], value)
+            yield family
+
+
+async def _backlog() -> Backlog | None:
+    """`backlog.read`; None when the database does not answer within PROBE_TIMEOUT."""
+    try:
+        async with asyncio.timeout(PROBE_TIMEOUT):
+            return await executor.run(backlog.read)
+    except (DatabaseFailure, TimeoutError):
+        return None
 
 
 async def compare_clocks() -> None:

@@ -15,7 +15,9 @@ BEGIN, END = "<!-- floors: written by `python -m tests.test_architecture` -->", 
 PACKAGES = ("aichat", "accounts", "credits", "admin_dashboard")
 
 # May import anything of ours, and nobody imports them.
-WIRING = tuple(f"aichat.{name}" for name in ("settings", "urls", "asgi", "celery", "apps", "health", "management"))
+WIRING = tuple(
+    f"aichat.{name}" for name in ("settings", "urls", "asgi", "celery", "apps", "backlog", "health", "management")
+)
 # From the top floor to the ground: a part may import itself and the floors below, never a part beside or above it.
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("admin_dashboard",),

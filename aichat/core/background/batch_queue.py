@@ -24,6 +24,7 @@ LONGEST_PAUSE = 30.0  # seconds between two tries
 REPORT_SECONDS = 60.0  # at most one warning of what was dropped in that time
 CLOSING_SECONDS = 5.0  # seconds a queue may take to empty itself when the process ends
 _queues: list["BatchQueue[object]"] = []
+_on_drop: list[Callable[[str, int], None]] = []
 
 
 class BatchQueue(Generic[T]):
@@ -107,11 +108,18 @@ class BatchQueue(Generic[T]):
     def _drop(self, count: int) -> None:
         self.dropped += count
         self._unreported += count
+        for told in _on_drop:
+            told(self.name, count)
 
     def _report(self) -> None:
         if self._unreported and time.monotonic() - self._reported_at >= REPORT_SECONDS:
             logger.warning("%s: %d items were dropped, %d in all", self.name, self._unreported, self.dropped)
             self._unreported, self._reported_at = 0, time.monotonic()
+
+
+def on_drop(told: Callable[[str, int], None]) -> None:
+    """Register who is told the name of a queue and how many items it dropped, at each drop; it must return at once."""
+    _on_drop.append(told)
 
 
 def close_all() -> None:

@@ -16,6 +16,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
+from aichat.core.background import batch_queue
 from aichat.core.money import CREDIT
 from aichat.core.telemetry import measurements
 from aichat.core.telemetry.measurements import AttemptEnded, Measurement, RequestEnded
@@ -28,11 +29,28 @@ _durations = Histogram("aichat_http_request_seconds", "To the last byte.", ["rou
 _attempts = Counter(
     "aichat_generations", "Attempts at a chat or an image, by how they ended.", ["kind", "provider", "model", "outcome"]
 )
+_attempt_seconds = Histogram(
+    "aichat_generation_seconds", "One attempt, to its end.", ["kind", "provider", "model"], buckets=SECONDS
+)
+_first_token_seconds = Histogram(
+    "aichat_first_token_seconds", "From an attempt's begin to the first piece of its answer.", ["provider", "model"],
+    buckets=SECONDS,
+)  # fmt: skip
 _sources = Counter(
     "aichat_usage", "Attempts by whose figures their bill has: EXACT, ESTIMATED or IMPLAUSIBLE (alert on it).",
     ["provider", "model", "source"],
 )  # fmt: skip
 _tokens = Counter("aichat_tokens", "Tokens that providers bill.", ["provider", "model", "direction"])
+_images = Counter("aichat_images", "Pictures that were delivered.", ["provider", "model"])
+_charged = Counter("aichat_credits_charged", "Credits that were charged.", ["kind", "provider", "model"])
+_batches = Histogram(
+    "aichat_commit_batch_size", "Reservations or settlements in one transaction.", ["lane"],
+    buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256),
+)  # fmt: skip
+_commit_waits = Histogram(
+    "aichat_commit_wait_seconds", "How long the oldest of a batch had waited.", ["lane"], buckets=SECONDS
+)
+_dropped = Counter("aichat_queue_dropped", "What background queues gave up: analytics, StatsD, Sentry …", ["queue"])
 open_streams = Gauge("aichat_open_streams", "Event streams being written.", multiprocess_mode="livesum")
 
 _lookups = Counter(
@@ -58,7 +76,14 @@ def count(item: Measurement) -> None:
             _with(_durations, route or "none", method).observe(seconds)
         case AttemptEnded(kind=kind, provider=provider, model=model):
             _with(_attempts, kind, provider, model, "cache_hit" if item.cached else str(item.outcome)).inc()
+            if item.charged:
+                _with(_charged, kind, provider, model).inc(item.charged / CREDIT)
+            if item.images:
+                _with(_images, provider, model).inc(item.images)
             if not item.cached:
+                _with(_attempt_seconds, kind, provider, model).observe(item.seconds)
+                if item.first_token_seconds is not None:
+                    _with(_first_token_seconds, provider, model).observe(item.first_token_seconds)
                 _with(_sources, provider, model, str(item.source)).inc()
                 _with(_tokens, provider, model, "input").inc(item.input_tokens)
                 _with(_tokens, provider, model, "output").inc(item.output_tokens)
@@ -67,6 +92,13 @@ def count(item: Measurement) -> None:
 def start() -> None:
     """Count every measurement from now on; called once at start (`AppConfig.ready`)."""
     measurements.register(count)
+    batch_queue.on_drop(lambda queue, items: _with(_dropped, queue).inc(items))
+
+
+def batch(lane: str, size: int, waited: float) -> None:
+    """Count one batch of group commit; its oldest unit had `waited` so many seconds."""
+    _with(_batches, lane).observe(size)
+    _with(_commit_waits, lane).observe(waited)
 
 
 def prompt_cache(result: str) -> None:

@@ -34,6 +34,7 @@ from aichat.core.background import lifecycle
 from aichat.core.database import executor, transactions
 from aichat.core.database.statements import NewRow, insert_rows
 from aichat.core.errors import Overloaded
+from aichat.core.telemetry import prometheus
 from credits.services import Operation, OperationResult, Reserve, apply, available_to, move_new, reserve_new
 
 logger = logging.getLogger(__name__)
@@ -159,6 +160,7 @@ class _Waiting:
     unit: Unit
     future: "asyncio.Future[OperationResult]"
     wallet: UUID | None
+    since: float  # monotonic
     patient_until: float = 0.0
     pause: float = SHORTEST_PAUSE
 
@@ -199,9 +201,9 @@ class _Queue:
         if refusable and len(lane.waiting) >= settings.COMMIT_QUEUE:
             raise Overloaded(retry_after=1)
         wallet = unit.operation.wallet_id if unit.operation is not None else None
-        item = _Waiting(
-            unit, asyncio.get_running_loop().create_future(), wallet, patient_until=monotonic() + unit.patience
-        )
+        now = monotonic()
+        future = asyncio.get_running_loop().create_future()
+        item = _Waiting(unit, future, wallet, since=now, patient_until=now + unit.patience)
         self.add(lane, item)
         return item.future
 
@@ -223,6 +225,7 @@ class _Queue:
                 batch = self.take(lane)
                 if not batch:
                     return  # until a wallet is free: then another batch starts the lane again
+                prometheus.batch(lane.name, len(batch), monotonic() - batch[0].since)
                 wallets = {item.wallet for item in batch if item.wallet is not None}
                 self.moving |= wallets
                 try:

@@ -3,12 +3,18 @@
 import os
 import signal
 import time
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from django.db import OperationalError
 from django.test import Client
+from django.utils import timezone
 
+from aichat.images.models import ImageJob
+from credits.models import Hold
 from tests.conftest import Actor
 from tests.service import running_service
 
@@ -51,6 +57,40 @@ def test_requests_generations_and_cache_hits_are_counted(http: httpx.Client, ali
     }.items():
         assert value(after, series) - value(before, series) == pytest.approx(expected), series
     assert 'aichat_breaker_open{model="demo",provider="demo"} 0.0' in after
+
+
+def test_what_waits_in_the_database_is_told(http: httpx.Client, alice: Actor, settings: Any, tmp_path: Path) -> None:
+    settings.SETTLEMENT_JOURNAL = tmp_path
+    (tmp_path / "other.journal").write_text("12345")
+    job = http.post("/api/v1/images", json={"prompt": "A cat", "background": True}, headers=alice.headers).json()
+    text = http.get("/metrics").text
+    for series, expected in {
+        "aichat_database_up": 1,
+        "aichat_holds_open": 1,
+        "aichat_held_credits": 5,
+        'aichat_image_jobs{status="queued"}': 1,
+        'aichat_image_jobs{status="running"}': 0,
+        'aichat_webhooks{state="given_up"}': 0,
+        "aichat_journal_bytes": 5,
+    }.items():
+        assert f"{series} {float(expected)}" in text
+    Hold.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
+    ImageJob.objects.update(run_after=timezone.now() - timedelta(seconds=90))
+    text = http.get("/metrics").text
+    assert "aichat_holds_overdue 1.0" in text
+    assert 90 <= value(text, "aichat_image_queue_age_seconds") < 100
+    assert http.delete(f"/api/v1/images/{job['id']}", headers=alice.headers).status_code == 204
+    assert value(http.get("/metrics").text, "aichat_image_queue_age_seconds") == 0
+
+
+def test_metrics_are_told_while_the_database_is_away(client: Client, db: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away() -> None:
+        raise OperationalError
+
+    monkeypatch.setattr("aichat.backlog.read", away)
+    answer = client.get("/metrics")
+    assert answer.status_code == 200
+    assert "aichat_database_up 0.0" in answer.content.decode()
 
 
 def test_all_workers_count_together_also_those_that_died(tmp_path: Any) -> None:
