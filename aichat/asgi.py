@@ -115,7 +115,7 @@ class Traced:
         request_id, traceparent = headers.get(b"x-request-id", b""), headers.get(b"traceparent", b"")
         self.trace = scope["aichat.trace"] = tracing.begin(request_id.decode("latin-1"), traceparent.decode("latin-1"))
         self.trace.address = scope["client"][0] if scope.get("client") else ""
-        self.span = spans.begin_request(self.trace, scope) if spans.is_on() else None
+        self.span = spans.begin_request(self.trace, scope) if spans.enabled else None
         self.status, self.finished = CLIENT_LEFT, False
 
     async def send(self, message: Mapping[str, Any]) -> None:

@@ -48,7 +48,7 @@ FINE = {"ok", "cancelled"}  # statuses of attempts that are no error
 
 def around(generate: Generate) -> Generate:
     """`generate` within a span, where spans are made."""
-    if not spans.is_on():
+    if not spans.enabled:
         return generate
 
     async def generate_traced(request: GenerationRequest, sink: EventSink | None) -> Ending:
@@ -78,7 +78,7 @@ def told(result: Result) -> dict[str, Any]:
 
 def begin_attempt(model: ModelInfo, number: int, request: GenerationRequest) -> Any:
     """Begin the span of one candidate's turn in a request; None where no spans are made."""
-    if not spans.is_on():
+    if not spans.enabled:
         return None
     return begin_turn(model, number, request.kind, request.request_id, asked_for(request))
 
@@ -87,7 +87,7 @@ def begin_turn(
     model: ModelInfo, number: int, kind: str, request_id: str, asked: Mapping[str, Any] | None = None
 ) -> Any:
     """Begin the span of one candidate's turn; None where no spans are made. `asked` are further attributes."""
-    if not spans.is_on():
+    if not spans.enabled:
         return None
     operation, address = OPERATIONS[Kind(kind)], server(model.provider.endpoint.base_url)
     attributes: dict[str, Any] = {

@@ -68,6 +68,7 @@ class Maker:
 
 
 _maker: Maker | None = None  # None: off
+enabled = False  # whether spans are made: for those who ask once a request, and for whom a call is too much
 _current: ContextVar["Span | None"] = ContextVar("span", default=None)
 _no_step = nullcontext(None)
 
@@ -81,7 +82,7 @@ def endpoint() -> str:
 
 def start() -> bool:
     """Make spans from now on, when a setting says where they go; called once at start (`AppConfig.ready`)."""
-    global _maker
+    global _maker, enabled
     if not endpoint():
         return False
     try:
@@ -89,13 +90,8 @@ def start() -> bool:
         import opentelemetry.sdk.trace  # noqa: F401  (here and not for the first request)
     except ImportError:
         return False  # the system check aichat.E042 says the mend
-    _maker = Maker()
+    _maker, enabled = Maker(), True
     return True
-
-
-def is_on() -> bool:
-    """Whether spans are made."""
-    return _maker is not None
 
 
 def begin(name: str, attributes: Attributes | None = None, *, kind: str = "INTERNAL") -> "Span | None":
@@ -140,8 +136,8 @@ def end(span: "Span | None", problem: str = "", attributes: Attributes | None = 
 
 def switch_off() -> None:
     """Make no more spans in this process."""
-    global _maker
-    _maker = None
+    global _maker, enabled
+    _maker, enabled = None, False
 
 
 # --- The current span -------------------------------------------------------------------------------------------------

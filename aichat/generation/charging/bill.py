@@ -180,7 +180,7 @@ class Bill:
         self.settled = True
         if self.hold:
             hold_renewal.end(self.hold)
-        if spans.is_on():
+        if spans.enabled:
             for attempt in self.attempts:
                 end_attempt(attempt, self.result if delivered else None)
         await lifecycle.finish(self.settle(charge, self.result if delivered else None))

@@ -201,7 +201,7 @@ def test_a_wrong_variable_of_the_sdk_fails_no_request(
     settings.OTEL_EXPORTER_OTLP_ENDPOINT = receiver.url
     assert spans.start()
     assert ask(http, alice, model="demo").status_code == 200
-    assert not spans.is_on()
+    assert not spans.enabled
 
 
 def test_off_makes_no_spans_and_passes_the_clients_header_on(
