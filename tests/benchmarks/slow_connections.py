@@ -34,12 +34,14 @@ async def be_slow(service: Service, number: int, ends: list[float]) -> None:
     closed = asyncio.create_task(reader.read())  # what is said before the end, at most a 408
     head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {service.key}\r\n"
     kind = number % 3
+    if kind:
+        writer.write((head + "Content-Type: application/json\r\nContent-Length: 1000000\r\n").encode())
     if kind == 2:
-        writer.write((head + "Content-Type: application/json\r\nContent-Length: 1000000\r\n\r\n").encode())
+        writer.write(b"\r\n")
     with suppress(OSError):
         while not closed.done():
             if kind:
-                writer.write(b" " * 1024 if kind == 2 else b"P")
+                writer.write(b" " * 1024 if kind == 2 else b"x")
             await asyncio.wait([closed], timeout=1)
     with suppress(OSError):
         await closed
