@@ -17,10 +17,10 @@ from unfold.decorators import action, display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminTextareaWidget
 
-from accounts import key_limits, second_factor, services, tenancy
+from accounts import emails, key_limits, logins, second_factor, services, tenancy
 from accounts.models import AccessToken, Membership, Organization, Scope, User
 from accounts.serializers import MOST_ADDRESSES, MOST_MODELS
-from aichat.core.admin.base import Admin, ReadOnlyAdmin, acting, by_email, link_to
+from aichat.core.admin.base import Admin, CreditsColumns, ReadOnlyAdmin, acting, by_email, link_to
 from aichat.core.errors import ApiError
 from aichat.core.money import format_credits
 
@@ -28,6 +28,11 @@ from aichat.core.money import format_credits
 SPENDING_LIMITS = {
     "spend_limit_day": "Credits a day (UTC); empty: no limit. 0: nothing that costs credits.",
     "spend_limit_month": "Credits a month (UTC); empty: no limit. 0: nothing that costs credits.",
+}
+
+MEMBER_LIMITS = {
+    "spend_limit_day": "Of a team's credits, a UTC day; empty: no limit.",
+    "spend_limit_month": "Of a team's credits, a UTC month; empty: no limit.",
 }
 
 admin.site.unregister(Group)  # the role says everything
@@ -67,16 +72,17 @@ class UserForm(UserChangeForm, EmailForm):
         return cleaned
 
 
-class MembershipInline(TabularInline):
+class MembershipInline(CreditsColumns, TabularInline):
     model = Membership
     extra = 0
     tab = True
-    fields = ["user", "role"]
+    fields = ["user", "role", *MEMBER_LIMITS]
+    credits_fields = MEMBER_LIMITS
     autocomplete_fields = ["user"]
 
 
 class MembershipOfUserInline(MembershipInline):
-    fields = ["organization", "role"]
+    fields = ["organization", "role", *MEMBER_LIMITS]
     autocomplete_fields = ["organization"]
 
 
@@ -102,7 +108,7 @@ class UserAdmin(DjangoUserAdmin, Admin):  # type: ignore[misc,type-arg]
     credits_fields = SPENDING_LIMITS
     inlines = [MembershipOfUserInline]
     actions = ["activate", "deactivate"]
-    actions_detail = ["open_wallet", "reset_second_factor"]
+    actions_detail = ["open_wallet", "reset_second_factor", "mail_reset"]
 
     def get_search_results(self, request: HttpRequest, users: QuerySet[User], term: str) -> tuple[QuerySet[User], bool]:
         """An e-mail's beginning is found by its index, whatever number of people there is."""
@@ -147,6 +153,29 @@ class UserAdmin(DjangoUserAdmin, Admin):  # type: ignore[misc,type-arg]
         if user is None:
             return redirect("admin:accounts_user_changelist")
         return redirect("admin:credits_wallet_change", tenancy.personal_organization(user).pk)
+
+    @action(
+        description="Mail a new password",
+        url_path="mail-reset",
+        icon="lock_reset",
+        dialog={
+            "title": "Mail a code for a new password?",
+            "description": "To the address of the account. The old password works until the code is used.",
+            "form_submit_text": "Send",
+        },
+    )
+    def mail_reset(self, request: HttpRequest, form: forms.Form, object_id: str) -> HttpResponse:
+        user = self.get_object(request, object_id)
+        if user is None:
+            return HttpResponse(headers={"HX-Redirect": reverse("admin:accounts_user_changelist")})
+        try:
+            logins.require_passwords()
+            emails.send_reset(user, by=acting(request))
+        except ApiError as error:
+            messages.error(request, error.message)
+        else:
+            messages.success(request, f"{user} gets a mail with a code for a new password, good for an hour.")
+        return HttpResponse(headers={"HX-Redirect": reverse("admin:accounts_user_change", args=[object_id])})
 
     @action(
         description="Reset second factor",

@@ -7,7 +7,9 @@ from django.utils import timezone
 from accounts import caller_cache, mail_tokens
 from accounts.mail_tokens import EMAIL, RESET, InvalidMailToken
 from accounts.models import User
+from aichat.core.admin import audit_log
 from aichat.core.database import transactions
+from aichat.core.errors import InvalidRequest
 from aichat.core.outbound import mail
 
 
@@ -29,6 +31,19 @@ def ask_for_reset(email: str) -> None:
         mail.send(user.email, "accounts/mail/reset", {"token": token, "link": link("reset-password", token)})
     else:
         mail.send_nothing()
+
+
+def send_reset(user: User, *, by: User) -> None:
+    """Mail the person a code for a new password, because an administrator asked.
+
+    Raises `MailUnavailable`, and `InvalidRequest` for people without a password.
+    """
+    mail.require()
+    if not user.is_active or not user.has_usable_password():
+        raise InvalidRequest("This account has no password, or is deactivated: nothing was sent.")
+    token = mail_tokens.make(RESET, user)
+    mail.send(user.email, "accounts/mail/reset", {"token": token, "link": link("reset-password", token)})
+    audit_log.record(by, user, audit_log.CHANGED, {}, act=audit_log.RESET_SENT)
 
 
 def send_confirmation(user: User, email: str = "") -> None:
@@ -70,4 +85,6 @@ def _confirm(user: User, email: str) -> None:
     unchanged = User.objects.filter(pk=user.pk, email=user.email, email_confirmed_at=user.email_confirmed_at)
     if not unchanged.update(email=email, email_confirmed_at=timezone.now()):
         raise InvalidMailToken(param="token")
+    if email != user.email:
+        audit_log.record(user, user, audit_log.CHANGED, {"email": (user.email, email)})
     caller_cache.changed(user.pk)

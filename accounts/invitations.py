@@ -15,6 +15,7 @@ from accounts import caller_cache, teams, tenancy
 from accounts.emails import link
 from accounts.mail_tokens import InvalidMailToken
 from accounts.models import Invitation, Membership, Role, User
+from aichat.core.admin import audit_log
 from aichat.core.database import transactions
 from aichat.core.errors import InvalidRequest, NotFound, PermissionDenied
 from aichat.core.outbound import mail
@@ -57,6 +58,7 @@ def invite(by: Membership, *, email: str, role: str) -> Invitation:
             invited_by_id=by.user_id,
             expires_at=timezone.now() + GOOD_FOR,
         )
+        audit_log.record(by.user, invitation, audit_log.ADDED, {"role": (None, role)})
         mail.send(email, "accounts/mail/invitation", _facts(by, token))
         return invitation
 
@@ -71,6 +73,7 @@ def withdraw(by: Membership, invitation_id: object) -> None:
         if invitation is None:
             raise NotFound()
         teams.require_over(by, invitation.role)
+        audit_log.record(by.user, invitation, audit_log.DELETED, {"role": (invitation.role, None)})
         invitation.delete()
 
     teams.alone(by, work)
@@ -116,6 +119,8 @@ def _accept(user: User, invitation: Invitation) -> Membership:
     membership = known or Membership.objects.create(
         organization=invitation.organization, user=user, role=invitation.role
     )
+    if known is None:
+        audit_log.record(user, membership, audit_log.ADDED, {"role": (None, invitation.role)}, reason="invitation")
     caller_cache.changed(user.pk)
     return membership
 

@@ -24,6 +24,7 @@ from django.utils import timezone
 
 from accounts import caller_cache, second_factor, services, tenancy
 from accounts.models import AccessToken, ExternalIdentity, Invitation, Membership, Organization, Role, User
+from aichat.core.admin import audit_log
 from aichat.core.database import transactions
 from aichat.core.database.batches import in_batches
 from aichat.core.errors import ApiError, InvalidRequest
@@ -87,7 +88,8 @@ def _ask(user: User) -> datetime:
     names = [team.name for team in teams if _heir(team.pk, user) is not None]
     if names:
         raise SoleOwner(f"{SoleOwner.message} ({', '.join(names)[:500]})")
-    User.objects.filter(pk=user.pk, deletion_requested_at=None).update(deletion_requested_at=timezone.now())
+    if User.objects.filter(pk=user.pk, deletion_requested_at=None).update(deletion_requested_at=timezone.now()):
+        audit_log.record(user, user, audit_log.CHANGED, {}, act=audit_log.DELETION_ASKED)
     user.end_logins()
     caller_cache.changed(user.pk)
     asked_at = User.objects.values_list("deletion_requested_at", flat=True).get(pk=user.pk)
@@ -158,6 +160,10 @@ def _close(user: User) -> None:
     for batch in in_batches([str(key) for key in (user.pk, *own, *keys)]):
         # Names, addresses of the network and e-mails; that something was changed, when and by whom stays.
         LogEntry.objects.filter(object_id__in=batch).update(object_repr=DELETED, change_message="")
+    # Entries of memberships and invitations are named by the address: "bob@example.com in Wonderland".
+    for words in (" in ", " into "):
+        named = LogEntry.objects.filter(object_repr__startswith=f"{user.email}{words}"[:200])
+        named.update(object_repr=DELETED, change_message="")
     caller_cache.changed(user.pk, *own)
 
 

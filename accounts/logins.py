@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from accounts import caller_cache, mail_tokens
 from accounts.models import AccessToken, User
+from aichat.core.admin import audit_log
 from aichat.core.database import transactions
 from aichat.core.errors import InvalidRequest, NotFound, PermissionDenied
 
@@ -48,6 +49,7 @@ def _reset_password(user: User, old: str, new: str) -> None:
         # Whoever signed up with this address never showed that it is theirs: their keys must not outlive the reset.
         AccessToken.objects.filter(user=user, revoked_at=None).update(revoked_at=timezone.now())
     end_logins(user)
+    audit_log.record(user, user, audit_log.CHANGED, {}, act=audit_log.PASSWORD_RESET)
 
 
 def _check_strength(user: User, password: str, *, param: str) -> None:
@@ -76,6 +78,7 @@ def _change_password(user: User, new: str, keep: AccessToken | None) -> None:
     # Not `save`: that would end the login which asks for the change as well.
     User.objects.filter(pk=user.pk).update(password=user.password)
     end_logins(user, but=keep)
+    audit_log.record(user, user, audit_log.CHANGED, {}, act=audit_log.PASSWORD_CHANGED)
 
 
 def changed(user: User) -> None:

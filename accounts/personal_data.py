@@ -46,7 +46,7 @@ EXPORTED: dict[str, tuple[str, str]] = {
     "promptcache.Invalidation": ("actor_id", "person"),
 }
 NOT_EXPORTED = {
-    "admin.LogEntry": "What administrators did to others; the entries hold others' data.",
+    "admin.LogEntry": "Who did what to whom; the entries hold others' data.",
     "api.ResponseItems": "Parts of answers that are kept for RESPONSE_ITEMS_TTL seconds; they name no person.",
     "chat.ConversationShare": "The rows are those of guardian.UserObjectPermission.",
     "idempotency.IdempotentRequest": "Answers kept a day to be replayed; they name no person.",

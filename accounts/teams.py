@@ -69,7 +69,9 @@ def add_member(by: Membership, *, email: str, role: str) -> Membership:
             raise InvalidRequest("Nobody with this e-mail address can be added: they sign up first.", param="email")
         if Membership.objects.filter(organization=by.organization, user=user).exists():
             raise InvalidRequest("This person is a member already.", param="email")
-        return Membership.objects.create(organization=by.organization, user=user, role=role)
+        member = Membership.objects.create(organization=by.organization, user=user, role=role)
+        audit_log.record(by.user, member, audit_log.ADDED, {"role": (None, role)})
+        return member
 
     return alone(by, work)
 
@@ -82,8 +84,10 @@ def change_member(by: Membership, user_id: UUID, *, role: str) -> Membership:
         require_over(by, member.role, role)
         if role != OWNER:
             _keep_an_owner(member)
-        member.role = role
+        before, member.role = member.role, role
         member.save(update_fields=["role"])
+        if before != role:
+            audit_log.record(by.user, member, audit_log.CHANGED, {"role": (before, role)})
         return member
 
     return alone(by, work)
@@ -126,6 +130,7 @@ def remove_member(by: Membership, user_id: UUID) -> None:
         if member.user_id != by.user_id:
             require_over(by, member.role)
         _keep_an_owner(member)
+        audit_log.record(by.user, member, audit_log.DELETED, {"role": (member.role, None)})
         member.delete()
         keys = AccessToken.objects.filter(user_id=user_id, organization=by.organization, revoked_at=None)
         keys.update(revoked_at=timezone.now())

@@ -316,6 +316,8 @@ EMAIL_VERIFICATION = env.choice("EMAIL_VERIFICATION", "none", ("none", "optional
 # --- Leaving ----------------------------------------------------------------------------------------------------------
 # Days after its last message when a conversation is deleted; 0: kept. An organization may have its own number.
 RETENTION_DAYS = env.whole("RETENTION_DAYS", 0, maximum=36_500)
+# Days after which entries of the audit log are deleted; 0: kept.
+AUDIT_RETENTION_DAYS = env.whole("AUDIT_RETENTION_DAYS", 0, maximum=36_500)
 # Days between the wish to delete an account and its erasure; a login takes the wish back.
 ACCOUNT_DELETION_GRACE_DAYS = env.whole("ACCOUNT_DELETION_GRACE_DAYS", 7, maximum=3650)
 

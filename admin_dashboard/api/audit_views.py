@@ -136,7 +136,8 @@ class AuditView(ListAPIView[LogEntry]):
         },
     )
     def get(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponseBase:  # type: ignore[override]
-        """Who changed what, the newest first: administrators' writes, and what people did to API keys. CSV has all pages."""
+        """Who changed what, the newest first: administrators' writes, and what people did to
+        keys, accounts and teams. CSV has all pages."""
         if request.accepted_renderer.format == "csv":
             batches = rows_by_key(self.get_queryset(), newest_first=True)
             rows = (as_row(AuditEntrySerializer(entry).data) for batch in batches for entry in batch)

@@ -125,7 +125,7 @@ def test_after_the_grace_nothing_personal_is_left_and_the_ledger_stays(
     assert set(kept) == stays
     everything = str([list(personal_data.rows_of(label, alice.user).values()) for label in stays])
     assert "alice" not in everything.lower() and "Alicia" not in str(LogEntry.objects.values())
-    assert LogEntry.objects.count() == 2 and "laptop" not in str(LogEntry.objects.values())
+    assert LogEntry.objects.count() == 3 and "laptop" not in str(LogEntry.objects.values())
     assert (alice.wallet.available, LedgerEntry.objects.count()) == (balance, entries)
     assert list(ledger.problems()) == []
     assert Message.objects.get().content == "secret of bob" and ImageJob.objects.count() == 2

@@ -15,6 +15,7 @@ import pytest
 from django.utils import timezone
 from PIL import Image
 
+from accounts.services import create_api_key
 from aichat.core.database import executor
 from aichat.core.database.models import uuid7
 from aichat.core.money import CREDIT
@@ -182,6 +183,20 @@ def test_when_gemini_is_down_openai_draws(ask: Callable[..., httpx.Response], up
         ("gemini", "overloaded", False, False),
         ("openai", "ok", True, True),
     ]
+
+
+def test_a_fallback_keeps_to_the_models_of_the_key(
+    ask: Callable[..., httpx.Response], http: httpx.Client, alice: Actor, upstream: FakeUpstream
+) -> None:
+    drawn_by = ask().json()["model"]
+    _, key = create_api_key(
+        user=alice.user, organization=alice.organization, name="one model", allowed_models=[drawn_by]
+    )
+    upstream.script = [DOWN]
+    upstream.requests.clear()
+    refused = http.post(URL, json={"prompt": "a cat"}, headers={"Authorization": f"Bearer {key}"})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (503, "provider_unavailable")
+    assert len(upstream.requests) == 1, "nobody else was asked"
 
 
 def test_a_model_that_keeps_failing_is_left_alone(

@@ -5,17 +5,25 @@ Admin pages write entries through `core.admin.base.Admin`, REST endpoints throug
 
 import json
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
+from django.conf import settings
 from django.contrib.admin.models import ADDITION, CHANGE, DELETION, LogEntry
 from django.contrib.contenttypes.models import ContentType
 from django.db.models import Model, QuerySet
+from django.utils import timezone
 
 from aichat.core.telemetry import tracing
 
 Values = Mapping[str, tuple[Any, Any]]
 ADDED, CHANGED, DELETED = "added", "changed", "deleted"
-ACTS = ROTATED, REVOKED = "rotated", "revoked"  # changes that have a word of their own, as the detail `act`
+# Changes that have a word of their own, as the detail `act`.
+ROTATED, REVOKED = "rotated", "revoked"
+PASSWORD_CHANGED, PASSWORD_RESET, RESET_SENT = "password_changed", "password_reset", "reset_mailed"
+DELETION_ASKED = "deletion_asked"
+ACTS = (ROTATED, REVOKED, PASSWORD_CHANGED, PASSWORD_RESET, RESET_SENT, DELETION_ASKED)
+AT_ONCE = 500  # entries that one commit deletes
 FLAGS = {ADDED: ADDITION, CHANGED: CHANGE, DELETED: DELETION}
 
 
@@ -36,6 +44,18 @@ def record(actor: Model, row: Model, verb: str, values: Values, **more: str) -> 
         action_flag=FLAGS[verb],
         change_message=json.dumps([{verb: {"fields": list(values)}}, facts(values, **more)]),
     )
+
+
+def purge() -> int:
+    """Delete the entries that are older than AUDIT_RETENTION_DAYS, in small steps; returns how many. 0 keeps all."""
+    if not settings.AUDIT_RETENTION_DAYS:
+        return 0
+    old = LogEntry.objects.filter(action_time__lt=timezone.now() - timedelta(days=settings.AUDIT_RETENTION_DAYS))
+    deleted = 0
+    while keys := list(old.order_by("action_time").values_list("pk", flat=True)[:AT_ONCE]):
+        LogEntry.objects.filter(pk__in=keys).delete()
+        deleted += len(keys)
+    return deleted
 
 
 def details(entry: LogEntry) -> dict[str, Any]:

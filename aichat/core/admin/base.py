@@ -73,24 +73,27 @@ class CreditsFormField(forms.CharField):
             return True
 
 
-class Admin(ModelAdmin):
-    """An admin page that records every write in the audit log."""
+class CreditsColumns:
+    """Shows and takes the microcredit columns of a form in credits."""
 
-    list_per_page = 50
-    show_full_result_count = False  # it would count the whole table
-    credits_fields: Mapping[
-        str, str
-    ] = {}  # help texts by microcredit column; these columns are shown and edited in credits
+    credits_fields: Mapping[str, str] = {}  # help texts by column
 
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         if db_field.name not in self.credits_fields:
-            return super().formfield_for_dbfield(db_field, request, **kwargs)
+            return super().formfield_for_dbfield(db_field, request, **kwargs)  # type: ignore[misc]
         return CreditsFormField(
             label=db_field.verbose_name.capitalize(),
             help_text=self.credits_fields[db_field.name],
             required=not db_field.null,
             smallest=0 if db_field.null else 1,
         )
+
+
+class Admin(CreditsColumns, ModelAdmin):
+    """An admin page that records every write in the audit log."""
+
+    list_per_page = 50
+    show_full_result_count = False  # it would count the whole table
 
     def changeform_view(
         self,
