@@ -1,13 +1,16 @@
-"""Invitations into a team, by a code that is mailed to an address and works once.
+"""Invitations into a team: nobody becomes a member without their own word.
 
 Owners and admins of the team invite, never for a role above their own; what the inviter may do is asked again when the
-invitation is accepted. Only the person who has the address accepts it.
+invitation is accepted. A person who has an account sees it in their list and answers there. By the code that is mailed to
+the address, which works once, only the person who has the address accepts it.
 """
 
 import hashlib
 import secrets
 from datetime import timedelta
+from uuid import UUID
 
+from django.conf import settings
 from django.db.models import QuerySet
 from django.utils import timezone
 
@@ -37,13 +40,27 @@ def invite(by: Membership, *, email: str, role: str) -> Invitation:
     Raises `InvalidRequest`, `PermissionDenied`, and `MailUnavailable` without a mail server.
     """
     mail.require()
-    email = User.objects.normalize_email(email)
+    return _invite(by, User.objects.normalize_email(email), role)
+
+
+def ask(by: Membership, *, email: str, role: str) -> Invitation:
+    """Ask a person who has an account: in their list, and by mail where there is a mail server.
+
+    Raises `InvalidRequest` when nobody has this address, `PermissionDenied`.
+    """
+    return _invite(by, User.objects.normalize_email(email), role, must_exist=True)
+
+
+def _invite(by: Membership, email: str, role: str, *, must_exist: bool = False) -> Invitation:
     token = secrets.token_urlsafe(32)
 
     def work() -> Invitation:
         if by.organization.is_personal:
             raise InvalidRequest("A personal organization has one member: make a team for several people.")
         teams.require_over(by, role)
+        user = User.objects.filter(email=email, is_active=True).first()
+        if user is None and must_exist:
+            raise InvalidRequest("Nobody has this e-mail address here: invite them by mail instead.", param="email")
         if Membership.objects.filter(organization=by.organization, user__email=email).exists():
             raise InvalidRequest("This person is a member already.", param="email")
         Invitation.objects.filter(organization=by.organization, expires_at__lte=timezone.now()).delete()
@@ -53,13 +70,15 @@ def invite(by: Membership, *, email: str, role: str) -> Invitation:
         invitation = Invitation.objects.create(
             organization=by.organization,
             email=email,
+            user=user,
             role=role,
             token_digest=_digest(token),
             invited_by_id=by.user_id,
             expires_at=timezone.now() + GOOD_FOR,
         )
         audit_log.record(by.user, invitation, audit_log.ADDED, {"role": (None, role)})
-        mail.send(email, "accounts/mail/invitation", _facts(by, token))
+        if settings.EMAIL_URL:
+            mail.send(email, "accounts/mail/invitation", _facts(by, token))
         return invitation
 
     return teams.alone(by, work)
@@ -77,6 +96,35 @@ def withdraw(by: Membership, invitation_id: object) -> None:
         invitation.delete()
 
     teams.alone(by, work)
+
+
+def of_person(user: User) -> QuerySet[Invitation]:
+    """The invitations that the person can answer."""
+    mine = Invitation.objects.select_related("organization", "invited_by")
+    return mine.filter(user=user, expires_at__gt=timezone.now())
+
+
+def accept_own(user: User, invitation_id: UUID) -> Membership:
+    """Take the user into the team that asked them. Raises `NotFound`, and `InvalidMailToken` for an ended invitation."""
+    return transactions.run_atomic(_accept, user, _own(user, invitation_id))
+
+
+def decline(user: User, invitation_id: UUID) -> None:
+    """Answer an invitation with no. Raises `NotFound`."""
+
+    def work() -> None:
+        invitation = _own(user, invitation_id)
+        audit_log.record(user, invitation, audit_log.DELETED, {"role": (invitation.role, None)}, reason="declined")
+        invitation.delete()
+
+    transactions.run_atomic(work)
+
+
+def _own(user: User, invitation_id: UUID) -> Invitation:
+    invitation = of_person(user).filter(pk=invitation_id).first()
+    if invitation is None:
+        raise NotFound()
+    return invitation
 
 
 def find(token: str) -> Invitation:
@@ -103,7 +151,7 @@ def lets_register(invitation: Invitation) -> bool:
 
 def _accept(user: User, invitation: Invitation) -> Membership:
     tenancy.lock(invitation.organization_id)  # as all changes of members: no invitation is used twice
-    if invitation.email != user.email:
+    if user.pk != invitation.user_id and invitation.email != user.email:
         raise InvalidMailToken("This invitation was sent to another address than your account's.", param="token")
     by = Membership.objects.filter(
         organization_id=invitation.organization_id, user_id=invitation.invited_by_id, user__is_active=True

@@ -154,6 +154,7 @@ def _close(user: User) -> None:
     second_factor.erase(user)
     Invitation.objects.filter(invited_by=user).delete()
     Invitation.objects.filter(email=user.email).delete()
+    Invitation.objects.filter(user=user).delete()
     own = list(Organization.objects.filter(personal_to=user).values_list("pk", flat=True))
     Organization.objects.filter(pk__in=own).update(name=DELETED)
     keys = tokens.filter(kind=AccessToken.Kind.API_KEY).values_list("pk", flat=True)

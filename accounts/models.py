@@ -255,6 +255,8 @@ class Invitation(Row):
 
     organization = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="invitations")
     email = models.EmailField()
+    # Who had the address when it was invited: they see the invitation, and answer it without the mailed code.
+    user = models.ForeignKey(User, null=True, on_delete=models.CASCADE, related_name="invitations")
     role = models.CharField(max_length=16, choices=Membership.Role.choices, default=Membership.Role.MEMBER)
     token_digest = models.CharField(max_length=64, unique=True, editable=False, help_text="SHA-256 of the mailed code.")
     invited_by = models.ForeignKey(User, on_delete=models.CASCADE, related_name="+")

@@ -173,6 +173,28 @@ class InvitationSerializer(StrictMembers, serializers.ModelSerializer[Invitation
         read_only_fields = ["id", "expires_at", "created_at"]
 
 
+class OwnInvitationSerializer(serializers.ModelSerializer[Invitation]):
+    """An invitation as the person who is asked sees it."""
+
+    organization = serializers.UUIDField(source="organization_id", read_only=True)
+    name = serializers.CharField(source="organization.name", read_only=True, help_text="The team's.")
+    invited_by = serializers.EmailField(source="invited_by.email", read_only=True)
+
+    class Meta:
+        model = Invitation
+        fields = ["id", "organization", "name", "role", "invited_by", "expires_at", "created_at"]
+
+
+class AcceptSerializer(StrictMembers, serializers.Serializer[Membership]):
+    token = serializers.CharField(max_length=LONGEST, required=False, help_text="The code of the mail.")
+    id = serializers.UUIDField(required=False, help_text="Of an invitation in the caller's list.")
+
+    def validate(self, body: dict[str, Any]) -> dict[str, Any]:
+        if len(body) != 1:
+            raise serializers.ValidationError({"token": ["Write token, or id."]})
+        return body
+
+
 class MemberChangeSerializer(StrictMembers, serializers.Serializer[Membership]):
     role = serializers.ChoiceField(Membership.Role.choices, required=False)
     spend_limit_day = CreditsField(required=False, allow_null=True, help_text="Of the team's credits, a UTC day.")

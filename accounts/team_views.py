@@ -13,15 +13,16 @@ from rest_framework.views import APIView
 
 from accounts import invitations, rate_limits, teams
 from accounts.authentication import calling
-from accounts.models import Invitation, Membership
+from accounts.models import Invitation, Membership, User
 from accounts.permissions import IsUser
 from accounts.serializers import (
+    AcceptSerializer,
     InvitationSerializer,
-    MailTokenSerializer,
     MemberChangeSerializer,
     MemberSerializer,
     NewMemberSerializer,
     OrganizationNameSerializer,
+    OwnInvitationSerializer,
     OwnOrganizationSerializer,
 )
 from aichat.core.database import transactions
@@ -87,17 +88,18 @@ class MembersView(ListAPIView[Membership]):
     def get_serializer_context(self) -> dict[str, Any]:
         return {**super().get_serializer_context(), "by": getattr(self, "by", None)}
 
-    @extend_schema(request=NewMemberSerializer, responses={201: MemberSerializer}, summary="Add a member")
-    @may_answer(403)
+    @extend_schema(request=NewMemberSerializer, responses={202: InvitationSerializer}, summary="Ask somebody to join")
+    @may_answer(403, 429)
     def post(self, request: Request, organization_id: UUID) -> Response:
-        """A person who has an account, by e-mail. By owners and admins; limited as logins are, against guessing."""
+        """Asks a person who has an account, by e-mail: they become a member when they accept (`GET /api/v1/invitations`).
+        By owners and admins; limited as logins are, against guessing."""
         caller = calling(request)
         by = teams.membership_in(caller, organization_id)
         form = NewMemberSerializer(data=request.data)
         form.is_valid(raise_exception=True)
         rate_limits.hit(settings.RATE_LIMIT_AUTH, "add member", str(caller.user.pk))
-        member = teams.add_member(by, **form.validated_data)
-        return Response(self.get_serializer(member).data, status=status.HTTP_201_CREATED)
+        invitation = invitations.ask(by, **form.validated_data)
+        return Response(InvitationSerializer(invitation).data, status=status.HTTP_202_ACCEPTED)
 
 
 class MemberView(GenericAPIView[Membership]):
@@ -176,18 +178,41 @@ class InvitationView(APIView):
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
+@extend_schema_view(get=extend_schema(summary="My invitations"))
+class OwnInvitationsView(ListAPIView[Invitation]):
+    """The teams that ask the caller to join."""
+
+    permission_classes = [IsUser]
+    serializer_class = OwnInvitationSerializer
+
+    def get_queryset(self) -> Any:
+        return invitations.of_person(calling(self.request).user)
+
+
+class OwnInvitationView(APIView):
+    permission_classes = [IsUser]
+
+    @extend_schema(responses={204: None}, summary="Decline an invitation")
+    def delete(self, request: Request, invitation_id: UUID) -> Response:
+        """The team may ask again."""
+        invitations.decline(calling(request).user, invitation_id)
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+
 class AcceptView(APIView):
     permission_classes = [IsUser]
 
-    @extend_schema(
-        request=MailTokenSerializer, responses={200: OwnOrganizationSerializer}, summary="Accept an invitation"
-    )
+    @extend_schema(request=AcceptSerializer, responses={200: OwnOrganizationSerializer}, summary="Accept an invitation")
     @may_answer(429)
     def post(self, request: Request) -> Response:
-        """By the mailed code, as the person whose address it was mailed to; answers the team."""
+        """By the mailed code, as the person whose address it was mailed to, or by the `id` of an invitation in the caller's
+        own list; answers the team."""
         caller = calling(request)
-        form = MailTokenSerializer(data=request.data)
+        form = AcceptSerializer(data=request.data)
         form.is_valid(raise_exception=True)
         rate_limits.hit(settings.RATE_LIMIT_AUTH, "accept", str(caller.user.pk))
-        membership = invitations.accept(caller.user, form.validated_data["token"])
+        membership = self.accept(caller.user, **form.validated_data)
         return Response(OwnOrganizationSerializer(membership).data)
+
+    def accept(self, user: User, token: str = "", id: UUID | None = None) -> Membership:
+        return invitations.accept(user, token) if id is None else invitations.accept_own(user, id)

@@ -57,25 +57,6 @@ def rename(by: Membership, name: str) -> None:
     by.organization.save(update_fields=["name"])
 
 
-def add_member(by: Membership, *, email: str, role: str) -> Membership:
-    """Take a person who has an account into the team. Raises `InvalidRequest`, `PermissionDenied`."""
-
-    def work() -> Membership:
-        if by.organization.is_personal:
-            raise InvalidRequest("A personal organization has one member: make a team for several people.")
-        require_over(by, role)
-        user = User.objects.filter(email=User.objects.normalize_email(email), is_active=True).first()
-        if user is None:
-            raise InvalidRequest("Nobody with this e-mail address can be added: they sign up first.", param="email")
-        if Membership.objects.filter(organization=by.organization, user=user).exists():
-            raise InvalidRequest("This person is a member already.", param="email")
-        member = Membership.objects.create(organization=by.organization, user=user, role=role)
-        audit_log.record(by.user, member, audit_log.ADDED, {"role": (None, role)})
-        return member
-
-    return alone(by, work)
-
-
 def change_member(by: Membership, user_id: UUID, *, role: str) -> Membership:
     """Give a member another role. Raises `NotFound`, `PermissionDenied`, `LastOwner`."""
 

@@ -20,5 +20,7 @@ urlpatterns = [
     path("organizations/<uuid:organization_id>", team_views.OrganizationView.as_view()),
     path("organizations/<uuid:organization_id>/invitations", team_views.InvitationsView.as_view()),
     path("organizations/<uuid:organization_id>/invitations/<uuid:invitation_id>", team_views.InvitationView.as_view()),
+    path("invitations", team_views.OwnInvitationsView.as_view()),
+    path("invitations/<uuid:invitation_id>", team_views.OwnInvitationView.as_view()),
     path("invitations/accept", team_views.AcceptView.as_view()),
 ]

@@ -23,7 +23,7 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts import caller_cache, key_limits, rate_limits, services
-from accounts.models import Role, User
+from accounts.models import Membership, Organization, Role, User
 from accounts.tenancy import personal_organization
 from aichat.catalog.sync import sync_models
 from aichat.core import snapshot as snapshots
@@ -164,6 +164,11 @@ class Actor:
 def in_team(team: str) -> dict[str, str]:
     """The header that picks the organization whose address (or ID) is given."""
     return {"X-Organization": team.rpartition("/")[2]}
+
+
+def join(organization: Organization, who: Actor, role: str = Membership.Role.MEMBER) -> Membership:
+    """Make somebody a member, as if they had accepted an invitation."""
+    return Membership.objects.create(organization=organization, user=who.user, role=role)
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from aichat.chat.models import Conversation, Message
 from aichat.chat.sharing import Access
 from aichat.core.database.models import uuid7
 from aichat.images.models import ImageJob
-from tests.conftest import Actor
+from tests.conftest import Actor, join
 from tests.routes import Route, api_routes
 
 TENANT_ROUTES = [route for route in api_routes() if route.is_object and route.level in {"USER", "SUBSCRIBER"}]
@@ -64,6 +64,12 @@ class Team:
         )
         return {"organization_id": self.organization.pk, "invitation_id": row.pk}
 
+    def asked(self) -> dict[str, Any]:
+        """An invitation that Alice was sent, by herself: only she can answer it."""
+        named = self.invitation()
+        Invitation.objects.filter(pk=named["invitation_id"]).update(user=self.alice.user)
+        return {"invitation_id": named["invitation_id"]}
+
     def session(self) -> dict[str, Any]:
         return {"session_id": create_login_token(self.alice.user)[0].id}
 
@@ -93,6 +99,7 @@ SAMPLES: dict[str, Callable[[Team], dict[str, Any]]] = {
     "api/v1/organizations/<uuid:organization_id>/members/<uuid:user_id>": Team.member,
     "api/v1/organizations/<uuid:organization_id>/invitations": Team.itself,
     "api/v1/organizations/<uuid:organization_id>/invitations/<uuid:invitation_id>": Team.invitation,
+    "api/v1/invitations/<uuid:invitation_id>": Team.asked,
     "api/v1/api-keys/<uuid:key_id>": Team.key,
     "api/v1/api-keys/<uuid:key_id>/rotate": Team.key,
     "api/v1/me/sessions/<uuid:session_id>": Team.session,
@@ -119,7 +126,7 @@ def team(transactional_db: None, alice: Actor) -> Team:
 def ex_member(team: Team, bob: Actor) -> Actor:
     """Bob was in the team, with a key for it (`bob.key`), and was taken out."""
     by = Membership.objects.get(organization=team.organization, user=team.alice.user)
-    teams.add_member(by, email=bob.user.email, role=Membership.Role.ADMIN)
+    join(team.organization, bob, Membership.Role.ADMIN)
     _, bob.key = create_api_key(user=bob.user, organization=team.organization, name="team")
     teams.remove_member(by, bob.user.pk)
     return bob

@@ -9,7 +9,7 @@ from accounts import caller_cache
 from accounts.models import Membership, Organization
 from aichat.core.money import CREDIT
 from credits.services import Credit, Kind, apply
-from tests.conftest import Actor, in_team
+from tests.conftest import Actor, in_team, join
 
 CHAT = "/v1/chat/completions"
 
@@ -21,7 +21,7 @@ def team(actor: Callable[..., Actor], alice: Actor, bob: Actor) -> str:
     path = f"/api/v1/organizations/{alice.post('/api/v1/organizations', {'name': 'Wonderland'}).json()['id']}"
     dora = actor("dora")
     for who, role in ((bob, "MEMBER"), (dora, "ADMIN")):
-        assert alice.post(f"{path}/members", {"email": who.user.email, "role": role}).status_code == 201
+        join(Organization.objects.get(name="Wonderland"), who, role)
     organization = Organization.objects.get(name="Wonderland")
     grant = Credit(wallet_id=organization.pk, amount=10 * CREDIT, reference="team", kind=Kind.GRANT)
     apply([grant])[0].or_raise()

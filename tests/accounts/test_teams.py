@@ -27,12 +27,65 @@ def alice(actor: Callable[..., Actor]) -> Actor:
     return actor("alice").with_login()
 
 
-def add(by: Actor, team: str, who: Actor, role: str = "MEMBER") -> Any:
+def ask(by: Actor, team: str, who: Actor, role: str = "MEMBER") -> Any:
     return by.post(f"{team}/members", {"email": who.user.email, "role": role})
 
 
+def invitations(who: Actor) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = who.client.get("/api/v1/invitations", headers=bearer(who)).json()["results"]
+    return found
+
+
+def bearer(who: Actor) -> dict[str, str]:
+    return {"Authorization": f"Bearer {who.token}"}
+
+
+def add(by: Actor, team: str, who: Actor, role: str = "MEMBER") -> Any:
+    """Ask somebody, and have them accept."""
+    asked = ask(by, team, who, role)
+    if asked.status_code != 202:
+        return asked
+    return who.post("/api/v1/invitations/accept", {"id": asked.json()["id"]}, headers=bearer(who))
+
+
+def test_nobody_is_a_member_before_they_accept(alice: Actor, bob: Actor, charlie: Actor, team: str) -> None:
+    asked = ask(alice, team, bob, "ADMIN")
+    assert (asked.status_code, asked.json()["email"], asked.json()["role"]) == (202, "bob@example.com", "ADMIN")
+    bob.with_login()
+    assert bob.get(team).status_code == 404
+    (mine,) = invitations(bob)
+    assert (mine["name"], mine["role"], mine["invited_by"]) == ("Wonderland", "ADMIN", "alice@example.com")
+    body = {"id": mine["id"]}
+    assert charlie.with_login().post("/api/v1/invitations/accept", body).status_code == 404
+    assert charlie.delete(f"/api/v1/invitations/{mine['id']}").status_code == 404
+    assert bob.post("/api/v1/invitations/accept", body).json()["role"] == "ADMIN"
+    assert bob.get(team).status_code == 200
+    assert bob.post("/api/v1/invitations/accept", body).status_code == 404
+    assert bob.post("/api/v1/invitations/accept", {}).status_code == 400
+
+
+def test_without_a_mail_server_people_are_asked_in_their_list(
+    alice: Actor, bob: Actor, team: str, settings: Any
+) -> None:
+    settings.EMAIL_URL = ""
+    ask(alice, team, bob)
+    (mine,) = invitations(bob)
+    assert bob.with_login().delete(f"/api/v1/invitations/{mine['id']}").status_code == 204
+    assert invitations(bob) == []
+    assert bob.get(team).status_code == 404
+
+
+def test_what_an_inviter_may_no_more_is_not_accepted(alice: Actor, bob: Actor, charlie: Actor, team: str) -> None:
+    add(alice, team, bob, "ADMIN")
+    ask(bob.with_login(), team, charlie, "ADMIN")
+    assert alice.patch(f"{team}/members/{bob.user.pk}", {"role": "MEMBER"}).status_code == 200
+    body = {"id": invitations(charlie)[0]["id"]}
+    assert charlie.with_login().post("/api/v1/invitations/accept", body).status_code == 400
+    assert charlie.get(team).status_code == 404
+
+
 def test_a_member_sees_the_team_and_its_members(alice: Actor, bob: Actor, team: str) -> None:
-    assert add(alice, team, bob).status_code == 201
+    assert add(alice, team, bob).status_code == 200
     bob.with_login()
     assert bob.get(team).json()["role"] == "MEMBER"
     members = bob.get(f"{team}/members").json()["results"]
@@ -95,7 +148,7 @@ def test_a_key_made_while_its_owner_is_removed_does_not_survive(
     assert not AccessToken.objects.filter(user=bob.user, organization=organization, revoked_at=None).exists()
 
 
-@pytest.mark.parametrize("role, statuses", [("MEMBER", [403, 403, 403, 403]), ("ADMIN", [201, 200, 204, 200])])
+@pytest.mark.parametrize("role, statuses", [("MEMBER", [403, 403, 403, 403]), ("ADMIN", [202, 200, 204, 200])])
 def test_members_look_and_admins_manage(
     actor: Callable[..., Actor], alice: Actor, bob: Actor, charlie: Actor, team: str, role: str, statuses: list[int]
 ) -> None:
@@ -104,7 +157,7 @@ def test_members_look_and_admins_manage(
     add(alice, team, dora)
     bob.with_login()
     assert [
-        add(bob, team, charlie).status_code,
+        ask(bob, team, charlie).status_code,
         bob.patch(f"{team}/members/{dora.user.pk}", {"role": "ADMIN"}).status_code,
         bob.delete(f"{team}/members/{dora.user.pk}").status_code,
         bob.patch(team, {"name": "Looking Glass"}).status_code,
@@ -114,7 +167,7 @@ def test_members_look_and_admins_manage(
 def test_an_admin_has_no_power_over_owners(alice: Actor, bob: Actor, charlie: Actor, team: str) -> None:
     add(alice, team, bob, "ADMIN")
     bob.with_login()
-    assert add(bob, team, charlie, "OWNER").status_code == 403
+    assert ask(bob, team, charlie, "OWNER").status_code == 403
     assert bob.patch(f"{team}/members/{bob.user.pk}", {"role": "OWNER"}).status_code == 403
     assert bob.patch(f"{team}/members/{alice.user.pk}", {"role": "MEMBER"}).status_code == 403
     assert bob.delete(f"{team}/members/{alice.user.pk}").status_code == 403
@@ -171,7 +224,7 @@ def test_a_personal_organization_gets_no_members(alice: Actor, bob: Actor) -> No
         ({}, "email"),
     ],
 )
-def test_only_a_known_person_with_a_known_role_is_added(
+def test_only_a_known_person_with_a_known_role_is_asked(
     alice: Actor, bob: Actor, team: str, body: dict[str, str], param: str
 ) -> None:
     response = alice.post(f"{team}/members", body)

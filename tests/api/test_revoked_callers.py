@@ -12,7 +12,7 @@ from accounts.models import AccessToken
 from accounts.revocations import find_revoked
 from aichat.api import open_streams
 from aichat.usage.models import UsageRecord
-from tests.conftest import Actor
+from tests.conftest import Actor, join
 from tests.upstream import Reply, Upstream
 
 WORDS = {"model": "auto", "stream": True, "messages": [{"role": "user", "content": "Go on"}]}
@@ -72,7 +72,7 @@ def test_a_login_that_streams_for_a_team_is_ended_when_its_user_is_taken_out(
     http: httpx.Client, alice: Actor, bob: Actor
 ) -> None:
     owner = teams.create_team(alice.user, "Team")
-    teams.add_member(owner, email=bob.user.email, role="MEMBER")
+    join(owner.organization, bob)
     alice.organization = owner.organization
     alice.set_credits(100)
     headers = {"Authorization": f"Bearer {bob.token}", "X-Organization": str(owner.organization_id)}

@@ -5,13 +5,12 @@ from typing import Any
 import pytest
 
 from accounts import teams
-from accounts.models import Membership
 from aichat.chat import services
 from aichat.chat.models import Conversation, Message
 from aichat.core.database.models import uuid7
 from aichat.core.money import CREDIT
 from aichat.generation.request import Result
-from tests.conftest import Actor, in_team
+from tests.conftest import Actor, in_team, join
 
 
 @pytest.fixture
@@ -68,7 +67,7 @@ def test_a_share_can_be_changed_and_ended(alice: Actor, bob: Actor, conversation
 
 def test_a_teams_conversation_stays_in_the_team(alice: Actor, bob: Actor, charlie: Actor) -> None:
     owner = teams.create_team(alice.user, "Wonderland")
-    teams.add_member(owner, email=bob.user.email, role=Membership.Role.MEMBER)
+    join(owner.organization, bob)
     row = Conversation.objects.create(organization=owner.organization, user=alice.user, title="Plans")
     path, acting = f"/api/v1/conversations/{row.pk}", {"headers": in_team(str(owner.organization_id))}
     alice.with_login()

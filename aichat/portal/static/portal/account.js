@@ -1,5 +1,5 @@
 import { ask, base } from "./api.js";
-import { complain, find, moment, onClick, onSubmit, showBalance } from "./page.js";
+import { complain, find, make, moment, onClick, onSubmit, showBalance } from "./page.js";
 
 async function show() {
     const me = await ask("api/v1/me");
@@ -19,6 +19,28 @@ onSubmit(find("password"), async (form) => {
     form.reset();
     find("changed").textContent = "Changed. All other logins have ended.";
 });
+
+async function showInvitations() {
+    const { results } = await ask("api/v1/invitations");
+    find("invitations").replaceChildren(...results.map(invitation));
+    find("asked").hidden = results.length === 0;
+}
+
+function invitation({ id, name, role, invited_by: by }) {
+    const answer = (text, work) => {
+        const button = make("button", { type: "button", class: "quiet", text });
+        button.onclick = () => work().then(showInvitations).catch(complain);
+        return make("td", {}, button);
+    };
+    return make(
+        "tr",
+        {},
+        make("td", { text: name }),
+        make("td", { text: `as ${role.toLowerCase()}, asked by ${by}` }),
+        answer("Join", () => ask("api/v1/invitations/accept", { method: "POST", body: { id } })),
+        answer("Decline", () => ask(`api/v1/invitations/${id}`, { method: "DELETE" })),
+    );
+}
 
 async function showSecondFactor() {
     const state = await ask("api/v1/me/mfa");
@@ -75,4 +97,4 @@ onClick("logout-all", async () => {
     location.assign(`${base}login`);
 });
 
-Promise.all([show(), showSecondFactor(), showBalance()]).catch(complain);
+Promise.all([show(), showInvitations(), showSecondFactor(), showBalance()]).catch(complain);
