@@ -5,7 +5,7 @@ every table that refers to a person or an organization, and fails for one that s
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from django.apps import apps
@@ -59,6 +59,14 @@ NOT_EXPORTED = {
 # Secrets and their digests, and columns that say nothing of the person.
 HIDDEN = {"password", "digest", "token_digest", "sealed_secret", "last_step", "revision"}
 
+More = Callable[[User], Iterator[tuple[str, dict[str, Any]]]]
+_more: list[More] = []
+
+
+def adds(more: More) -> None:
+    """Register what yields further lines of a person, as type and data, once at the start of the process: their files."""
+    _more.append(more)
+
 
 def lines(user: User) -> Iterator[bytes]:
     """Yield everything of the person's as JSON lines `{"type", "data"}`, a few hundred rows at a time.
@@ -71,6 +79,10 @@ def lines(user: User) -> Iterator[bytes]:
         for batch in rows_by_key(rows_of(label, user)):
             count += len(batch)
             yield b"".join(_line(label, _data(row)) for row in batch)
+    for more in _more:
+        for kind, data in more(user):
+            count += 1
+            yield _line(kind, data)
     yield _line("end", {"lines": count})
 
 

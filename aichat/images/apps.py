@@ -6,7 +6,8 @@ class ImagesConfig(AppConfig):
     label = "images"
 
     def ready(self) -> None:
-        from accounts import leaving
-        from aichat.images import jobs, worker  # noqa: F401  (registers the worker of a serving process)
+        from accounts import leaving, personal_data
+        from aichat.images import export, jobs, worker  # noqa: F401  (registers the worker of a serving process)
 
         leaving.erases(jobs.erase)
+        personal_data.adds(export.files)

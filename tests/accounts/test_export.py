@@ -1,12 +1,15 @@
 """The export of a person's data is whole: no table that refers to a person is forgotten."""
 
+import base64
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from django.apps import apps
+from django.core.files.storage import default_storage
 from django.db.models import Model
 
 from accounts import personal_data
@@ -16,8 +19,10 @@ from accounts.teams import create_team
 from aichat.chat.models import Conversation, Feedback, Message
 from aichat.core.database.batches import rows_by_key
 from aichat.core.database.models import uuid7
-from aichat.images.models import ImageJob
+from aichat.images import storage
+from aichat.images.models import ImageJob, Picture
 from tests.conftest import Actor
+from tests.images.conftest import PNG
 
 NAMES = {"user_id", "actor_id", "email"}
 
@@ -82,6 +87,25 @@ def test_it_has_all_that_is_the_persons_and_nothing_of_others(
             "images.ImageJob", "usage.UsageRecord", "credits.Wallet", "credits.LedgerEntry"} <= set(kinds)  # fmt: skip
     assert next(row["data"]["content"] for row in rows if row["type"] == "chat.Message") == "secret of alice ☃ 0"
     assert rows[-1] == {"type": "end", "data": {"lines": len(rows) - 1}}
+
+
+def test_the_files_of_pictures_are_in_it(alice: Actor, bob: Actor, db: None, settings: Any, tmp_path: Path) -> None:
+    settings.MEDIA_ROOT = tmp_path
+    for who in (alice, alice, bob):
+        job = ImageJob.objects.create(
+            organization=who.organization, user=who.user, prompt="x", requested_model="demo",
+            hold_id=uuid7(), hold_amount=0,
+        )  # fmt: skip
+        picture = Picture(job=job, content_type="image/png", width=1, height=1)
+        picture.file, picture.thumbnail = storage.store(job.pk, picture.pk, storage.verify(PNG))
+        picture.save()
+    gone = Picture.objects.filter(job__user=alice.user).order_by("pk")[0]
+    default_storage.delete(gone.file)
+    rows = [json.loads(line) for part in personal_data.lines(alice.user) for line in part.splitlines()]
+    files = {row["data"]["picture_id"]: row["data"]["base64"] for row in rows if row["type"] == "images.Picture.file"}
+    assert len(files) == 2 and files.pop(str(gone.pk)) is None
+    assert base64.b64decode(next(iter(files.values()))).startswith(b"\x89PNG")
+    assert rows[-1]["data"]["lines"] == len(rows) - 1
 
 
 def test_no_secret_is_in_it(http: httpx.Client, alice: Actor) -> None:

@@ -188,6 +188,14 @@ def test_the_last_owner_neither_leaves_nor_steps_down(alice: Actor, bob: Actor, 
     assert alice.delete(me).status_code == 204
 
 
+def test_an_owner_hands_the_team_over(alice: Actor, bob: Actor, team: str) -> None:
+    add(alice, team, bob)
+    assert alice.patch(f"{team}/members/{bob.user.pk}", {"role": "OWNER"}).json()["role"] == "OWNER"
+    assert alice.patch(f"{team}/members/{alice.user.pk}", {"role": "MEMBER"}).json()["role"] == "MEMBER"
+    assert alice.patch(f"{team}/members/{alice.user.pk}", {"role": "OWNER"}).status_code == 403
+    assert bob.with_login().patch(team, {"name": "Looking Glass"}).status_code == 200
+
+
 def test_of_owners_leaving_at_the_same_moment_one_stays(
     transactional_db: None, actor: Callable[..., Actor], alice: Actor, team: str
 ) -> None:
