@@ -73,7 +73,10 @@ class SavesChanges(models.Model):
     @classmethod
     def from_db(cls, db: str | None, field_names: Any, values: Any, **how: Any) -> Self:
         row = super().from_db(db, field_names, values, **how)
-        row.__dict__["_stored"] = {name: kept(value) for name, value in zip(field_names, values, strict=False)}
+        stored = row.__dict__["_stored"] = dict(zip(field_names, values, strict=False))
+        for name, value in zip(field_names, values, strict=False):
+            if isinstance(value, dict | list):  # few columns are: no call is made for each of the others
+                stored[name] = kept(value)
         return row
 
     def changed_columns(self) -> list[str]:
