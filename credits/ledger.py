@@ -71,7 +71,8 @@ def move_new(operations: Sequence[Operation]) -> tuple[list[OperationResult], li
     steps = [step_of(operation) for operation in operations]
     if all(step.is_plain for step in steps):
         closings = guards.presume_open(steps, now)  # confirmed in the round trip that moves the wallets
-        _plan(steps, now)
+        for step in steps:
+            step.plan(now)
         standings = _move_wallets(steps, closings)
     else:
         standings = _claim_and_move(steps, now, look=False)
@@ -90,7 +91,8 @@ def reserve_new(operations: Sequence[Reserve]) -> list[OperationResult] | None:
     if any(operation.limits for operation in operations):
         return None
     now, steps = _now(), [ReserveStep(operation) for operation in operations]
-    _plan(steps, now)
+    for step in steps:
+        step.plan(now)
     moves = [move for move in _moves(steps) if move.needs <= LARGEST]
     try:
         moved = engine.reserve(moves, [_new_hold(step, now) for step in steps]) if moves else {}
@@ -136,14 +138,11 @@ def _apply(operations: Sequence[Operation], look: bool = False) -> list[Operatio
 
 def _claim_and_move(steps: list[Step], now: datetime, look: bool) -> Standings:
     guards.claim(steps, now, look=look)
-    _plan([step for step in steps if step.is_live], now)
+    for step in steps:
+        if step.is_live:
+            step.plan(now)
     _count(steps)
     return _move_wallets(steps)
-
-
-def _plan(steps: Iterable[Step], now: datetime) -> None:
-    for step in steps:
-        step.plan(now)
 
 
 def _count(steps: Sequence[Step]) -> None:
@@ -216,7 +215,7 @@ def _move_alone(step: Step) -> None:
 
 def _new_rows(steps: Sequence[Step], standings: Standings, now: datetime) -> list[NewRow]:
     """The holds and entries to insert, for steps whose wallets have moved; completes the results of the steps."""
-    holds: list[NewRow] = []
+    rows: list[NewRow] = []
     entries: dict[UUID, list[LedgerEntry]] = defaultdict(list)
     for step in steps:
         if not step.is_live:
@@ -226,12 +225,14 @@ def _new_rows(steps: Sequence[Step], standings: Standings, now: datetime) -> lis
         if step.entry:
             entries[step.wallet_id].append(step.entry)
         if isinstance(step, ReserveStep):
-            holds.append(_new_hold(step, now))
+            rows.append(_new_hold(step, now))
         elif step.lost_hold:
-            holds.append(_lost_hold(step.lost_hold, now))
+            rows.append(_lost_hold(step.lost_hold, now))
     for wallet_id, of_wallet in entries.items():
         _chain(of_wallet, standings[wallet_id])
-    return [*holds, *((LedgerEntry, vars(entry)) for of_wallet in entries.values() for entry in of_wallet)]
+        for entry in of_wallet:
+            rows.append((LedgerEntry, vars(entry)))
+    return rows
 
 
 def _new_hold(step: ReserveStep, now: datetime) -> NewRow:
@@ -268,8 +269,9 @@ def _hold_row(
 
 def _chain(entries: Sequence[LedgerEntry], standing: Standing) -> None:
     """Number and chain new entries. The wallet's row is locked until the commit, so no other list takes a number."""
-    sequence = standing.sequence - len(entries)
-    balance = standing.available + standing.held - sum(entry.amount for entry in entries)
+    sequence, balance = standing.sequence - len(entries), standing.available + standing.held
+    for entry in entries:
+        balance -= entry.amount
     digest = standing.digest or ""
     for entry in entries:
         sequence += 1

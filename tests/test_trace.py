@@ -41,19 +41,19 @@ def conversation(alice: Actor) -> Request:
 
 
 KINDS = [
-    Kind("chat completion, JSON", completion(NEW), calls=660, files=90, hops=2),
-    Kind("chat completion, stream", completion(NEW, stream=True), calls=1150, files=90, hops=2),
-    Kind("prompt-cache hit", completion("the same"), calls=400, files=75, hops=1),
+    Kind("chat completion, JSON", completion(NEW), calls=590, files=84, hops=2),
+    Kind("chat completion, stream", completion(NEW, stream=True), calls=1030, files=88, hops=2),
+    Kind("prompt-cache hit", completion("the same"), calls=360, files=74, hops=1),
     Kind(
         "chat in a conversation",
         lambda alice: Request("POST", CHAT, alice.headers, {"model": "demo", "message": NEW}),
-        calls=700, files=90, hops=2,
+        calls=615, files=83, hops=2,
     ),
-    Kind("one resource", conversation, calls=150, files=25, hops=4),
+    Kind("one resource", conversation, calls=105, files=24, hops=3),
     Kind(
-        "list", lambda alice: Request("GET", "/api/v1/conversations", alice.headers), calls=150, files=25, hops=4,
+        "list", lambda alice: Request("GET", "/api/v1/conversations", alice.headers), calls=105, files=24, hops=3,
     ),
-    Kind("refused for credits", completion(NEW), calls=420, files=78, hops=1, status=402),
+    Kind("refused for credits", completion(NEW), calls=375, files=76, hops=1, status=402),
 ]  # fmt: skip
 
 

@@ -99,7 +99,7 @@ def normalised(message: Mapping[str, Any]) -> Mapping[str, Any]:
     content = message.get("content")
     if isinstance(content, list) and len(content) == 1 and content[0].get("type") == "text":
         content = content[0]["text"]
-    elif not any(value is None for value in message.values()):
+    elif None not in message.values():
         return message
     return {name: value for name, value in {**message, "content": content}.items() if value is not None}
 

@@ -7,7 +7,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
-from weakref import WeakKeyDictionary, WeakSet
+from weakref import WeakKeyDictionary
 
 from aichat.core.errors import ApiError
 
@@ -16,7 +16,7 @@ T = TypeVar("T")
 Hook = Callable[[], Coroutine[Any, Any, None]]
 
 _tasks: set[asyncio.Task[Any]] = set()
-_finishing: WeakSet[asyncio.Task[Any]] = WeakSet()
+_finishing: set[asyncio.Task[Any]] = set()
 _on_startup: list[Hook] = []
 _on_shutdown: list[Hook] = []
 _on_interrupt: list[Callable[[], None]] = []
@@ -76,6 +76,7 @@ async def finish(work: Coroutine[Any, Any, T]) -> T:
         return await work
     task = spawn(work)
     _finishing.add(task)
+    task.add_done_callback(_finishing.discard)
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:

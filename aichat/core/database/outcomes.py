@@ -40,7 +40,7 @@ def before_commit() -> Ending:
 
     On PostgreSQL this is one round trip; a transaction that was sent together with its COMMIT is over already.
     """
-    hooks = tuple(hook[1] for hook in connection.run_on_commit)
+    hooks = tuple(hook[1] for hook in connection.run_on_commit) if connection.run_on_commit else ()
     if connection.vendor != "postgresql" or connection.connection is None:
         return Ending(None, hooks)
     from psycopg.pq import TransactionStatus

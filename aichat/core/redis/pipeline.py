@@ -162,18 +162,19 @@ class _Line(asyncio.Protocol):
         while (answer := self.reader.gets()) is not NOTHING:
             if isinstance(answer, PushNotification):
                 continue
-            if isinstance(answer, redis.ConnectionError):
+            is_error = isinstance(answer, Exception)
+            if is_error and isinstance(answer, redis.ConnectionError):
                 self.fail(answer)
                 return
             asked = self.sent.popleft()
             if asked.answer.done():
                 continue  # who asked was cancelled
-            if isinstance(answer, redis.exceptions.NoScriptError) and asked.whole:
-                self.queue(replace(asked, packed=asked.whole(), whole=None))
-            elif isinstance(answer, Exception):
-                asked.answer.set_exception(answer)
-            else:
+            if not is_error:
                 asked.answer.set_result(answer)
+            elif isinstance(answer, redis.exceptions.NoScriptError) and asked.whole:
+                self.queue(replace(asked, packed=asked.whole(), whole=None))
+            else:
+                asked.answer.set_exception(answer)
         health.worked()
 
     def connection_lost(self, error: Exception | None) -> None:

@@ -222,11 +222,10 @@ class _Queue:
             while lane.waiting:
                 for _ in range(GATHERING):
                     await asyncio.sleep(0)
-                batch = self.take(lane)
+                batch, wallets = self.take(lane)
                 if not batch:
                     return  # until a wallet is free: then another batch starts the lane again
                 prometheus.batch(lane.name, len(batch), monotonic() - batch[0].since)
-                wallets = {item.wallet for item in batch if item.wallet is not None}
                 self.moving |= wallets
                 try:
                     outcomes = await executor.run_kept(
@@ -244,8 +243,8 @@ class _Queue:
         finally:
             lane.running -= 1
 
-    def take(self, lane: _Lane) -> list[_Waiting]:
-        """The next batch: waiting units of one kind whose wallets are free, in order; the others go on waiting.
+    def take(self, lane: _Lane) -> tuple[list[_Waiting], set[UUID]]:
+        """The next batch and its wallets: waiting units of one kind whose wallets are free; the others go on waiting.
 
         A second batch that moves the same wallet would only wait for the first one's lock, or conflict with it.
         """
@@ -261,10 +260,12 @@ class _Queue:
                 self.next.setdefault(item.wallet, lane)
                 passed.append(item)
         lane.waiting.extendleft(reversed(passed))
+        wallets: set[UUID] = set()
         for item in batch:
             if item.wallet is not None:
+                wallets.add(item.wallet)
                 self.next.pop(item.wallet, None)
-        return batch
+        return batch, wallets
 
     def answer(self, lane: _Lane, item: _Waiting, outcome: OperationResult | Exception) -> None:
         """Hand the outcome over, or try again later when the database is away and the unit is patient."""

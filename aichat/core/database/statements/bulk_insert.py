@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from functools import cache
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from types import NoneType
 from typing import Any, TypeAlias
 from uuid import UUID
@@ -107,8 +107,8 @@ class Table:
     def _plan(self, kinds: Sequence[type]) -> list[tuple[int, Convert]]:
         """The conversions that a row with values of these types needs, by place. Most rows of a table share one plan."""
         return [
-            (place, convert)
-            for place, (kind, (plain, convert)) in enumerate(zip(kinds, self._columns, strict=True))
+            (place, fast.get(kind, convert))
+            for place, (kind, (plain, convert, fast)) in enumerate(zip(kinds, self._columns, strict=True))
             if kind not in plain
         ]
 
@@ -139,8 +139,8 @@ PLAIN: dict[str, frozenset[type]] = {
 NONE = frozenset({NoneType})
 
 
-def _column(field: Field, vendor: str) -> tuple[frozenset[type], Convert]:
-    """The types that go to the driver unchanged, and the conversion for all other types."""
+def _column(field: Field, vendor: str) -> tuple[frozenset[type], Convert, Mapping[type, Convert]]:
+    """The types that go to the driver unchanged, the conversion for all others, and faster ones for some of these."""
     target: Any = field
     while isinstance(target, models.ForeignKey):
         target = target.target_field
@@ -150,7 +150,9 @@ def _column(field: Field, vendor: str) -> tuple[frozenset[type], Convert]:
     def as_django_does(value: Any) -> Any:
         return field.get_db_prep_save(value, connection)
 
-    convert = FAST.get((vendor, kind), _unchanged)(as_django_does)
+    convert: Convert = as_django_does
+    if (vendor, kind) == ("sqlite", "DateTimeField"):
+        convert = _utc_text(as_django_does)
     if kind == "CharField":
         convert = _choice(convert)
     if kind == "JSONField":
@@ -158,16 +160,15 @@ def _column(field: Field, vendor: str) -> tuple[frozenset[type], Convert]:
         convert = _json_value(convert) if vendor == "mongodb" else _json_text(target.encoder, wrap)
     if vendor == "postgresql" and kind in {"UUIDField", "DateField", "DateTimeField"}:
         plain |= {UUID, date, datetime}
+    fast = FAST.get((vendor, kind), {})
     if vendor == "mongodb":
         if "IntegerField" in kind and "Small" not in kind:
-            plain = NONE  # of a class of its own, lest the driver store a small number shorter
+            from bson import Int64
+
+            plain, fast = NONE, {int: Int64}  # a class of its own, lest the driver store a small number shorter
         if not field.null:
             plain, convert = plain - NONE, _not_null(field, convert)
-    return plain, convert
-
-
-def _unchanged(convert: Convert) -> Convert:
-    return convert
+    return plain, convert, fast
 
 
 def _choice(otherwise: Convert) -> Convert:
@@ -193,10 +194,6 @@ def _not_null(field: Field, convert: Convert) -> Convert:
     return checked
 
 
-def _hex(otherwise: Convert) -> Convert:
-    return lambda value: value.hex if type(value) is UUID else otherwise(value)
-
-
 def _utc_text(otherwise: Convert) -> Convert:
     def text(value: Any) -> Any:
         if type(value) is datetime and value.tzinfo is UTC:
@@ -206,24 +203,12 @@ def _utc_text(otherwise: Convert) -> Convert:
     return text
 
 
-def _day_text(otherwise: Convert) -> Convert:
-    return lambda value: value.isoformat() if type(value) is date else otherwise(value)
-
-
-def _int64(otherwise: Convert) -> Convert:
-    from bson import Int64
-
-    return lambda value: Int64(value) if type(value) is int else otherwise(value)
-
-
-FAST: dict[tuple[str, str], Callable[[Convert], Convert]] = {
-    ("sqlite", "UUIDField"): _hex,
-    ("sqlite", "DateTimeField"): _utc_text,
-    ("sqlite", "DateField"): _day_text,
-    ("mongodb", "UUIDField"): _hex,
-    ("mongodb", "BigIntegerField"): _int64,
-    ("mongodb", "IntegerField"): _int64,
-    ("mongodb", "PositiveIntegerField"): _int64,
+HEX: Convert = attrgetter("hex")
+# By database and kind of column: the conversions of values of exactly these types.
+FAST: dict[tuple[str, str], Mapping[type, Convert]] = {
+    ("sqlite", "UUIDField"): {UUID: HEX},
+    ("sqlite", "DateField"): {date: date.isoformat},
+    ("mongodb", "UUIDField"): {UUID: HEX},
 }
 
 

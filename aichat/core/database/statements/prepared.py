@@ -33,7 +33,7 @@ class Statement:
         `last`: the caller began the transaction and does nothing more in it, so PostgreSQL gets COMMIT in the same trip.
         """
         database = connections[DEFAULT_DB_ALIAS]
-        if _is_read_along(database):
+        if database.queries_logged or database.execute_wrappers:
             with _readable_cursor(database) as cursor:
                 return [_rows(cursor, statement.text, values) for statement, values in statements]
         if database.vendor == "postgresql":
@@ -42,8 +42,11 @@ class Statement:
             with _ready(database):
                 texts = [(statement.text, values) for statement, values in statements]
                 return pipeline.send(database.connection, texts, commit=last and database.in_atomic_block)
+        found = []
         with _ready(database), closing(database.connection.cursor(sqlite3.Cursor)) as driver:
-            return [_rows(driver, statement.with_question_marks, values) for statement, values in statements]
+            for statement, values in statements:
+                found.append(_rows(driver, statement.with_question_marks, values))
+        return found
 
     def committed(self, values: Sequence[Any], *, durable: bool) -> list[tuple[Any, ...]]:
         """Send the statement as a transaction of its own, to PostgreSQL in one round trip; return the rows.
@@ -52,7 +55,7 @@ class Statement:
         never a later one without it (https://www.postgresql.org/docs/current/wal-async-commit.html).
         """
         database = connections[DEFAULT_DB_ALIAS]
-        if database.vendor == "postgresql" and not _is_read_along(database):
+        if database.vendor == "postgresql" and not (database.queries_logged or database.execute_wrappers):
             from aichat.core.database.statements import pipeline
 
             with _ready(database):
@@ -64,7 +67,7 @@ class Statement:
     def many(self, rows: Sequence[Sequence[Any]]) -> None:
         """Send the statement once for each row of values. For SQLite, where this needs no round trips."""
         database = connections[DEFAULT_DB_ALIAS]
-        if _is_read_along(database):
+        if database.queries_logged or database.execute_wrappers:
             with database.cursor() as cursor:
                 cursor.executemany(self.text, rows)
             return
@@ -75,10 +78,6 @@ class Statement:
 def _rows(cursor: Any, text: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
     cursor.execute(text, values)
     return cursor.fetchall() if cursor.description else []
-
-
-def _is_read_along(database: Any) -> bool:
-    return bool(database.queries_logged or database.execute_wrappers)
 
 
 def _ready(database: Any) -> Any:
