@@ -425,9 +425,12 @@ RELEASE = __version__  # what Sentry shows with each error
 SENTRY_ENVIRONMENT = env.text("SENTRY_ENVIRONMENT", "production")
 SENTRY_SAMPLE_RATE = env.share("SENTRY_SAMPLE_RATE", 1.0)  # of the errors
 SENTRY_TRACES_SAMPLE_RATE = env.share("SENTRY_TRACES_SAMPLE_RATE", 0.0)  # of the requests whose times are sent
-# Where OpenTelemetry's spans go, over HTTP as protobuf; the SDK reads its other variables (OTEL_*) itself.
+# Where OpenTelemetry's spans and metrics go, over HTTP as protobuf; the SDK reads its other variables (OTEL_*) itself.
 OTEL_EXPORTER_OTLP_ENDPOINT = env.url("OTEL_EXPORTER_OTLP_ENDPOINT")
 OTEL_EXPORTER_OTLP_TRACES_ENDPOINT = env.url("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")  # the full address, if it differs
+OTEL_EXPORTER_OTLP_METRICS_ENDPOINT = env.url("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT")
+OTEL_TRACES_EXPORTER = env.choice("OTEL_TRACES_EXPORTER", "otlp", ("otlp", "none"))
+OTEL_METRICS_EXPORTER = env.choice("OTEL_METRICS_EXPORTER", "otlp", ("otlp", "none"))
 OTEL_EXPORTER_OTLP_PROTOCOL = env.choice("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf", ("http/protobuf",))
 OTEL_CAPTURE_CONTENT = env.boolean("OTEL_CAPTURE_CONTENT", False)  # whether spans have prompts and answers
 

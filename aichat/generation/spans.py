@@ -1,8 +1,7 @@
-"""The spans of a generation, in the words of OpenTelemetry's conventions for generative AI.
+"""The spans of a generation, in the words of `aichat/core/telemetry/gen_ai.py`.
 
-The names are of version 1.42 (status: development), from https://github.com/open-telemetry/semantic-conventions-genai:
-`docs/gen-ai/gen-ai-spans.md`. A generation has a span; below it are the reservation, one span for each attempt, and the
-settlement. Texts are on a span only with OTEL_CAPTURE_CONTENT.
+A generation has a span; below it are the reservation, one span for each attempt, and the settlement. Texts are on a span
+only with OTEL_CAPTURE_CONTENT.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +14,7 @@ from django.conf import settings
 
 from aichat.catalog.models import AIModel
 from aichat.catalog.snapshot import ModelInfo
-from aichat.core.telemetry import spans
+from aichat.core.telemetry import gen_ai, spans
 from aichat.generation.request import Ending, EventSink, Failed, Generate, GenerationRequest, Result
 from aichat.providers.base import Usage
 
@@ -23,17 +22,6 @@ if TYPE_CHECKING:
     from aichat.generation.charging.settlement import Attempt
     from aichat.generation.images import ImageAttempt
 
-Kind = AIModel.Kind
-OPERATIONS = {  # the last two are words of our own: the conventions have none
-    Kind.CHAT: "chat",
-    Kind.EMBEDDING: "embeddings",
-    Kind.IMAGE: "generate_content",
-    Kind.SPEECH: "generate_content",
-    Kind.TRANSCRIPTION: "transcription",
-    Kind.MODERATION: "moderation",
-}
-OUTPUTS = {Kind.CHAT: "text", Kind.IMAGE: "image", Kind.SPEECH: "speech", Kind.TRANSCRIPTION: "text"}
-PROVIDERS = {"openai": "openai", "gemini": "gcp.gemini", "anthropic": "anthropic"}  # by kind; others by their slug
 REQUESTED = {  # OpenAI's names of parameters
     "temperature": "gen_ai.request.temperature",
     "top_p": "gen_ai.request.top_p",
@@ -43,7 +31,6 @@ REQUESTED = {  # OpenAI's names of parameters
     "seed": "gen_ai.request.seed",
 }
 LONGEST_CONTENT = 32_000  # characters of what OTEL_CAPTURE_CONTENT puts on a span
-FINE = {"ok", "cancelled"}  # statuses of attempts that are no error
 
 
 def around(generate: Generate) -> Generate:
@@ -89,11 +76,11 @@ def begin_turn(
     """Begin the span of one candidate's turn; None where no spans are made. `asked` are further attributes."""
     if not spans.enabled:
         return None
-    operation, address = OPERATIONS[Kind(kind)], server(model.provider.endpoint.base_url)
+    operation, address = gen_ai.OPERATIONS[kind], server(model.provider.endpoint.base_url)
     attributes: dict[str, Any] = {
-        "gen_ai.operation.name": operation,
-        "gen_ai.provider.name": PROVIDERS.get(model.provider.kind, model.provider.slug),
-        "gen_ai.request.model": model.upstream_name,
+        gen_ai.OPERATION: operation,
+        gen_ai.PROVIDER: gen_ai.PROVIDERS.get(model.provider.kind, model.provider.slug),
+        gen_ai.MODEL: model.upstream_name,
         "aichat.model": model.slug,
         "aichat.provider": model.provider.slug,
         "aichat.attempt": number,
@@ -101,14 +88,14 @@ def begin_turn(
         **address,
         **(asked or {}),
     }
-    if kind in OUTPUTS:
-        attributes["gen_ai.output.type"] = OUTPUTS[Kind(kind)]
+    if kind in gen_ai.OUTPUTS:
+        attributes["gen_ai.output.type"] = gen_ai.OUTPUTS[kind]
     return spans.begin(f"{operation} {model.upstream_name}", attributes, kind="CLIENT")
 
 
 def asked_for(request: GenerationRequest) -> dict[str, Any]:
     """The parameters of a chat, and its messages where they may be told; nothing of other calls."""
-    if request.kind != Kind.CHAT:
+    if request.kind != AIModel.Kind.CHAT:
         return {}
     parameters = request.sampling
     found = {
@@ -133,7 +120,7 @@ def end_attempt(attempt: "Attempt | ImageAttempt", result: Result | None = None)
         found["gen_ai.response.time_to_first_chunk"] = first - attempt.started  # type: ignore[union-attr]
     if result is not None:
         found |= answered(result)
-    spans.end(span, "" if attempt.status in FINE else str(attempt.status), found)
+    spans.end(span, "" if attempt.status in gen_ai.FINE else str(attempt.status), found)
 
 
 def answered(result: Result) -> dict[str, Any]:

@@ -256,9 +256,13 @@ def sentry_can_be_reached(**kwargs: Any) -> list[CheckMessage]:
 
 
 @register("aichat")
-def spans_can_be_sent(**kwargs: Any) -> list[CheckMessage]:
+def opentelemetry_can_be_sent(**kwargs: Any) -> list[CheckMessage]:
     """OTEL_EXPORTER_OTLP_ENDPOINT needs the SDK and its exporter."""
-    if not (settings.OTEL_EXPORTER_OTLP_ENDPOINT or settings.OTEL_EXPORTER_OTLP_TRACES_ENDPOINT):
+    if not (
+        settings.OTEL_EXPORTER_OTLP_ENDPOINT
+        or settings.OTEL_EXPORTER_OTLP_TRACES_ENDPOINT
+        or settings.OTEL_EXPORTER_OTLP_METRICS_ENDPOINT
+    ):
         return []
     needed = ("opentelemetry", "opentelemetry.sdk", "opentelemetry.exporter", "opentelemetry.exporter.otlp.proto.http")
     try:

@@ -18,23 +18,34 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 
 from aichat.core.background import batch_queue
 from aichat.core.money import CREDIT
-from aichat.core.telemetry import measurements
+from aichat.core.telemetry import gen_ai, measurements
 from aichat.core.telemetry.measurements import AttemptEnded, Measurement, RequestEnded
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+
+
+def _named(name: str, unit: str = "") -> str:
+    """A name of OpenTelemetry's as Prometheus writes it."""
+    return "_".join(filter(None, (name.replace(".", "_"), unit)))
+
 
 _requests = Counter("aichat_http_requests", "HTTP requests by route.", ["route", "method", "status"])
 _durations = Histogram("aichat_http_request_seconds", "To the last byte.", ["route", "method"], buckets=SECONDS)
 _attempts = Counter(
     "aichat_generations", "Attempts at a chat or an image, by how they ended.", ["kind", "provider", "model", "outcome"]
 )
-_attempt_seconds = Histogram(
-    "aichat_generation_seconds", "One attempt, to its end.", ["kind", "provider", "model"], buckets=SECONDS
-)
-_first_token_seconds = Histogram(
-    "aichat_first_token_seconds", "From an attempt's begin to the first piece of its answer.", ["provider", "model"],
-    buckets=SECONDS,
+_seconds = Histogram(
+    _named(gen_ai.DURATION, "seconds"), "One attempt, to its end.",
+    [*map(_named, (gen_ai.OPERATION, gen_ai.PROVIDER, gen_ai.MODEL, gen_ai.ERROR))], buckets=gen_ai.SECOND_BUCKETS,
+)  # fmt: skip
+_first_chunk_seconds = Histogram(
+    _named(gen_ai.FIRST_CHUNK, "seconds"), "From an attempt's begin to the first piece of its answer.",
+    [*map(_named, (gen_ai.OPERATION, gen_ai.PROVIDER, gen_ai.MODEL))], buckets=gen_ai.SECOND_BUCKETS,
+)  # fmt: skip
+_token_usage = Histogram(
+    _named(gen_ai.TOKENS), "Tokens of one attempt.",
+    [*map(_named, (gen_ai.OPERATION, gen_ai.PROVIDER, gen_ai.MODEL, gen_ai.TOKEN_TYPE))], buckets=gen_ai.TOKEN_BUCKETS,
 )  # fmt: skip
 _sources = Counter(
     "aichat_usage", "Attempts by whose figures their bill has: EXACT, ESTIMATED or IMPLAUSIBLE (alert on it).",
@@ -81,9 +92,12 @@ def count(item: Measurement) -> None:
             if item.images:
                 _with(_images, provider, model).inc(item.images)
             if not item.cached:
-                _with(_attempt_seconds, kind, provider, model).observe(item.seconds)
+                names = gen_ai.names(item)
+                _with(_seconds, *names, gen_ai.error_type(item)).observe(item.seconds)
                 if item.first_token_seconds is not None:
-                    _with(_first_token_seconds, provider, model).observe(item.first_token_seconds)
+                    _with(_first_chunk_seconds, *names).observe(item.first_token_seconds)
+                for type_, amount in gen_ai.tokens(item):
+                    _with(_token_usage, *names, type_).observe(amount)
                 _with(_sources, provider, model, str(item.source)).inc()
                 _with(_tokens, provider, model, "input").inc(item.input_tokens)
                 _with(_tokens, provider, model, "output").inc(item.output_tokens)

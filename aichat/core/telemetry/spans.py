@@ -11,6 +11,7 @@ The SDK sends from a thread of each process, in batches, and drops spans while t
 starts with the first span, so a master process that forks workers has none.
 """
 
+import asyncio
 import atexit
 import logging
 import threading
@@ -27,6 +28,7 @@ from aichat.core.errors import ApiError
 from aichat.core.telemetry import tracing
 
 if TYPE_CHECKING:
+    from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.trace import Span, Tracer
 
@@ -55,14 +57,10 @@ class Maker:
 
     def _make(self) -> "Tracer":
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-        from opentelemetry.sdk.resources import Resource
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-        resource = Resource.create({"service.version": settings.RELEASE})
-        if str(resource.attributes.get("service.name", "")).startswith("unknown_service"):  # OTEL_SERVICE_NAME is unset
-            resource = resource.merge(Resource({"service.name": SERVICE}))
-        self.provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+        self.provider = TracerProvider(resource=resource(), shutdown_on_exit=False)
         self.provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=endpoint())))
         return self.provider.get_tracer(SERVICE, settings.RELEASE)
 
@@ -73,11 +71,22 @@ _current: ContextVar["Span | None"] = ContextVar("span", default=None)
 _no_step = nullcontext(None)
 
 
+def resource() -> "Resource":
+    """What the SDK says of this process: its service's name and version, and an ID of the process."""
+    from opentelemetry.sdk.resources import Resource
+
+    found = Resource.create({"service.version": settings.RELEASE})
+    if str(found.attributes.get("service.name", "")).startswith("unknown_service"):  # OTEL_SERVICE_NAME is unset
+        found = found.merge(Resource({"service.name": SERVICE}))
+    return found
+
+
 def endpoint() -> str:
     """Where spans go; empty: nowhere."""
     base: str = settings.OTEL_EXPORTER_OTLP_ENDPOINT
     own: str = settings.OTEL_EXPORTER_OTLP_TRACES_ENDPOINT
-    return own or (f"{base}/v1/traces" if base else "")
+    found = own or (f"{base}/v1/traces" if base else "")
+    return found if settings.OTEL_TRACES_EXPORTER == "otlp" else ""
 
 
 def start() -> bool:
@@ -248,8 +257,6 @@ def close(seconds: float = CLOSING_SECONDS) -> None:
 
 @lifecycle.on_shutdown
 async def _close() -> None:
-    import asyncio
-
     await asyncio.to_thread(close)
 
 

@@ -35,7 +35,7 @@ def series(transactional_db: None, client: Client, catalog: None) -> dict[str, s
     prometheus.prompt_cache("hit")
     prometheus.saved(1, 1)
     for line in client.get("/metrics").content.decode().splitlines():
-        if named := re.match(r"(aichat_\w+)(?:\{(.*)\})? ", line):
+        if named := re.match(r"((?:aichat|gen_ai_client)_\w+)(?:\{(.*)\})? ", line):
             found.setdefault(named[1], set()).update(re.findall(r'(\w+)="', named[2] or ""))
     return found
 
@@ -52,7 +52,7 @@ def asked() -> Iterator[tuple[str, str, str]]:
 def problems(expression: str, text: str, series: dict[str, set[str]]) -> Iterator[str]:
     """What an expression asks for that is not there."""
     labels = set(OF_PROMETHEUS)
-    names = re.findall(r"(aichat_\w+)(?:\{([^}]*)\})?", expression)
+    names = re.findall(r"((?:aichat|gen_ai_client)_\w+)(?:\{([^}]*)\})?", expression)
     if not names:
         yield "no series"
     for name, matchers in names:

@@ -1,4 +1,4 @@
-"""Spans that reach a collector over OTLP: what each kind of request makes, what is in them, and nothing when they are off."""
+"""Spans and metrics that reach a collector over OTLP: what each kind of request makes, and nothing when they are off."""
 
 import asyncio
 import os
@@ -12,10 +12,11 @@ from typing import Any
 import httpx
 import pytest
 from django.core.checks import run_checks
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
-from aichat.core.telemetry import spans
+from aichat.core.telemetry import gen_ai, measurements, otlp_metrics, spans
 from aichat.images import claims
 from aichat.images.models import ImageJob
 from aichat.images.worker import run_job
@@ -58,7 +59,7 @@ class Collected:
         return {span.name: span for span in self.all}
 
 
-def facts(span: Span) -> dict[str, Any]:
+def facts(span: Any) -> dict[str, Any]:
     return {
         item.key: [each.string_value for each in item.value.array_value.values]
         if item.value.HasField("array_value")
@@ -158,6 +159,33 @@ def test_a_job_in_the_background_belongs_to_its_requests_trace(
     attempt = next(span for name, span in found.items() if name.startswith("generate_content "))
     assert [above(span, found) for span in (attempt, found["settle"])] == ["image job"] * 2
     assert (facts(attempt)["gen_ai.output.type"], facts(attempt)["aichat.usage.images"]) == ("image", 1)
+
+
+def test_metrics_of_attempts_reach_the_collector(
+    receiver: Receiver, upstream: Upstream, http: httpx.Client, alice: Actor, settings: Any
+) -> None:
+    settings.OTEL_EXPORTER_OTLP_ENDPOINT = receiver.url
+    recorder = otlp_metrics.start()
+    assert recorder is not None
+    upstream.plan("gemini", Reply("refuse", status=500))
+    try:
+        assert ask(http, alice, stream=True).status_code == 200
+        deadline = time.monotonic() + 5
+        while not recorder.histograms and time.monotonic() < deadline:
+            time.sleep(0.01)
+        recorder.close()
+    finally:
+        measurements._listeners.remove(recorder.note)
+    [body] = [body for path, _, body in receiver.got if path == "/v1/metrics"]
+    [resource] = ExportMetricsServiceRequest.FromString(body).resource_metrics
+    [scope] = resource.scope_metrics
+    points = {metric.name: metric.histogram.data_points for metric in scope.metrics}
+    durations = {facts(point)["gen_ai.provider.name"]: facts(point) for point in points.pop(gen_ai.DURATION)}
+    assert set(durations) == {"gcp.gemini", "openai"}
+    assert durations["gcp.gemini"]["error.type"] and "error.type" not in durations["openai"]
+    assert len(points.pop(gen_ai.FIRST_CHUNK)) == 1
+    assert {facts(point)["gen_ai.token.type"] for point in points.pop(gen_ai.TOKENS)} == {"input", "output"}
+    assert not points
 
 
 def test_texts_are_told_where_the_operator_wants_it(
