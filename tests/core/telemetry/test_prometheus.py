@@ -1,5 +1,6 @@
 """`GET /metrics`: what it says, and who may read it."""
 
+import fcntl
 import os
 import signal
 import time
@@ -61,7 +62,10 @@ def test_requests_generations_and_cache_hits_are_counted(http: httpx.Client, ali
 
 def test_what_waits_in_the_database_is_told(http: httpx.Client, alice: Actor, settings: Any, tmp_path: Path) -> None:
     settings.SETTLEMENT_JOURNAL = tmp_path
-    (tmp_path / "other.journal").write_text("12345")
+    journal = (tmp_path / "other.journal").open("w")
+    fcntl.flock(journal, fcntl.LOCK_EX)  # its process lives: nobody settles from it
+    journal.write("12345")
+    journal.flush()
     job = http.post("/api/v1/images", json={"prompt": "A cat", "background": True}, headers=alice.headers).json()
     text = http.get("/metrics").text
     for series, expected in {
@@ -81,6 +85,7 @@ def test_what_waits_in_the_database_is_told(http: httpx.Client, alice: Actor, se
     assert 90 <= value(text, "aichat_image_queue_age_seconds") < 100
     assert http.delete(f"/api/v1/images/{job['id']}", headers=alice.headers).status_code == 204
     assert value(http.get("/metrics").text, "aichat_image_queue_age_seconds") == 0
+    journal.close()
 
 
 def test_metrics_are_told_while_the_database_is_away(client: Client, db: None, monkeypatch: pytest.MonkeyPatch) -> None:
