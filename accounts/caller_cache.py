@@ -7,6 +7,9 @@ during a revocation can't bring the revoked key back. Redis's marks are read in 
 Redis a change holds for the next request everywhere. Without Redis a change holds at once in the process that made it and
 within a second in the others. (A process that can't write its mark to Redis, because Redis is full or unreachable for that
 process alone, is noticed by the others after `SHARED_SECONDS`.) Failed authentications are not cached.
+
+An entry that has lived for most of its time is used, and looked up again beside the request: a busy caller waits for no
+look-up.
 """
 
 import asyncio
@@ -29,11 +32,13 @@ from accounts import oidc
 from accounts.authentication import Caller, authenticate
 from accounts.models import AccessToken, ExternalIdentity, Membership, Organization, User
 from aichat.core.database import executor
+from aichat.core.errors import ApiError
 from aichat.core.redis import health, pipeline
 from aichat.core.telemetry import tracing
 
 SHARED_SECONDS = 5.0
 ALONE_SECONDS = 1.0
+AHEAD = 0.8  # of its time, after which an entry in use is looked up again
 MARK_SECONDS = 15  # in Redis: longer than any entry that was made before the mark
 MOST = 10_000  # entries, and marks of this process
 
@@ -100,7 +105,10 @@ class Recognition:
         """Return the cached caller if nothing has changed, else look the caller up. Raises what `authenticate` raises."""
         if found := self.found:
             marks = await _answer(self.marks) if self.marks is not None else None
-            if marks == found.marks if marks is not None else time.monotonic() - found.at < ALONE_SECONDS:
+            age, limit = time.monotonic() - found.at, ALONE_SECONDS if marks is None else SHARED_SECONDS
+            if age < limit and (marks is None or marks == found.marks):
+                if age > limit * AHEAD:
+                    self.begin_look_up()
                 user, organization = found.owners
                 tracing.bind(user=user, organization=organization)
                 return found.caller
@@ -109,17 +117,22 @@ class Recognition:
         return caller
 
     async def look_up(self) -> Caller:
+        return await asyncio.shield(self.begin_look_up())  # one who leaves does not stop it for the others
+
+    def begin_look_up(self) -> "asyncio.Task[Caller]":
+        """The look-up under way, else a new one."""
         one = _under_way.get(self.key)
         if one is None or not one.may_be_joined:
             one = _under_way[self.key] = LookUp(_changes, asyncio.create_task(self.look_up_alone()))
             one.task.add_done_callback(self.looked_up)
-        return await asyncio.shield(one.task)  # one who leaves does not stop it for the others
+        return one.task
 
     def looked_up(self, task: "asyncio.Task[Caller]") -> None:
         if (one := _under_way.get(self.key)) and one.task is task:
             del _under_way[self.key]
-        if not task.cancelled():
-            task.exception()  # all who wanted to hear of it may have left
+        error = None if task.cancelled() else task.exception()  # all who wanted to hear of it may have left
+        if isinstance(error, ApiError):
+            _known.pop(self.key, None)  # nobody any more
 
     async def look_up_alone(self) -> Caller:
         """Read the caller from the database and cache it, with marks that were read before the database was."""

@@ -1,12 +1,14 @@
 """Keys kept in memory: no look-up for a busy key, and nothing is accepted that was taken away."""
 
 import asyncio
+import dataclasses
 import time
 from typing import Any
 
 import httpx
 import pytest
 from django.test import Client
+from django.utils import timezone
 
 from accounts import caller_cache, services, teams
 from accounts.authentication import authenticate
@@ -63,12 +65,48 @@ def test_a_busy_key_is_looked_up_once(
     request: pytest.FixtureRequest,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(caller_cache, "ALONE_SECONDS", 60.0)  # five chats may take longer than its second
+    for limit in ("ALONE_SECONDS", "SHARED_SECONDS"):
+        monkeypatch.setattr(caller_cache, limit, 60.0)  # five chats may take longer
     settled()
     if state == "redis":
         forget_marks(request.getfixturevalue("valkey"))
     assert [chat(http, alice) for _ in range(5)] == [200] * 5
     assert len(look_ups) == 1
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_an_ageing_entry_is_served_and_looked_up_beside_the_request(
+    state: str, alice: Actor, look_ups: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for limit in ("ALONE_SECONDS", "SHARED_SECONDS"):
+        monkeypatch.setattr(caller_cache, limit, 60.0)
+    settled()
+    recognized = lambda: Recognition(f"Bearer {alice.key}", "").caller()  # noqa: E731
+    first = await recognized()
+    [(key, entry)] = caller_cache._known.items()
+    caller_cache._known[key] = dataclasses.replace(entry, at=entry.at - 50)
+    assert await recognized() is first
+    await caller_cache._under_way[key].task
+    assert caller_cache._known[key].at > entry.at
+    again = len(look_ups)
+    assert await recognized() is not first and len(look_ups) == again
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_look_up_beside_a_request_drops_a_key_that_is_gone(
+    alice: Actor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for limit in ("ALONE_SECONDS", "SHARED_SECONDS"):
+        monkeypatch.setattr(caller_cache, limit, 60.0)
+    settled()
+    await Recognition(f"Bearer {alice.key}", "").caller()
+    [(key, entry)] = caller_cache._known.items()
+    await AccessToken.objects.filter(user=alice.user).aupdate(revoked_at=timezone.now())  # and the mark was lost
+    caller_cache._known[key] = dataclasses.replace(entry, at=entry.at - 50)
+    await Recognition(f"Bearer {alice.key}", "").caller()
+    await asyncio.wait([caller_cache._under_way[key].task])
+    await asyncio.sleep(0)
+    assert key not in caller_cache._known
 
 
 def test_after_a_change_a_key_is_looked_up_anew_and_then_kept(
