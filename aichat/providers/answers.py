@@ -195,9 +195,12 @@ def understood(reader: AnswerReader, event: bytes) -> Iterable[Delta] | None:
 def joined(deltas: Iterable[Delta]) -> list[Delta]:
     """The deltas, neighbours that are text alone as one."""
     found: list[Delta] = []
+    was_text = False
     for delta in deltas:
-        if found and delta.is_text and found[-1].is_text:
+        is_text = delta.is_text
+        if was_text and is_text:
             found[-1] = Delta(found[-1].text + delta.text)
         else:
             found.append(delta)
+        was_text = is_text
     return found

@@ -33,7 +33,10 @@ def from_json(raw: bytes | bytearray) -> Any:
 
 def as_object(raw: bytes | bytearray) -> dict[str, Any]:
     """The JSON object in `raw`. Raises `ProviderError` for anything else."""
-    value = from_json(raw)
+    try:
+        value = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        value = from_json(raw)
     if not isinstance(value, dict):
         raise ProviderError(AttemptOutcome.MALFORMED, "an answer that is not a JSON object")
     return value

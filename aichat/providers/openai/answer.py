@@ -119,5 +119,5 @@ def read_usage(answer: Mapping[str, Any], report: UsageReport) -> None:
     if "x_groq" in answer and isinstance(groq := answer["x_groq"], dict):
         report.read(OPENAI, groq.get("usage"))
     choices = answer.get("choices")
-    if isinstance(choices, list) and choices and isinstance(choices[0], dict) and "usage" in choices[0]:
+    if choices and "usage" in choices[0]:
         report.read(OPENAI, choices[0]["usage"])
