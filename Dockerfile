@@ -1,8 +1,10 @@
 # syntax=docker/dockerfile:1
 # Two stages: pip and its cache stay in the first. Build with `docker build --tag aichat .`
+# With Sentry and OpenTelemetry: `--build-arg REQUIREMENTS=requirements-monitoring.txt`
 FROM python:3.13-slim AS packages
-COPY requirements.txt .
-RUN python -m venv /venv && /venv/bin/pip install --no-cache-dir --only-binary :all: --require-hashes --no-deps -r requirements.txt
+ARG REQUIREMENTS=requirements.txt
+COPY requirements.txt requirements-monitoring.txt ./
+RUN python -m venv /venv && /venv/bin/pip install --no-cache-dir --only-binary :all: --require-hashes --no-deps -r "$REQUIREMENTS"
 
 FROM python:3.13-slim
 RUN useradd --system --uid 10001 --home-dir /app aichat && install --directory --owner=aichat /data

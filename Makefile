@@ -94,12 +94,14 @@ sbom: $(VENV)/.runtime ## the bill of materials (CycloneDX) of the runtime packa
 
 audit: $(VENV)/.development ## ask the advisory database about the locked packages; skipped without a network
 	@if $(BIN)/python -c 'import urllib.request as u; u.urlopen("https://api.osv.dev/v1/vulns/OSV-2020-111", timeout=5)' 2>/dev/null; \
-	then $(BIN)/uv tool run pip-audit --vulnerability-service osv --requirement requirements.txt --disable-pip --require-hashes; \
+	then $(BIN)/uv tool run pip-audit --vulnerability-service osv --requirement requirements-monitoring.txt --disable-pip --require-hashes; \
 	else echo "No network here: the packages were not compared with the advisory database."; fi
 
 lock: $(VENV)/.development ## compute requirements*.txt from pyproject.toml
 	@$(BIN)/uv pip compile pyproject.toml --universal --no-strip-extras --python-version 3.11 --generate-hashes \
 		--custom-compile-command "make lock" --quiet --output-file requirements.txt
+	@$(BIN)/uv pip compile pyproject.toml --extra otel --extra sentry --constraint requirements.txt --universal --no-strip-extras \
+		--python-version 3.11 --generate-hashes --custom-compile-command "make lock" --quiet --output-file requirements-monitoring.txt
 	@$(BIN)/uv pip compile pyproject.toml --group dev --universal --no-strip-extras --python-version 3.11 --generate-hashes \
 		--custom-compile-command "make lock" --quiet --output-file requirements-dev.txt
 
