@@ -41,6 +41,7 @@ EXPORTED: dict[str, tuple[str, str]] = {
     "payments.AlertMessage": ("organization_id", "organization"),
     "payments.AlertSettings": ("organization_id", "organization"),
     "payments.Payment": ("organization_id", "organization"),
+    "payments.StripeCustomer": ("organization_id", "organization"),
     "payments.Subscription": ("organization_id", "organization"),
     "payments.VoucherRedemption": ("user_id", "person"),
     "promptcache.Invalidation": ("actor_id", "person"),

@@ -399,6 +399,9 @@ SETTLEMENT_JOURNAL = env.folder("SETTLEMENT_JOURNAL", DATA_DIR / "journal")
 SUBSCRIPTION_GRACE_DAYS = env.whole("SUBSCRIPTION_GRACE_DAYS", 3, maximum=366)
 # What `POST /webhooks/payments` is signed with (Standard Webhooks); empty: it is refused.
 PAYMENTS_WEBHOOK_SECRET = env.text("PAYMENTS_WEBHOOK_SECRET")
+# Stripe: the secret key of its API, and what its webhooks are signed with; empty: nothing is sold by Stripe.
+STRIPE_SECRET_KEY = env.text("STRIPE_SECRET_KEY")
+STRIPE_WEBHOOK_SECRET = env.text("STRIPE_WEBHOOK_SECRET")
 # Whether servers also do the periodic work, one server at a time: expired holds, monthly allowances and the like. When
 # it is off, run the management commands of the same names by cron or another scheduler.
 PERIODIC_TASKS = env.boolean("PERIODIC_TASKS", True)

@@ -12,6 +12,7 @@ from aichat.api.openai.responses import views as responses
 from aichat.flags.features import REGISTRATION
 from aichat.flags.permissions import needs
 from aichat.images.views import GenerationsView
+from aichat.payments.stripe_views import StripeWebhookView
 from aichat.payments.webhook_views import PaymentsWebhookView
 from credits.views import MeView
 
@@ -31,6 +32,7 @@ urlpatterns = [
     path("api/v1/", include("aichat.usage.urls")),
     path("api/v1/", include("aichat.payments.urls")),
     path("webhooks/payments", PaymentsWebhookView.as_view()),
+    path("webhooks/stripe", StripeWebhookView.as_view()),
     path("api/v1/admin/", include("admin_dashboard.api.urls")),
     path("api/v1/admin/", include("aichat.analytics.urls")),
     path("api/v1/", include("aichat.flags.urls")),

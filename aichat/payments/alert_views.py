@@ -7,22 +7,13 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from accounts import teams
-from accounts.authentication import Caller, calling
-from accounts.models import Membership, Organization
+from accounts.authentication import calling
 from accounts.permissions import IsUser, NotForLimitedKeys
-from aichat.core.errors import PermissionDenied
 from aichat.core.outbound import mail
 from aichat.core.web.openapi import may_answer
 from aichat.payments import alerts
+from aichat.payments.managing import managed_by
 from aichat.payments.serializers import AlertsSerializer
-
-
-def managed_by(caller: Caller) -> Organization:
-    """The organization that the caller acts for. Raises `PermissionDenied` for its mere members."""
-    if teams.membership_in(caller, caller.organization.pk).role == Membership.Role.MEMBER:
-        raise PermissionDenied("Owners and admins of a team see and set this.")
-    return caller.organization
 
 
 class AlertsView(APIView):

@@ -159,6 +159,19 @@ class Payment(Row):
         return "refunded" if self.refunded == self.credits else "partly refunded"
 
 
+class StripeCustomer(Row):
+    """The customer at Stripe that an organization pays as."""
+
+    organization = models.OneToOneField(
+        "accounts.Organization", on_delete=models.PROTECT, related_name="stripe_customer"
+    )
+    external_id = models.CharField(max_length=255, unique=True, help_text="Stripe's ID.")
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    def __str__(self) -> str:
+        return self.external_id
+
+
 class Voucher(Row):
     """A code that gives credits to whoever redeems it. Only the code's digest is stored."""
 

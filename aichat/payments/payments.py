@@ -15,6 +15,7 @@ from django.utils import timezone
 from accounts import tenancy
 from accounts.models import Organization
 from aichat.core.database import transactions
+from aichat.core.errors import ApiError
 from aichat.core.money import LARGEST
 from aichat.payments import subscriptions
 from aichat.payments.models import Payment, Plan, Subscription, add_months
@@ -34,6 +35,9 @@ class Paid:
     credits: int = 0
     plan: Plan | None = None
     period_end: datetime | None = None
+    period_start: datetime | None = None
+    subscription: str = ""  # the seller's ID of the subscription whose period was paid, with `period_end`
+    told_at: datetime | None = None
     amount: int = 0
     currency: str = ""
 
@@ -66,7 +70,9 @@ def _succeed(organization_id: UUID, paid: Paid) -> None:
 
 
 def _open_period(organization_id: UUID, row: Payment, paid: Paid, plan: Plan) -> Subscription:
-    """One period of a plan that was paid by itself, from now on; what was paid before is not cut short."""
+    """The period of a plan that was paid: of a subscription, else by itself, from now on; none before is cut short."""
+    if paid.subscription and paid.period_end:
+        return subscriptions.record_in_transaction(organization_id, _period_of(paid, plan, paid.period_end))
     tenancy.lock(organization_id)
     now = timezone.now().replace(microsecond=0)
     running = Subscription.objects.filter(
@@ -81,6 +87,49 @@ def _open_period(organization_id: UUID, row: Payment, paid: Paid, plan: Plan) ->
         period_start=None if paid.period_end else now,
     )
     return subscriptions.record_in_transaction(organization_id, told)
+
+
+def _period_of(paid: Paid, plan: Plan, ends: datetime) -> Told:
+    return Told(
+        source=paid.source,
+        external_id=paid.subscription,
+        plan=plan,
+        period_end=ends,
+        period_start=paid.period_start,
+        told_at=paid.told_at,
+        part="payment",
+    )
+
+
+class BillingUnavailable(ApiError):
+    """503: the way to pay is not set up here; the message names the setting."""
+
+    status, code = 503, "billing_unavailable"
+
+
+class PaymentUnknown(ApiError):
+    """409: a part of a payment was given back that is not known yet; the seller sends it again."""
+
+    status, code = 409, "payment_unknown"
+    message = "This payment is not known yet: send its refund again when the payment was told."
+
+
+def refund_part(source: str, external_id: str, part: int, whole: int) -> None:
+    """Take back the credits of a payment of which `part` of `whole` was given back in all, in units of its currency.
+
+    Raises `PaymentUnknown` for a part of a payment that is not known yet.
+    """
+    transactions.run_repeatable(_refund_part, source, external_id, part, whole)
+
+
+def _refund_part(source: str, external_id: str, part: int, whole: int) -> None:
+    if part >= whole:
+        _refund(source, external_id, LARGEST)
+        return
+    row = _locked(source, external_id)
+    if not row.is_paid:
+        raise PaymentUnknown()
+    _refund(source, external_id, row.credits * part // whole)
 
 
 def refund(source: str, external_id: str, credits: int | None) -> None:
@@ -115,7 +164,9 @@ def _take_back(row: Payment) -> None:
     due = row.refunded - row.taken_back - row.owed
     if not row.is_paid or row.organization_id is None:
         return
-    if row.subscription_id and row.refund_told and row.refunded == row.credits:
+    # What a seller keeps as a subscription ends when the seller says so.
+    own = row.subscription is not None and row.subscription.external_id == f"payment:{row.pk}"
+    if own and row.subscription_id and row.refund_told and row.refunded == row.credits:
         subscriptions.end_in_transaction(row.subscription_id, row.organization_id)
     if due > 0:
         taken = _take(row, due)

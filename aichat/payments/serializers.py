@@ -92,6 +92,9 @@ class PaymentMessageSerializer(serializers.Serializer[Any]):
         help_text="Of a payment: what it gives. Of a refund: how many of them were given back in all; without it, all.",
     )
     plan = serializers.CharField(required=False, max_length=50, help_text="The slug of the plan that was paid.")
+    subscription = serializers.CharField(
+        required=False, max_length=200, help_text="Of a payment for a plan: the ID of the subscription it pays."
+    )
     amount = CreditsField(required=False, default=0, help_text="In units of the currency, such as 9.99.")
     currency = serializers.CharField(required=False, default="", allow_blank=True, max_length=3)
     period_end = serializers.DateTimeField(required=False)
@@ -124,6 +127,8 @@ class PaymentMessageSerializer(serializers.Serializer[Any]):
             raise serializers.ValidationError({"email": ["Name either an email or an organization."]})
         if kind == "payment.succeeded" and ("credits" in facts) == ("plan" in facts):
             raise serializers.ValidationError({"credits": ["Name either credits or a plan."]})
+        if "subscription" in facts and ("plan" not in facts or "period_end" not in facts):
+            raise serializers.ValidationError({"subscription": ["Name its plan and the end of the period, too."]})
         if kind == "subscription.updated":
             missing = next((name for name in ("plan", "period_end") if name not in facts), None)
             if missing:
@@ -186,6 +191,25 @@ class AlertsSerializer(StrictMembers, serializers.Serializer[AlertSettings]):
 
 class ReceivedSerializer(serializers.Serializer[Any]):
     received = serializers.BooleanField(read_only=True)
+
+
+class CheckoutSerializer(StrictMembers, serializers.Serializer[Any]):
+    """What to buy: a plan, or so many credits."""
+
+    plan = serializers.CharField(required=False, max_length=50, help_text="The plan's slug.")
+    credits = CreditsField(required=False)
+
+    def validate_credits(self, amount: int) -> int:
+        return more_than_nothing(amount)
+
+    def validate(self, facts: dict[str, Any]) -> dict[str, Any]:
+        if ("plan" in facts) == ("credits" in facts):
+            raise serializers.ValidationError({"plan": ["Name either a plan or credits."]})
+        return facts
+
+
+class PageSerializer(serializers.Serializer[Any]):
+    url = serializers.URLField(read_only=True, help_text="Of a page at Stripe, for the person's browser.")
 
 
 class RedeemSerializer(StrictMembers, serializers.Serializer[Any]):

@@ -43,6 +43,7 @@ class Told:
     status: str = Status.ACTIVE
     cancel_at_period_end: bool = False
     told_at: datetime | None = None
+    part: str = "all"  # "payment": a period was paid, the rest is told by others; "state": all but what is paid
 
     @property
     def starts(self) -> datetime:
@@ -92,9 +93,11 @@ def record_in_transaction(organization_id: UUID, told: Told) -> Subscription:
         organization_id = row.organization_id  # a subscription stays with whom it began
         tenancy.lock(organization_id)
         row.refresh_from_db()
-        if not _is_older(told, row):
+        if told.part == "payment":
+            _extend(row, told)
+        elif not _is_older(told, row):
             _write(row, told)
-    if told.status == Status.ACTIVE:
+    if told.status == Status.ACTIVE and told.part != "state":
         grant_period(row, told.plan, told.starts)
     _end_lapsed(organization_id, timezone.now())
     follow_role(organization_id)
@@ -135,8 +138,20 @@ def _is_older(told: Told, row: Subscription) -> bool:
     return row.status == Status.CANCELLED  # of the same period, without times: the end is the last word
 
 
+def _extend(row: Subscription, told: Told) -> None:
+    """Write down that a later period was paid. A subscription that was cancelled after the payment stays so."""
+    was_cancelled_since = row.status == Status.CANCELLED and row.told_at and told.told_at and told.told_at < row.told_at
+    if was_cancelled_since or row.period_end is None or told.period_end <= row.period_end:
+        return
+    row.plan, row.status, row.is_live = told.plan, Status.ACTIVE, True
+    row.period_start, row.period_end = told.starts, told.period_end
+    row.save(update_fields=["plan", "status", "is_live", "period_start", "period_end"])
+
+
 def _write(row: Subscription, told: Told) -> None:
     columns = _columns(told, min(row.period_end or told.period_end, told.period_end))
+    if told.part == "state":
+        columns = {name: value for name, value in columns.items() if name not in {"period_start", "period_end"}}
     for name, value in columns.items():
         setattr(row, name, value)
     row.save(update_fields=list(columns))

@@ -20,6 +20,7 @@ from aichat.core.web.drf import JSONParser
 from aichat.core.web.openapi import may_answer
 from aichat.payments import payments, subscriptions
 from aichat.payments.models import Payment, Plan, Subscription
+from aichat.payments.payments import BillingUnavailable
 from aichat.payments.serializers import PaymentMessageSerializer, ReceivedSerializer
 
 logger = logging.getLogger(__name__)
@@ -31,12 +32,6 @@ HEADERS = [
         ("webhook-signature", "`v1,` and the HMAC-SHA256 over `ID.SECONDS.BODY` in base64."),
     )
 ]
-
-
-class BillingUnavailable(ApiError):
-    """503: the way to pay is not set up here; the message names the setting."""
-
-    status, code = 503, "billing_unavailable"
 
 
 class InvalidSignature(ApiError):
@@ -93,6 +88,9 @@ def take(facts: dict[str, Any]) -> None:
                 credits=facts.get("credits", 0),
                 plan=_plan(facts["plan"]) if "plan" in facts else None,
                 period_end=facts.get("period_end"),
+                period_start=facts.get("period_start"),
+                subscription=facts.get("subscription", ""),
+                told_at=facts.get("timestamp"),
                 amount=facts["amount"],
                 currency=facts["currency"],
             )

@@ -132,6 +132,7 @@ def test_a_secret_may_be_any_long_text(alice: Actor, settings: Any) -> None:
         (paid(id="x" * 201), 400, "id"),
         (paid(id="a\0b"), 400, "id"),
         (paid(currency="€"), 400, "currency"),
+        (paid(subscription="sub_1"), 400, "subscription"),
         ({"type": "subscription.updated", "id": "s", "email": "alice@example.com", "plan": "pro"}, 400, "period_end"),
         ({"type": "subscription.updated", "id": "s", "email": "alice@example.com", "plan": "gold",
           "period_end": "2027-01-01T00:00:00Z"}, 400, "plan"),
@@ -239,6 +240,32 @@ def test_a_subscription_is_followed(pro: Plan, alice: Actor) -> None:
     told(**message, period_end=ends.isoformat(), status="cancelled")
     assert (alice.get("/api/v1/subscription").json()["status"], role(alice)) == ("cancelled", Role.USER)
     assert follow_time() == 0
+
+
+@pytest.mark.parametrize("first", ["payment", "subscription"])
+def test_a_period_of_a_subscription_that_is_told_in_both_ways_is_given_once(
+    pro: Plan, alice: Actor, first: str
+) -> None:
+    alice.set_credits(0)
+    ends = (timezone.now() + timedelta(days=20)).replace(microsecond=0).isoformat()
+    payment = {
+        key: value for key, value in paid(plan="pro", subscription="sub_1", period_end=ends).items() if key != "credits"
+    }
+    messages = [
+        payment,
+        {
+            "type": "subscription.updated",
+            "id": "sub_1",
+            "email": "alice@example.com",
+            "plan": "pro",
+            "period_end": ends,
+        },
+    ]
+    for message in messages if first == "payment" else messages[::-1]:
+        told(**message)
+    assert (alice.wallet.available, role(alice), Subscription.objects.count()) == (500 * CREDIT, Role.SUBSCRIBER, 1)
+    told(**refunded())
+    assert (alice.wallet.available, role(alice)) == (0, Role.SUBSCRIBER)  # the shop says when its subscription ends
 
 
 def test_the_admin_shows_payments_with_their_entries_and_what_is_owed(ada: Actor, alice: Actor) -> None:

@@ -123,6 +123,31 @@ def payments_have_a_strong_secret(**kwargs: Any) -> list[CheckMessage]:
     ]
 
 
+@register("aichat")
+def stripe_can_be_used(**kwargs: Any) -> list[CheckMessage]:
+    """A key without the library, or without the webhooks, would take money and give nothing."""
+    if not settings.STRIPE_SECRET_KEY:
+        return []
+    found: list[CheckMessage] = []
+    if find_spec("stripe") is None:
+        found.append(
+            Error(
+                "STRIPE_SECRET_KEY is set and the package stripe is not installed.",
+                hint="pip install 'stripe~=16.1.0' (the extra `stripe`), or leave the setting out.",
+                id="aichat.E022",
+            )
+        )
+    if len(settings.STRIPE_WEBHOOK_SECRET.strip()) < 16:
+        found.append(
+            Error(
+                "STRIPE_SECRET_KEY is set without a STRIPE_WEBHOOK_SECRET: what is paid would never arrive.",
+                hint="Add the endpoint /webhooks/stripe in Stripe's dashboard and copy its signing secret (whsec_…).",
+                id="aichat.E023",
+            )
+        )
+    return found
+
+
 def _is_base64(text: str) -> bool:
     try:
         return len(b64decode(text + "==")) >= 12
