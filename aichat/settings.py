@@ -466,7 +466,11 @@ LOGGING = {
         },
     },
     "handlers": {
-        "stderr": {"class": "logging.StreamHandler", "filters": ["trace"], "formatter": LOG_FORMAT},
+        "stderr": {
+            "class": "aichat.core.telemetry.log_writer.LogWriter",
+            "filters": ["trace"],
+            "formatter": LOG_FORMAT,
+        },
     },
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
     "loggers": {
