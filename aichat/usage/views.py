@@ -2,7 +2,9 @@
 
 from typing import Any
 
+from django.http import HttpResponse
 from django.http.response import HttpResponseBase
+from django.template.loader import render_to_string
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
@@ -12,6 +14,7 @@ from rest_framework.views import APIView
 from accounts.authentication import calling
 from accounts.permissions import IsUser
 from aichat.core.web.csv_export import CSVRenderer, csv_response
+from aichat.core.web.middleware import policy
 from aichat.usage.queries import sums, total
 from aichat.usage.query_params import GROUPS, group_of, named, ordered, own_figures, window_of
 from aichat.usage.statements import COLUMNS, Statement, csv_rows, month_of
@@ -51,28 +54,53 @@ class UsageView(APIView):
         )
 
 
+class PageRenderer(CSVRenderer):
+    """Lets a client ask for a page (`format=html`); the view makes the page itself, and errors stay JSON."""
+
+    media_type, format = "text/html", "html"
+
+
+def printable(body: dict[str, Any], name: str) -> HttpResponse:
+    """A statement as a page that prints well and can be kept: it needs nothing but itself."""
+    titles = [(part, part.replace("_", " ").capitalize()) for part in body["totals"]]
+    context = {
+        "body": body,
+        "name": name,
+        "totals": [(title, body["totals"][part]) for part, title in titles],
+        "sections": [(title, body[part]) for part, title in titles if part != "charges"],
+    }
+    response = HttpResponse(render_to_string("usage/statement.html", context))
+    response["Content-Security-Policy"] = policy(style_src="'unsafe-inline'")
+    return response
+
+
 class StatementView(APIView):
     permission_classes = [IsUser]
-    renderer_classes = [JSONRenderer, CSVRenderer]
+    renderer_classes = [JSONRenderer, CSVRenderer, PageRenderer]
 
     @extend_schema(
         operation_id="statements_retrieve",
         summary="A month's statement",
         parameters=[
             OpenApiParameter("month", str, OpenApiParameter.PATH, description="Such as 2026-11 (UTC)."),
-            OpenApiParameter("format", str, enum=["json", "csv"], default="json"),
+            OpenApiParameter("format", str, enum=["json", "csv", "html"], default="json"),
         ],
         responses={
             (200, "application/json"): OpenApiResponse({"type": "object"}),
             (200, "text/csv"): OpenApiResponse({"type": "string"}),
+            (200, "text/html"): OpenApiResponse({"type": "string"}),
         },
     )
     def get(self, request: Request, month: str) -> HttpResponseBase:
         """The organization's credits in a month: opening balance, money in, charges by day and model, closing balance.
 
         `first_digest` and `last_digest` are those of the ledger's chain: `manage.py verify_statement` proves a statement.
+        `format=html` is a page to print.
         """
-        body = Statement.of(calling(request).organization.pk, month_of(month)).body()
+        organization = calling(request).organization
+        body = Statement.of(organization.pk, month_of(month)).body()
+        if request.accepted_renderer.format == "html":
+            return printable(body, organization.name)
         if request.accepted_renderer.format == "csv":
             return csv_response(request._request, csv_rows(body), f"statement-{body['month']}.csv", COLUMNS)
         return Response(body)

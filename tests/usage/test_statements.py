@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
+from accounts.models import Organization
 from aichat.core.money import CREDIT
 from aichat.usage.models import UsageRecord
 from credits import ledger
@@ -109,6 +110,18 @@ def test_the_csv_has_the_same_figures(months: Actor) -> None:
         ("statement", ""), ("opening_balance", "90"), ("money_in", "50"), ("refunds", "1"), ("charges", "-4"),
         ("charges", "-5"), ("closing_balance", "132"),
     ]  # fmt: skip
+
+
+def test_a_page_to_print_has_the_same_figures_and_escapes_names(months: Actor) -> None:
+    Organization.objects.filter(pk=months.organization.pk).update(name="<script>alert(1)</script>")
+    answer = months.get("/api/v1/statements/2026-11?format=html")
+    page = answer.content.decode()
+    assert (answer.status_code, answer["Content-Type"]) == (200, "text/html; charset=utf-8")
+    for text in ("Statement 2026-11", ">90<", ">50<", ">gemini<", ">-4<", ">132<", "&lt;script&gt;"):
+        assert text in page
+    assert "<script>" not in page
+    wrong = months.get("/api/v1/statements/2026-13?format=html")
+    assert (wrong.status_code, wrong.json()["error"]["param"]) == (400, "month")
 
 
 @pytest.mark.parametrize("kind", ["json", "csv"])
