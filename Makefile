@@ -14,7 +14,7 @@ ON_EACH_ENGINE = tests/accounts tests/admin_dashboard tests/chat tests/credits t
 	tests/test_hostile_values.py tests/test_isolation.py
 PYTEST = $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
 
-.PHONY: help run test bench bench-ledger bench-http bench-latency bench-slow trace clients contract screenshots soak lint types format build lock sbom audit clean
+.PHONY: help run test bench bench-ledger bench-http bench-latency bench-slow trace clients contract upgrade screenshots soak lint types format build lock sbom audit clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -46,6 +46,9 @@ clients: $(VENV)/.development ## the clients of docs/CLIENTS.md against the prod
 .PHONY: chaos
 chaos: $(VENV)/.development ## try to break every promise of docs/RELIABILITY.md on three databases, and print the table
 	@$(BIN)/python -m tests.soak.chaos
+
+upgrade: $(VENV)/.development ## an earlier version's data migrated, and its code on the new tables: FROM=<commit>; ENGINE=postgres for one database
+	@$(BIN)/python -m tests.upgrade $(FROM) $(if $(findstring command line,$(origin ENGINE)),$(ENGINE))
 
 contract: $(VENV)/.development ## five minutes of requests of every kind to every operation, as USER and as ADMIN
 	@$(BIN)/python -m pytest tests/contract.py -q $(ARGS)
