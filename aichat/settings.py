@@ -24,6 +24,7 @@ environ.Env.read_env(BASE_DIR / ".env")  # variables of the environment take pre
 # --- Django -----------------------------------------------------------------------------------------------------------
 DEBUG = env.boolean("DEBUG", False)
 SECRET_KEY = stores.secret_key(keep_in=DATA_DIR / "secret_key")
+FIELD_ENCRYPTION_KEY = env.text("FIELD_ENCRYPTION_KEY")
 ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
 CSRF_TRUSTED_ORIGINS = env.origins("CSRF_TRUSTED_ORIGINS")
 ROOT_URLCONF = "aichat.urls"

@@ -1,25 +1,31 @@
 """The admin's pages of providers, models and what they cost."""
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.widgets import AutocompleteSelectMultiple
+from django.core.exceptions import ValidationError
+from django.core.validators import RegexValidator
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
+from unfold.admin import TabularInline
 from unfold.decorators import display
 from unfold.widgets import (
     UnfoldAdminCheckboxSelectMultipleWidget,
     UnfoldAdminDecimalFieldWidget,
+    UnfoldAdminPasswordWidget,
     UnfoldAdminSplitDateTimeWidget,
 )
 
 from accounts.models import Membership, Organization, Role, User
-from aichat.catalog import access, editing, snapshot, state
-from aichat.catalog.models import AIModel, Price, Provider
+from aichat.catalog import access, editing, key_rests, snapshot, state
+from aichat.catalog.models import AIModel, Price, Provider, ProviderKey
+from aichat.catalog.sync import add_models_of
 from aichat.core.admin.base import Admin, ReadOnlyInline, acting
 from aichat.core.money import format_credits
 from aichat.providers.registry import KINDS_OF_ROWS, MODEL_LIST_ADAPTERS
@@ -41,6 +47,8 @@ UNITS = {
 }
 
 
+MOST_KEYS = 20  # of a provider
+KEY_TEXT = RegexValidator(r"\A[\x21-\x7e]+\Z", "A key has letters, digits and signs without spaces.")
 ALLOWED = ["allowed_roles", "allowed_organizations", "allowed_users"]
 # Green is for what can be called; grey for what somebody switched off.
 COLOURS = dict.fromkeys(state.State, "danger") | {
@@ -98,6 +106,96 @@ class ConditionAdmin(Admin):
             messages.warning(request, f"{row} can't be called now ({condition.state}). {condition.reason}")
 
 
+class KeyForm(forms.ModelForm):  # type: ignore[type-arg]
+    """One of several keys of a provider. A key that was entered is never shown again."""
+
+    key = forms.CharField(
+        required=False,
+        max_length=500,
+        strip=True,
+        validators=[KEY_TEXT],
+        widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "new-password"}),
+        help_text="Stored encrypted, never shown again. Empty: as it is.",
+    )
+
+    class Meta:
+        model = ProviderKey
+        fields = ["name", "variable", "key", "weight", "enabled"]
+
+    def __init__(self, *args: Any, parent: Provider, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.parent = parent
+
+    def clean(self) -> dict[str, Any]:
+        found: dict[str, Any] = super().clean() or self.cleaned_data
+        key, variable = found.get("key"), found.get("variable")
+        if key and variable:
+            raise ValidationError({"key": "Name a variable or enter the key, not both."})
+        if (
+            not key
+            and not variable
+            and not self.errors
+            and (not self.instance.secret or "variable" in self.changed_data)
+        ):
+            raise ValidationError({"key": "Enter the key, or name its variable."})
+        if variable and "variable" in self.changed_data:
+            self.instance.variable = variable
+            self.instance.check_variable(self.parent)
+        return found
+
+    def save(self, commit: bool = True) -> Any:
+        if {"key", "variable"} & set(self.changed_data):
+            self.instance.give(self.parent, key=self.cleaned_data["key"])
+            return self.instance
+        return super().save(commit)
+
+
+class KeyFormSet(forms.BaseInlineFormSet):  # type: ignore[type-arg]
+    """Gives each form its provider as the same page is changing it, before it is saved.
+
+    A script that posts the provider's own fields alone changes no key.
+    """
+
+    def __init__(self, data: Any = None, *args: Any, **options: Any) -> None:
+        if data is not None and f"{options.get('prefix', 'keys')}-TOTAL_FORMS" not in data:
+            data = data.copy()
+            data.update({f"{options.get('prefix', 'keys')}-{name}_FORMS": "0" for name in ("TOTAL", "INITIAL")})
+        super().__init__(data, *args, **options)
+
+    def get_form_kwargs(self, index: int | None) -> dict[str, Any]:
+        return {**super().get_form_kwargs(index), "parent": self.instance}
+
+    def save_new(self, form: Any, commit: bool = True) -> Any:
+        return super().save_new(form, commit=True)  # encrypted as it is saved, so never without saving
+
+    def save_existing(self, form: Any, obj: Any, commit: bool = True) -> Any:
+        return super().save_existing(form, obj, commit=True)
+
+
+class KeyInline(TabularInline):
+    model = ProviderKey
+    form = KeyForm
+    formset = KeyFormSet
+    extra = 0
+    max_num = MOST_KEYS
+    readonly_fields = ["state"]
+    verbose_name_plural = "further keys"
+
+    @display(description="State")
+    def state(self, key: ProviderKey) -> str:
+        """Whether calls use the key, and if not, why."""
+        if key._state.adding:
+            return "-"
+        if not key.enabled:
+            return "switched off"
+        if problem := key.obstacle(key.provider):
+            return problem.capitalize()
+        resting = key_rests.read([state.key_id(key.pk, key.value_for(key.provider))])
+        for rest in resting.values():
+            return f"rests until {datetime.fromtimestamp(rest['until'], UTC):%H:%M:%S} UTC. {rest['reason']}"
+        return "in use"
+
+
 @admin.register(Provider)
 class ProviderAdmin(ConditionAdmin):
     """APIs that serve models."""
@@ -107,6 +205,7 @@ class ProviderAdmin(ConditionAdmin):
     list_filter = ["enabled"]
     search_fields = ["slug", "kind"]
     ordering = ["slug"]
+    inlines = [KeyInline]
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         return {
@@ -116,7 +215,7 @@ class ProviderAdmin(ConditionAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Provider]:
         rows: QuerySet[Provider] = super().get_queryset(request)
-        return rows.prefetch_related("models")
+        return rows.prefetch_related("models", "keys")
 
     @display(description="Models")
     def models_served(self, provider: Provider) -> int:
@@ -129,7 +228,14 @@ class ProviderAdmin(ConditionAdmin):
     def save_model(self, request: HttpRequest, obj: Provider, form: Any, change: bool) -> None:
         super().save_model(request, obj, form, change)
         editing.forget_snapshot()
-        self.warn_of(request, obj)
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        super().save_related(request, form, formsets, change)
+        saved = self.get_queryset(request).get(pk=form.instance.pk)  # with the keys as they are now
+        if new := add_models_of(saved):
+            messages.success(request, f"Added its current models: {', '.join(new)}.")
+            saved = self.get_queryset(request).get(pk=saved.pk)
+        self.warn_of(request, saved)
 
     def conditions(self, rows: list[Any]) -> Mapping[Any, state.Condition]:
         return state.of_providers(rows)

@@ -118,9 +118,11 @@ def in_library(provider_kind: str, name: str, kind: str) -> bool:
 
 
 def with_prices(models: QuerySet[AIModel]) -> QuerySet[AIModel]:
-    """Models with the prices that have begun as `begun`, the one in force last: two queries for any number."""
+    """Models with the prices that have begun as `begun`, the one in force last: three queries for any number."""
     begun = Price.objects.filter(effective_at__lte=timezone.now()).order_by("effective_at")
-    return models.select_related("provider").prefetch_related(Prefetch("prices", begun, to_attr="begun"))
+    return models.select_related("provider").prefetch_related(
+        "provider__keys", Prefetch("prices", begun, to_attr="begun")
+    )
 
 
 def save(model: AIModel, *, fields: Mapping[str, Any], amounts: Mapping[str, int | None], actor: Any) -> None:

@@ -1,5 +1,6 @@
 """Which models there are, where they are served, and what they cost."""
 
+import os
 import re
 from collections.abc import Collection
 from functools import partial
@@ -7,13 +8,13 @@ from typing import Any, ClassVar, Self
 from urllib.parse import urlsplit
 
 from django.core.exceptions import ValidationError
-from django.core.validators import MinValueValidator, RegexValidator
+from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
 from django.utils import timezone
 
 from aichat.catalog import fallback_reasons
 from aichat.catalog.pricing import Rates, Tier, TokenPrices, tier_from
-from aichat.core.database import transactions
+from aichat.core.database import encryption, transactions
 from aichat.core.database.models import Row
 from aichat.providers import registry
 from aichat.providers.registry import KINDS_OF_ROWS, kinds
@@ -166,8 +167,8 @@ class Provider(Row):
             raise ValidationError(
                 {"api_key_env": f"{self.api_key_env} is a setting's: name a variable of this provider."}
             )
-        others = Provider.objects.filter(api_key_env=self.api_key_env)
-        if others.exclude(pk=self.pk).exists():
+        others = Provider.objects.filter(api_key_env=self.api_key_env).exclude(pk=self.pk)
+        if others.exists() or ProviderKey.objects.filter(variable=self.api_key_env).exclude(provider=self.pk).exists():
             raise ValidationError({"api_key_env": f"{self.api_key_env} belongs to another provider."})
         KeyAddress.refuse_other(self.api_key_env, host_of(self.base_url))
 
@@ -177,6 +178,11 @@ class Provider(Row):
         if self.api_key_env and is_new_pair:
             KeyAddress.keep(self.api_key_env, host_of(self.base_url))
         super().save(*args, **how)
+
+    @property
+    def key_address(self) -> str:
+        """Where its keys are sent; for a kind whose address is a setting, the kind."""
+        return host_of(self.base_url) if self.kind in KINDS_OF_ROWS else self.kind
 
     @property
     def speaks_openai(self) -> bool:
@@ -195,6 +201,73 @@ class Provider(Row):
         if not self.speaks_openai:
             return ""
         return self.profile or self.own_profile or registry.profile_by_address(self.base_url)
+
+
+class ProviderKey(Row):
+    """One more key of a provider, beside that of its variable; calls take turns by `weight`.
+
+    It is read from an environment variable, or was entered and is stored encrypted. It is sent only to the address that
+    the provider had when the key was given: an administrator can't have it sent elsewhere by a new address.
+    """
+
+    provider = models.ForeignKey(Provider, on_delete=models.CASCADE, related_name="keys")
+    name = models.CharField(max_length=50, help_text="For people and logs; not the key itself.")
+    variable = models.CharField(
+        "key variable",
+        max_length=100,
+        blank=True,
+        validators=[KEY_VARIABLE],
+        help_text="Environment variable that holds the key. Empty: the key is entered.",
+    )
+    secret = models.TextField(blank=True, editable=False)  # encrypted
+    address = models.CharField(max_length=500, editable=False)  # `Provider.key_address` when the key was given
+    weight = models.PositiveSmallIntegerField(
+        default=1, validators=[MinValueValidator(1), MaxValueValidator(100)], help_text="Turns in a round."
+    )
+    enabled = models.BooleanField(default=True)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        verbose_name = "key"
+        ordering = ["created_at"]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def value_for(self, provider: Provider) -> str:
+        """The key, in clear; empty when it can't be used with the provider as it is now."""
+        if self.address != provider.key_address:
+            return ""
+        return os.environ.get(self.variable, "") if self.variable else encryption.decrypt(self.secret)
+
+    def obstacle(self, provider: Provider) -> str:
+        """Why the key can't be used, in words; empty for one that can."""
+        if self.value_for(provider):
+            return ""
+        if self.address != provider.key_address:
+            return f"it was given for {self.address}: give one for the new address"
+        if self.variable:
+            return f"{self.variable} is not set: set it and restart the server"
+        return "it was encrypted under another FIELD_ENCRYPTION_KEY or SECRET_KEY: enter it again"
+
+    def check_variable(self, provider: Provider) -> None:
+        """Raise `ValidationError` for a variable of a setting or of another provider, or that is sent elsewhere."""
+        if self.variable in KEYS_OF_SETTINGS:
+            raise ValidationError({"variable": f"{self.variable} is a setting's: name a variable of this provider."})
+        others = ProviderKey.objects.filter(variable=self.variable).exclude(pk=self.pk)
+        if others.exists() or Provider.objects.filter(api_key_env=self.variable).exists():
+            raise ValidationError({"variable": f"{self.variable} is in use already."})
+        known = KeyAddress.objects.filter(variable=self.variable).first()
+        if known and known.address != provider.key_address:
+            raise ValidationError({"variable": f"{self.variable} is sent to {known.address}: name another variable."})
+
+    def give(self, provider: Provider, *, key: str = "") -> None:
+        """Store the key for the provider's present address: `key` encrypted, or the variable's from then on."""
+        self.provider, self.address = provider, provider.key_address
+        self.secret = encryption.encrypt(key) if key else ""
+        if self.variable:
+            KeyAddress.keep(self.variable, self.address)
+        self.save()
 
 
 class AIModel(Row):

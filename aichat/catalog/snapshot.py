@@ -20,11 +20,22 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
+class KeyedEndpoint:
+    """A provider's endpoint with one of its keys, which has `weight` turns in a round."""
+
+    id: str
+    name: str
+    weight: int
+    endpoint: Endpoint
+
+
+@dataclass(frozen=True, slots=True)
 class ProviderInfo:
     slug: str
     kind: str
     endpoint: Endpoint
     is_configured: bool
+    keys: tuple[KeyedEndpoint, ...] = ()  # those that take turns, where there are several
     is_refused: bool = False  # at a private address, which is not allowed: every call fails
 
     @property
@@ -113,7 +124,7 @@ class AliasedCatalog(Mapping[str, ModelInfo]):
 def _read() -> AliasedCatalog:
     rates = _rates()
     given = access.read()
-    providers = {row.pk: provider_info(row) for row in Provider.objects.filter(enabled=True)}
+    providers = {row.pk: provider_info(row) for row in Provider.objects.filter(enabled=True).prefetch_related("keys")}
     rows = list(AIModel.objects.all())
     models = {
         row.slug: ModelInfo(
@@ -166,11 +177,20 @@ def provider_info(row: Provider) -> ProviderInfo:
     """How requests reach the provider of a row: its address, key and profile."""
     problem = state.obstacle(row)
     is_refused = problem is not None and problem.state is state.State.REFUSED_ADDRESS
-    return ProviderInfo(row.slug, row.kind, _endpoint(row), problem is None or is_refused, is_refused)
+    found = state.keys_of(row)
+    keyed = tuple(KeyedEndpoint(key.id, key.name, key.weight, _endpoint(row, key.value)) for key in found)
+    return ProviderInfo(
+        slug=row.slug,
+        kind=row.kind,
+        endpoint=keyed[0].endpoint if keyed else _endpoint(row, ""),
+        is_configured=problem is None or is_refused,
+        keys=keyed if len(keyed) > 1 else (),
+        is_refused=is_refused,
+    )
 
 
-def _endpoint(row: Provider) -> Endpoint:
-    vendor, api_key = registry.VENDORS.get(row.kind), state.key_of(row)
+def _endpoint(row: Provider, api_key: str) -> Endpoint:
+    vendor = registry.VENDORS.get(row.kind)
     if vendor and vendor.key_setting:
         return Endpoint(
             getattr(settings, vendor.base_url_setting),

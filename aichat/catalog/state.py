@@ -7,9 +7,10 @@ stored. What requests met (`Health`) is told by whoever makes them: see `use_hea
 
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from hashlib import sha256
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -91,8 +92,30 @@ def health_of(pairs: Collection[Pair]) -> dict[Pair, Health]:
 # --- Providers --------------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True)
+class UsableKey:
+    """A key that calls may use. The ID changes with the value, so that a key that was replaced does not rest any more."""
+
+    id: str
+    name: str
+    weight: int
+    value: str = field(repr=False)
+
+
+def keys_of(row: Provider) -> list[UsableKey]:
+    """The keys that a provider can use: that of its variable, and those that were added to it."""
+    variable = key_variable(row)
+    found = [(str(row.pk), variable, 1, key_of(row))]
+    found += [(str(key.pk), key.name, key.weight, key.value_for(row)) for key in row.keys.all() if key.enabled]
+    return [UsableKey(key_id(pk, value), name, weight, value) for pk, name, weight, value in found if value]
+
+
+def key_id(pk: object, value: str) -> str:
+    return f"{pk}:{sha256(value.encode()).hexdigest()[:8]}"
+
+
 def key_of(row: Provider) -> str:
-    """The provider's key, from the setting of its vendor or from the variable that its row names; empty without one."""
+    """The key of a provider's variable: the setting of its vendor, or what its row names; empty without one."""
     vendor = registry.VENDORS.get(row.kind)
     if vendor and vendor.key_setting:
         return str(getattr(settings, vendor.key_setting))
@@ -113,9 +136,13 @@ def obstacle(row: Provider) -> Condition | None:
     vendor = registry.VENDORS.get(row.kind)
     if not (vendor and vendor.key_setting) and not row.base_url:
         return Condition(State.NO_ADDRESS, "Write its base URL.")
-    variable = key_variable(row)
-    if variable and not key_of(row):
-        return Condition(State.NO_KEY, f"{variable} is not set: set it and restart the server.")
+    variable, others = key_variable(row), [key for key in row.keys.all() if key.enabled]
+    if (variable or others) and not keys_of(row):
+        mend = f"{variable} is not set: set it and restart the server." if variable else ""
+        others_said = (
+            f"None of its other keys can be used ({others[0].name}: {others[0].obstacle(row)})." if others else ""
+        )
+        return Condition(State.NO_KEY, f"{mend} {others_said}".strip() or "")
     if is_refused_address(row):
         return Condition(
             State.REFUSED_ADDRESS,

@@ -54,11 +54,29 @@ def _sync() -> list[str]:
     return new
 
 
-def add_known(slugs: Collection[str]) -> None:
-    """Default models with their prices, whatever keys there are: without its provider's key a model is not offered."""
+def add_models_of(provider: Provider) -> list[str]:
+    """Add a vendor's current models where keys were given in the admin; answers the slugs of those that are new.
+
+    That is done for the provider that has the vendor's name: a second one of the same vendor has models of its own.
+    """
+    vendor = registry.VENDORS.get(provider.kind)
+    if vendor is None or provider.slug != vendor.kind or not any(key.enabled for key in provider.keys.all()):
+        return []
+    known = {default.slug for default in vendor.models}
+    return transactions.run_atomic(add_known, known)
+
+
+def add_known(slugs: Collection[str]) -> list[str]:
+    """Default models with their prices, whatever keys there are: without its provider's key a model is not offered.
+
+    Answers the slugs of those that were not there.
+    """
+    new = []
     for vendor, default in registry.default_models():
         if default.slug in slugs and _add(vendor, default):
             update_prices(AIModel.objects.select_related("provider").get(slug=default.slug))
+            new.append(default.slug)
+    return new
 
 
 def _add(vendor: Vendor, default: DefaultModel) -> bool:

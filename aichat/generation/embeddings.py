@@ -17,6 +17,7 @@ from aichat.catalog.snapshot import ModelInfo
 from aichat.core.errors import InvalidRequest
 from aichat.flags import evaluation
 from aichat.flags.features import PROMPT_CACHE
+from aichat.generation import key_ring
 from aichat.generation.charging.bill import OK, Bill
 from aichat.generation.charging.settlement import Attempt
 from aichat.generation.prompt_cache import ttl
@@ -68,7 +69,9 @@ class Embeddings:
         async def ask(model: ModelInfo) -> tuple[EmbeddingAnswer, Usage | None]:
             inputs = [self.inputs[position] for position in missing]
             request = EmbeddingRequest(model.upstream_name, inputs, self.dimensions, self.request_id)
-            answer = await embedding_adapter(model.provider.kind).embed(request, model.provider.endpoint)
+            answer = await key_ring.ask(
+                model.provider, lambda endpoint: embedding_adapter(model.provider.kind).embed(request, endpoint)
+            )
             return answer, answer.usage
 
         return SingleCall(

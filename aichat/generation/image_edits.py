@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from aichat.catalog.snapshot import ModelInfo
+from aichat.generation import key_ring
 from aichat.generation.single_call import Performance, SingleCall
 from aichat.providers.base import Usage
 from aichat.providers.errors import AttemptOutcome, ProviderError
@@ -19,7 +20,8 @@ def image_edit(request: ImageEditRequest) -> Performance[ImageEditAnswer]:
 
     async def ask(model: ModelInfo) -> tuple[ImageEditAnswer, Usage | None]:
         own = replace(request, model=model.upstream_name)
-        answer = await image_edit_adapter(model.provider.kind).edit(own, model.provider.endpoint)
+        adapter = image_edit_adapter(model.provider.kind)
+        answer = await key_ring.ask(model.provider, lambda endpoint: adapter.edit(own, endpoint))
         images = [image for image in answer.images[: request.n] if image.startswith(SIGNATURES)]
         if not images:
             raise ProviderError(AttemptOutcome.MALFORMED, "an answer that is no image")

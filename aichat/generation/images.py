@@ -16,7 +16,7 @@ from django.conf import settings
 from aichat.catalog.snapshot import ModelInfo
 from aichat.core.errors import InvalidRequest
 from aichat.core.telemetry.spans import inside
-from aichat.generation import circuit_breaker
+from aichat.generation import circuit_breaker, key_ring
 from aichat.generation.charging import plausibility, tokens
 from aichat.generation.charging.plausibility import Bounds
 from aichat.generation.spans import begin_turn, end_attempt
@@ -156,7 +156,8 @@ async def _attempt(attempt: ImageAttempt, request: ImageRequest, check: Callable
     provider = attempt.model.provider
     try:
         async with asyncio.timeout(request.timeout):
-            answer = await image_adapter(provider.kind).images(request, provider.endpoint)
+            adapter = image_adapter(provider.kind)
+            answer = await key_ring.ask(provider, lambda endpoint: adapter.images(request, endpoint))
     except TimeoutError:
         raise ProviderError(AttemptOutcome.TIMEOUT_ATTEMPT) from None
     meter(attempt, request, answer)

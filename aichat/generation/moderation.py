@@ -3,6 +3,7 @@
 from typing import Any
 
 from aichat.catalog.snapshot import ModelInfo
+from aichat.generation import key_ring
 from aichat.generation.single_call import Performance, SingleCall
 from aichat.providers.base import Usage
 from aichat.providers.registry import moderation_adapter
@@ -16,6 +17,7 @@ def moderation(given: Any, request_id: str) -> Performance[ModerationAnswer]:
 
     async def ask(model: ModelInfo) -> tuple[ModerationAnswer, Usage]:
         request = ModerationRequest(model.upstream_name, given, request_id)
-        return await moderation_adapter(model.provider.kind).moderate(request, model.provider.endpoint), NOTHING
+        adapter = moderation_adapter(model.provider.kind)
+        return await key_ring.ask(model.provider, lambda endpoint: adapter.moderate(request, endpoint)), NOTHING
 
     return Performance(SingleCall(ask=ask, most=lambda model: NOTHING, count=lambda model, answer: NOTHING))

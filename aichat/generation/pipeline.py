@@ -16,7 +16,7 @@ from aichat.catalog import routing, snapshot
 from aichat.catalog.snapshot import ModelInfo
 from aichat.core.background import lifecycle
 from aichat.core.telemetry.spans import inside
-from aichat.generation import prompt_cache
+from aichat.generation import key_ring, prompt_cache
 from aichat.generation.candidates import choose
 from aichat.generation.charging.bill import Bill
 from aichat.generation.charging.settlement import Attempt
@@ -212,7 +212,11 @@ class Run:
             watch.go_on(is_answer=part.is_answer)
 
         async with AttemptTimeouts(stream=self.request.stream, deadline=self.deadline) as watch:
-            finished = await chat_adapter(model.provider.kind).chat(request, model.provider.endpoint, take)
+            finished = await key_ring.ask(
+                model.provider,
+                lambda endpoint: chat_adapter(model.provider.kind).chat(request, endpoint, take),
+                is_begun=lambda: attempt.accepted,
+            )
         result.finish_reason, attempt.is_finished = finished.reason, True
         result.is_finish_known, result.stop_sequence = finished.is_known, finished.stop_sequence
         if not result.has_answer and finished.reason != "length":

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from aichat.catalog.snapshot import ModelInfo
+from aichat.generation import key_ring
 from aichat.generation.single_call import Performance, SingleCall
 from aichat.providers.base import Usage
 from aichat.providers.registry import speech_adapter
@@ -42,7 +43,10 @@ def speech(request: SpeechRequest, listen: Listener | None = None) -> Performanc
                 listen(model, charge, piece, content_type)
 
         own = replace(request, model=model.upstream_name)
-        answer = await speech_adapter(model.provider.kind).speak(own, model.provider.endpoint, hear)
+        adapter = speech_adapter(model.provider.kind)
+        answer = await key_ring.ask(
+            model.provider, lambda endpoint: adapter.speak(own, endpoint, hear), is_begun=lambda: is_begun
+        )
         return answer, Usage(characters=length) if is_by_character else answer.usage
 
     def most(model: ModelInfo) -> Usage:

@@ -6,6 +6,7 @@ from django.conf import settings
 
 from aichat.catalog.snapshot import ModelInfo
 from aichat.core.errors import InvalidRequest
+from aichat.generation import key_ring
 from aichat.generation.charging import audio_length, tokens
 from aichat.generation.single_call import Performance, SingleCall
 from aichat.providers.base import Usage
@@ -33,7 +34,8 @@ def transcription(request: TranscriptionRequest) -> Performance[TranscriptionAns
 
     async def ask(model: ModelInfo) -> tuple[TranscriptionAnswer, Usage | None]:
         own = replace(request, model=model.upstream_name)
-        answer = await transcription_adapter(model.provider.kind).transcribe(own, model.provider.endpoint)
+        adapter = transcription_adapter(model.provider.kind)
+        answer = await key_ring.ask(model.provider, lambda endpoint: adapter.transcribe(own, endpoint))
         return answer, answer.usage
 
     def bound(model: ModelInfo, length: int) -> Usage:

@@ -15,7 +15,7 @@ from django.conf import settings
 
 from aichat.catalog import snapshot
 from aichat.catalog.models import AIModel, Provider
-from aichat.generation import circuit_breaker
+from aichat.generation import circuit_breaker, key_ring
 from aichat.providers import http, registry
 from aichat.providers.base import ChatRequest, Delta, Endpoint, ListedModel, Part
 from aichat.providers.errors import AttemptOutcome, ProviderError
@@ -44,9 +44,9 @@ class Trial:
 def try_model(model: AIModel) -> Trial:
     """Ask the model once, in synchronous code, and have its state show how that ended. The model may be disabled."""
     began = monotonic()
-    endpoint = snapshot.provider_info(model.provider).endpoint
+    provider = snapshot.provider_info(model.provider)
     try:
-        text = asyncio.run(_closing(_ask(model, endpoint)))
+        text = asyncio.run(_closing(key_ring.ask(provider, lambda endpoint: _ask(model, endpoint))))
     except ProviderError as error:
         if error.outcome.is_retryable and not error.is_blameless:
             circuit_breaker.keep_error(model.provider.slug, model.slug, error)
@@ -57,8 +57,8 @@ def try_model(model: AIModel) -> Trial:
 
 def list_models(provider: Provider) -> list[ListedModel]:
     """The models that the provider lists, in synchronous code. Raises `ProviderError`."""
-    endpoint = snapshot.provider_info(provider).endpoint
-    return asyncio.run(_closing(_listed(provider.kind, endpoint)))
+    info = snapshot.provider_info(provider)
+    return asyncio.run(_closing(key_ring.ask(info, lambda endpoint: _listed(provider.kind, endpoint))))
 
 
 def can_list(provider: Provider) -> bool:

@@ -174,8 +174,8 @@ def changed_values(form: forms.BaseForm) -> dict[str, tuple[Any, Any]]:
     """The (before, after) values of the fields a form changes; of a password only the fact that it changed."""
     pairs: dict[str, tuple[Any, Any]] = {}
     for name in form.changed_data:
-        if "password" in name:
-            pairs["password"] = ("(hidden)", "(hidden)")
+        if "password" in name or isinstance(form.fields[name].widget, forms.PasswordInput):
+            pairs[name if "password" not in name else "password"] = ("(hidden)", "(hidden)")
         else:
             before, after = form.get_initial_for_field(form.fields[name], name), form.cleaned_data.get(name)
             if isinstance(form.fields[name], CreditsFormField):

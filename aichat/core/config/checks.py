@@ -204,6 +204,21 @@ def confirming_an_address_needs_mail(**kwargs: Any) -> list[CheckMessage]:
 
 
 @register("aichat")
+def field_encryption_key_is_strong(**kwargs: Any) -> list[CheckMessage]:
+    """Check that FIELD_ENCRYPTION_KEY can't be guessed: who knows it and the database has the providers' keys."""
+    key = settings.FIELD_ENCRYPTION_KEY
+    if not key or (len(key) >= 32 and len(set(key)) >= 8):
+        return []
+    return [
+        Error(
+            "FIELD_ENCRYPTION_KEY can be guessed.",
+            hint="Set at least 32 random characters (python -c 'import secrets; print(secrets.token_urlsafe(50))').",
+            id="aichat.E031",
+        )
+    ]
+
+
+@register("aichat")
 def secret_key_is_strong(**kwargs: Any) -> list[CheckMessage]:
     """Check outside of DEBUG that SECRET_KEY can't be guessed: who knows it makes signed links and sessions."""
     key = str(settings.SECRET_KEY)
