@@ -506,6 +506,8 @@ UNFOLD = {
     "SITE_URL": "/api/docs/",
     "SHOW_VIEW_ON_SITE": False,
     "DASHBOARD_CALLBACK": "admin_dashboard.pages.dashboard.context",
+    "SIDEBAR": {"navigation": "admin_dashboard.pages.sidebar.navigation", "command_search": True},
+    "COMMAND": {"search_callback": "admin_dashboard.pages.sidebar.find"},
     "LOGIN": {"form": "accounts.forms.LoginForm"},
     "SITE_FAVICONS": [
         {"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("aichat/favicon.svg")},

@@ -1,15 +1,18 @@
 """The admin's pages of the ledger: to look at, and one form that moves credits by the ledger's own verbs."""
 
 from collections.abc import Callable
+from decimal import Decimal
 from functools import partial
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid5
 
+from django.conf import settings
 from django.contrib import admin, messages
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
+from django.urls import reverse
 from unfold.decorators import action, display
 
 from accounts.models import Organization
@@ -19,11 +22,12 @@ from aichat.core.database.models import uuid7
 from aichat.core.errors import ApiError
 from aichat.core.money import CREDIT, format_credits
 from credits.administration import change_balance, refund_charge
-from credits.forms import CreditsForm, RefundForm
+from credits.forms import CreditsForm, GiftForm, RefundForm
 from credits.models import CreditPlan, Hold, LedgerEntry, Wallet
 from credits.services import Kind, wallet_of
 
 SHOWN = 50  # entries and holds on a wallet's page
+MOST_GIVEN = 200  # wallets that are given credits at once
 PICTURED = 300  # entries in its picture
 DONE: dict[str, str] = {Kind.GRANT: "granted", Kind.ADJUSTMENT: "taken away", Kind.REFUND: "given back"}
 
@@ -41,6 +45,7 @@ class WalletAdmin(ReadOnlyAdmin):
         "organization", "owner", "balance_credits", "available_credits", "held_credits", "created_at",
     ]  # fmt: skip
     change_form_outer_after_template = "credits/wallet.html"
+    actions = ["give_credits"]
     actions_detail = ["change_credits"]
 
     balance_credits = credits_column("balance", "Balance")
@@ -74,7 +79,66 @@ class WalletAdmin(ReadOnlyAdmin):
         wallet = self.get_object(request, object_id)
         if wallet is None:
             return redirect("admin:credits_wallet_changelist")
-        return move_credits(self, request, wallet, CreditsForm, partial(change_balance, wallet))
+        return move_credits(self, request, wallet, CreditsForm, partial(change_balance, wallet), verb="Give")
+
+    @admin.action(description="Give credits to the chosen")
+    def give_credits(self, request: HttpRequest, wallets: QuerySet[Wallet]) -> HttpResponse | None:
+        chosen = list(wallets.select_related("organization")[: MOST_GIVEN + 1])
+        if len(chosen) > MOST_GIVEN:
+            messages.error(request, f"Choose at most {MOST_GIVEN}.")
+            return None
+        is_sent = "apply" in request.POST
+        form = GiftForm(request.POST if is_sent else None, initial={"reference": uuid7()})
+        if is_sent and form.is_valid():
+            given = [give(wallet, acting(request), **form.cleaned_data) for wallet in chosen]
+            amount = format_credits(form.cleaned_data["amount"])
+            messages.success(request, f"{amount} credits granted to each of {len(given)}.")
+            return None
+        return gift_page(self, request, chosen, form)
+
+
+def left_of(charge: LedgerEntry) -> int:
+    """The microcredits of a charge that can still be given back."""
+    hold = Hold.objects.filter(wallet=charge.wallet_id, reference=charge.reference).first()
+    return max(0, -charge.amount - (hold.refunded if hold else 0))
+
+
+def gift_page(page: Admin, request: HttpRequest, chosen: list[Wallet], form: CreditsForm | None = None) -> HttpResponse:
+    """The form that gives credits to each of the chosen wallets; it is sent to the list of wallets."""
+    address = reverse("admin:credits_wallet_changelist")
+    form = form or GiftForm(initial={"reference": uuid7()})
+    return form_page(page, request, form, "Give", title="Give credits", chosen=chosen, back=address, send_to=address)
+
+
+def give(wallet: Wallet, actor: Any, *, amount: int, reason: str, reference: UUID) -> LedgerEntry:
+    """Grant credits to one of several wallets; the form sent twice grants once to each."""
+    own = uuid5(reference, str(wallet.pk))
+    return change_balance(wallet, amount=amount, reason=reason, actor=actor, reference=own)
+
+
+def form_page(page: Admin, request: HttpRequest, form: CreditsForm, verb: str, **more: Any) -> TemplateResponse:
+    """The form that moves credits: it says what the amount is worth, and its button what will be done."""
+    initial = form.initial.get("amount")
+    context = {
+        **page.admin_site.each_context(request),
+        "opts": page.opts,
+        "form": form,
+        "verb": verb,
+        "button": f"{verb} {format_credits(initial)} credits" if initial else f"{verb} credits",
+        "worth": worth(initial) if initial else "",
+        "credits_per_usd": settings.CREDITS_PER_USD,
+        **more,
+    }
+    return TemplateResponse(request, "credits/change_credits.html", context)
+
+
+def worth(microcredits: int) -> str:
+    """What credits are worth, as "12.5 credits = $0.0125"."""
+    credits = format_credits(microcredits)
+    if not settings.CREDITS_PER_USD:
+        return f"{credits} credits"
+    dollars = (Decimal(credits) / settings.CREDITS_PER_USD).quantize(Decimal("0.000001")).normalize()
+    return f"{credits} credits = ${dollars:f}"
 
 
 def move_credits(
@@ -83,6 +147,8 @@ def move_credits(
     wallet: Wallet,
     form_type: type[CreditsForm],
     move: Callable[..., LedgerEntry],
+    *,
+    verb: str,
     **initial: Any,
 ) -> HttpResponse:
     """Show the form; when it is valid call `move(amount=, reason=, reference=, actor=)` and lead to the wallet."""
@@ -96,16 +162,17 @@ def move_credits(
             amount, balance = format_credits(abs(entry.amount)), format_credits(entry.balance_after)
             messages.success(request, f"{amount} credits {DONE[entry.kind]}: the balance is {balance}.")
             return redirect("admin:credits_wallet_change", wallet.pk)
-    context = {
-        **page.admin_site.each_context(request),
-        "title": f"Credits of {wallet.organization}",
-        "opts": page.opts,
-        "wallet": wallet,
-        "balance": format_credits(wallet.balance),
-        "available": format_credits(wallet.available),
-        "form": form,
-    }
-    return TemplateResponse(request, "credits/change_credits.html", context)
+    return form_page(
+        page,
+        request,
+        form,
+        verb,
+        title=f"Credits of {wallet.organization}",
+        wallet=wallet,
+        balance=format_credits(wallet.balance),
+        available=format_credits(wallet.available),
+        back=reverse("admin:credits_wallet_change", args=[wallet.pk]),
+    )
 
 
 def movements(wallet_id: UUID) -> dict[str, Any]:
@@ -173,7 +240,7 @@ class LedgerEntryAdmin(LongListAdmin):
     def give_back(self, request: HttpRequest, object_id: str) -> HttpResponse:
         charge = LedgerEntry.objects.select_related("wallet__organization").get(pk=object_id)
         move = partial(refund_charge, charge)
-        return move_credits(self, request, charge.wallet, RefundForm, move, amount=-charge.amount)
+        return move_credits(self, request, charge.wallet, RefundForm, move, verb="Refund", amount=left_of(charge))
 
     @display(
         description="Kind", label={"CHARGE": "info", "GRANT": "success", "STARTER": "success", "ADJUSTMENT": "warning"}

@@ -30,6 +30,12 @@ class CreditsForm(forms.Form):
         return amount
 
 
+class GiftForm(CreditsForm):
+    """Credits to give to each of several organizations."""
+
+    amount = CreditsFormField(smallest=1, help_text="Credits for each, with at most six decimal places, such as 12.5.")
+
+
 class RefundForm(CreditsForm):
     """Credits of a charge to give back."""
 

@@ -18,7 +18,7 @@ LISTS = [
 
 
 @pytest.fixture
-def prepared(server: str, ada: Actor, alice: Actor, usage_record: Callable[..., UsageRecord]) -> str:
+def prepared(server: str, catalog: None, ada: Actor, alice: Actor, usage_record: Callable[..., UsageRecord]) -> str:
     """Before the browser starts: it has an event loop of its own, beside which Django asks no database."""
     alice.set_credits(10)
     usage_record(alice, request_id="morning-1", charged=0)  # no charge without its entry
@@ -56,11 +56,11 @@ def test_look_grant_promote_and_find(page: Page) -> None:
 
     page.goto("/admin/accounts/user/")
     page.click("text=alice@example.com")
-    page.get_by_role("link", name="Credits", exact=False).last.click()
-    page.get_by_role("link", name="Grant or adjust").click()
+    page.get_by_role("link", name="Give credits").click()
     page.fill("[name=amount]", "2.5")
+    expect(page.locator("[data-worth]")).to_have_text("2.5 credits = $0.0025")
     page.fill("[name=reason]", "A good morning")
-    page.click("text=Move credits")
+    page.get_by_role("button", name="Give 2.5 credits").click()
     expect(page.locator("body")).to_contain_text("2.5 credits granted: the balance is 12.5.")
     expect(page.locator("body")).to_contain_text("A good morning")
 
@@ -79,6 +79,67 @@ def test_look_grant_promote_and_find(page: Page) -> None:
     expect(page.locator(".dash-section").first).to_contain_text("alice@example.com")
 
 
+class Clicks:
+    """Counts the clicks of one task, which begins at the dashboard."""
+
+    def __init__(self, page: Page) -> None:
+        self.page, self.count = page, 0
+        page.goto("/admin/")
+
+    def click(self, selector: str) -> None:
+        self.page.locator(selector).first.click()
+        self.page.wait_for_load_state()
+        self.count += 1
+
+    def end(self, said: str) -> None:
+        expect(self.page.locator("body")).to_contain_text(said)
+        assert self.count <= 4
+
+
+PEOPLE, MODELS, ENTRIES = (
+    f'a[href="/admin/{path}/"]' for path in ("accounts/user", "catalog/aimodel", "credits/ledgerentry")
+)
+
+
+def test_an_operator_s_tasks_take_four_clicks_at_most(page: Page) -> None:
+    task = Clicks(page)
+    task.click(PEOPLE)
+    task.click("text=alice@example.com")
+    task.click("a:has-text('Make a key')")
+    page.fill("[name=name]", "for her phone")
+    page.fill("[name=spend_limit]", "2.5")
+    task.click("button:has-text('Make the key')")
+    task.end("shown this once")
+
+    task = Clicks(page)
+    task.click(PEOPLE)
+    task.click('a[href="/admin/accounts/user/add/"]')
+    page.fill("[name=email]", "dora@example.com")
+    page.fill("[name=password1]", PASSWORD)
+    page.fill("[name=password2]", PASSWORD)
+    task.click("[name=_save]")
+    task.end("was added successfully")
+
+    task = Clicks(page)
+    task.click(MODELS)
+    task.click("#result_list a:has-text('demo-image')")
+    page.fill("[name=image_price]", "7")
+    task.click("[name=_save]")
+    task.end("was changed successfully")
+
+    task = Clicks(page)
+    task.click(MODELS)
+    task.click("#result_list a:text-is('demo')")
+    task.click("button:has-text('Test now')")
+    task.end("demo answered in")
+
+    task = Clicks(page)
+    page.keyboard.press("Control+k")
+    page.locator("[name=s]:visible").fill("alice@")
+    task.click("a:visible:has-text('alice@example.com')")
+    task.end("Credits to spend")
+
+
 def test_no_page_of_the_admin_complains_and_none_is_wider_than_a_phone(page: Page) -> None:
     """Every list, its form to add, and its first row: scripts and styles load, nothing is refused by the policy."""
     for address in LISTS:
@@ -89,7 +150,10 @@ def test_no_page_of_the_admin_complains_and_none_is_wider_than_a_phone(page: Pag
         ]
         for link in found:
             page.goto(link or "")
+    page.goto("/admin/accounts/user/")
+    person = page.locator('#result_list a[href*="/change/"]').first.get_attribute("href") or ""
     page.set_viewport_size({"width": 375, "height": 812})
-    for address in ("/admin/", "/admin/reconciliation/", "/admin/requests/morning-1/"):
+    phone = ["/admin/", "/admin/reconciliation/", "/admin/requests/morning-1/", *LISTS, person]
+    for address in [*phone, person.replace("change", "make-key"), person.replace("change", "give-credits")]:
         page.goto(address)
         assert page.evaluate("document.documentElement.scrollWidth") <= 375, address

@@ -1,0 +1,134 @@
+"""The admin's sidebar, by task, and the palette (Ctrl+K) that finds people, keys, models and requests."""
+
+from typing import Any
+
+from django.http import HttpRequest
+from django.urls import reverse
+from unfold.dataclasses import SearchResult
+
+from accounts.models import AccessToken, User
+from aichat.catalog.models import AIModel
+from aichat.usage.models import UsageRecord
+
+SHORTEST, FOUND = 3, 8  # characters that are looked for; results of each kind
+
+# Title, icon, and the page: a model's list, or the name of a URL.
+GROUPS: list[tuple[str, list[tuple[str, str, str]]]] = [
+    (
+        "Overview",
+        [
+            ("Dashboard", "dashboard", "admin:index"),
+            ("Reconciliation", "balance", "admin_reconciliation"),
+        ],
+    ),
+    (
+        "People",
+        [
+            ("People", "person", "accounts.user"),
+            ("Organizations", "groups", "accounts.organization"),
+            ("Keys and logins", "key", "accounts.accesstoken"),
+        ],
+    ),
+    (
+        "Money",
+        [
+            ("Wallets", "account_balance_wallet", "credits.wallet"),
+            ("Entries", "receipt_long", "credits.ledgerentry"),
+            ("Holds", "hourglass_empty", "credits.hold"),
+            ("Monthly credits", "event_repeat", "credits.creditplan"),
+            ("Plans", "sell", "payments.plan"),
+            ("Subscriptions", "autorenew", "payments.subscription"),
+            ("Payments", "payments", "payments.payment"),
+            ("Vouchers", "redeem", "payments.voucher"),
+            ("Redeemed vouchers", "done_all", "payments.voucherredemption"),
+        ],
+    ),
+    (
+        "Models",
+        [
+            ("Models", "smart_toy", "catalog.aimodel"),
+            ("Providers", "cloud", "catalog.provider"),
+        ],
+    ),
+    (
+        "Activity",
+        [
+            ("Requests", "list_alt", "usage.usagerecord"),
+            ("Conversations", "forum", "chat.conversation"),
+            ("Shared conversations", "share", "chat.conversationshare"),
+            ("Feedback", "thumbs_up_down", "chat.feedback"),
+            ("Pictures", "image", "images.imagejob"),
+            ("Webhooks", "webhook", "images.webhookdelivery"),
+            ("Events", "timeline", "analytics.event"),
+            ("Audit log", "history", "admin.logentry"),
+        ],
+    ),
+    (
+        "Experiments",
+        [
+            ("Experiments", "science", "flags.experiment"),
+            ("Flags", "flag", "flags.flag"),
+        ],
+    ),
+    (
+        "Settings",
+        [
+            ("Emptied caches", "mop", "promptcache.invalidation"),
+        ],
+    ),
+]
+
+
+def navigation(request: HttpRequest) -> list[dict[str, Any]]:
+    """The sidebar's groups, as Unfold's SIDEBAR wants them."""
+    return [
+        {
+            "title": title,
+            "separator": number > 0,
+            "items": [{"title": name, "icon": icon, "link": address(page)} for name, icon, page in pages],
+        }
+        for number, (title, pages) in enumerate(GROUPS)
+    ]
+
+
+def address(page: str) -> str:
+    is_model = "." in page
+    return reverse(f"admin:{page.replace('.', '_')}_changelist" if is_model else page)
+
+
+def find(request: HttpRequest, lowered: str) -> list[SearchResult]:
+    """What the palette finds besides pages, of the term as it was typed: IDs may have capitals.
+
+    An index serves each look-up but that of models, of which there are few.
+    """
+    term = request.GET.get("s", "").strip()
+    if len(term) < SHORTEST:
+        return []
+    return [*people(term), *keys(term), *models(term), *requests(term)]
+
+
+def people(term: str) -> list[SearchResult]:
+    rows = User.objects.filter(email__startswith=term.lower()).order_by("email")[:FOUND]
+    return [found(row.email, "Person", "admin:accounts_user_change", row.pk, "person") for row in rows]
+
+
+def keys(term: str) -> list[SearchResult]:
+    if not term.startswith("sk-"):
+        return []
+    rows = AccessToken.objects.filter(token_key__startswith=term[:15])[:FOUND]
+    return [found(str(row), "Key", "admin:accounts_accesstoken_change", row.pk, "key") for row in rows]
+
+
+def models(term: str) -> list[SearchResult]:
+    rows = AIModel.objects.filter(slug__icontains=term).order_by("slug")[:FOUND]
+    return [found(row.slug, "Model", "admin:catalog_aimodel_change", row.pk, "smart_toy") for row in rows]
+
+
+def requests(term: str) -> list[SearchResult]:
+    if "/" in term or not UsageRecord.objects.filter(request_id=term).exists():
+        return []
+    return [found(term, "Request", "admin_request", term, "list_alt")]
+
+
+def found(title: str, kind: str, view: str, key: Any, icon: str) -> SearchResult:
+    return SearchResult(title=title, description=kind, link=reverse(view, args=[key]), icon=icon)
