@@ -85,6 +85,12 @@ class UsageRecord(Row):
                 condition=models.Q(source__in=["ESTIMATED", "IMPLAUSIBLE"]),
                 name="usage_not_exact",
             ),
+            # Not of chats, which most records are of: those are found by their time.
+            models.Index(
+                fields=["kind", "-created_at"],
+                condition=models.Q(kind__in=["image", "embedding", "moderation", "speech", "transcription"]),
+                name="usage_of_other_kinds",
+            ),
         ]
 
     def __str__(self) -> str:
