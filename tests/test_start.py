@@ -1,5 +1,6 @@
 """The first start and the last second, as a person at a terminal meets them: real processes, real signals."""
 
+import json
 import os
 import re
 import shlex
@@ -111,6 +112,46 @@ def test_after_quickstart_alone_gunicorn_answers_the_printed_curl_line(installat
     with installation.serving():
         answer = httpx.post(words[1], headers=headers, content=words[words.index("-d") + 1])
     assert "You wrote: Hello!" in answer.json()["choices"][0]["message"]["content"]
+
+
+# --- The README, word for word ----------------------------------------------------------------------------------------
+
+
+def readme(part: str, installation: Installation) -> list[str]:
+    """The code blocks of a part of the README, with this installation's address and key in the place of its examples."""
+    text = (settings.BASE_DIR / "README.md").read_text().partition(f"\n## {part}\n")[2].partition("\n## ")[0]
+    text = text.replace("http://127.0.0.1:8000", installation.address).replace("\\\n", "")
+    return [re.sub(r"sk-…", installation.key, block) for block in re.findall(r"```\w*\n(.*?)```", text, re.DOTALL)]
+
+
+def shape(value: object) -> object:
+    """The names in an answer, without its values."""
+    return {name: shape(each) for name, each in value.items()} if isinstance(value, dict) else None
+
+
+def test_the_readme_s_requests_are_answered_as_it_says(installation: Installation) -> None:
+    curl, python, *_ = readme("Chat", installation)
+    command, _, printed = curl.partition("\n{")
+    words = shlex.split(command.removeprefix("$ ").replace("$API_KEY", installation.key))
+    headers = dict(words[i + 1].split(": ", 1) for i, word in enumerate(words) if word == "-H")
+    with installation.serving():
+        answer = httpx.post(words[1], headers=headers, content=words[words.index("-d") + 1]).json()
+        said = run("-c", python, **installation.environment)
+    assert shape(answer) == shape(json.loads("{" + printed))
+    assert answer["message"]["content"] == json.loads("{" + printed)["message"]["content"]
+    assert "You wrote: Hello!" in said.stdout, said.stderr
+
+
+def test_the_readme_s_commands_print_what_it_says(installation: Installation) -> None:
+    signed_up = {"email": "bob@example.com", "password": "a long and quiet river"}
+    with installation.serving():
+        httpx.post(f"{installation.address}/api/v1/auth/register", json=signed_up).raise_for_status()
+    (block,) = readme("People, keys and budgets", installation)
+    lines = block.replace(installation.key, "sk-").splitlines()
+    assert len(lines) == 6
+    for command, expected in zip(lines[::2], lines[1::2], strict=True):
+        ended = run(*shlex.split(command.removeprefix("$ "))[1:], **installation.environment)
+        assert ended.stdout.startswith(expected), command + ended.stderr
 
 
 def test_pages_load_nothing_from_elsewhere_and_everything_they_name(installation: Installation) -> None:
