@@ -6,6 +6,7 @@ from datetime import timedelta
 from time import time
 from typing import Any
 
+import httpx
 from django.core.cache import cache
 from django.db import connection
 from django.test import Client
@@ -19,6 +20,7 @@ from aichat.usage.models import UsageRecord
 from aichat.usage.rollup import roll_up
 from tests.conftest import Actor
 from tests.engines import Valkey
+from tests.generation.test_faults import ask
 
 Make = Callable[..., UsageRecord]
 
@@ -175,6 +177,20 @@ def test_a_request_is_found_by_its_id(console: Client, alice: Actor, usage_recor
     page = console.get("/admin/requests/?id=find.me", follow=True).content.decode()
     assert "alice@example.com" in page and "Request find.me" in page
     assert "Nothing carries this request ID" in console.get("/admin/requests/lost/").content.decode()
+
+
+def test_the_request_page_says_in_words_what_happened_and_gives_back(
+    console: Client, catalog: None, alice: Actor, http: httpx.Client, usage_record: Make
+) -> None:
+    asked = ask(http, alice, "demo", "stream").body["request_id"]
+    usage_record(alice, request_id=asked, status="auth_failure", final=False, attempt=1, charged=0)
+    page = console.get(f"/admin/requests/{asked}/").content.decode()
+    for words in ("It answered.", "It refused the key", "credits held", "Hold settled", "demo of demo", "first token"):
+        assert words in page, words
+    assert f"&quot;request_id&quot;:&quot;{asked}&quot;" in page
+    refund = re.search(r'href="([^"]+refund/?)">Refund 1 credits', page)
+    assert refund, page
+    assert "Refund 1 credits" in console.get(refund[1]).content.decode()
 
 
 def test_the_request_page_is_for_administrators(alice: Actor) -> None:
