@@ -46,6 +46,7 @@ GROUPS: list[tuple[str, list[tuple[str, str, str]]]] = [
     (
         "Models",
         [
+            ("Playground", "play_circle", "admin_playground"),
             ("Models", "smart_toy", "catalog.aimodel"),
             ("Providers", "cloud", "catalog.provider"),
         ],

@@ -79,6 +79,20 @@ def test_look_grant_promote_and_find(page: Page) -> None:
     expect(page.locator(".dash-section").first).to_contain_text("alice@example.com")
 
 
+def test_two_models_are_compared_in_the_playground(page: Page) -> None:
+    page.goto("/admin/playground/")
+    page.fill("[name=message]", "Hello!")
+    page.check("[name=compare]")
+    page.click("text=Ask")
+    for column in ("a", "b"):
+        answer = page.locator(f"[data-column={column}]")
+        expect(answer.locator(".playground-text")).to_contain_text("You wrote: Hello!")
+        expect(answer).to_contain_text("demo of demo")
+        expect(answer).to_contain_text("First token")
+    page.locator("[data-column=a] dd a").click()
+    expect(page.locator("body")).to_contain_text("credits held")
+
+
 class Clicks:
     """Counts the clicks of one task, which begins at the dashboard."""
 
@@ -153,7 +167,7 @@ def test_no_page_of_the_admin_complains_and_none_is_wider_than_a_phone(page: Pag
     page.goto("/admin/accounts/user/")
     person = page.locator('#result_list a[href*="/change/"]').first.get_attribute("href") or ""
     page.set_viewport_size({"width": 375, "height": 812})
-    phone = ["/admin/", "/admin/reconciliation/", "/admin/requests/morning-1/", *LISTS, person]
+    phone = ["/admin/", "/admin/playground/", "/admin/reconciliation/", "/admin/requests/morning-1/", *LISTS, person]
     for address in [*phone, person.replace("change", "make-key"), person.replace("change", "give-credits")]:
         page.goto(address)
         assert page.evaluate("document.documentElement.scrollWidth") <= 375, address
