@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.contrib import admin
 from django.http import HttpRequest
 from django.urls import reverse
 from unfold.dataclasses import SearchResult
@@ -18,6 +19,7 @@ GROUPS: list[tuple[str, list[tuple[str, str, str]]]] = [
         "Overview",
         [
             ("Dashboard", "dashboard", "admin:index"),
+            ("Spending", "leaderboard", "admin_spending"),
             ("Reconciliation", "balance", "admin_reconciliation"),
         ],
     ),
@@ -41,6 +43,8 @@ GROUPS: list[tuple[str, list[tuple[str, str, str]]]] = [
             ("Payments", "payments", "payments.payment"),
             ("Vouchers", "redeem", "payments.voucher"),
             ("Redeemed vouchers", "done_all", "payments.voucherredemption"),
+            ("Alerts", "notifications", "payments.alertmessage"),
+            ("Who is alerted", "notification_settings", "payments.alertsettings"),
         ],
     ),
     (
@@ -82,14 +86,22 @@ GROUPS: list[tuple[str, list[tuple[str, str, str]]]] = [
 
 def navigation(request: HttpRequest) -> list[dict[str, Any]]:
     """The sidebar's groups, as Unfold's SIDEBAR wants them."""
+    *groups, (last, settings) = GROUPS
     return [
         {
             "title": title,
             "separator": number > 0,
             "items": [{"title": name, "icon": icon, "link": address(page)} for name, icon, page in pages],
         }
-        for number, (title, pages) in enumerate(GROUPS)
+        for number, (title, pages) in enumerate([*groups, (last, [*settings, *others()])])
     ]
+
+
+def others() -> list[tuple[str, str, str]]:
+    """The lists that nobody put into a group: no page is out of reach."""
+    placed = {page for _, pages in GROUPS for _, _, page in pages}
+    models = [model._meta for model in admin.site._registry if model._meta.label_lower not in placed]
+    return [(str(meta.verbose_name_plural).capitalize(), "table", meta.label_lower) for meta in models]
 
 
 def address(page: str) -> str:

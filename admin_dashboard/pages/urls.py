@@ -3,7 +3,7 @@
 from django.contrib import admin
 from django.urls import path
 
-from admin_dashboard.pages import models, playground, reconciliation, request
+from admin_dashboard.pages import models, playground, reconciliation, request, spending
 
 urlpatterns = [
     path("requests/", admin.site.admin_view(request.find_request), name="admin_find_request"),
@@ -12,5 +12,6 @@ urlpatterns = [
     path("providers/<uuid:provider_id>/models/", admin.site.admin_view(models.fetch_models), name="admin_fetch_models"),
     path("playground/", admin.site.admin_view(playground.playground), name="admin_playground"),
     path("playground/key/", admin.site.admin_view(playground.playground_key), name="admin_playground_key"),
+    path("spending/", admin.site.admin_view(spending.spending_page), name="admin_spending"),
     path("reconciliation/", admin.site.admin_view(reconciliation.reconciliation_page), name="admin_reconciliation"),
 ]

@@ -167,7 +167,15 @@ def test_no_page_of_the_admin_complains_and_none_is_wider_than_a_phone(page: Pag
     page.goto("/admin/accounts/user/")
     person = page.locator('#result_list a[href*="/change/"]').first.get_attribute("href") or ""
     page.set_viewport_size({"width": 375, "height": 812})
-    phone = ["/admin/", "/admin/playground/", "/admin/reconciliation/", "/admin/requests/morning-1/", *LISTS, person]
+    phone = [
+        "/admin/",
+        "/admin/playground/",
+        "/admin/spending/",
+        "/admin/reconciliation/",
+        "/admin/requests/morning-1/",
+        *LISTS,
+        person,
+    ]
     for address in [*phone, person.replace("change", "make-key"), person.replace("change", "give-credits")]:
         page.goto(address)
         assert page.evaluate("document.documentElement.scrollWidth") <= 375, address
