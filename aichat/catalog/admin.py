@@ -10,7 +10,8 @@ from django.contrib.admin.widgets import AutocompleteSelectMultiple
 from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils import timezone
 from unfold.admin import TabularInline
@@ -239,6 +240,14 @@ class ProviderAdmin(ConditionAdmin):
 
     def conditions(self, rows: list[Any]) -> Mapping[Any, state.Condition]:
         return state.of_providers(rows)
+
+    def response_add(self, request: HttpRequest, obj: Provider, post_url_continue: str | None = None) -> HttpResponse:
+        """Lead from a new provider to the list of its models: without one it is of no use."""
+        found = self.conditions([obj])[obj.pk]
+        if "_save" in request.POST and found.state is state.State.NO_MODELS and (tools := self.tools(obj)):
+            messages.success(request, f"{obj} was added. Choose its models.")
+            return redirect(tools["fetch_url"])
+        return super().response_add(request, obj, post_url_continue)  # type: ignore[no-any-return]
 
     def tools(self, row: Provider) -> dict[str, str]:
         can_list = row.kind in MODEL_LIST_ADAPTERS

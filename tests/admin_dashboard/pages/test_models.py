@@ -47,6 +47,15 @@ def test_from_a_provider_to_a_first_answer(
     assert ask(http, alice, "llama3:8b", "json").text == ANSWER
 
 
+def test_a_new_provider_leads_to_the_list_of_its_models(upstream: Upstream, console: Client, settings: Any) -> None:
+    settings.ALLOW_PRIVATE_UPSTREAMS = True
+    upstream.plan("openai", Reply("recorded", payload=LIST))
+    form = {"slug": "ollama", "kind": "openai_compatible", "enabled": "on", "base_url": f"{upstream.address}/v1",
+            "api_key_env": "", "extra_headers": "{}", "profile": "", "quirks": "{}", "_save": "Save"}  # fmt: skip
+    page = console.post("/admin/catalog/provider/add/", form, follow=True).content.decode()
+    assert 'value="chat llama3:8b"' in page
+
+
 def test_a_model_without_a_known_price_needs_one(ollama: Provider, upstream: Upstream, console: Client) -> None:
     upstream.plan("openai", Reply("recorded", payload=LIST))
     page = console.post(
