@@ -8,7 +8,8 @@ from django.utils.safestring import SafeString
 
 from admin_dashboard.pages.formatting import day_label, days, hours, usage_url
 from admin_dashboard.reports.statistics import Statistics
-from aichat.core.admin.charts import Chart, Series
+from aichat.catalog.models import Provider
+from aichat.core.admin.charts import COLOURS, Chart, Series
 from aichat.usage import queries
 from aichat.usage.histogram import Histogram, percentile
 from aichat.usage.queries import Figures, Key
@@ -35,9 +36,11 @@ def pictures(now: Statistics) -> list[DashboardChart]:
     by_provider, by_model = queries.regroup(groups, 0, 1), queries.regroup(groups, 0, 2)
     records = [("Usage records", usage_url(now.window))]
     money = [("Cost reconciliation", reverse("admin_reconciliation"))]
+    colours = colours_of_providers()
+    asked, paid = series(by_provider, slots, requests, colours), series(by_provider, slots, cost, colours)
     found = [
-        DashboardChart(Chart("Requests by provider", labels, series(by_provider, slots, requests)).bars(), records),
-        DashboardChart(Chart("Cost by provider", labels, series(by_provider, slots, cost), "USD").bars(), money),
+        DashboardChart(Chart("Requests by provider", labels, asked).bars(), records),
+        DashboardChart(Chart("Cost by provider", labels, paid, "USD").bars(), money),
         DashboardChart(Chart("Tokens by model", labels, series(by_model, slots, tokens)).bars(), records),
         DashboardChart(latency_chart(labels, slots, latency), records),
     ]
@@ -47,6 +50,15 @@ def pictures(now: Statistics) -> list[DashboardChart]:
         links = [(name, usage_url(now.window, status__exact=name)) for name, _ in failures]
         found.append(DashboardChart(Chart("Failures by kind", [name for name, _ in failures], bars).bars(), links))
     return found
+
+
+def colours_of_providers() -> dict[str, int]:
+    """Each provider's colour: that of its place among all that there ever were, so that it stays whoever comes or pauses.
+
+    The last colour is that of all others together.
+    """
+    slugs = Provider.objects.order_by("pk").values_list("slug", flat=True)
+    return {slug: number % (COLOURS - 1) for number, slug in enumerate(slugs)}
 
 
 def requests(row: Figures) -> float:
@@ -68,17 +80,29 @@ def latency_chart(labels: Sequence[str], slots: Sequence[Any], latency: Mapping[
     return Chart("Latency of whole answers", labels, lines, "ms").lines()
 
 
-def series(groups: Mapping[Key, Figures], slots: Sequence[Any], value: Callable[[Figures], float]) -> list[Series]:
+def series(
+    groups: Mapping[Key, Figures],
+    slots: Sequence[Any],
+    value: Callable[[Figures], float],
+    colours: Mapping[str, int] | None = None,
+) -> list[Series]:
     """One series for each name (the second part of a key); beyond MOST_KINDS, the smallest ones are added up as one."""
+    own = colours or {}
     totals: dict[str, float] = {}
     for (_, name), row in groups.items():
         totals[name] = totals.get(name, 0) + value(row)
     names = sorted(totals, key=lambda name: -totals[name])
     shown, others = (names, []) if len(names) <= 8 else (names[:7], names[7:])
     shown.sort()  # sorted, so that a name has the same colour in every chart
-    found = [Series(name, [value(groups.get((slot, name), Figures())) for slot in slots]) for name in shown]
+    found = [
+        Series(name, [value(groups.get((slot, name), Figures())) for slot in slots], own.get(name)) for name in shown
+    ]
     if others:
         found.append(
-            Series("others", [sum(value(groups.get((slot, name), Figures())) for name in others) for slot in slots])
+            Series(
+                "others",
+                [sum(value(groups.get((slot, name), Figures())) for name in others) for slot in slots],
+                COLOURS - 1,
+            )
         )
     return found

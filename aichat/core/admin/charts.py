@@ -16,14 +16,19 @@ from django.utils.safestring import SafeString
 HEIGHT = 200  # of the plot, in pixels
 TOP, BOTTOM = 8, 24  # room for the highest label, and for the labels below the axis
 MOST_X_LABELS = 6
+COLOURS = 8  # of `charts.css`; the last one is grey
 
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One series of a chart: a value for each label, None where nothing was measured (a line chart leaves a gap)."""
+    """One series of a chart: a value for each label, None where nothing was measured (a line chart leaves a gap).
+
+    `colour` is one of COLOURS; None: that of its place among the series.
+    """
 
     name: str
     values: Sequence[float | None]
+    colour: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +56,10 @@ class Chart:
         axis = ticks(max((value or 0 for series in self.series for value in series.values), default=0))
         return self._figure(axis, self._lines(axis))
 
+    def colour(self, number: int) -> int:
+        own = self.series[number].colour
+        return number % COLOURS if own is None else own
+
     def _bars(self, axis: Sequence[float]) -> SafeString:
         width = 100 / max(1, len(self.labels))
         marks = []
@@ -68,7 +77,7 @@ class Chart:
                         f"{top:.1f}",
                         f"{width * 0.7:.3f}",
                         f"{max(height, 0.5):.1f}",
-                        number % 8,
+                        self.colour(number),
                         f"{label} · {series.name}: {self.format(value)}",
                     )
                 )
@@ -86,11 +95,11 @@ class Chart:
                 if value is not None
             ]
             for (x1, y1, *_), (x2, y2, *_) in pairwise(points):
-                lines.append((f"{x1:.3f}", f"{y1:.1f}", f"{x2:.3f}", f"{y2:.1f}", number % 8))
+                lines.append((f"{x1:.3f}", f"{y1:.1f}", f"{x2:.3f}", f"{y2:.1f}", self.colour(number)))
             for x, y, label, value in points:
                 radius = 3 if len(points) <= 60 else 1.5
                 text = f"{label} · {series.name}: {self.format(value)}"
-                dots.append((f"{x:.3f}", f"{y:.1f}", radius, number % 8, text))
+                dots.append((f"{x:.3f}", f"{y:.1f}", radius, self.colour(number), text))
         return format_html(
             "{}{}",
             format_html_join("", '<line x1="{}%" y1="{}" x2="{}%" y2="{}" class="plot-line-{}" />', lines),
@@ -103,7 +112,7 @@ class Chart:
         legend = format_html_join(
             "",
             '<li><span class="plot-key plot-key-{}"></span>{}</li>',
-            ((number % 8, series.name) for number, series in enumerate(self.series)),
+            ((self.colour(number), series.name) for number, series in enumerate(self.series)),
         )
         y_labels = format_html_join(
             "",

@@ -13,7 +13,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from aichat.catalog.models import AIModel
+from aichat.catalog.models import AIModel, Provider
 from aichat.core.admin.charts import Chart, Series, ticks
 from aichat.core.money import CREDIT
 from aichat.usage.models import UsageRecord
@@ -197,6 +197,21 @@ def test_the_request_page_is_for_administrators(alice: Actor) -> None:
     client = Client()
     client.force_login(alice.user)
     assert client.get("/admin/requests/x/").status_code == 302
+
+
+def test_a_provider_keeps_its_colour_whoever_else_is_used(
+    console: Client, catalog: None, alice: Actor, usage_record: Make
+) -> None:
+    def colours() -> list[str]:
+        page = console.get("/admin/").content.decode()
+        return re.findall(r'plot-key-(\d)"></span>zed<', page)
+
+    for slug in ("mid", "zed"):
+        Provider.objects.create(slug=slug, kind="openai_compatible", base_url="https://api.example.com/v1")
+    usage_record(alice, provider="zed")
+    before = colours()
+    usage_record(alice, provider="mid")
+    assert before and colours() == before
 
 
 def test_a_chart_has_axes_a_legend_and_escapes_names() -> None:
