@@ -90,6 +90,12 @@ class FlagAdmin(TargetedAdmin):
     list_filter = ["enabled"]
     fieldsets = [(None, {"fields": ["key", "description", "enabled"]}), AUDIENCE]
 
+    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **options: Any) -> Any:
+        field = super().formfield_for_dbfield(db_field, request, **options)
+        if db_field.name == "enabled":
+            field.widget.attrs["aria-label"] = "Enabled"  # in the list it has no label of its own
+        return field
+
     @display(description="Percentage")
     def share(self, flag: Flag) -> str:
         return "-" if flag.percentage is None else f"{flag.percentage} %"
