@@ -90,9 +90,15 @@ class WalletAdmin(ReadOnlyAdmin):
         is_sent = "apply" in request.POST
         form = GiftForm(request.POST if is_sent else None, initial={"reference": uuid7()})
         if is_sent and form.is_valid():
-            given = [give(wallet, acting(request), **form.cleaned_data) for wallet in chosen]
+            given = 0
+            for wallet in chosen:
+                try:
+                    give(wallet, acting(request), **form.cleaned_data)
+                    given += 1
+                except ApiError as error:
+                    messages.error(request, f"{wallet.organization}: {error.message}")
             amount = format_credits(form.cleaned_data["amount"])
-            messages.success(request, f"{amount} credits granted to each of {len(given)}.")
+            messages.success(request, f"{amount} credits granted to each of {given}.")
             return None
         return gift_page(self, request, chosen, form)
 

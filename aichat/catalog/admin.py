@@ -232,6 +232,7 @@ class ProviderAdmin(ConditionAdmin):
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
         super().save_related(request, form, formsets, change)
+        editing.forget_snapshot()  # again: the keys are stored now
         saved = self.get_queryset(request).get(pk=form.instance.pk)  # with the keys as they are now
         if new := add_models_of(saved):
             messages.success(request, f"Added its current models: {', '.join(new)}.")

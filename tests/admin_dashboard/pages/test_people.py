@@ -12,7 +12,7 @@ from django.urls import reverse
 
 from accounts.models import AccessToken
 from admin_dashboard.pages import sidebar
-from aichat.core.money import CREDIT
+from aichat.core.money import CREDIT, LARGEST, format_credits
 from aichat.usage.models import UsageRecord
 from credits.models import LedgerEntry
 from tests.conftest import Actor
@@ -107,6 +107,15 @@ def test_an_amount_that_may_mean_two_things_moves_nothing(amount: str, alice: Ac
             "reason": "a gift", "reference": str(uuid4())}  # fmt: skip
     assert console.post(reverse("admin:credits_wallet_changelist"), body).status_code == 200
     assert LedgerEntry.objects.count() == before
+
+
+def test_a_gift_that_finds_no_room_is_no_fault_of_the_page(alice: Actor, console: Client) -> None:
+    alice.set_credits(1)
+    body = {"action": "give_credits", "_selected_action": [alice.organization.pk], "apply": "1",
+            "amount": format_credits(LARGEST), "reason": "a gift", "reference": str(uuid4())}  # fmt: skip
+    page = console.post(reverse("admin:credits_wallet_changelist"), body, follow=True).content.decode()
+    assert "granted to each of 0" in page
+    assert alice.wallet.available == CREDIT
 
 
 def test_logins_of_a_person_end_and_keys_go_on(bob: Actor, console: Client) -> None:
