@@ -20,7 +20,7 @@ from uuid import UUID
 from django.conf import settings
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.hashers import make_password
-from django.utils import timezone
+from django.utils import formats, timezone
 
 from accounts import caller_cache, second_factor, services, tenancy
 from accounts.models import AccessToken, ExternalIdentity, Invitation, Membership, Organization, Role, User
@@ -70,7 +70,9 @@ def ask(user: User) -> datetime:
     asked_at = transactions.run_atomic(_ask, user)
     if settings.EMAIL_URL and not user.email.endswith(".invalid"):
         try:
-            mail.send(user.email, "accounts/mail/deletion", {"at": asked_at + grace()})
+            mail.send(
+                user.email, "accounts/mail/deletion", {"at": formats.date_format(asked_at + grace(), "j F Y, H:i")}
+            )
         except ApiError as error:
             logger.warning("no notice of a deletion: %s", error.code)
     return asked_at + grace()

@@ -53,6 +53,7 @@ INSTALLED_APPS = [
     "aichat.flags",
     "aichat.idempotency",
     "aichat.core.background.periodic",
+    "aichat.core.outbound",
     "aichat.promptcache",
     "aichat.usage",
     "aichat.payments",

@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.core.mail import EmailMultiAlternatives
+from django.utils import timezone
 
 from aichat.core.config import checks, stores
 from aichat.core.errors import Overloaded
 from aichat.core.outbound import mail
+from aichat.core.outbound.models import QueuedMail
 from tests.logs import Logs
 
 
@@ -101,6 +103,48 @@ def test_in_a_transaction_a_mail_waits_for_the_commit(smtp: Any) -> None:
         transactions.run_atomic(fail)
     mail.wait_until_sent()
     assert smtp.mails == []
+
+
+def test_a_mail_of_a_process_that_died_is_sent_by_another(smtp: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mail, "_submit", lambda row: None)  # dead after the commit
+    send()
+    assert mail.send_due() == 0, "its process may still be at it"
+    assert "the-code" not in QueuedMail.objects.get().sealed and "alice" not in QueuedMail.objects.get().sealed
+    QueuedMail.objects.update(due_at=timezone.now())
+    assert (mail.send_due(), len(smtp.mails)) == (1, 1)
+    assert not QueuedMail.objects.exists()
+
+
+def test_a_mail_that_no_server_takes_is_tried_again_and_given_up_in_the_end(
+    smtp: Any, monkeypatch: pytest.MonkeyPatch, logs: Logs
+) -> None:
+    monkeypatch.setattr(mail, "PAUSE", 0.0)
+    smtp.busy = 3
+    send()
+    assert (smtp.mails, mail.send_due()) == ([], 0)
+    QueuedMail.objects.update(due_at=timezone.now())
+    assert (mail.send_due(), len(smtp.mails)) == (1, 1)
+
+    smtp.busy = 1000
+    send()
+    for _ in mail.AGAIN:
+        QueuedMail.objects.update(due_at=timezone.now())
+        assert mail.send_due() == 1
+    assert not QueuedMail.objects.exists() and "is given up" in logs.text
+
+
+def test_of_two_who_find_the_same_mail_one_sends_it(smtp: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mail, "_submit", lambda row: None)
+    send()
+    row = QueuedMail.objects.get()
+    assert [mail._take_and_send(row), mail._take_and_send(row)] == [True, False]
+    assert len(smtp.mails) == 1
+
+
+def test_a_mail_for_nobody_leaves_nothing(smtp: Any) -> None:
+    mail.send_nothing()
+    mail.wait_until_sent()
+    assert smtp.mails == [] and not QueuedMail.objects.exists()
 
 
 def test_a_full_queue_refuses(settings: Any, transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> None:
