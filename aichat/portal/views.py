@@ -37,7 +37,10 @@ def page(name: str) -> Page:
             "page": name,
             "sso": sso.is_on(),
             "passwords": settings.PASSWORD_LOGIN,
-            "registration_open": settings.REGISTRATION_OPEN and settings.PASSWORD_LOGIN,
+            "mail": bool(settings.EMAIL_URL),
+            # An invitation may open a closed registration: the server asks whose it is.
+            "registration_open": settings.PASSWORD_LOGIN
+            and (settings.REGISTRATION_OPEN or "invitation" in request.GET),
         }
         headers = {"Content-Security-Policy": PAGE_POLICY, "Cache-Control": "no-cache"}
         return TemplateResponse(request, f"portal/{name}.html", context, headers=headers)

@@ -1,14 +1,20 @@
 """The portal in a real browser: log in, chat, stop, draw, make a key, log out; on a wide and on a narrow screen."""
 
+import base64
 import os
+import re
 from collections.abc import Iterator
 
 import pytest
+from django.core import mail as django_mail
 from playwright.sync_api import Page, expect, sync_playwright
 
+from accounts import second_factor
+from aichat.core.outbound import mail
 from tests.admin_dashboard.chromium import CHROMIUM, NO_CHROMIUM, QUIET
 from tests.conftest import PASSWORD, Actor
 
+NEW = "a completely different passphrase"
 HOSTILE = "<img src=x onerror=alert(1)> [press](javascript:alert(2)) <script>alert(3)</script> **bold**"
 
 
@@ -67,10 +73,55 @@ def test_chat_draw_make_a_key_and_leave(page: Page) -> None:
 
     page.goto("/account")
     expect(page.locator("#who")).to_contain_text("alice@example.com")
+    secret = protect(page)
     page.click("#logout")
     page.wait_for_url("**/login")
     page.goto("/")
     page.wait_for_url("**/login")
+    reset_password(page)
+    log_in_with_code(page, secret)
+
+
+def protect(page: Page) -> bytes:
+    """Set up a second factor on the page Account; answer the app's secret."""
+    page.fill("#mfa-password", PASSWORD)
+    page.click("#mfa-begin [type=submit]")
+    expect(page.locator("#mfa-secret")).to_have_text(re.compile(r"(\w{4} ){7}\w{4}"))
+    secret = base64.b32decode((page.text_content("#mfa-secret") or "").replace(" ", ""))
+    page.fill("#mfa-code", second_factor.app_code(secret, second_factor.current_step()))
+    page.click("#mfa-confirm [type=submit]")
+    expect(page.locator("#mfa-list")).to_contain_text("-")
+    expect(page.locator("#mfa-state")).to_contain_text("10 recovery codes are left")
+    assert page.evaluate("document.documentElement.scrollWidth") <= page.evaluate("window.innerWidth")
+    return secret
+
+
+def reset_password(page: Page) -> None:
+    """Set a new password by the code of a mail."""
+    page.click("text=Forgot your password?")
+    page.fill("#email", "alice@example.com")
+    page.click("#ask [type=submit]")
+    expect(page.locator("#asked")).to_be_visible()
+    mail.wait_until_sent()
+    found = re.search(r"Your code: (\S+)", str(django_mail.outbox[-1].body))
+    assert found
+    page.goto(f"/reset-password?token={found[1]}")
+    page.fill("#new", NEW)
+    page.click("#set [type=submit]")
+    expect(page.locator("#done")).to_be_visible()
+    page.click("text=Log in")
+
+
+def log_in_with_code(page: Page, secret: bytes) -> None:
+    """Log in with a password, which asks for a code, and then with the code of the next half minute."""
+    page.fill("[name=email]", "alice@example.com")
+    page.fill("[name=password]", NEW)
+    expect(page.locator("[name=code]")).to_be_hidden()
+    page.click("[type=submit]")
+    expect(page.locator("[name=code]")).to_be_focused()
+    page.fill("[name=code]", second_factor.app_code(secret, second_factor.current_step() + 1))
+    page.click("[type=submit]")
+    expect(page.locator("#balance")).to_contain_text("credits")
 
 
 def test_an_answer_can_be_stopped_and_an_empty_wallet_says_what_to_do(page: Page) -> None:

@@ -28,7 +28,13 @@ def browser() -> Client:
     return Client()
 
 
-@pytest.mark.parametrize("path", ["/", "/images", "/credits", "/keys", "/account", "/login", "/signup"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/", "/images", "/credits", "/keys", "/account", "/login", "/signup", "/reset-password", "/verify-email",
+        "/accept-invitation",
+    ],
+)  # fmt: skip
 def test_every_page_opens_and_runs_scripts_of_ours_only(browser: Client, db: None, path: str) -> None:
     page = browser.get(path)
     assert page.status_code == 200

@@ -1,6 +1,7 @@
 // Speaks the product's own API. The login token is in a cookie that scripts can't read; `X-Portal` says to use it.
 
 export const base = document.body.dataset.base;
+let leaving = false;
 
 export class ApiError extends Error {
     constructor(status, error) {
@@ -9,7 +10,7 @@ export class ApiError extends Error {
     }
 }
 
-export async function send(path, { method = "GET", body, headers = {}, signal } = {}) {
+export async function send(path, { method = "GET", body, headers = {}, signal, stay = false } = {}) {
     const options = { method, signal, headers: { "X-Portal": "1", Accept: "*/*", ...headers } };
     if (body !== undefined) {
         options.headers["Content-Type"] = "application/json";
@@ -23,7 +24,10 @@ export async function send(path, { method = "GET", body, headers = {}, signal } 
     } catch {
         // Something before the server answered, a proxy for one: the status has to do.
     }
-    if (response.status === 401 && !path.startsWith("portal/")) location.assign(`${base}login`);
+    if (response.status === 401 && !path.startsWith("portal/") && !stay && !leaving) {
+        leaving = true; // a page asks several things at once, and a second navigation would abort the first
+        location.assign(`${base}login`);
+    }
     throw new ApiError(response.status, error);
 }
 

@@ -5,6 +5,8 @@ const form = find("enter");
 
 onSubmit(form, async () => {
     const body = Object.fromEntries([...new FormData(form)].filter(([, value]) => value));
+    const invitation = new URLSearchParams(location.search).get("invitation");
+    if (invitation && form.dataset.to === "portal/signup") body.invitation = invitation;
     try {
         await ask(form.dataset.to, { method: "POST", body });
     } catch (error) {
