@@ -17,7 +17,7 @@ from unfold.decorators import action, display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminTextareaWidget
 
-from accounts import emails, key_limits, logins, second_factor, services, tenancy
+from accounts import admin_sessions, emails, key_limits, logins, second_factor, services, tenancy
 from accounts.models import AccessToken, Membership, Organization, Scope, User
 from accounts.serializers import MOST_ADDRESSES, MOST_MODELS
 from aichat.core.admin.base import Admin, CreditsColumns, ReadOnlyAdmin, acting, by_email, link_to
@@ -36,6 +36,15 @@ MEMBER_LIMITS = {
 }
 
 admin.site.unregister(Group)  # the role says everything
+_may_enter = admin.site.has_permission
+
+
+def has_permission(request: HttpRequest) -> bool:
+    """Whether the request's user is an administrator, whose login was not ended elsewhere."""
+    return bool(_may_enter(request)) and not admin_sessions.is_ended(request)
+
+
+admin.site.has_permission = has_permission  # type: ignore[method-assign,assignment]  # of the site that Unfold made
 
 
 class EmailForm(forms.ModelForm):  # type: ignore[type-arg]

@@ -78,7 +78,7 @@ class LeavingSerializer(serializers.Serializer[User]):
 
 
 class LoginSessionSerializer(serializers.ModelSerializer[AccessToken]):
-    """A login of the caller's. `current` is the one that asks."""
+    """A login of the caller's. `current` is the one that asks; `name` tells sessions of the admin site."""
 
     created_at = serializers.DateTimeField(source="created", read_only=True)
     expires_at = serializers.DateTimeField(source="expiry", read_only=True)
@@ -86,7 +86,8 @@ class LoginSessionSerializer(serializers.ModelSerializer[AccessToken]):
 
     class Meta:
         model = AccessToken
-        fields = ["id", "created_at", "expires_at", "current"]
+        fields = ["id", "name", "created_at", "expires_at", "current"]
+        read_only_fields = ["id", "name"]
 
     def get_current(self, row: AccessToken) -> bool:
         asking = calling(self.context["request"]).token

@@ -223,3 +223,32 @@ def test_roles_form_one_order(role: Role, covered: list[bool]) -> None:
 def test_a_login_token_expires(anonymous: Client, alice: Actor) -> None:
     AccessToken.objects.filter(user=alice.user, kind="LOGIN").update(expiry="2020-01-01T00:00:00Z")
     assert code(anonymous.get("/api/v1/me", headers=bearer(alice.token))) == "invalid_api_key"
+
+
+def console_of(ada: Actor) -> Client:
+    browser = Client()
+    assert browser.post("/admin/login/", {"username": ada.user.email, "password": PASSWORD}).status_code == 302
+    assert browser.get("/admin/accounts/user/").status_code == 200
+    return browser
+
+
+@pytest.mark.parametrize("how", ["its own", "all"])
+def test_a_session_of_the_admin_site_is_listed_and_ended_like_every_login(ada: Actor, how: str) -> None:
+    browser, other = console_of(ada), console_of(ada)
+    ada.with_login()
+    rows = ada.get("/api/v1/me/sessions").json()["results"]
+    assert sorted(row["name"] for row in rows) == ["", "admin site", "admin site"]
+    if how == "all":
+        assert ada.post("/api/v1/auth/logout-all").status_code == 204
+    else:
+        newest = next(row["id"] for row in rows if row["name"])  # the newest comes first
+        assert ada.delete(f"/api/v1/me/sessions/{newest}").status_code == 204
+    assert other.get("/admin/accounts/user/").status_code == 302
+    assert browser.get("/admin/accounts/user/").status_code == (302 if how == "all" else 200)
+    assert other.get("/admin/login/").status_code == 200, "they log in anew"
+
+
+def test_leaving_the_admin_site_ends_its_login(ada: Actor) -> None:
+    browser = console_of(ada)
+    browser.post("/admin/logout/")
+    assert [row["name"] for row in ada.with_login().get("/api/v1/me/sessions").json()["results"]] == [""]

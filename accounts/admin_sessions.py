@@ -1,0 +1,46 @@
+"""Sessions of the admin site among a person's logins: each has a login token, whose secret nobody knows.
+
+So a session is listed and ended like every other login (`GET /api/v1/me/sessions`), and ends with all of them. Signals of
+`django.contrib.auth` begin and end it; `accounts/admin.py` asks at each page whether it was ended.
+"""
+
+from typing import Any
+
+from django.contrib.auth.signals import user_logged_in, user_logged_out
+from django.http import HttpRequest
+from django.utils import timezone
+
+from accounts.models import AccessToken, User
+
+KEY = "login_token"  # in the session: the ID of its token
+NAME = "admin site"
+PATHS = ("/admin/", "/accounts/")
+
+
+def is_ended(request: HttpRequest) -> bool:
+    """Whether the session's login was ended elsewhere. Asked once for each request."""
+    if not hasattr(request, "_login_ended"):
+        request._login_ended = _is_ended(request.session.get(KEY))  # type: ignore[attr-defined]
+    return bool(request._login_ended)  # type: ignore[attr-defined]
+
+
+def _is_ended(token_id: str | None) -> bool:
+    return token_id is not None and not AccessToken.objects.usable().filter(id=token_id).exists()
+
+
+def _begin(sender: Any, request: HttpRequest | None, user: User, **_: Any) -> None:
+    if request is None or not request.path.startswith(PATHS):
+        return
+    token, _secret = AccessToken.objects.create(user=user, kind=AccessToken.Kind.LOGIN, name=NAME)
+    request.session[KEY] = str(token.id)
+
+
+def _end(sender: Any, request: HttpRequest, user: User | None, **_: Any) -> None:
+    if token_id := request.session.get(KEY):
+        AccessToken.objects.filter(id=token_id, revoked_at=None).update(revoked_at=timezone.now())
+
+
+def watch() -> None:
+    """Connect the signals, once at the start of the process."""
+    user_logged_in.connect(_begin, dispatch_uid="admin_sessions")
+    user_logged_out.connect(_end, dispatch_uid="admin_sessions")
