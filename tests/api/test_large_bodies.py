@@ -52,6 +52,9 @@ BODIES = {
     "surrogates": chat(said(b'"' + b"\\ud83d\\ude00" * 800_000 + b'"')),
     "commas in a text": chat(said(b'"' + b"," * 3_999_999 + b'"')),
     "quotes in a text": chat(said(b'"' + b'\\"' * 3_999_999 + b'"')),
+    "quotes and commas in a text": chat(said(b'"' + b'\\",' * 1_300_000 + b'"')),
+    "texts across slices": chat(repeated(b'"' + b'\\",' * 20_000 + b'"')),
+    "backslashes behind commas": b'["' + b"," * 50_000 + b"\\" * 9_900_000,
     "short texts": chat(repeated(b'"a"')),
     "an image": chat(
         said(b'[{"type":"image_url","image_url":{"url":"data:image/png;base64,' + b"A" * 9_900_000 + b'"}}]')
