@@ -17,7 +17,7 @@ from tests.conftest import PASSWORD, Actor
 MOST_QUERIES = 15  # of a list with 35 rows, sidebar and filters included
 PAGES = {model._meta.label: page for model, page in admin.site._registry.items()}
 # Tables of some dozens of rows at most: an index would only cost.
-SMALL = {"catalog.AIModel", "catalog.Provider"}
+SMALL = {"catalog.AIModel", "catalog.Provider", "payments.Plan"}
 
 
 def url_of(label: str, page: str = "changelist", *args: Any) -> str:
