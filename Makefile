@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --no-input --onl
 # The whole suite runs on SQLite, what depends on the database on the others too: real servers, started by the tests.
 ENGINE ?= sqlite postgres mongodb
 ON_EACH_ENGINE = tests/accounts tests/admin_dashboard tests/chat tests/credits tests/databases \
-	tests/images tests/payments tests/usage tests/test_access.py tests/test_commands.py \
+	tests/images tests/payments tests/usage tests/test_commands.py \
 	tests/test_hostile_values.py tests/test_isolation.py
 PYTEST = $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
 
