@@ -1,7 +1,8 @@
 """Values that break databases and parsers, sent to every route in body, query and path: never a 500.
 
 Bodies come from the OpenAPI document: each member in turn has each hostile value, the others are as the document wants.
-Of the eight thousand, SQLite, the quickest, has every third, PostgreSQL and MongoDB every eleventh; HOSTILE_VALUES=all sends all.
+Of the eight thousand, SQLite, the quickest, has every third, PostgreSQL and MongoDB every eleventh;
+HOSTILE_VALUES=all sends all.
 """
 
 import json

@@ -11,8 +11,8 @@ from aichat.core.errors import InvalidRequest
 
 MOST_VALUES = 50_000  # JSON values of a body: objects, lists, texts, numbers
 SLICE = 64 * 1024  # bytes looked at between two chances for other threads
-# Each looks at a byte once, whatever the body: possessive (`*+`, `++`), and never tried at a quote that nothing closes. A plain
-# search for strings would begin again behind each of the `\"` of an unclosed one: seconds for a slice.
+# Each looks at a byte once, whatever the body: possessive (`*+`, `++`), and never tried at a quote that nothing closes. A
+# plain search for strings would begin again behind each of the `\"` of an unclosed one: seconds for a slice.
 STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 REST_OF_STRING = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 UP_TO_AN_UNCLOSED_STRING = re.compile(rb'(?:[^"]++|"[^"\\]*+(?:\\.[^"\\]*+)*+")*+', re.DOTALL)
