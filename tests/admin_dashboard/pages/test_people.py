@@ -27,10 +27,10 @@ def page_of(actor: Actor, task: str = "change") -> str:
 def test_the_list_shows_balance_spending_and_last_use(
     alice: Actor, console: Client, usage_record: Callable[..., UsageRecord]
 ) -> None:
-    alice.set_credits(12.5)
+    alice.set_credits(12)
     usage_record(alice, charged=345 * CREDIT)
     page = console.get(PEOPLE).content.decode()
-    assert 'title="12.5 credits">12.50<' in page
+    assert 'title="12 credits">12<' in page
     assert 'title="345 credits">345<' in page
 
 
