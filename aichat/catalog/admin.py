@@ -25,6 +25,7 @@ from unfold.widgets import (
 
 from accounts.models import Membership, Organization, Role, User
 from aichat.catalog import access, editing, key_rests, snapshot, state
+from aichat.catalog.form_fields import FallbacksField, HeadersField, ReasonsField
 from aichat.catalog.models import AIModel, Price, Provider, ProviderKey
 from aichat.catalog.sync import add_models_of
 from aichat.core.admin.base import Admin, ReadOnlyInline, acting
@@ -197,9 +198,22 @@ class KeyInline(TabularInline):
         return "in use"
 
 
+class ProviderForm(forms.ModelForm):  # type: ignore[type-arg]
+    extra_headers = HeadersField(
+        help_text="Sent with each request, one a line as name: value. {api_key} in a value becomes the key, which is then"
+        " sent there only."
+    )
+
+    class Meta:
+        model = Provider
+        fields = "__all__"  # noqa: DJ007 -- all are the operator's
+
+
 @admin.register(Provider)
 class ProviderAdmin(ConditionAdmin):
     """APIs that serve models."""
+
+    form = ProviderForm
 
     list_display = ["slug", "kind", "server", "state_label", "reason", "models_served"]
     readonly_fields = ["server"]
@@ -294,6 +308,11 @@ class ModelForm(forms.ModelForm):  # type: ignore[type-arg]
         "organization", Organization.objects.all(), "Their members, while they act for the organization."
     )
     allowed_users = people_field("user", User.objects.all(), "Single people, wherever they act.")
+
+    fallbacks = FallbacksField(help_text="Slugs of models to try when this one fails, in order, one a line.")
+    fallback_on = ReasonsField(
+        label="Fall back after", help_text="The failures after which they are tried; none: FALLBACK_ON."
+    )
 
     locals().update({name: amount_field(name) for name in editing.AMOUNTS})
     effective_at = forms.SplitDateTimeField(

@@ -281,6 +281,48 @@ def test_a_new_price_is_a_new_row_and_serves_at_once(console: Client, catalog: N
     assert last_audit()["values"]["request_price"] == ["1", "2.5"]
 
 
+@pytest.mark.parametrize(
+    ("given", "stored"),
+    [
+        ({"fallbacks": "demo-image\ndemo-speech"}, ["demo-image", "demo-speech"]),
+        ({"fallbacks": '["demo-image"]'}, ["demo-image"]),
+        ({"fallbacks": "nope"}, "There is no model nope"),
+        ({"fallbacks": '{"demo": 1}'}, "one a line"),
+        ({"fallbacks": "[["}, "no JSON"),
+        ({"fallback_on": ["outage", "rate_limit"]}, []),
+        ({"fallback_on": ["sunshine"]}, "not one of the available choices"),
+    ],
+)
+def test_fallbacks_are_written_in_lines_and_checked(
+    given: dict[str, Any], stored: list[str] | str, console: Client, catalog: None
+) -> None:
+    model = AIModel.objects.get(slug="demo")
+    url = reverse("admin:catalog_aimodel_change", args=[model.pk])
+    page = console.post(url, model_form(model, **given))
+    model.refresh_from_db()
+    if isinstance(stored, str):
+        assert stored in page.content.decode()
+        assert (model.fallbacks, model.fallback_on) == ([], [])
+    else:
+        assert (model.fallbacks, model.fallback_on) == (stored, given.get("fallback_on", []))
+        assert "\n".join(stored) in console.get(url).content.decode()
+
+
+@pytest.mark.parametrize(
+    ("given", "stored"),
+    [("api-key: {api_key}\nX-Team: a:b", {"api-key": "{api_key}", "X-Team": "a:b"}), ('{"X-Team": "a"}', {"X-Team": "a"}),
+     ("", {}), ("no colon", None), ("Host: evil", None)],
+)  # fmt: skip
+def test_headers_of_a_provider_are_written_as_they_are_sent(
+    given: str, stored: dict[str, str] | None, console: Client, db: None
+) -> None:
+    form = {"slug": "mine", "kind": "openai_compatible", "base_url": "https://api.example.com/v1", "extra_headers": given,
+            "quirks": "{}", "enabled": "on", "profile": "", "api_key_env": "", "_continue": "1"}  # fmt: skip
+    console.post(reverse("admin:catalog_provider_add"), form)
+    found = Provider.objects.filter(slug="mine").first()
+    assert (found.extra_headers if found else None) == stored
+
+
 def test_saving_without_another_price_adds_none(console: Client, catalog: None) -> None:
     model = AIModel.objects.get(slug="demo")
     url = reverse("admin:catalog_aimodel_change", args=[model.pk])
