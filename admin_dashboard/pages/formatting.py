@@ -7,8 +7,6 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django.urls import reverse
-from django.utils.html import format_html
-from django.utils.safestring import SafeString
 
 from aichat.core.errors import InvalidRequest
 from aichat.core.money import CREDIT, format_credits
@@ -38,15 +36,6 @@ def range_of(query: Mapping[str, str], default: str = "7d") -> tuple[str, Window
 
 def amount(microcredits: int) -> str:
     return f"{microcredits / CREDIT:,.0f}" if abs(microcredits) >= 100 * CREDIT else format_credits(microcredits)
-
-
-def rounded(microcredits: int) -> SafeString:
-    """Credits as people read them, and to the last place where the mouse rests."""
-    size = abs(microcredits) / CREDIT
-    text = f"{microcredits / CREDIT:,.{0 if size >= 100 else 2}f}".removesuffix(".00")
-    if 0 < size < 0.01:
-        text = "< 0.01"
-    return format_html('<span title="{} credits">{}</span>', format_credits(microcredits), text)
 
 
 def usd(value: Decimal) -> str:

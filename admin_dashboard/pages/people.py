@@ -20,9 +20,9 @@ from unfold.widgets import UnfoldAdminDateWidget, UnfoldAdminTextInputWidget
 from accounts import logins, services, tenancy
 from accounts.admin import KeyForm, UserAdmin
 from accounts.models import AccessToken, Organization, User
-from admin_dashboard.pages.formatting import day_label, days, rounded, usage_url
+from admin_dashboard.pages.formatting import day_label, days, usage_url
 from aichat.chat.models import Conversation
-from aichat.core.admin.base import CreditsFormField, acting
+from aichat.core.admin.base import CreditsFormField, acting, rounded
 from aichat.core.admin.charts import Chart, Series
 from aichat.core.database.batches import column_by_key
 from aichat.core.errors import ApiError

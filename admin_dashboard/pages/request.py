@@ -12,10 +12,10 @@ from django.utils.safestring import SafeString
 
 from accounts.models import AccessToken
 from accounts.tenancy import as_id
-from admin_dashboard.pages.formatting import milliseconds, rounded
+from admin_dashboard.pages.formatting import milliseconds
 from admin_dashboard.reports import requests
 from admin_dashboard.reports.statistics import dollars
-from aichat.core.admin.base import link_to
+from aichat.core.admin.base import link_to, rounded
 from aichat.core.errors import NotFound
 from aichat.core.money import format_credits
 from aichat.providers.errors import AttemptOutcome

@@ -11,7 +11,8 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 
 from accounts.models import User
-from admin_dashboard.pages.formatting import RANGES, percent, range_of, rounded, usage_url, usd
+from admin_dashboard.pages.formatting import RANGES, percent, range_of, usage_url, usd
+from aichat.core.admin.base import rounded
 from aichat.core.database.batches import column_by_key
 from aichat.core.money import format_credits
 from aichat.core.web.csv_export import csv_response

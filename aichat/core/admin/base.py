@@ -23,7 +23,7 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 
 from aichat.core.admin import audit_log
 from aichat.core.database import transactions
-from aichat.core.money import LARGEST, format_credits, to_microcredits
+from aichat.core.money import CREDIT, LARGEST, format_credits, to_microcredits
 
 AMOUNT = re.compile(r"[+-]?[0-9]+(\.[0-9]*)?", re.ASCII)
 
@@ -192,6 +192,15 @@ def credits_column(name: str, description: str, *, ordering: str | None = None) 
         return format_credits(getattr(row, name))
 
     return column  # type: ignore[no-any-return]
+
+
+def rounded(microcredits: int) -> SafeString:
+    """Credits as people read them, and to the last place where the mouse rests."""
+    size = abs(microcredits) / CREDIT
+    text = f"{microcredits / CREDIT:,.{0 if size >= 100 else 2}f}".removesuffix(".00")
+    if 0 < size < 0.01:
+        text = "< 0.01"
+    return format_html('<span title="{} credits">{}</span>', format_credits(microcredits), text)
 
 
 def acting(request: HttpRequest) -> Any:
