@@ -1,10 +1,13 @@
 import time
+from datetime import timedelta
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.utils import timezone
 
 from admin_dashboard.demo import generator
-from aichat.usage.rollup import roll_up
+from aichat.usage.models import RollupState
+from aichat.usage.rollup import rebuild, roll_up
 
 WIDTH = 30
 
@@ -32,6 +35,9 @@ class Command(BaseCommand):
                 "There are real users here: use another DATABASE_URL, or --force to add the demo's to them."
             )
         self.shown_at = 0.0
+        is_rolled_up = (
+            RollupState.objects.exists()
+        )  # a server that runs has summed up the days before there were records
         if generator.demo_users().exists():
             self.stdout.write("The people of the demo are here already: none were added.")
         else:
@@ -44,7 +50,10 @@ class Command(BaseCommand):
             generator.add_usage(
                 options["usage_rows"], days=options["days"], seed=options["seed"], progress=self.progress
             )
-        self.stdout.write(f"{roll_up()} usage records rolled up. Look at /admin/.")
+        added = roll_up()
+        if is_rolled_up:
+            rebuild(timezone.now().date() - timedelta(days=options["days"]))
+        self.stdout.write(f"{'The' if is_rolled_up else added} usage records were rolled up. Look at /admin/.")
 
     def progress(self, what: str, done: int, total: int) -> None:
         """Print progress: a bar on a terminal, else one line every ten seconds."""

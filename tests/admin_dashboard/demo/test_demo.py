@@ -17,7 +17,7 @@ from aichat.analytics.models import Event
 from aichat.catalog import drift
 from aichat.chat.models import Feedback, Message
 from aichat.usage import verify as usage
-from aichat.usage.models import UsageRecord
+from aichat.usage.models import DailyUsage, RollupState, UsageRecord
 from aichat.usage.rollup import roll_up
 from aichat.usage.windows import Window
 from credits import verify as ledger
@@ -42,6 +42,13 @@ def test_the_demo_has_everything_and_its_ledger_is_right(db: None) -> None:
     assert {"signed_up", "first_chat", "chat_completed"} <= set(Event.objects.values_list("name", flat=True))
     assert not Feedback.objects.exclude(comment="").exists()
     assert not any(user.has_usable_password() for user in generator.demo_users())
+
+
+def test_the_demo_is_in_the_sums_of_a_server_that_runs_already(db: None) -> None:
+    roll_up()  # as a server does at its start
+    seed()
+    summed = UsageRecord.objects.filter(created_at__lt=RollupState.objects.get().through).count()
+    assert sum(DailyUsage.objects.values_list("attempts", flat=True)) == summed > 10
 
 
 def test_its_models_are_in_the_catalog_and_offered_to_nobody_without_a_key(catalog: None, ada: Actor) -> None:
