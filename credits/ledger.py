@@ -27,7 +27,7 @@ from aichat.core.database.statements import NewRow, insert_rows
 from aichat.core.money import LARGEST, to_microcredits
 from credits import engines, guards
 from credits.engines import portable
-from credits.engines.base import Closings, Move, Standing
+from credits.engines.base import Closings, Count, Move, Standing
 from credits.models import Hold, HoldRef, LedgerEntry, Wallet
 from credits.operations import Credit, LedgerBroken, Operation, OperationResult, Reserve, UnknownWallet
 from credits.planning import ReserveStep, Step, move, step_of
@@ -83,30 +83,46 @@ def reserve_new(operations: Sequence[Reserve]) -> list[OperationResult] | None:
     """Make new reservations in a transaction of their own that does not wait for the disk, by one round trip.
 
     None when the database can't do that, or asks for another try: then nothing was done. A reservation whose wallet
-    refuses gets its result from `apply`, afterwards.
+    refuses gets its result from `apply`, afterwards; where spending limits are counted, all of the list is then left.
     """
     engine = engines.current()
     if not engine.reserves_at_once or transactions.in_transaction():
         return None
-    if any(operation.limits for operation in operations):
-        return None
     now, steps = _now(), [ReserveStep(operation) for operation in operations]
     for step in steps:
         step.plan(now)
+        step.counted = list(step.operation.limits)
     moves = [move for move in _moves(steps) if move.needs <= LARGEST]
+    counts = _counts(operations)
+    if counts is None or (counts and sum(move.needs for move in moves) != sum(step.needs for step in steps)):
+        return None
     try:
-        moved = engine.reserve(moves, [_new_hold(step, now) for step in steps]) if moves else {}
+        moved = engine.reserve(moves, [_new_hold(step, now) for step in steps], counts) if moves else {}
     except DatabaseError as error:
         if outcomes.was_sent_with_commit(error):
             raise transactions.OutcomeUnknown("The answer to COMMIT was lost.") from error
         if transactions.is_transient(error):
             return None
         raise
+    if moved is None:
+        return None
     for step in steps:
         if step.wallet_id in moved:
             step.outcome.available = moved[step.wallet_id]
     refused = iter(_apply_rest([step.operation for step in steps if step.wallet_id not in moved]))
     return [step.outcome if step.wallet_id in moved else next(refused) for step in steps]
+
+
+def _counts(operations: Sequence[Reserve]) -> list[Count] | None:
+    """What the reservations count in their spending counters together; None when they know a limit by two amounts."""
+    found: dict[UUID, Count] = {}
+    for operation in operations:
+        for limit in operation.limits:
+            before = found.get(limit.counter_id, Count(limit.counter_id, limit.starts, 0, limit.amount))
+            if (before.starts, before.most) != (limit.starts, limit.amount):
+                return None
+            found[limit.counter_id] = before._replace(amount=before.amount + operation.amount)
+    return sorted(found.values())
 
 
 def _apply_rest(operations: Sequence[Operation]) -> list[OperationResult]:

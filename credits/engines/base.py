@@ -1,7 +1,7 @@
 """The questions and answers of the ledger's hot statements. All amounts are integers in microcredits."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import NamedTuple, Protocol, TypeAlias
 from uuid import UUID
 
@@ -35,6 +35,15 @@ class Move(NamedTuple):
     gains: int  # credited; the balance must stay within LARGEST
 
 
+class Count(NamedTuple):
+    """The microcredits that one list of reservations counts in a spending counter, and the most it may then have."""
+
+    counter_id: UUID
+    starts: date  # the first day of the period that the counter must be in
+    amount: int
+    most: int
+
+
 class Standing(NamedTuple):
     """A wallet after its move. `digest` is the last entry's before the move, "" without one, None if not known yet."""
 
@@ -64,10 +73,13 @@ class Engine(Protocol):
 
     reserves_at_once: bool  # whether `reserve` exists for this database
 
-    def reserve(self, moves: Sequence[Move], holds: Sequence[NewRow]) -> dict[UUID, int]:
+    def reserve(
+        self, moves: Sequence[Move], holds: Sequence[NewRow], counts: Sequence[Count] = ()
+    ) -> dict[UUID, int] | None:
         """Move wallets and insert the holds of the moved ones, in a transaction of its own and one round trip.
 
-        The commit does not wait for the disk. Returns the free microcredits of the moved wallets.
+        The commit does not wait for the disk. Returns the free microcredits of the moved wallets. With `counts` of
+        spending limits all is done or nothing: None when a counter has no room, or a wallet does not move.
         """
 
     def available(self, ids: Sequence[UUID]) -> dict[UUID, int]:

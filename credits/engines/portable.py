@@ -7,7 +7,7 @@ from django.db.models import F, Q
 
 from aichat.core.database.statements import NewRow
 from aichat.core.money import LARGEST
-from credits.engines.base import Closing, Closings, Move, Standing
+from credits.engines.base import Closing, Closings, Count, Move, Standing
 from credits.models import Hold, LedgerEntry, Wallet
 
 
@@ -32,7 +32,7 @@ def close_and_move(closings: Closings, moves: Sequence[Move]) -> tuple[int, dict
 reserves_at_once = False
 
 
-def reserve(moves: Sequence[Move], holds: Sequence[NewRow]) -> dict[UUID, int]:
+def reserve(moves: Sequence[Move], holds: Sequence[NewRow], counts: Sequence[Count] = ()) -> dict[UUID, int] | None:
     raise NotImplementedError  # see `reserves_at_once`
 
 

@@ -5,9 +5,11 @@ from functools import cache
 from typing import Any
 from uuid import UUID
 
+from django.db import DataError
+
 from aichat.core.database.statements import NewRow, Statement, insert_text, recordset, rows_as_recordsets
 from aichat.core.money import LARGEST
-from credits.engines.base import Closing, Closings, Move, Standing
+from credits.engines.base import Closing, Closings, Count, Move, Standing
 from credits.engines.portable import with_digests
 from credits.models import Hold
 
@@ -70,13 +72,35 @@ moved AS (
 made AS (
     {{insert}} WHERE new.wallet_id IN (SELECT _id FROM moved)
 )
-SELECT _id, available FROM moved
 """
+MOVED_ONES = "SELECT _id, available FROM moved"
+# Of a list whose spending is counted nothing may fail alone: what is not as it should be divides by zero, which undoes all.
+ALL_OR_NOTHING = """
+SELECT moves.wallet_id, moved.available, 1 / (moved._id IS NOT NULL)::int
+FROM moves LEFT JOIN moved ON moved._id = moves.wallet_id
+"""
+COUNT = Statement("""
+WITH asked AS MATERIALIZED (
+    SELECT * FROM json_to_recordset(%s::json) AS asked(counter_id uuid, starts date, amount bigint, most bigint)
+),
+locked AS MATERIALIZED (
+    SELECT _id FROM credits_spendcounter WHERE _id IN (SELECT counter_id FROM asked) ORDER BY _id FOR NO KEY UPDATE
+),
+counted AS (
+    UPDATE credits_spendcounter AS counter SET spent = counter.spent + asked.amount
+    FROM asked JOIN locked ON locked._id = asked.counter_id
+    WHERE counter._id = asked.counter_id AND counter.starts = asked.starts
+        AND counter.spent <= asked.most - asked.amount
+    RETURNING counter._id
+)
+SELECT 1 / (count(*) = (SELECT count(*) FROM asked))::int FROM counted
+""")
+DIVISION_BY_ZERO = "22012"
 
 
 @cache
-def _reserving() -> Statement:
-    return Statement(RESERVE.format(insert=insert_text(Hold)))
+def _reserving(ending: str) -> Statement:
+    return Statement(RESERVE.format(insert=insert_text(Hold)) + ending)
 
 
 AVAILABLE = Statement("SELECT _id, available FROM credits_wallet WHERE _id = ANY(%s::uuid[])")
@@ -98,9 +122,20 @@ def close_and_move(closings: Closings, moves: Sequence[Move]) -> tuple[int, dict
     return sum(map(len, closed)), _standings(moves, moved)
 
 
-def reserve(moves: Sequence[Move], holds: Sequence[NewRow]) -> dict[UUID, int]:
+def reserve(moves: Sequence[Move], holds: Sequence[NewRow], counts: Sequence[Count] = ()) -> dict[UUID, int] | None:
     asked = recordset(COLUMNS, [(*move, position) for position, move in enumerate(moves)])
-    return dict(_reserving().committed([asked, *rows_as_recordsets(holds)], durable=False))
+    values = [asked, *rows_as_recordsets(holds)]
+    if not counts:
+        [moved] = Statement.committed([(_reserving(MOVED_ONES), values)], durable=False)
+        return dict(moved)
+    counting = COUNT, [recordset(Count._fields, counts)]
+    try:
+        _, moved = Statement.committed([counting, (_reserving(ALL_OR_NOTHING), values)], durable=False)
+    except DataError as error:
+        if getattr(error.__cause__, "sqlstate", None) != DIVISION_BY_ZERO:
+            raise
+        return None
+    return {wallet_id: free for wallet_id, free, _ in moved}
 
 
 def available(ids: Sequence[UUID]) -> dict[UUID, int]:

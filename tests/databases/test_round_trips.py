@@ -1,14 +1,17 @@
 """How often a chat's two commits wait for PostgreSQL."""
 
+import dataclasses
 from collections.abc import Sequence
+from datetime import date
 from typing import Any
+from uuid import uuid5
 
 import pytest
 from django.db import connection
 
 from aichat.core.money import CREDIT
 from credits import ledger
-from credits.models import Hold
+from credits.models import Hold, Limit, SpendCounter
 from credits.services import InsufficientCreditsError, Reserve, Settle, apply, hold_expiry
 from credits.verify import problems
 from tests.conftest import Actor
@@ -49,6 +52,42 @@ def test_a_reservation_is_one_round_trip_that_does_not_wait_for_the_disk(
     [[begin, without_waiting, _, commit]] = trips
     assert (begin, without_waiting, commit) == (b"BEGIN", b"SET LOCAL synchronous_commit = off", b"COMMIT")
     assert (alice.wallet.available, alice.wallet.held) == (97 * CREDIT, 3 * CREDIT)
+
+
+def within(actor: Actor, credits: int, most: int, name: str = "key") -> Reserve:
+    """A reservation that a spending limit of `most` credits counts."""
+    limit = Limit(name, uuid5(actor.user.pk, name), date(2026, 11, 1), most * CREDIT)
+    return dataclasses.replace(reserve(actor, credits), limits=[limit])
+
+
+def spent() -> list[int]:
+    return [counter.spent // CREDIT for counter in SpendCounter.objects.order_by("id")]
+
+
+def test_a_reservation_within_spending_limits_is_one_round_trip_too(alice: Actor, trips: list[list[bytes]]) -> None:
+    alice.set_credits(100)
+    apply([within(alice, 1, 10)])  # makes the counter
+    ledger.reserve_new([within(alice, 1, 10)])  # prepares the statements
+    trips.clear()
+    asked = within(alice, 3, 10)
+    assert ledger.reserve_new([asked, within(alice, 2, 10)])
+    assert len(trips) == 1 and spent() == [7] and alice.wallet.held == 7 * CREDIT
+    apply([Settle(hold=asked.hold, charge=CREDIT)])
+    assert spent() == [5]
+    assert list(problems()) == []
+
+
+@pytest.mark.parametrize(("credits", "most", "free"), [(6, 10, 100), (6, 20, 8)], ids=["the limit", "the wallet"])
+def test_what_a_limit_or_the_wallet_refuses_is_counted_nowhere(
+    alice: Actor, credits: int, most: int, free: int
+) -> None:
+    alice.set_credits(free)
+    apply([within(alice, 5, most), within(alice, 0, most, "user")])
+    asked = within(alice, credits, most)
+    both = dataclasses.replace(asked, limits=[*asked.limits, *within(alice, 0, most, "user").limits])
+    assert ledger.reserve_new([both]) is None
+    assert sorted(spent()) == [0, 5] and alice.wallet.held == 5 * CREDIT
+    assert apply([both])[0].error is not None and sorted(spent()) == [0, 5]
 
 
 def test_reservations_made_together_are_refused_wallet_by_wallet(alice: Actor, bob: Actor) -> None:

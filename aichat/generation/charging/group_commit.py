@@ -71,9 +71,12 @@ class Unit:
     patience: float = 0.0  # seconds for which the unit is tried again while the database is away
     context: Context = field(default_factory=copy_context)  # of the request: the commit runs in no request's own
     only_reserves: bool = field(init=False)  # whether the unit is a reservation alone: its commit waits for no disk
+    is_limited: bool = field(init=False)  # a reservation that spending limits count: one of them refuses all beside it
 
     def __post_init__(self) -> None:
-        self.only_reserves = type(self.operation) is Reserve and self.write is nothing
+        operation = self.operation
+        self.only_reserves = type(operation) is Reserve and self.write is nothing
+        self.is_limited = isinstance(operation, Reserve) and bool(operation.limits)
 
 
 def submit(unit: Unit, *, refusable: bool = False) -> "asyncio.Future[OperationResult]":
@@ -252,7 +255,8 @@ class _Queue:
         passed: list[_Waiting] = []
         while lane.waiting and len(batch) < LARGEST_BATCH:
             item = lane.waiting.popleft()
-            if batch and item.unit.only_reserves != batch[0].unit.only_reserves:
+            kind = item.unit.only_reserves, item.unit.is_limited
+            if batch and kind != (batch[0].unit.only_reserves, batch[0].unit.is_limited):
                 passed.append(item)
             elif item.wallet is None or (item.wallet not in self.moving and self.next.get(item.wallet, lane) is lane):
                 batch.append(item)

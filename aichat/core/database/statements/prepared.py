@@ -48,8 +48,11 @@ class Statement:
                 found.append(_rows(driver, statement.with_question_marks, values))
         return found
 
-    def committed(self, values: Sequence[Any], *, durable: bool) -> list[tuple[Any, ...]]:
-        """Send the statement as a transaction of its own, to PostgreSQL in one round trip; return the rows.
+    @staticmethod
+    def committed(
+        statements: "Sequence[tuple[Statement, Sequence[Any]]]", *, durable: bool
+    ) -> list[list[tuple[Any, ...]]]:
+        """Send statements with their values as a whole transaction, to PostgreSQL in one round trip; return their rows.
 
         Unless `durable` the commit does not wait for the disk: a crash of the server may lose the transaction, and
         never a later one without it (https://www.postgresql.org/docs/current/wal-async-commit.html).
@@ -59,10 +62,10 @@ class Statement:
             from aichat.core.database.statements import pipeline
 
             with _ready(database):
-                [rows] = pipeline.send_alone(database.connection, [(self.text, values)], durable=durable)
-                return rows
+                texts = [(statement.text, values) for statement, values in statements]
+                return pipeline.send_alone(database.connection, texts, durable=durable)
         with transaction.atomic():
-            return self(values)
+            return Statement.together(statements)
 
     def many(self, rows: Sequence[Sequence[Any]]) -> None:
         """Send the statement once for each row of values. For SQLite, where this needs no round trips."""
