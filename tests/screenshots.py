@@ -23,6 +23,7 @@ PICTURES = [
     ("dashboard-phone", "/admin/?range=24h", PHONE, False, False),
     ("reconciliation", "/admin/reconciliation/?range=7d", DESKTOP, False, False),
     ("gallery", "/admin/images/imagejob/", DESKTOP, False, False),
+    ("spending", "/admin/spending/?range=30d", DESKTOP, False, False),
     ("experiment", "", DESKTOP, False, False),
 ]
 PROMPTS = [
