@@ -63,6 +63,7 @@ def told(result: Result) -> dict[str, Any]:
     }
 
 
+@spans.harmless
 def begin_attempt(model: ModelInfo, number: int, request: GenerationRequest) -> Any:
     """Begin the span of one candidate's turn in a request; None where no spans are made."""
     if not spans.enabled:
@@ -70,13 +71,14 @@ def begin_attempt(model: ModelInfo, number: int, request: GenerationRequest) -> 
     return begin_turn(model, number, request.kind, request.request_id, asked_for(request))
 
 
+@spans.harmless
 def begin_turn(
     model: ModelInfo, number: int, kind: str, request_id: str, asked: Mapping[str, Any] | None = None
 ) -> Any:
     """Begin the span of one candidate's turn; None where no spans are made. `asked` are further attributes."""
     if not spans.enabled:
         return None
-    operation, address = gen_ai.OPERATIONS[kind], server(model.provider.endpoint.base_url)
+    operation, address = gen_ai.OPERATIONS.get(kind, kind), server(model.provider.endpoint.base_url)
     attributes: dict[str, Any] = {
         gen_ai.OPERATION: operation,
         gen_ai.PROVIDER: gen_ai.PROVIDERS.get(model.provider.kind, model.provider.slug),
@@ -101,13 +103,19 @@ def asked_for(request: GenerationRequest) -> dict[str, Any]:
     found = {
         "gen_ai.request.stream": request.stream,
         "gen_ai.request.max_tokens": request.most_tokens,
-        **{to: parameters[name] for name, to in REQUESTED.items() if isinstance(parameters.get(name), int | float)},
+        **{to: parameters[name] for name, to in REQUESTED.items() if is_sent(parameters.get(name))},
     }
     if settings.OTEL_CAPTURE_CONTENT:
         found["gen_ai.input.messages"] = content(request.messages)
     return found
 
 
+def is_sent(value: Any) -> bool:
+    """Whether a parameter is a number that OTLP has room for: a greater one would lose its whole batch of spans."""
+    return isinstance(value, int | float) and abs(value) < 2**63
+
+
+@spans.harmless
 def end_attempt(attempt: "Attempt | ImageAttempt", result: Result | None = None) -> None:
     """End the span of a candidate's turn, if it is open. `result` is there when the turn gave the answer, or a part of it."""
     span, attempt.span = attempt.span, None

@@ -13,13 +13,14 @@ starts with the first span, so a master process that forks workers has none.
 
 import asyncio
 import atexit
+import functools
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar, Token
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from django.conf import settings
 
@@ -37,6 +38,8 @@ CLOSING_SECONDS = 5.0  # that the last spans may take when the process ends
 SERVICE = "aichat"
 PROBES = {"/healthz", "/readyz", "/metrics"}  # which are asked every few seconds and tell nothing
 Attributes = Mapping[str, Any]
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Maker:
@@ -149,6 +152,20 @@ def switch_off() -> None:
     _maker, enabled = None, False
 
 
+def harmless(work: Callable[P, T]) -> Callable[P, T | None]:
+    """Decorate what is done for a span alone: its defects are logged, and fail no request."""
+
+    @functools.wraps(work)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> T | None:
+        try:
+            return work(*args, **kwargs)
+        except Exception:
+            logger.exception("a span lacks something")
+            return None
+
+    return guarded
+
+
 # --- The current span -------------------------------------------------------------------------------------------------
 
 
@@ -214,14 +231,14 @@ def upstream_headers() -> dict[str, str]:
 def begin_request(trace: tracing.Trace, scope: Mapping[str, Any]) -> "Span | None":
     """Begin the span of an HTTP request (ASGI's `scope`), and let the request's log lines name it as `traceparent`.
 
-    https://opentelemetry.io/docs/specs/semconv/http/http-spans/
+    https://opentelemetry.io/docs/specs/semconv/http/http-spans/, without the path: the link of a mail has a secret there.
+    The route is told.
     """
     _current.set(None)
     if scope["path"] in PROBES:
         return None
     attributes = {
         "http.request.method": scope["method"],
-        "url.path": scope["path"],
         "url.scheme": scope.get("scheme", "http"),
         "aichat.request_id": trace.request_id,
     }

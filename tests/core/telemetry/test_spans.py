@@ -232,6 +232,15 @@ def test_a_wrong_variable_of_the_sdk_fails_no_request(
     assert not spans.enabled
 
 
+def test_a_defect_of_a_span_fails_no_request(
+    collected: Collected, http: httpx.Client, alice: Actor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aichat.generation.spans.server", lambda base_url: 1 / 0)
+    monkeypatch.setattr("aichat.generation.spans.figures", lambda usage: 1 / 0)
+    assert ask(http, alice, model="demo").status_code == 200
+    assert "chat demo" not in collected.whole(CHAT_SPAN)
+
+
 def test_off_makes_no_spans_and_passes_the_clients_header_on(
     upstream: Upstream, http: httpx.Client, alice: Actor, receiver: Receiver
 ) -> None:
