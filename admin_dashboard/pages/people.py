@@ -47,7 +47,7 @@ class PersonAdmin(UserAdmin):
     list_fullwidth = True
     change_form_outer_before_template = "admin_dashboard/person.html"
     actions = ["give_to_chosen", *UserAdmin.actions]
-    actions_detail = ["give_credits", "make_key", "show_usage", "end_logins"]
+    actions_detail = ["give_credits", "make_key", "show_usage", "end_logins", "mail_reset", "reset_second_factor"]
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
         """The page of people, each with the figures of its columns: four queries for any number."""
