@@ -44,7 +44,7 @@ def has_permission(request: HttpRequest) -> bool:
     return bool(_may_enter(request)) and not admin_sessions.is_ended(request)
 
 
-admin.site.has_permission = has_permission  # type: ignore[method-assign,assignment]  # of the site that Unfold made
+admin.site.has_permission = has_permission  # type: ignore[method-assign]  # of the site that Unfold made
 
 
 class EmailForm(forms.ModelForm):  # type: ignore[type-arg]

@@ -73,6 +73,10 @@ def test_chat_draw_make_a_key_and_leave(page: Page) -> None:
 
     page.goto("/account")
     expect(page.locator("#who")).to_contain_text("alice@example.com")
+    expect(page.locator("#sessions tr")).to_have_count(2)
+    page.click("#sessions button")
+    expect(page.locator("#sessions tr")).to_have_count(1)
+    expect(page.locator("#sessions")).to_contain_text("this one")
     secret = protect(page)
     page.click("#logout")
     page.wait_for_url("**/login")

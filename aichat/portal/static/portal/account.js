@@ -1,5 +1,5 @@
 import { ask, base } from "./api.js";
-import { complain, find, make, moment, onClick, onSubmit, showBalance } from "./page.js";
+import { complain, find, make, moment, onClick, onSubmit, paged, showBalance } from "./page.js";
 
 async function show() {
     const me = await ask("api/v1/me");
@@ -87,6 +87,26 @@ onSubmit(find("mfa-on"), async (form, button) => {
     form.reset();
 });
 
+async function showSessions() {
+    find("sessions").replaceChildren();
+    await paged("api/v1/me/sessions", (rows) => find("sessions").append(...rows.map(session)));
+}
+
+function session({ id, name, created_at: since, current }) {
+    const end = make("button", { type: "button", class: "quiet", text: "End" });
+    end.onclick = () => ask(`api/v1/me/sessions/${id}`, { method: "DELETE" }).then(showSessions).catch(complain);
+    const what = current ? "this one" : name || "a login";
+    return make("tr", {}, make("td", { text: `${what}, since ${moment(since)}` }), make("td", {}, current ? "" : end));
+}
+
+onSubmit(find("leave"), async () => {
+    if (!confirm("Delete your account?")) return;
+    const body = { password: find("leave-password")?.value || "" };
+    const { deletion_at: at } = await ask("api/v1/me", { method: "DELETE", body });
+    alert(`Your account is deleted on ${moment(at)}, unless you log in before.`);
+    location.assign(`${base}login`);
+});
+
 onClick("logout", async () => {
     await ask("portal/logout", { method: "POST" });
     location.assign(`${base}login`);
@@ -97,4 +117,4 @@ onClick("logout-all", async () => {
     location.assign(`${base}login`);
 });
 
-Promise.all([show(), showInvitations(), showSecondFactor(), showBalance()]).catch(complain);
+Promise.all([show(), showInvitations(), showSecondFactor(), showSessions(), showBalance()]).catch(complain);
