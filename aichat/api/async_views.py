@@ -40,9 +40,10 @@ from aichat.idempotency.keys import HEADER, Answer
 
 KEEP_ALIVE_SECONDS = 15.0
 AUTHENTICATION = list(api_settings.DEFAULT_AUTHENTICATION_CLASSES)
-BODY_ON_THE_LOOP = 128 * 1024  # bytes of a body that is validated at once; a larger one would hold up other requests
+BODY_ON_THE_LOOP = 128 * 1024  # bytes of a body that is read at once; a larger one would hold up other requests
 _validator = ThreadPoolExecutor(1, "large-bodies")
 B = TypeVar("B", bound=BaseModel)
+T = TypeVar("T")
 
 
 class AsyncView(APIView):
@@ -136,10 +137,14 @@ async def parse(model: type[B], request: HttpRequest) -> B:
     """
     if request.content_type != "application/json":
         raise responses.unsupported_media_type()
-    body, deployment = request.body or b"null", deployment_of(request)
-    if len(body) <= BODY_ON_THE_LOOP:
-        return validate(model, body, deployment)
-    return await asyncio.get_running_loop().run_in_executor(_validator, validate, model, body, deployment)
+    return await beside_the_loop(request, validate, model, request.body or b"null", deployment_of(request))
+
+
+async def beside_the_loop(request: HttpRequest, work: Callable[..., T], *arguments: Any) -> T:
+    """Do what takes longer the larger the body is: of one over `BODY_ON_THE_LOOP` bytes in a thread, else at once."""
+    if len(request.body) <= BODY_ON_THE_LOOP:
+        return work(*arguments)
+    return await asyncio.get_running_loop().run_in_executor(_validator, work, *arguments)
 
 
 def validate(model: type[B], body: bytes, deployment: str) -> B:

@@ -1,5 +1,7 @@
 """`POST /v1/messages` and `/v1/messages/count_tokens`: https://platform.claude.com/docs/en/api/messages"""
 
+from collections.abc import Mapping
+
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from drf_spectacular.utils import OpenApiResponse, extend_schema
@@ -11,8 +13,9 @@ from aichat.api.anthropic.errors import UnsupportedThread
 from aichat.api.anthropic.events import MessageFormat
 from aichat.api.anthropic.schemas import CountBody, MessagesBody
 from aichat.api.anthropic.translation import Translation
-from aichat.api.async_views import AsyncView, parse, respond
+from aichat.api.async_views import AsyncView, beside_the_loop, parse, respond
 from aichat.catalog import routing, snapshot
+from aichat.catalog.snapshot import ModelInfo
 from aichat.core.web import responses
 from aichat.core.web.openapi import ANY_OBJECT, CHAT_HEADERS, EVENTS_SCHEMA, charges, may_answer
 from aichat.generation import experiments
@@ -46,7 +49,7 @@ class MessagesView(AsyncView):
 
 
 async def prepare(request: HttpRequest, caller: Caller, body: MessagesBody) -> tuple[GenerationRequest, MessageFormat]:
-    translation = Translation(body, request.headers)
+    translation = await beside_the_loop(request, Translation, body, request.headers)
     generation_request = GenerationRequest(
         caller=caller,
         model=body.model,
@@ -75,7 +78,12 @@ class CountTokensView(AsyncView):
         """About how many input tokens a request is: an estimate, which asks no provider and costs nothing."""
         body = await parse(CountBody, request)
         model = routing.candidates(await snapshot.ready(), caller, body.model)[0]
-        translation = Translation(body, request.headers)
-        chat = ChatRequest(model.upstream_name, translation.messages, 1, False, translation.parameters)
-        sent = chat_adapter(model.provider.kind).measure(chat, model.provider.endpoint)
-        return responses.json_response({"input_tokens": tokens.estimate_input(sent)})
+        count = await beside_the_loop(request, input_tokens, model, body, request.headers)
+        return responses.json_response({"input_tokens": count})
+
+
+def input_tokens(model: ModelInfo, body: CountBody, headers: Mapping[str, str]) -> int:
+    """About how many input tokens a request is for a model."""
+    translation = Translation(body, headers)
+    chat = ChatRequest(model.upstream_name, translation.messages, 1, False, translation.parameters)
+    return tokens.estimate_input(chat_adapter(model.provider.kind).measure(chat, model.provider.endpoint))

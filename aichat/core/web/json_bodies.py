@@ -10,6 +10,7 @@ import re
 from aichat.core.errors import InvalidRequest
 
 MOST_VALUES = 50_000  # JSON values of a body: objects, lists, texts, numbers
+MOST_ESCAPES = 2_500_000  # backslashes of a body: each takes a parser fifteen times as long as another character
 SLICE = 64 * 1024  # bytes looked at between two chances for other threads
 # Each looks at a byte once, whatever the body: possessive (`*+`, `++`), and never tried at a quote that nothing closes. A
 # plain search for strings would begin again behind each of the `\"` of an unclosed one: seconds for a slice.
@@ -19,7 +20,14 @@ UP_TO_AN_UNCLOSED_STRING = re.compile(rb'(?:[^"]++|"[^"\\]*+(?:\\.[^"\\]*+)*+")*
 
 
 def check_structure(body: bytes, most: int = MOST_VALUES) -> None:
-    """Raise `InvalidRequest` for a JSON text of more than `most` values. Malformed JSON is left to the parser."""
+    """Raise `InvalidRequest` for a JSON text of more than `most` values or of very many escapes.
+
+    Malformed JSON is left to the parser.
+    """
+    if body.count(b"\\") > MOST_ESCAPES:
+        raise InvalidRequest(
+            f"The body's texts have more than {MOST_ESCAPES} escapes (backslashes): send less at a time."
+        )
     if separators(body) >= most and not has_at_most(body, most):
         raise InvalidRequest(f"The body has more than {most} JSON values: send less at a time.")
 

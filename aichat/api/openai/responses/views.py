@@ -8,7 +8,7 @@ from drf_spectacular.utils import OpenApiResponse, extend_schema
 from accounts.authentication import Caller
 from accounts.models import Scope
 from accounts.permissions import IsUser
-from aichat.api.async_views import AsyncView, parse, respond
+from aichat.api.async_views import AsyncView, beside_the_loop, parse, respond
 from aichat.api.openai.responses import kept_items
 from aichat.api.openai.responses.events import ResponseFormat
 from aichat.api.openai.responses.schemas import Item, ResponsesBody
@@ -37,7 +37,7 @@ class ResponsesView(AsyncView):
     async def post(self, request: HttpRequest, caller: Caller) -> HttpResponseBase:
         """For any client of the Responses API. Each request brings its whole conversation, or refers to items of late."""
         body = await parse(ResponsesBody, request)
-        return await respond(request, caller, lambda: prepare(caller, body))
+        return await respond(request, caller, lambda: prepare(request, caller, body))
 
 
 # The client's names for what OpenAI's chat vocabulary calls otherwise.
@@ -49,8 +49,10 @@ NAMES = {
 }
 
 
-async def prepare(caller: Caller, body: ResponsesBody) -> tuple[GenerationRequest, ResponseFormat]:
-    translation = Translation(body, await kept(caller, body))
+async def prepare(
+    request: HttpRequest, caller: Caller, body: ResponsesBody
+) -> tuple[GenerationRequest, ResponseFormat]:
+    translation = await beside_the_loop(request, Translation, body, await kept(caller, body))
     response_format = ResponseFormat(body, translation.tools)
     is_kept = body.store is not False and settings.RESPONSE_ITEMS_TTL
     generation_request = GenerationRequest(
