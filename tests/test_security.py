@@ -1,6 +1,9 @@
 """What browsers are told, and what nobody learns."""
 
+import re
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from django.test import Client
@@ -49,3 +52,24 @@ def test_a_session_cookie_is_out_of_reach_of_scripts_and_other_sites(client: Cli
     client.post("/admin/login/", {"username": ada.user.email, "password": PASSWORD})
     cookie = client.cookies["sessionid"]
     assert (cookie["httponly"], cookie["samesite"]) == (True, "Lax")
+
+
+@pytest.mark.parametrize("term", ["%", "_", "a%e", ".*", "^", "\\"])
+def test_a_wildcard_in_a_search_is_an_ordinary_character(ada: Actor, alice: Actor, term: str) -> None:
+    def found(search: str) -> list[str]:
+        return [row["email"] for row in ada.get(f"/api/v1/admin/users?search={quote(search)}").json()["results"]]
+
+    assert found("alice@") == [alice.user.email]
+    assert found(term) == []
+
+
+def test_the_tests_that_the_security_page_names_are_there() -> None:
+    root = Path(__file__).parents[1]
+    named = [
+        row for row in (root / "SECURITY.md").read_text().splitlines() if row.startswith("| ") and "`tests/" in row
+    ]
+    for row in named:
+        files = [(root / file).read_text() for file in re.findall(r"`(tests/[\w/]+\.py)`", row)]
+        for name in re.findall(r"`(…?(?:test_|_its_)\w+…?)`", row):
+            assert any(name.strip("…") in text for text in files), name
+    assert len(named) >= 10

@@ -32,6 +32,7 @@ AS_THEY_COME = {
     "ResponsesBody.tool_choice": "read by its known members",
     "ResponsesBody.metadata": "has no effect here",
     "TextFormat.schema": "a JSON Schema",
+    "post /webhooks/stripe": "an event that Stripe signed, read by its known members",
     "JsonValue": "members that only a provider reads, and JSON Schemas",
     "Experiment.variants": "checked by `checked_variants`",
     "PatchedExperiment.variants": "the same",
