@@ -162,6 +162,7 @@ class LedgerEntry(Row):
         REFUND = "REFUND"
         ADJUSTMENT = "ADJUSTMENT"
         REVERSAL = "REVERSAL"
+        EXPIRY = "EXPIRY"
 
     wallet = models.ForeignKey(Wallet, on_delete=models.PROTECT, related_name="entries", db_index=False)
     sequence = models.BigIntegerField()
@@ -235,6 +236,72 @@ def digest(previous: str, sequence: int, kind: str, amount: int, reference: str,
 def milliseconds(moment: datetime) -> int:
     """Milliseconds from 1970 to `moment`, as an exact integer."""
     return round(moment.timestamp() * 1000)
+
+
+# --- Lots -------------------------------------------------------------------------------------------------------------
+
+
+class CreditExpiry(Row):
+    """When a grant's credits expire; written in the grant's commit, and read when the grant is accounted as a lot."""
+
+    wallet = models.ForeignKey(Wallet, on_delete=models.PROTECT, related_name="expiries", db_index=False)
+    reference = models.CharField(max_length=100, help_text="Of the grant.")
+    expires_at = models.DateTimeField()
+    lapsed = models.BooleanField(default=False, help_text="What was left at the end has been taken off.")
+
+    class Meta:
+        verbose_name_plural = "credit expiries"
+        constraints = [models.UniqueConstraint(fields=["wallet", "reference"], name="one_expiry_per_grant")]
+        indexes = [models.Index(fields=["lapsed", "expires_at"], name="expiries_by_time")]
+
+    def __str__(self) -> str:
+        return f"{self.reference} until {self.expires_at}"
+
+
+class Lot(Row):
+    """Credits of one source and expiry, and how many of them are left after the entry that the wallet's cursor names.
+
+    `credits/lots.py` alone writes these rows, and could make them again from the entries.
+    """
+
+    wallet = models.ForeignKey(Wallet, on_delete=models.PROTECT, related_name="lots", db_index=False)
+    sequence = models.BigIntegerField(help_text="Of the entry that it came with.")
+    source = models.CharField(max_length=16)
+    reference = models.CharField(max_length=100)
+    amount = models.BigIntegerField(help_text="Microcredits.")
+    remaining = models.BigIntegerField(help_text="Microcredits that are left.")
+    expires_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["wallet", "sequence"], name="one_lot_per_entry")]
+
+    def __str__(self) -> str:
+        return f"{format_credits(self.remaining)} of {format_credits(self.amount)} credits ({self.source})"
+
+
+class LotUse(Row):
+    """What a charge took of a lot that expires, so that a refund of the charge gives it back there."""
+
+    charge = models.ForeignKey(LedgerEntry, on_delete=models.PROTECT, related_name="+")
+    lot = models.ForeignKey(Lot, on_delete=models.PROTECT, related_name="uses", db_index=False)
+    amount = models.BigIntegerField(help_text="Microcredits.")
+    refunded = models.BigIntegerField(default=0, help_text="Microcredits.")
+
+    def __str__(self) -> str:
+        return f"{format_credits(self.amount)} credits of a lot"
+
+
+class LotCursor(models.Model):
+    """Up to which of its entries a wallet's lots are accounted."""
+
+    wallet = models.OneToOneField(
+        Wallet, primary_key=True, on_delete=models.PROTECT, related_name="lot_cursor", db_column="_id"
+    )
+    sequence = models.BigIntegerField(default=0)
+    revision = models.BigIntegerField(default=0, editable=False)
+
+    def __str__(self) -> str:
+        return f"entry {self.sequence}"
 
 
 # --- Spending limits --------------------------------------------------------------------------------------------------

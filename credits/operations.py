@@ -133,7 +133,7 @@ class Credit:
     """Change the balance by `amount`.
 
     A grant or allowance adds; an adjustment adds or takes, by somebody, for a reason; a reversal takes what was granted for
-    a payment that the seller gave back.
+    a payment that the seller gave back, an expiry what is left of a lot at its end.
     """
 
     wallet_id: UUID
@@ -150,8 +150,8 @@ class Credit:
         if self.kind == Kind.ADJUSTMENT:
             _check(self.amount != 0, "An adjustment is not of 0 credits.")
             _check(bool(self.actor_id and self.reason.strip()), "An adjustment needs an actor and a reason.")
-        elif self.kind == Kind.REVERSAL:
-            _check(self.amount < 0, "A reversal takes credits away.")
+        elif self.kind in {Kind.REVERSAL, Kind.EXPIRY}:
+            _check(self.amount < 0, "Reversals and expiries take credits away.")
         else:
             _check(self.kind not in {Kind.CHARGE, Kind.REFUND}, "Charges are settlements, refunds name their charge.")
             _check(self.amount > 0, "A grant is of more than 0 credits.")

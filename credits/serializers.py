@@ -1,7 +1,7 @@
 from rest_framework import serializers
 
 from aichat.core.money import CreditsField
-from credits.models import LedgerEntry, Wallet
+from credits.models import LedgerEntry, Lot, Wallet
 
 
 class WalletSerializer(serializers.ModelSerializer[Wallet]):
@@ -14,6 +14,22 @@ class WalletSerializer(serializers.ModelSerializer[Wallet]):
     class Meta:
         model = Wallet
         fields = ["balance", "held", "available"]
+
+
+class LotSerializer(serializers.ModelSerializer[Lot]):
+    amount = CreditsField(read_only=True)
+    remaining = CreditsField(read_only=True)
+
+    class Meta:
+        model = Lot
+        fields = ["source", "amount", "remaining", "expires_at"]
+
+
+class CreditsSerializer(WalletSerializer):
+    lots = LotSerializer(many=True, read_only=True, help_text="In the order in which they are spent.")
+
+    class Meta(WalletSerializer.Meta):
+        fields = [*WalletSerializer.Meta.fields, "lots"]
 
 
 class LedgerEntrySerializer(serializers.ModelSerializer[LedgerEntry]):

@@ -20,6 +20,7 @@ from aichat.core.money import to_microcredits
 from aichat.core.telemetry import product_events
 from credits import engines
 from credits.ledger import Kind, State, apply, move_new, open_wallet, reserve_new
+from credits.lots import set_expiry
 from credits.models import Hold, HoldRef, LedgerEntry, Wallet
 from credits.operations import (
     Credit,
@@ -91,9 +92,18 @@ def available_to(organizations: Iterable[Organization]) -> dict[UUID, int]:
 
 
 def grant(
-    organization: Organization, amount: int, *, reason: str, actor: User | None = None, reference: str = ""
+    organization: Organization,
+    amount: int,
+    *,
+    reason: str,
+    actor: User | None = None,
+    reference: str = "",
+    expires_at: datetime | None = None,
 ) -> OperationResult:
-    """Add `amount` microcredits, above 0. The same `reference` again grants nothing and returns the first entry."""
+    """Add `amount` microcredits, above 0. The same `reference` again grants nothing and returns the first entry.
+
+    What is left of them at `expires_at` is taken off then.
+    """
     if amount <= 0:
         raise ValueError("A grant is more than 0 credits.")
     wallet_of(organization)
@@ -104,6 +114,13 @@ def grant(
         actor_id=actor.pk if actor else None,
         reason=reason,
     )
+    if expires_at is None:
+        return apply([operation])[0].or_raise()
+    return transactions.run_repeatable(_grant_until, operation, expires_at)
+
+
+def _grant_until(operation: Credit, expires_at: datetime) -> OperationResult:
+    set_expiry(operation.wallet_id, operation.reference, expires_at)
     return apply([operation])[0].or_raise()
 
 

@@ -12,11 +12,11 @@ from itertools import groupby
 from typing import NamedTuple
 from uuid import UUID
 
-from django.db.models import F, Max, Sum
+from django.db.models import F, Max, Q, Sum
 
 from aichat.core.database import transactions
 from aichat.core.database.batches import rows_by_key
-from credits.models import Hold, LedgerEntry, Wallet, digest
+from credits.models import Hold, LedgerEntry, Lot, LotCursor, Wallet, digest
 
 WALLETS_AT_ONCE = 200
 ENTRIES_AT_ONCE = 2000
@@ -53,6 +53,7 @@ def problems() -> Iterator[Problem]:
     """Yield every broken invariant; a right ledger yields nothing."""
     for wallets in _wallets():
         yield from _standing_problems(wallets)
+        yield from _lot_problems(wallets)
         entries = LedgerEntry.objects.filter(wallet_id__in=wallets).order_by("wallet_id", "sequence")
         lines = (Line(*row) for row in entries.values_list(*Line._fields).iterator(chunk_size=ENTRIES_AT_ONCE))
         unseen = dict(wallets)
@@ -100,6 +101,31 @@ def _standing(wallet: Wallet, held: int, last: int) -> Iterator[Problem]:
         yield Problem(wallet.pk, f"held is {wallet.held}, its open holds sum to {held}")
     if wallet.sequence != last:
         yield Problem(wallet.pk, f"{wallet.sequence} entries were written, the last one there is has sequence {last}")
+
+
+def _lot_problems(wallets: dict[UUID, Wallet]) -> Iterator[Problem]:
+    """Compare what is left in each wallet's lots with the balance after the entry up to which they are accounted."""
+    for cursor in LotCursor.objects.filter(pk__in=list(wallets)):
+        if any(_wrong_lots(cursor)):
+            yield from transactions.run_atomic(_wrong_lots_now, cursor)
+
+
+def _wrong_lots_now(cursor: LotCursor) -> list[Problem]:
+    """The problems of one wallet's lots while nobody accounts."""
+    row = LotCursor.objects.filter(pk=cursor.pk)
+    row.update(revision=F("revision") + 1)
+    return list(_wrong_lots(row.get()))
+
+
+def _wrong_lots(cursor: LotCursor) -> Iterator[Problem]:
+    lots = Lot.objects.filter(wallet_id=cursor.pk)
+    left = lots.aggregate(total=Sum("remaining"))["total"] or 0
+    entries = LedgerEntry.objects.filter(wallet_id=cursor.pk, sequence=cursor.sequence)
+    balance = entries.values_list("balance_after", flat=True).first() or 0
+    if left != balance:
+        yield Problem(cursor.pk, f"its lots have {left} left, the balance after entry {cursor.sequence} is {balance}")
+    for lot in lots.filter(Q(remaining__lt=0) | Q(remaining__gt=F("amount")))[:10]:
+        yield Problem(cursor.pk, f"the lot of entry {lot.sequence} has {lot.remaining} of {lot.amount} left")
 
 
 def _chain_problems(wallet: Wallet, lines: Iterator[Line]) -> Iterator[Problem]:

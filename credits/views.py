@@ -25,8 +25,9 @@ from aichat.core.errors import InvalidRequest, PermissionDenied
 from aichat.core.web.drf import CursorPages
 from aichat.core.web.openapi import may_answer
 from credits import services, starter
+from credits.lots import lots_of
 from credits.models import LedgerEntry
-from credits.serializers import LedgerEntrySerializer, WalletSerializer
+from credits.serializers import CreditsSerializer, LedgerEntrySerializer, WalletSerializer
 from credits.services import wallet_of
 
 
@@ -104,11 +105,15 @@ class VerifyEmailView(APIView):
 class CreditsView(APIView):
     permission_classes = [IsUser]
 
-    @extend_schema(responses=WalletSerializer, summary="Balance")
+    @extend_schema(responses=CreditsSerializer, summary="Balance")
     def get(self, request: Request) -> Response:
-        """The organization's credits: in all, held by running requests, and free to spend."""
-        caller = calling(request)
-        return Response(WalletSerializer(services.wallet_of(caller.organization)).data)
+        """The organization's credits: in all, held by running requests, and free to spend; and the lots they are of.
+
+        Lots count what was charged, not what is held: soonest to expire first, bought credits last.
+        """
+        wallet = services.wallet_of(calling(request).organization)
+        found = {"balance": wallet.balance, "held": wallet.held, "available": wallet.available}
+        return Response(CreditsSerializer({**found, "lots": lots_of(wallet.pk)}).data)
 
 
 class EntryPages(CursorPages):

@@ -91,8 +91,8 @@ class Service:
         return process_tree(self.process.pid)[1:]
 
     def credits(self) -> dict[str, str]:
-        balance: dict[str, str] = httpx.get(f"{self.address}/api/v1/credits", headers=self.headers, timeout=30).json()
-        return balance
+        found = httpx.get(f"{self.address}/api/v1/credits", headers=self.headers, timeout=30).json()
+        return {name: found[name] for name in ("balance", "held", "available")}
 
     def close(self) -> None:
         self.process.terminate()

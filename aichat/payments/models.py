@@ -33,6 +33,7 @@ class Plan(Row):
     credits = models.BigIntegerField(
         validators=[MinValueValidator(0), MaxValueValidator(LARGEST)], help_text="Microcredits that each period gives."
     )
+    credits_expire = models.BooleanField(default=False, help_text="What is left at the period's end is taken off.")
     is_active = models.BooleanField(default=True, help_text="Whether the plan is offered. Subscriptions to it go on.")
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 

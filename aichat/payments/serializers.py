@@ -39,10 +39,11 @@ class PlanSerializer(StrictMembers, serializers.ModelSerializer[Plan]):
     price = CreditsField(help_text="In units of the currency, such as 9.99.")
     credits = CreditsField()
     currency = serializers.CharField(max_length=3, validators=[CURRENCY])
+    credits_expire = serializers.BooleanField(default=False, help_text="Whether what is left lapses with the period.")
 
     class Meta:
         model = Plan
-        fields = ["slug", "name", "price", "currency", "interval", "credits"]
+        fields = ["slug", "name", "price", "currency", "interval", "credits", "credits_expire"]
 
 
 class SubscriptionSerializer(serializers.Serializer[Any]):

@@ -22,6 +22,7 @@ from aichat.core.database import transactions
 from aichat.core.database.models import uuid7
 from aichat.core.errors import ApiError, InvalidRequest
 from aichat.payments.models import Plan, Subscription, add_months
+from credits.lots import set_expiry
 from credits.services import Credit, apply, wallet_of
 
 logger = logging.getLogger(__name__)
@@ -161,10 +162,13 @@ def grant_period(row: Subscription, plan: Plan, starts: datetime) -> None:
     """Grant the credits of one period of the subscription, once however often this is called."""
     if not plan.credits:
         return
+    reference = f"subscription:{row.pk}:{starts.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    if plan.credits_expire:
+        set_expiry(row.organization_id, reference, add_months(starts, plan.months))
     operation = Credit(
         wallet_id=row.organization_id,
         amount=plan.credits,
-        reference=f"subscription:{row.pk}:{starts.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}",
+        reference=reference,
         reason=f"{plan.name}, from {starts:%Y-%m-%d}"[:200],
     )
     apply([operation])[0].or_raise()

@@ -126,6 +126,8 @@ class Statement:
 def _section_of(entry: LedgerEntry) -> str:
     if entry.kind == Kind.REFUND:
         return "refunds"
+    if entry.kind == Kind.EXPIRY:
+        return "expiries"
     return "adjustments" if entry.kind in {Kind.ADJUSTMENT, Kind.REVERSAL} else "money_in"
 
 

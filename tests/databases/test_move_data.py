@@ -25,6 +25,7 @@ from aichat.catalog.models import AIModel
 from aichat.chat.models import Conversation, Message
 from aichat.core.database.models import uuid7
 from aichat.management.commands.move_data import in_order, table
+from credits.lots import catch_up
 from credits.services import Reserve, apply, hold_expiry
 from tests.conftest import Actor
 
@@ -37,6 +38,7 @@ def everything(alice: Actor, catalog: None) -> None:
     """At least a row of each table: those that must agree with others by the product's own words, the rest by the field."""
     alice.set_credits(7)
     apply([Reserve(wallet_id=alice.organization.pk, amount=5, expires_at=hold_expiry())])[0].or_raise()
+    catch_up(alice.organization.pk)
     group = Group.objects.create(name="editors")
     group.permissions.add(Permission.objects.get(codename="change_user"))
     alice.user.groups.add(group)

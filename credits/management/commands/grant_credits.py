@@ -1,11 +1,23 @@
+from argparse import ArgumentTypeError
+from datetime import UTC, datetime
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.utils import timezone
 
 from accounts.commands import user_by_email
 from accounts.tenancy import personal_organization
 from aichat.core.money import format_credits, to_microcredits
 from credits.services import grant, wallet_of
+
+
+def moment(text: str) -> datetime:
+    """A moment of ISO 8601 that is still to come; without an offset it is UTC."""
+    found = datetime.fromisoformat(text)
+    found = found if found.tzinfo else found.replace(tzinfo=UTC)
+    if found <= timezone.now():
+        raise ArgumentTypeError("write a moment that is still to come")
+    return found
 
 
 class Command(BaseCommand):
@@ -17,6 +29,10 @@ class Command(BaseCommand):
         parser.add_argument("--reason", default="Granted on the command line")
         parser.add_argument("--reference", default="", help="Granting again with the same reference grants nothing.")
 
+        parser.add_argument(
+            "--expires-at", type=moment, help="When what is left is taken off, such as 2027-01-31T00:00Z."
+        )
+
     def handle(self, *args: Any, **options: Any) -> None:
         try:
             amount = to_microcredits(options["amount"])
@@ -25,7 +41,13 @@ class Command(BaseCommand):
         if amount <= 0:
             raise CommandError("AMOUNT: write more than 0 credits.")
         organization = personal_organization(user_by_email(options["email"]))
-        outcome = grant(organization, amount, reason=options["reason"][:200], reference=options["reference"][:100])
+        outcome = grant(
+            organization,
+            amount,
+            reason=options["reason"][:200],
+            reference=options["reference"][:100],
+            expires_at=options["expires_at"],
+        )
         done = "Already granted, nothing changed:" if outcome.repeated else f"Granted {format_credits(amount)} credits:"
         balance = format_credits(wallet_of(organization).balance)
         self.stdout.write(f"{done} {options['email']} has {balance}.")

@@ -1,0 +1,262 @@
+"""Lots: of what the credits in a wallet are, where they came from and when they expire.
+
+The entries of the ledger alone say what became of the lots: each movement that adds is a lot, and what takes uses them up
+in one order: soonest to expire first, bought credits last, older before younger. So no request accounts anything. Stored
+lots are those after the entry that the wallet's `LotCursor` names, and whoever needs newer ones goes on from there.
+
+What takes credits off at an expiry is an entry of kind EXPIRY, for as much as the order leaves in lots whose time is over:
+counted while the wallet's row is locked, so that no movement comes in between.
+"""
+
+import logging
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from uuid import UUID
+
+from django.db import IntegrityError
+from django.db.models import F, QuerySet
+from django.utils import timezone
+
+from aichat.core.database import transactions
+from aichat.core.database.models import uuid7
+from credits.ledger import apply
+from credits.models import CreditExpiry, LedgerEntry, Lot, LotCursor, LotUse, Wallet
+from credits.operations import Credit, LedgerBroken
+
+logger = logging.getLogger(__name__)
+Kind = LedgerEntry.Kind
+AT_ONCE = 1000  # entries accounted in a transaction
+MOST_PENDING = 200  # entries accounted in memory for an answer
+MOST_SHOWN = 1000
+TRIES = 5  # to read lots while another process accounts them
+NEVER = datetime.max.replace(tzinfo=UTC)
+SOURCES = ("voucher", "payment", "subscription")  # a grant's source is the beginning of its reference
+
+
+def source_of(kind: str, reference: str) -> str:
+    prefix = reference.partition(":")[0]
+    return prefix if kind == Kind.GRANT and prefix in SOURCES else kind.lower()
+
+
+def spent_before(lot: Lot) -> tuple[datetime, bool, int]:
+    """The key that sorts lots into the order in which they are used up."""
+    return lot.expires_at or NEVER, lot.source == "payment", lot.sequence
+
+
+class Book:
+    """A wallet's lots while entries are accounted, one after the other."""
+
+    def __init__(self, wallet_id: UUID) -> None:
+        self.wallet_id = wallet_id
+        self.open = sorted(Lot.objects.filter(wallet_id=wallet_id, remaining__gt=0), key=spent_before)
+        self.known = {lot.pk: lot for lot in self.open}
+        self.has_all = False
+        self.new: list[Lot] = []
+        self.uses: dict[UUID, list[LotUse]] = {}  # new ones, by charge
+        self.old_uses: dict[UUID, LotUse] = {}
+        self.changed: set[UUID] = set()
+
+    def account(self, entries: Iterable[LedgerEntry]) -> None:
+        entries = list(entries)
+        expiries = dict(
+            CreditExpiry.objects.filter(
+                wallet_id=self.wallet_id, reference__in=[row.reference for row in entries if row.kind == Kind.GRANT]
+            ).values_list("reference", "expires_at")
+        )
+        for entry in entries:
+            if entry.kind == Kind.REFUND:
+                self._give_back(entry)
+            elif entry.amount > 0:
+                expires_at = expiries.get(entry.reference) if entry.kind == Kind.GRANT else None
+                self._add(entry, source_of(entry.kind, entry.reference), entry.amount, expires_at)
+            else:
+                self._take(entry)
+
+    def _add(self, entry: LedgerEntry, source: str, amount: int, expires_at: datetime | None) -> None:
+        lot = Lot(
+            id=uuid7(), wallet_id=self.wallet_id, sequence=entry.sequence, source=source, reference=entry.reference,
+            amount=amount, remaining=amount, expires_at=expires_at,
+        )  # fmt: skip
+        self.new.append(lot)
+        self.known[lot.pk] = lot
+        self._reopen(lot)
+
+    def _reopen(self, lot: Lot) -> None:
+        if lot not in self.open:
+            self.open.append(lot)
+            self.open.sort(key=spent_before)
+
+    def _take(self, entry: LedgerEntry) -> None:
+        """Use lots up. What a payment's refund takes comes out of the payment's own lot first."""
+        due = -entry.amount
+        if entry.kind == Kind.REVERSAL:
+            own = [lot for lot in self.open if entry.reference.startswith(f"{lot.reference}:")]
+            due = self._use(own, due, entry)
+        if self._use(self.open, due, entry):
+            raise LedgerBroken(f"wallet {self.wallet_id}: entry {entry.sequence} takes more than its lots have")
+        self.open = [lot for lot in self.open if lot.remaining]
+
+    def _use(self, lots: Iterable[Lot], due: int, entry: LedgerEntry) -> int:
+        for lot in lots:
+            if not due:
+                break
+            part = min(due, lot.remaining)
+            lot.remaining, due = lot.remaining - part, due - part
+            self.changed.add(lot.pk)
+            if part and lot.expires_at and entry.kind == Kind.CHARGE:
+                use = LotUse(id=uuid7(), charge_id=entry.pk, lot_id=lot.pk, amount=part)
+                self.uses.setdefault(entry.pk, []).append(use)
+        return due
+
+    def _give_back(self, entry: LedgerEntry) -> None:
+        """Give a refund back to the lots that its charge used up; to a lot of its own where their time is over."""
+        if not self.has_all:
+            stored = Lot.objects.filter(wallet_id=self.wallet_id).exclude(pk__in=list(self.known))
+            self.known.update((lot.pk, lot) for lot in stored)
+            self.has_all = True
+        due, over = entry.amount, 0
+        assert entry.charge_id is not None  # every refund names its charge
+        for use in self._uses_of(entry.charge_id):
+            part = min(due, use.amount - use.refunded)
+            use.refunded, due = use.refunded + part, due - part
+            lot = self.known[use.lot_id]
+            if (lot.expires_at or NEVER) <= entry.created_at:
+                over += part
+            else:
+                self._refill(lot, part)
+        lasting = sorted((lot for lot in self.known.values() if not lot.expires_at), key=spent_before, reverse=True)
+        for lot in lasting:
+            part = min(due, lot.amount - lot.remaining)
+            due -= part
+            self._refill(lot, part)
+        if due:
+            raise LedgerBroken(f"wallet {self.wallet_id}: entry {entry.sequence} gives back more than was taken")
+        if over:
+            self._add(entry, source_of(entry.kind, entry.reference), over, None)
+
+    def _refill(self, lot: Lot, part: int) -> None:
+        if part:
+            lot.remaining += part
+            self.changed.add(lot.pk)
+            self._reopen(lot)
+
+    def _uses_of(self, charge_id: UUID) -> list[LotUse]:
+        """What the charge took of lots that expire, the last one first."""
+        found = self.uses.get(charge_id) or [
+            self.old_uses.setdefault(use.pk, use) for use in LotUse.objects.filter(charge_id=charge_id)
+        ]
+        return sorted(found, key=lambda use: spent_before(self.known[use.lot_id]), reverse=True)
+
+    def save(self) -> None:
+        Lot.objects.bulk_create(self.new)
+        LotUse.objects.bulk_create([use for uses in self.uses.values() for use in uses])
+        for pk in self.changed - {lot.pk for lot in self.new}:
+            Lot.objects.filter(pk=pk).update(remaining=self.known[pk].remaining)
+        for use in self.old_uses.values():
+            LotUse.objects.filter(pk=use.pk).update(refunded=use.refunded)
+
+
+# --- Accounting -------------------------------------------------------------------------------------------------------
+
+
+def lots_of(wallet_id: UUID) -> list[Lot]:
+    """The lots of a wallet that have something left, in the order in which they are used up. Writes next to nothing."""
+    for _ in range(TRIES):
+        before = _accounted(wallet_id)
+        pending = list(_entries(wallet_id, before)[: MOST_PENDING + 1])
+        if len(pending) > MOST_PENDING:
+            catch_up(wallet_id)
+            continue
+        book = Book(wallet_id)
+        book.account(pending)
+        if _accounted(wallet_id) == before:  # nobody accounted while we read
+            return book.open[:MOST_SHOWN]
+    catch_up(wallet_id)
+    return Book(wallet_id).open[:MOST_SHOWN]
+
+
+def catch_up(wallet_id: UUID) -> None:
+    """Account and store all entries of the wallet, a transaction for each thousand."""
+    while transactions.run_atomic(_account, wallet_id):
+        pass
+
+
+def _accounted(wallet_id: UUID) -> int:
+    return LotCursor.objects.filter(pk=wallet_id).values_list("sequence", flat=True).first() or 0
+
+
+def _entries(wallet_id: UUID, after: int) -> QuerySet[LedgerEntry]:
+    return LedgerEntry.objects.filter(wallet_id=wallet_id, sequence__gt=after).order_by("sequence")
+
+
+def _account(wallet_id: UUID) -> bool:
+    """Account the next entries; return whether there may be more."""
+    cursor = _locked(wallet_id)
+    entries = list(_entries(wallet_id, cursor.sequence)[:AT_ONCE])
+    if entries:
+        book = Book(wallet_id)
+        book.account(entries)
+        book.save()
+        LotCursor.objects.filter(pk=wallet_id).update(sequence=entries[-1].sequence)
+    return len(entries) == AT_ONCE
+
+
+def _locked(wallet_id: UUID) -> LotCursor:
+    """The wallet's cursor, made unless it is there, and written, so that others wait for this transaction's end."""
+    which = LotCursor.objects.filter(pk=wallet_id)
+    if not which.update(revision=F("revision") + 1):
+        try:
+            LotCursor.objects.create(pk=wallet_id)
+        except IntegrityError as error:  # another process made it: run again, and find it
+            raise transactions.Conflict(str(error)) from error
+    return which.get()
+
+
+# --- Expiry -----------------------------------------------------------------------------------------------------------
+
+
+def set_expiry(wallet_id: UUID, reference: str, expires_at: datetime) -> None:
+    """Have the grant of this reference expire. Call it in the grant's transaction, before the grant; again does nothing."""
+    granted = LedgerEntry.objects.filter(wallet_id=wallet_id, kind=Kind.GRANT, reference=reference)
+    if granted.exists() or CreditExpiry.objects.filter(wallet_id=wallet_id, reference=reference).exists():
+        return
+    try:
+        CreditExpiry.objects.create(wallet_id=wallet_id, reference=reference, expires_at=expires_at)
+    except IntegrityError as error:  # the same grant at the same moment: run again, and find it
+        raise transactions.Conflict(str(error)) from error
+
+
+def expire_credits(now: datetime | None = None) -> int:
+    """Take off the credits whose time is over; return how many wallets lost some. What is held is taken when it is free.
+
+    Any number of processes may run this at any time; one wallet's failure holds up no other.
+    """
+    moment = now or timezone.now()
+    due = CreditExpiry.objects.filter(lapsed=False, expires_at__lte=moment)
+    changed = 0
+    for wallet_id in {*due.order_by("expires_at").values_list("wallet_id", flat=True)[:10_000]}:
+        try:
+            catch_up(wallet_id)
+            changed += transactions.run_repeatable(_expire, wallet_id, moment)
+        except Exception:  # tried again by the next run
+            logger.exception("credits can't be expired", extra={"wallet": str(wallet_id)})
+    return changed
+
+
+def _expire(wallet_id: UUID, now: datetime) -> bool:
+    # Locks the row, so that no entry comes in between. MongoDB makes a transaction that was overtaken run again.
+    Wallet.objects.filter(pk=wallet_id).update(created_at=F("created_at"))
+    while _account(wallet_id):
+        pass
+    wallet = Wallet.objects.get(pk=wallet_id)
+    over = [lot for lot in Book(wallet_id).open if (lot.expires_at or NEVER) <= now]
+    left = sum(lot.remaining for lot in over)
+    taken = min(left, wallet.available)
+    if taken:
+        reference, reason = f"expiry:{wallet.sequence + 1}", "Credits expired"
+        operation = Credit(wallet_id=wallet_id, amount=-taken, reference=reference, kind=Kind.EXPIRY, reason=reason)
+        apply([operation])[0].or_raise()
+        _account(wallet_id)
+    if taken == left:
+        CreditExpiry.objects.filter(wallet_id=wallet_id, expires_at__lte=now, lapsed=False).update(lapsed=True)
+    return taken > 0

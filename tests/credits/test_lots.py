@@ -1,0 +1,285 @@
+"""Lots: where credits came from, in which order they are spent, and what becomes of them when their time is over."""
+
+import random
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import connection
+from django.utils import timezone
+
+from aichat.core.money import CREDIT
+from aichat.payments import subscriptions
+from aichat.payments.models import Plan
+from credits.lots import catch_up, expire_credits, lots_of
+from credits.models import CreditExpiry, LedgerEntry, Lot
+from credits.services import (
+    Credit,
+    HoldRef,
+    Kind,
+    Release,
+    Reserve,
+    Settle,
+    apply,
+    grant,
+    hold_expiry,
+    refund,
+)
+from credits.verify import problems
+from tests.conftest import Actor
+
+SOON = timedelta(days=1)
+
+
+@pytest.fixture
+def poor(alice: Actor) -> Actor:
+    alice.set_credits(0)
+    return alice
+
+
+def give(actor: Actor, credits: int, *, days: float | None = None, reference: str = "") -> None:
+    expires_at = None if days is None else timezone.now() + timedelta(days=days)
+    grant(actor.organization, credits * CREDIT, reason="Test", reference=reference, expires_at=expires_at)
+
+
+def hold(actor: Actor, credits: int) -> HoldRef:
+    made = Reserve(wallet_id=actor.organization.pk, amount=credits * CREDIT, expires_at=hold_expiry())
+    apply([made])[0].or_raise()
+    return made.hold
+
+
+def spend(actor: Actor, credits: int) -> LedgerEntry:
+    charged = apply([Settle(hold=hold(actor, credits), charge=credits * CREDIT)])[0].or_raise().entry
+    assert charged is not None
+    return LedgerEntry.objects.get(pk=charged.pk)
+
+
+def left(actor: Actor) -> list[tuple[str, int]]:
+    return [(lot.source, lot.remaining // CREDIT) for lot in lots_of(actor.organization.pk)]
+
+
+def later(days: float) -> datetime:
+    return timezone.now() + timedelta(days=days)
+
+
+def test_credits_are_spent_soonest_to_expire_first_and_bought_ones_last(poor: Actor) -> None:
+    give(poor, 10, reference="payment:1")
+    give(poor, 10, days=2, reference="voucher:1")
+    give(poor, 10)
+    give(poor, 10, days=1, reference="subscription:1")
+    assert left(poor) == [("subscription", 10), ("voucher", 10), ("grant", 10), ("payment", 10)]
+    spend(poor, 15)
+    assert left(poor) == [("voucher", 5), ("grant", 10), ("payment", 10)]
+    shown = poor.get("/api/v1/credits").json()
+    assert shown["balance"] == "25"
+    assert [(lot["source"], lot["amount"], lot["remaining"]) for lot in shown["lots"]] == [
+        ("voucher", "10", "5"), ("grant", "10", "10"), ("payment", "10", "10"),
+    ]  # fmt: skip
+    assert [bool(lot["expires_at"]) for lot in shown["lots"]] == [True, False, False]
+
+
+def test_what_is_left_at_the_end_is_taken_off_once(poor: Actor) -> None:
+    give(poor, 10, days=1)
+    give(poor, 7)
+    spend(poor, 4)
+    assert expire_credits() == 0
+    for _ in range(3):
+        expire_credits(later(2))
+    taken = LedgerEntry.objects.filter(kind=Kind.EXPIRY).values_list("amount", flat=True)
+    assert (list(taken), left(poor)) == ([-6 * CREDIT], [("grant", 7)])
+    month = f"{datetime.now(UTC):%Y-%m}"
+    assert poor.get(f"/api/v1/statements/{month}").json()["totals"]["expiries"] == "-6"
+    assert list(problems()) == []
+
+
+def test_what_is_held_at_the_end_may_be_spent_and_is_taken_off_when_it_is_free(poor: Actor) -> None:
+    give(poor, 10, days=1)
+    first, second = hold(poor, 4), hold(poor, 3)
+    assert expire_credits(later(2)) == 1
+    assert left(poor) == [("grant", 7)]
+    apply([Settle(hold=first, charge=2 * CREDIT)])
+    apply([Release(hold=second)])
+    assert (expire_credits(later(2)), expire_credits(later(2))) == (1, 0)
+    assert (left(poor), poor.wallet.balance) == ([], 0)
+    assert not CreditExpiry.objects.filter(lapsed=False).exists()
+    assert list(problems()) == []
+
+
+def test_a_refund_goes_back_to_its_lot_and_after_its_end_to_one_of_its_own(poor: Actor) -> None:
+    give(poor, 10, reference="payment:1")
+    give(poor, 5, days=1, reference="voucher:1")
+    charge = spend(poor, 8)
+    assert left(poor) == [("payment", 7)]
+    refund(charge, 3 * CREDIT, reason="Test")
+    assert left(poor) == [("voucher", 3), ("payment", 7)]
+    refund(charge, 4 * CREDIT, reason="Test")
+    assert left(poor) == [("voucher", 5), ("payment", 9)]
+    again = spend(poor, 5)
+    catch_up(poor.organization.pk)
+    Lot.objects.filter(source="voucher").update(expires_at=timezone.now() - SOON)
+    refund(again, 5 * CREDIT, reason="Test")
+    assert left(poor) == [("refund", 5), ("payment", 9)]
+
+
+def test_what_a_payments_refund_takes_is_of_the_payments_own_lot(poor: Actor) -> None:
+    give(poor, 10, days=1)
+    give(poor, 10, reference="payment:1")
+    taken = Credit(
+        wallet_id=poor.organization.pk, amount=-12 * CREDIT, reference="payment:1:refund:12", kind=Kind.REVERSAL
+    )
+    apply([taken])[0].or_raise()
+    assert left(poor) == [("grant", 8)]
+
+
+def test_the_same_grant_again_keeps_its_end(poor: Actor) -> None:
+    for days in (1.0, 2.0):
+        give(poor, 10, days=days, reference="gift")
+    give(poor, 10, reference="plain")
+    give(poor, 10, days=1, reference="plain")
+    expire_credits(later(1.5))
+    assert left(poor) == [("grant", 10)]
+
+
+def test_a_plans_credits_lapse_with_its_period_where_the_plan_says_so(poor: Actor, ada: Actor) -> None:
+    body = {"slug": "pro", "name": "Pro", "price": "9", "currency": "EUR", "interval": "month", "credits": "50"}
+    assert ada.post("/api/v1/admin/plans", {**body, "credits_expire": True}).status_code == 201
+    subscriptions.give(poor.organization, Plan.objects.get(), period_end=None, actor=ada.user)
+    assert left(poor) == [("subscription", 50)]
+    subscriptions.follow_time(later(32))
+    expire_credits(later(32))
+    assert left(poor) == [("subscription", 50)]
+    assert (poor.wallet.available, Lot.objects.filter(source="subscription").count()) == (50 * CREDIT, 2)
+
+
+def test_commands_give_credits_that_expire_and_take_them_off(poor: Actor) -> None:
+    call_command("grant_credits", poor.user.email, "10", "--expires-at", later(1).isoformat())
+    with pytest.raises(CommandError, match="still to come"):
+        call_command("grant_credits", poor.user.email, "10", "--expires-at", "2020-01-01")
+    CreditExpiry.objects.update(expires_at=timezone.now() - SOON)
+    call_command("expire_credits")
+    assert poor.wallet.balance == 0
+
+
+def test_the_proof_finds_lots_that_do_not_fit_the_ledger(poor: Actor) -> None:
+    give(poor, 10)
+    give(poor, 5)
+    catch_up(poor.organization.pk)
+    assert list(problems()) == []
+    Lot.objects.filter(amount=10 * CREDIT).update(remaining=11 * CREDIT)
+    found = [str(problem) for problem in problems()]
+    assert any("its lots have 16000000 left" in text for text in found)
+    assert any("has 11000000 of 10000000 left" in text for text in found)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_expiries_between_charges_of_other_processes_are_exact(poor: Actor) -> None:
+    for number in range(4):
+        give(poor, 10, days=1 + number / 10)
+    give(poor, 10)
+
+    def work(number: int) -> int:
+        try:
+            if number % 3:
+                return -(spend(poor, 1).amount // CREDIT)
+            return expire_credits(later(1 + number / 100)) and 0
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(4) as pool:
+        spent = sum(pool.map(work, range(18)))
+    expire_credits(later(3))
+    expired = -sum(LedgerEntry.objects.filter(kind=Kind.EXPIRY).values_list("amount", flat=True)) // CREDIT
+    assert (spent, expired) == (12, 40 - min(40, spent))
+    assert left(poor) == [("grant", 10)]
+    assert list(problems()) == []
+
+
+# --- Against a plain model --------------------------------------------------------------------------------------------
+
+
+@dataclass
+class PlainLots:
+    """The same in memory, credit by credit: a lot is (end, is bought, number), and each credit names its lot."""
+
+    credits: list[tuple[float, bool, int]] = field(default_factory=list)
+    charges: dict[Any, list[tuple[float, bool, int]]] = field(default_factory=dict)
+    given: dict[tuple[float, bool, int], int] = field(default_factory=dict)
+
+    def give(self, number: int, count: int, end: float, bought: bool) -> None:
+        self.given[end, bought, number] = count
+        self.credits += [(end, bought, number)] * count
+
+    def take(self, count: int) -> list[tuple[float, bool, int]]:
+        self.credits.sort()
+        taken, self.credits = self.credits[:count], self.credits[count:]
+        return taken
+
+    def refund(self, charge: Any, count: int, now: float) -> int:
+        """Gives back; returns how many go to a lot of their own, because the end of theirs is over."""
+        over = 0
+        for _ in range(count):
+            credit = max((one for one in self.charges[charge] if one[0] < NEVER), default=None)
+            if credit is not None:
+                self.charges[charge].remove(credit)
+            else:
+                lasting = [lot for lot, given in self.given.items() if lot[0] == NEVER]
+                credit = max(lot for lot in lasting if self.credits.count(lot) < self.given[lot])
+                self.charges[charge].pop()
+            if credit[0] <= now:
+                over += 1
+            else:
+                self.credits.append(credit)
+        return over
+
+    def left(self) -> list[int]:
+        return [self.credits.count(lot) for lot in sorted(self.given) if lot in self.credits]
+
+
+NEVER = float("inf")
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_random_lots_are_those_of_a_plain_model(poor: Actor, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    began = timezone.now()
+    monkeypatch.setattr(timezone, "now", lambda: began + timedelta(days=day))
+    chance, plain, day, charges = random.Random(seed), PlainLots(), 0.0, list[LedgerEntry]()
+    number = LedgerEntry.objects.filter(wallet_id=poor.organization.pk).count()
+    for _ in range(40):
+        number += 1
+        count = chance.randint(1, 9)
+        match chance.choice(("give", "give", "spend", "spend", "spend", "refund", "expire", "catch up")):
+            case "give":
+                end, bought = chance.choice((NEVER, day + chance.randint(1, 6) + 0.5)), chance.random() < 0.3
+                days = None if end == NEVER else end - day
+                give(poor, count, days=days, reference=f"payment:{number}" if bought else "")
+                plain.give(number, count, end, bought)
+            case "spend" if len(plain.credits) >= count:
+                charge = spend(poor, count)
+                charges.append(charge)
+                plain.charges[charge.pk] = plain.take(count)
+            case "refund" if charges:
+                charge = chance.choice(charges)
+                count = min(count, len(plain.charges[charge.pk]))
+                if not count:
+                    number -= 1
+                    continue
+                refund(charge, count * CREDIT, reason="Test")
+                if over := plain.refund(charge.pk, count, day):
+                    plain.give(number, over, NEVER, False)
+            case "expire":
+                day += 1
+                expire_credits()
+                gone = [one for one in plain.credits if one[0] <= day]
+                plain.credits = [one for one in plain.credits if one[0] > day]
+                number -= not gone
+            case "catch up":
+                catch_up(poor.organization.pk)
+                number -= 1
+            case _:
+                number -= 1
+        assert [count for _, count in left(poor)] == plain.left()
+    catch_up(poor.organization.pk)
+    assert list(problems()) == []
