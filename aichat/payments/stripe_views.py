@@ -44,11 +44,11 @@ class CheckoutView(APIView):
 
         For a team by its owners and admins. 503 `billing_unavailable` on a server that sells nothing by Stripe.
         """
-        stripe_api.client()
         caller = calling(request)
         organization = managed_by(caller)
         form = CheckoutSerializer(data=request.data)
         form.is_valid(raise_exception=True)
+        stripe_api.client()
         rate_limits.hit(settings.RATE_LIMIT_AUTH, "checkout", str(caller.user.pk))
         facts, how = form.validated_data, {"email": caller.user.email, "back": back_to(request)}
         if "credits" in facts:
