@@ -27,10 +27,13 @@ LEFT_OUT = {
     "/api/v1/auth/logout": "it would end the token of the run",
     "/api/v1/auth/logout-all": "the same",
     "/api/v1/me/sessions/{session_id}": "the same: its ID is in the list of logins",
+    "/api/v1/billing/checkout": "it asks Stripe, or is the 503 of a server without a key",
+    "/api/v1/billing/portal": "the same",
     "/api/v1/images/{job_id}/events": "a stream that lasts as long as its job",
 }
 # What is not set up is a 503, which would be taken for a fault.
-SET_UP = {"EMAIL_URL": "console:", "PAYMENTS_WEBHOOK_SECRET": "whsec_" + "c2VjcmV0" * 4}
+SECRET = "whsec_" + "c2VjcmV0" * 4
+SET_UP = {"EMAIL_URL": "console:", "PAYMENTS_WEBHOOK_SECRET": SECRET, "STRIPE_WEBHOOK_SECRET": SECRET}
 NO_LIMITS = {f"RATE_LIMIT_{name}": "1000000/min" for name in ("AUTH", "USER", "SUBSCRIBER", "ADMIN")}
 
 
