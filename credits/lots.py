@@ -57,6 +57,7 @@ class Book:
         self.changed: set[UUID] = set()
 
     def account(self, entries: Iterable[LedgerEntry]) -> None:
+        """Go on with these entries, which follow the last one that was accounted."""
         entries = list(entries)
         expiries = dict(
             CreditExpiry.objects.filter(
@@ -147,7 +148,8 @@ class Book:
         ]
         return sorted(found, key=lambda use: spent_before(self.known[use.lot_id]), reverse=True)
 
-    def save(self) -> None:
+    def store(self) -> None:
+        """Write down what changed, in the caller's transaction."""
         Lot.objects.bulk_create(self.new)
         LotUse.objects.bulk_create([use for uses in self.uses.values() for use in uses])
         for pk in self.changed - {lot.pk for lot in self.new}:
@@ -196,7 +198,7 @@ def _account(wallet_id: UUID) -> bool:
     if entries:
         book = Book(wallet_id)
         book.account(entries)
-        book.save()
+        book.store()
         LotCursor.objects.filter(pk=wallet_id).update(sequence=entries[-1].sequence)
     return len(entries) == AT_ONCE
 
