@@ -34,7 +34,7 @@ def read() -> Backlog:
     held = Hold.objects.filter(state=Hold.State.OPEN).aggregate(count=Count("pk"), amount=Sum("amount"))
     overdue = Hold.objects.filter(state=Hold.State.OPEN, expires_at__lt=now).count()
     jobs = ImageJob.objects.filter(status__in=[ImageJob.Status.QUEUED, ImageJob.Status.RUNNING])
-    counts = {
+    counts: dict[str, float] = {
         status: jobs.filter(status=status).count() for status in (ImageJob.Status.QUEUED, ImageJob.Status.RUNNING)
     }
     waiting, given_up = (

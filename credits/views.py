@@ -27,7 +27,7 @@ from aichat.core.web.openapi import may_answer
 from credits import services, starter
 from credits.lots import lots_of
 from credits.models import LedgerEntry
-from credits.serializers import CreditsSerializer, LedgerEntrySerializer, WalletSerializer
+from credits.serializers import CreditsSerializer, LedgerEntrySerializer, LotSerializer, WalletSerializer
 from credits.services import wallet_of
 
 
@@ -112,8 +112,8 @@ class CreditsView(APIView):
         Lots count what was charged, not what is held: soonest to expire first, bought credits last.
         """
         wallet = services.wallet_of(calling(request).organization)
-        found = {"balance": wallet.balance, "held": wallet.held, "available": wallet.available}
-        return Response(CreditsSerializer({**found, "lots": lots_of(wallet.pk)}).data)
+        lots = LotSerializer(lots_of(wallet.pk), many=True)
+        return Response({**WalletSerializer(wallet).data, "lots": lots.data})
 
 
 class EntryPages(CursorPages):

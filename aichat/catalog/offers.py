@@ -95,7 +95,7 @@ def _add(provider: Provider, chosen: list[ListedModel], amounts: Mapping[str, in
         price = _price(library, one)
         if price is None and all(amount is None for amount in amounts.values()):
             raise editing.PriceRequired(model)
-        model.save()
+        model.save(force_insert=True)
         if price is None:
             editing.set_price(model, amounts)
         else:

@@ -11,7 +11,7 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts import caller_cache, services, teams
-from accounts.authentication import authenticate
+from accounts.authentication import Caller, authenticate
 from accounts.caller_cache import Recognition
 from accounts.models import AccessToken, Membership, Role
 from accounts.services import change_user
@@ -81,7 +81,10 @@ async def test_an_ageing_entry_is_served_and_looked_up_beside_the_request(
     for limit in ("ALONE_SECONDS", "SHARED_SECONDS"):
         monkeypatch.setattr(caller_cache, limit, 60.0)
     settled()
-    recognized = lambda: Recognition(f"Bearer {alice.key}", "").caller()  # noqa: E731
+
+    async def recognized() -> Caller:
+        return await Recognition(f"Bearer {alice.key}", "").caller()
+
     first = await recognized()
     [(key, entry)] = caller_cache._known.items()
     caller_cache._known[key] = dataclasses.replace(entry, at=entry.at - 50)

@@ -264,7 +264,7 @@ class TestSessions:
         call("auth/login", email="alice@example.com", password=PASSWORD)
         rows = alice.with_login().get("/api/v1/me/sessions").json()["results"]
         assert [row["current"] for row in rows] == [False, True]
-        assert set(rows[0]) == {"id", "created_at", "expires_at", "current"}
+        assert set(rows[0]) == {"id", "name", "created_at", "expires_at", "current"}
 
     def test_ends_one_at_once(self, alice: Actor) -> None:
         other = call("auth/login", email="alice@example.com", password=PASSWORD).json()["token"]

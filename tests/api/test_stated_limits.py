@@ -121,7 +121,7 @@ def test_what_is_taken_as_it_comes_is_still_there() -> None:
 
 
 TURN = {"role": "user", "content": "hello"}
-TOO_MUCH = [
+TOO_MUCH: list[tuple[str, Schema]] = [
     ("messages", {"max_tokens": LARGEST_NUMBER + 1, "messages": [TURN]}),
     ("messages", {"max_tokens": 1, "messages": [TURN], "system": "x" * (LONGEST_TEXT + 1)}),
     ("messages", {"max_tokens": 1, "messages": [TURN], "top_k": LARGEST_NUMBER + 1}),

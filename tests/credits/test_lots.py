@@ -15,10 +15,9 @@ from aichat.core.money import CREDIT
 from aichat.payments import subscriptions
 from aichat.payments.models import Plan
 from credits.lots import catch_up, expire_credits, lots_of
-from credits.models import CreditExpiry, LedgerEntry, Lot
+from credits.models import CreditExpiry, HoldRef, LedgerEntry, Lot
 from credits.services import (
     Credit,
-    HoldRef,
     Kind,
     Release,
     Reserve,
@@ -243,9 +242,9 @@ NEVER = float("inf")
 
 @pytest.mark.parametrize("seed", range(6))
 def test_random_lots_are_those_of_a_plain_model(poor: Actor, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    began = timezone.now()
+    began, day = timezone.now(), 0.0
     monkeypatch.setattr(timezone, "now", lambda: began + timedelta(days=day))
-    chance, plain, day, charges = random.Random(seed), PlainLots(), 0.0, list[LedgerEntry]()
+    chance, plain, charges = random.Random(seed), PlainLots(), list[LedgerEntry]()
     number = LedgerEntry.objects.filter(wallet_id=poor.organization.pk).count()
     for _ in range(40):
         number += 1

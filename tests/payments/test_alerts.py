@@ -14,13 +14,13 @@ from django.utils import timezone
 from standardwebhooks import Webhook
 
 from accounts import teams
-from accounts.models import Membership, Organization
+from accounts.models import Organization
 from aichat.core.money import CREDIT
 from aichat.core.outbound.webhooks import secret_of
 from aichat.payments import alert_delivery, alerts
 from aichat.payments.models import AlertMessage, AlertSettings
 from credits.services import Reserve, Settle, apply, hold_expiry
-from tests.conftest import Actor, in_team
+from tests.conftest import Actor, in_team, join
 from tests.receiver import Receiver
 
 ALERTS = "/api/v1/alerts"
@@ -100,7 +100,7 @@ def test_mail_needs_a_mail_server(alice: Actor, settings: Any) -> None:
 
 def test_mere_members_of_a_team_neither_see_nor_set_its_alerts(alice: Actor, bob: Actor) -> None:
     by = teams.create_team(alice.user, "Wonderland")
-    teams.add_member(by, email=bob.user.email, role=Membership.Role.MEMBER)
+    join(by.organization, bob)
     for method in (bob.with_login().client.get, bob.client.put):
         answer = method(ALERTS, content_type="application/json", headers=in_team(str(by.organization.pk)))
         assert answer.status_code == 403

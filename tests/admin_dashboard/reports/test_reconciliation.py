@@ -185,4 +185,4 @@ def test_the_number_of_queries_does_not_grow(console: Client, alice: Actor, usag
     for number in range(20):
         model = AIModel.objects.create(slug=f"m{number}", provider=Provider.objects.get(slug="demo"))
         usage_record(alice, model=model.slug, created_at=timezone.now() - timedelta(days=number))
-    assert asked() <= few <= 16  # the catalog in memory was read among them
+    assert asked() <= few <= 17  # the catalog in memory was read among them
