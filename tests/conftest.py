@@ -19,6 +19,8 @@ import uvicorn
 from asgiref.sync import sync_to_async
 from django.core.cache import caches
 from django.core.management.commands import flush
+from django.db import OperationalError
+from django.db.backends.base.operations import BaseDatabaseOperations
 from django.test import Client
 from django.utils import timezone
 
@@ -102,7 +104,20 @@ def _keep_permissions() -> Iterator[None]:
         )
         return statements
 
+    execute = BaseDatabaseOperations.execute_sql_flush
+
+    def execute_sql_flush(operations: Any, statements: list[str]) -> None:
+        """Again when a thread that still read for the test before got into a deadlock with it."""
+        for is_last in (False, False, True):
+            try:
+                execute(operations, statements)
+                break
+            except OperationalError:
+                if is_last:
+                    raise
+
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(BaseDatabaseOperations, "execute_sql_flush", execute_sql_flush)
         patch.setattr(flush, "sql_flush", sql_flush)
         patch.setattr(flush, "emit_post_migrate_signal", lambda *args, **options: None)
         yield

@@ -15,6 +15,8 @@ from tests.cutting_proxy import CuttingProxy, Where, cutting_proxy
 from tests.engines import MongoDB, Server
 from tests.service import Service, new_database, running_service
 
+pytestmark = pytest.mark.xdist_group("lost commits")  # one server for the whole file
+
 QUIET = {
     "PERIODIC_TASKS": "false",
     "ANALYTICS_STORED": "false",

@@ -22,11 +22,11 @@ Make = Callable[..., UsageRecord]
 
 @pytest.fixture
 def history(alice: Actor, bob: Actor, usage_record: Make) -> None:
-    """300 records of the last five days, of two people and two models; some at the first and last moments of hours."""
+    """150 records of the last five days, of two people and two models; some at the first and last moments of hours."""
     dice = random.Random(5)
     borders = [NOW.replace(minute=0) - timedelta(hours=hours) for hours in range(0, 120, 5)]
     edges = [border - timedelta(milliseconds=early) for border in borders for early in (0, 1)]
-    for number in range(300):
+    for number in range(150):
         status = dice.choice(["ok"] * 8 + ["timeout", "cancelled"])
         usage_record(
             dice.choice([alice, bob]),
