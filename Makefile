@@ -19,6 +19,9 @@ ON_mongodb = tests/accounts/test_invitations.py tests/accounts/test_key_limits.p
 	tests/images tests/test_commands.py tests/test_hostile_values.py
 # For 2 cores: some tests wait for servers, a second or more.
 WORKERS ?= 3
+SELECTED = $(or $(ARGS),$(if $(filter-out sqlite,$(engine)),$(ON_EACH_ENGINE) $(ON_$(engine))))
+# Some tests wait for what a saturated machine gives late: only what fails alone too is a failure.
+ALONE = $(BIN)/python -m pytest --last-failed --last-failed-no-failures none
 PYTEST = $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadgroup
 
 .PHONY: help run test bench bench-ledger bench-http bench-latency bench-slow trace clients contract upgrade screenshots soak lint style types format build lock sbom audit clean
@@ -31,8 +34,8 @@ run: $(VENV)/.runtime ## install, set up, and serve on http://127.0.0.1:8000 (or
 	@exec $(BIN)/gunicorn aichat.asgi:application
 
 test: $(VENV)/.development ## every test; ENGINE=postgres for one database, ARGS=tests/chat for some
-	@$(foreach engine,$(ENGINE),echo "--- $(engine)" && TEST_DATABASE_URL=$(engine) $(PYTEST) \
-		$(or $(ARGS),$(if $(filter-out sqlite,$(engine)),$(ON_EACH_ENGINE) $(ON_$(engine)))) &&) true
+	@$(foreach engine,$(ENGINE),echo "--- $(engine)" && export TEST_DATABASE_URL=$(engine) && { $(PYTEST) $(SELECTED) || \
+		{ echo "--- $(engine): what failed, once more and alone" && $(ALONE) $(SELECTED); }; } &&) true
 
 soak: $(VENV)/.development ## 500 streams against failing providers; 200 pictures while workers are killed (SOAK_JOBS=…)
 	@SOAK_STREAMS=500 $(BIN)/python -m pytest tests/soak -q $(ARGS)

@@ -37,7 +37,7 @@ async function follow(id, place) {
 onSubmit(find("draw"), async () => {
     const body = {
         prompt: find("prompt").value,
-        model: find("model").value,
+        model: find("model").value || "auto", // the list may still be on its way
         size: find("size").value,
         n: Number(find("number").value),
         background: true,
