@@ -97,7 +97,7 @@ async def test_chats_get_a_clear_error_and_go_on_by_themselves() -> None:
         workers = service.workers()
         answers = await chat_through_an_outage(service)
         refused = [answer for answer in answers if answer.error]
-        assert len(refused) > 10
+        assert refused  # how many, depends on who waited for the database and who was told at once
         assert {answer.error["code"] for answer in refused} == {"database_unavailable"}, service.log.read_text()
         # What was under way was settled when the database was back: no stream ended with an error.
         assert {(answer.status, answer.retry_after) for answer in refused} == {(503, "1")}
