@@ -37,7 +37,7 @@ class LoginForm(AuthenticationForm):  # type: ignore[misc]
 
     @property
     def sso_address(self) -> str:
-        """Where the button for single sign-on leads; empty where there is none."""
+        """Return the address to which the button for single sign-on leads; empty text without single sign-on."""
         if not sso.is_on():
             return ""
         return f"{reverse('sso')}?{urlencode({'next': self.request.GET.get('next') or reverse('admin:index')})}"

@@ -77,7 +77,7 @@ def begin(target: str, redirect_uri: str) -> tuple[str, Attempt]:
 
 
 def opened(sealed: str) -> Attempt:
-    """What the browser kept. Raises `InvalidRequest` when it is none of ours, or too old."""
+    """Return the login under way that the browser kept. Raises `InvalidRequest` when it is not signed by us, or too old."""
     try:
         return Attempt(**signing.loads(sealed, salt=SALT, max_age=GOOD_FOR))
     except (signing.BadSignature, TypeError):

@@ -49,7 +49,7 @@ def login_page() -> str:
 
 
 def target_of(request: HttpRequest) -> str:
-    """Where the browser wants to go after the login: a path of this server, never another site's."""
+    """Return the path to which the browser goes after the login: of this server, never another site's."""
     wanted = request.GET.get("next", "")
     is_ours = wanted.startswith("/") and url_has_allowed_host_and_scheme(wanted, allowed_hosts=None)
     return wanted[:500] if is_ours else "/" if settings.PORTAL else reverse("admin:index")

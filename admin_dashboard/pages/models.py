@@ -91,7 +91,7 @@ def fetch_models(request: HttpRequest, provider_id: Any) -> HttpResponse:
 
 
 def listed(provider: Provider) -> tuple[list[offers.Offer], str]:
-    """What the provider offers, and in words why it could not be asked."""
+    """The models that a provider lists, or the reason, in words, why it could not be asked."""
     if not trial.can_list(provider):
         return [], "This kind of provider lists no models."
     if problem := state.obstacle(provider):

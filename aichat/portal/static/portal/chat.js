@@ -45,7 +45,7 @@ async function* events(response) {
 }
 
 async function answer(question) {
-    const body = { message: question, model: find("model").value, stream: true };
+    const body = { message: question, model: find("model").value || "auto", stream: true };
     if (conversation) body.conversation_id = conversation;
     if (find("system").value && !conversation) body.system = find("system").value;
     running = new AbortController();
