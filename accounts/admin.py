@@ -7,7 +7,7 @@ from django.contrib import admin, messages
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils import timezone
@@ -18,6 +18,7 @@ from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationFo
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminTextareaWidget
 
 from accounts import admin_sessions, emails, key_limits, logins, second_factor, services, tenancy
+from accounts.browser_pages import target_of
 from accounts.models import AccessToken, Membership, Organization, Scope, User
 from accounts.serializers import MOST_ADDRESSES, MOST_MODELS
 from aichat.core.admin.base import Admin, CreditsColumns, ReadOnlyAdmin, acting, by_email, link_to
@@ -44,7 +45,18 @@ def has_permission(request: HttpRequest) -> bool:
     return bool(_may_enter(request)) and not admin_sessions.is_ended(request)
 
 
+_log_in = admin.site.login
+
+
+def login(request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+    """The admin's login page; who is logged in on the portal's pages, and is an administrator, goes on at once."""
+    if request.method == "GET" and not has_permission(request) and admin_sessions.begin_from_cookie(request):
+        return HttpResponseRedirect(target_of(request, reverse("admin:index")))
+    return _log_in(request, extra_context)
+
+
 admin.site.has_permission = has_permission  # type: ignore[method-assign]  # of the site that Unfold made
+admin.site.login = login  # type: ignore[method-assign]
 
 
 class EmailForm(forms.ModelForm):  # type: ignore[type-arg]

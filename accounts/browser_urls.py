@@ -2,13 +2,12 @@
 
 from django.urls import path
 
-from accounts import sso_views
+from accounts import browser_pages, sso_views
 
 urlpatterns = [
-    path("login", sso_views.enter),
-    path("login/", sso_views.enter),
-    path("signup", sso_views.sign_up),
-    path("signup/", sso_views.sign_up),
     path("oidc/login", sso_views.begin, name="sso"),
+    path("oidc/login/", sso_views.begin),
     path("oidc/login/callback", sso_views.finish, name="sso-callback"),
+    path("", browser_pages.lead),
+    path("<path:path>", browser_pages.lead),
 ]

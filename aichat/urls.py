@@ -17,7 +17,8 @@ from aichat.payments.webhook_views import PaymentsWebhookView
 from credits.views import MeView
 
 urlpatterns = [
-    path("", include("aichat.portal.urls") if settings.PORTAL else health.home),
+    *([] if settings.PORTAL else [path("", health.home)]),
+    path("", include("aichat.portal.urls" if settings.PORTAL else "aichat.portal.account_urls")),
     path("healthz", health.healthz),
     path("readyz", health.readyz),
     path("metrics", health.metrics),

@@ -53,6 +53,7 @@ class World:
             "slug": slug,
             "key": "spare",
             "month": "2026-11",
+            "path": "login/",  # below /accounts/
             "conversation_id": NOTHING,  # a page of the portal, which is empty
         }
 

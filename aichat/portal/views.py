@@ -10,6 +10,7 @@ from uuid import UUID
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
+from django.urls import get_script_prefix
 from drf_spectacular.utils import extend_schema
 from rest_framework.decorators import permission_classes
 from rest_framework.request import Request
@@ -18,6 +19,7 @@ from rest_framework.response import Response
 from accounts import login_cookie, sso
 from accounts import views as accounts
 from accounts.authentication import LOGIN_COOKIE
+from accounts.browser_pages import target_of
 from accounts.permissions import Public
 from aichat.core.web.middleware import SELF, policy
 
@@ -29,12 +31,15 @@ Page = Callable[..., HttpResponse]
 
 
 def page(name: str) -> Page:
-    """The view of one page: `portal/<name>.html`, the same for everybody."""
+    """The view of one page: `portal/<name>.html`, the same for everybody but for the way on (`next`)."""
 
     @permission_classes([Public])
     def show(request: HttpRequest, conversation_id: UUID | None = None) -> HttpResponse:
         context = {
             "page": name,
+            "portal": settings.PORTAL,
+            "base": get_script_prefix(),
+            "next": target_of(request),
             "sso": sso.is_on(),
             "passwords": settings.PASSWORD_LOGIN,
             "mail": bool(settings.EMAIL_URL),

@@ -1,6 +1,7 @@
 """The portal's login: a cookie that no script can read, good for requests of the portal's own pages alone."""
 
 import importlib
+from collections.abc import Iterator
 
 import pytest
 from django.conf import settings
@@ -79,15 +80,76 @@ def test_a_wrong_password_makes_no_cookie(browser: Client, alice: Actor) -> None
     assert LOGIN_COOKIE not in browser.cookies
 
 
-def test_without_the_portal_the_bare_address_leads_to_the_admin(browser: Client, db: None) -> None:
+@pytest.fixture
+def no_portal() -> Iterator[None]:
     original = settings.PORTAL
     try:
         settings.PORTAL = False
         clear_url_caches()
         importlib.reload(urls)
-        response = browser.get("/")
-        assert (response.status_code, response["Location"]) == (302, "/admin/")
+        yield
     finally:
         settings.PORTAL = original
         clear_url_caches()
         importlib.reload(urls)
+
+
+def test_without_the_portal_the_pages_of_the_account_stay(browser: Client, no_portal: None, db: None) -> None:
+    response = browser.get("/")
+    assert (response.status_code, response["Location"]) == (302, "/admin/")
+    for path in ("/login", "/account", "/reset-password", "/verify-email", "/accept-invitation"):
+        page = browser.get(path)
+        assert page.status_code == 200 and "<nav" not in page.content.decode()
+    assert browser.get("/credits").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("path", "page"),
+    [
+        ("", "/account"),
+        ("login", "/login"),
+        ("login/?next=/admin/", "/login?next=%2Fadmin%2F"),
+        ("signup/?invitation=x", "/signup?invitation=x"),
+        ("logout/", "/account#logins"),
+        ("password/reset/", "/reset-password"),
+        ("password/reset/key/abc:d-e/", "/reset-password?token=abc%3Ad-e"),
+        ("password/change/", "/account#change-password"),
+        ("confirm-email/abc:d-e/", "/verify-email?token=abc%3Ad-e"),
+        ("2fa/", "/account#second-factor"),
+        ("2fa/totp/activate/", "/account#second-factor"),
+        ("2fa/recovery-codes/generate", "/account#second-factor"),
+        ("2fa/webauthn/add/", "/account#passkeys"),
+        ("2fa/authenticate/", "/login"),
+        ("sessions/", "/account#logins"),
+        ("oidc/keycloak/login/?next=/credits", "/accounts/oidc/login?next=%2Fcredits"),
+    ],
+)
+def test_the_usual_paths_of_accounts_lead_to_the_pages(browser: Client, path: str, page: str) -> None:
+    answer = browser.get(f"/accounts/{path}")
+    assert (answer.status_code, answer["Location"]) == (302, page)
+    assert browser.post("/accounts/login/").status_code == 405
+    assert browser.get("/accounts/loginx").json()["error"]["code"] == "not_found"
+
+
+@pytest.mark.parametrize("target", ["https://evil.example", "//evil.example", "/\\evil.example", "javascript:alert(1)"])
+def test_a_login_leads_on_within_this_server_only(browser: Client, target: str) -> None:
+    assert 'data-next="/"' in browser.get("/login", {"next": target}).content.decode()
+    assert 'data-next="/keys?x=1"' in browser.get("/login", {"next": "/keys?x=1"}).content.decode()
+
+
+def test_who_is_logged_in_on_the_pages_is_in_the_admin_site_and_one_logout_ends_both(
+    browser: Client, ada: Actor, alice: Actor
+) -> None:
+    log_in(browser, alice)
+    assert browser.get("/admin/login/?next=/admin/").status_code == 200, "not for a USER"
+    log_in(browser, ada)
+    answer = browser.get("/admin/login/?next=/admin/accounts/user/")
+    assert (answer.status_code, answer["Location"]) == (302, "/admin/accounts/user/")
+    assert browser.get("/admin/accounts/user/").status_code == 200
+    assert browser.get("/admin/login/?next=//evil.example")["Location"] == "/admin/"
+    assert browser.post("/portal/logout", headers=PORTAL).status_code == 204
+    assert browser.get("/admin/accounts/user/").status_code == 302
+    log_in(browser, ada)
+    browser.get("/admin/login/")
+    assert browser.post("/admin/logout/").status_code == 200
+    assert browser.get("/api/v1/me", headers=PORTAL).status_code == 401

@@ -26,7 +26,8 @@ export async function send(path, { method = "GET", body, headers = {}, signal, s
     }
     if (response.status === 401 && !path.startsWith("portal/") && !stay && !leaving) {
         leaving = true; // a page asks several things at once, and a second navigation would abort the first
-        location.assign(`${base}login`);
+        const here = location.pathname + location.search + location.hash;
+        location.assign(`${base}login${here === base ? "" : `?next=${encodeURIComponent(here)}`}`);
     }
     throw new ApiError(response.status, error);
 }

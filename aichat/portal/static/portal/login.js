@@ -1,4 +1,4 @@
-import { ask, base } from "./api.js";
+import { ask } from "./api.js";
 import { find, onSubmit } from "./page.js";
 
 const form = find("enter");
@@ -18,5 +18,5 @@ onSubmit(form, async () => {
         if (error.code === "mfa_required") return;
         throw error;
     }
-    location.assign(base);
+    location.assign(form.dataset.next);
 });

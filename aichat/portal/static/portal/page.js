@@ -58,6 +58,7 @@ export const credits = (amount) => Number(amount).toLocaleString("en", { maximum
 export const moment = (text) => new Date(text).toLocaleString();
 
 export async function showBalance() {
+    if (!find("balance")) return; // without the other pages
     const { available } = await ask("api/v1/credits");
     find("balance").textContent = `${credits(available)} credits`;
 }
