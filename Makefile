@@ -41,6 +41,10 @@ soak: $(VENV)/.development ## 500 streams against failing providers; 200 picture
 	@SOAK_STREAMS=500 $(BIN)/python -m pytest tests/soak -q $(ARGS)
 	@$(BIN)/python -m pytest tests/soak/images.py -q $(ARGS)
 
+.PHONY: storm
+storm: $(VENV)/.development ## 10,000 messages of 1,000 payments, tripled and shuffled, while workers are killed; ENGINE=postgres for one database
+	@$(foreach engine,$(ENGINE),echo "--- $(engine)" && TEST_DATABASE_URL=$(engine) $(BIN)/python -m pytest tests/soak/payments.py -q -n0 $(ARGS) &&) true
+
 trace: $(VENV)/.development ## calls, files, changes of thread of seven kinds of request; ARGS=-vv names each function
 	@$(BIN)/python -m pytest tests/test_trace.py -q -n0 -s $(ARGS) 2>&1 | grep -v '"time"'
 

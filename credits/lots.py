@@ -91,7 +91,8 @@ class Book:
         """Use lots up. What a payment's refund takes comes out of the payment's own lot first."""
         due = -entry.amount
         if entry.kind == Kind.REVERSAL:
-            own = [lot for lot in self.open if entry.reference.startswith(f"{lot.reference}:")]
+            origin = entry.reference.split(":")[:2]
+            own = [lot for lot in self.open if lot.reference.split(":")[:2] == origin]
             due = self._use(own, due, entry)
         if self._use(self.open, due, entry):
             raise LedgerBroken(f"wallet {self.wallet_id}: entry {entry.sequence} takes more than its lots have")

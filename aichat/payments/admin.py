@@ -25,7 +25,9 @@ class PlanAdmin(Admin):
     list_filter = ["is_active", "interval"]
     search_fields = ["slug", "name"]
     ordering = ["slug"]
-    fields = ["slug", "name", "price", "currency", "interval", "credits", "credits_expire", "is_active"]
+    fields = [
+        "slug", "name", "price", "currency", "interval", "credits", "credits_expire", "prorate", "stripe_price", "is_active"
+    ]  # fmt: skip
     credits_fields = {
         "price": "In units of the currency, such as 9.99.",
         "credits": "Credits that each period gives; a change counts from the next period on.",

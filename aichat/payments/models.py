@@ -1,6 +1,7 @@
 """Money that comes in: plans, subscriptions, payments and vouchers. Amounts of credits are integers in microcredits."""
 
 import calendar
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import ClassVar
 
@@ -34,6 +35,15 @@ class Plan(Row):
         validators=[MinValueValidator(0), MaxValueValidator(LARGEST)], help_text="Microcredits that each period gives."
     )
     credits_expire = models.BooleanField(default=False, help_text="What is left at the period's end is taken off.")
+    prorate = models.BooleanField(
+        default=False, help_text="A period that is cut short, or a switch in its middle, gives its part of the credits."
+    )
+    stripe_price = models.CharField(
+        max_length=255,
+        blank=True,
+        default="",
+        help_text="The ID of a Price at Stripe, so that people can switch there.",
+    )
     is_active = models.BooleanField(default=True, help_text="Whether the plan is offered. Subscriptions to it go on.")
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
@@ -134,7 +144,12 @@ class Payment(Row):
     amount = models.BigIntegerField(default=0, help_text="Millionths of the currency's unit.")
     currency = models.CharField(max_length=3, blank=True)
     refund_told = models.BigIntegerField(default=0, help_text="Microcredits that were given back in all, as told.")
+    disputes = models.JSONField(default=dict, editable=False, help_text="By the seller's ID: part, whole, and if won.")
+    switched_down = models.BigIntegerField(
+        default=0, help_text="Microcredits of a larger plan whose unused time was given back."
+    )
     taken_back = models.BigIntegerField(default=0, help_text="Microcredits that were taken from the wallet.")
+    restored = models.BigIntegerField(default=0, help_text="Microcredits that a won dispute gave back, or wrote off.")
     owed = models.BigIntegerField(default=0, help_text="Microcredits that were spent before they could be taken.")
     created_at = models.DateTimeField(default=timezone.now, editable=False, db_index=True)
     # Written first by whoever changes the row, so that on every engine a second one waits and then sees the change.
@@ -148,14 +163,17 @@ class Payment(Row):
 
     @property
     def refunded(self) -> int:
-        """Microcredits to take back in all: never more than the payment gave."""
-        return min(self.refund_told, self.credits)
+        """Microcredits of the payment that are to be taken back in all: never more than it gave."""
+        disputed: Iterable[int] = (
+            self.credits * part // whole for part, whole, is_won in self.disputes.values() if not is_won
+        )
+        return min(self.refund_told + sum(disputed), self.credits)
 
     @property
     def state(self) -> str:
         if not self.is_paid:
             return "refund before payment"
-        if not self.refund_told:
+        if not self.refunded:
             return "paid"
         return "refunded" if self.refunded == self.credits else "partly refunded"
 

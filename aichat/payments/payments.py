@@ -1,7 +1,8 @@
 """Payments: money that a seller received, and gave back. Each verb is one transaction, safe in any order and number.
 
 The payment's row is made or found first, and written, so that a second message about the same payment waits for the first
-on every engine. Its credits are the ledger's entry `payment:<id>`; what a refund takes is `payment:<id>:refund:<total>`.
+on every engine. Its credits are the ledger's entry `payment:<id>`; what a refund or a dispute takes is
+`payment:<id>:refund:<total>`, what a won dispute gives back `payment:<id>:restored:<total>`.
 """
 
 from dataclasses import dataclass
@@ -17,13 +18,22 @@ from accounts.models import Organization
 from aichat.core.database import transactions
 from aichat.core.errors import ApiError
 from aichat.core.money import LARGEST
-from aichat.payments import subscriptions
+from aichat.payments import periods, subscriptions
 from aichat.payments.models import Payment, Plan, Subscription, add_months
+from aichat.payments.periods import Period
 from aichat.payments.subscriptions import Told
 from credits.models import Wallet
 from credits.services import Credit, InsufficientCreditsError, Kind, apply, wallet_of
 
 TRIES = 10  # to take what is available while it is being spent
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """A switch of plans in the middle of a period. `amount` (microcredits) is below 0 for one to a smaller plan."""
+
+    rest: Period
+    amount: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +50,8 @@ class Paid:
     told_at: datetime | None = None
     amount: int = 0
     currency: str = ""
+    switch: Switch | None = None
+    is_period: bool = True  # of a plan's: a period was paid, not only a switch
 
 
 def succeed(organization: Organization, paid: Paid) -> None:
@@ -54,50 +66,62 @@ def _succeed(organization_id: UUID, paid: Paid) -> None:
         return
     row.is_paid, row.organization_id, row.plan = True, organization_id, paid.plan
     row.amount, row.currency = paid.amount, paid.currency
-    row.credits = paid.plan.credits if paid.plan else paid.credits
     if paid.plan:
-        row.subscription = _open_period(organization_id, row, paid, paid.plan)
+        _give_plan(organization_id, row, paid, paid.plan)
     elif paid.credits:
-        operation = Credit(
-            wallet_id=organization_id,
-            amount=paid.credits,
-            reference=f"payment:{row.pk}",
-            reason=f"Payment {paid.external_id}"[:200],
-        )
-        apply([operation])[0].or_raise()
-    row.save(update_fields=["is_paid", "organization", "plan", "subscription", "amount", "currency", "credits"])
+        row.credits = paid.credits
+        _credit(row, paid.credits, f"payment:{row.pk}", f"Payment {paid.external_id}")
+    row.save(
+        update_fields=[
+            "is_paid", "organization", "plan", "subscription", "amount", "currency", "credits", "switched_down"
+        ]
+    )  # fmt: skip
     _take_back(row)
 
 
-def _open_period(organization_id: UUID, row: Payment, paid: Paid, plan: Plan) -> Subscription:
-    """The period of a plan that was paid: of a subscription, else by itself, from now on; none before is cut short."""
+def _credit(row: Payment, amount: int, reference: str, reason: str) -> None:
+    assert row.organization_id is not None
+    apply([Credit(wallet_id=row.organization_id, amount=amount, reference=reference, reason=reason[:200])])[
+        0
+    ].or_raise()
+
+
+def _give_plan(organization_id: UUID, row: Payment, paid: Paid, plan: Plan) -> None:
+    """Open the period that was paid, and do the switch of plans that its invoice has."""
+    told = _told_of(organization_id, row, paid, plan)
+    row.subscription = subscriptions.record_in_transaction(organization_id, told)
+    row.organization_id = row.subscription.organization_id  # whoever paid: it stays with whom it began
+    row.credits = told.period.credits if paid.is_period else 0
+    if paid.switch and paid.switch.amount > 0:
+        periods.grant_switch(row.subscription, paid.switch.rest, paid.switch.amount, f"payment:{row.pk.hex}")
+        row.credits += paid.switch.amount
+    elif paid.switch:
+        row.switched_down = -paid.switch.amount
+
+
+def _told_of(organization_id: UUID, row: Payment, paid: Paid, plan: Plan) -> Told:
+    """The period that was paid: of a subscription, else by itself, from now on; none before is cut short."""
     if paid.subscription and paid.period_end:
-        return subscriptions.record_in_transaction(organization_id, _period_of(paid, plan, paid.period_end))
+        return Told(
+            source=paid.source,
+            external_id=paid.subscription,
+            plan=plan,
+            period_end=paid.period_end,
+            period_start=paid.period_start,
+            told_at=paid.told_at,
+            part="payment" if paid.is_period else "switch",
+        )
     tenancy.lock(organization_id)
     now = timezone.now().replace(microsecond=0)
     running = Subscription.objects.filter(
         organization_id=organization_id, plan=plan, is_live=True, period_end__gt=now
     ).values_list("period_end", flat=True)
-    ends = paid.period_end or add_months(max([now, *filter(None, running)]), plan.months)
-    told = Told(
+    return Told(
         source=paid.source,
         external_id=f"payment:{row.pk}",
         plan=plan,
-        period_end=ends,
+        period_end=paid.period_end or add_months(max([now, *filter(None, running)]), plan.months),
         period_start=None if paid.period_end else now,
-    )
-    return subscriptions.record_in_transaction(organization_id, told)
-
-
-def _period_of(paid: Paid, plan: Plan, ends: datetime) -> Told:
-    return Told(
-        source=paid.source,
-        external_id=paid.subscription,
-        plan=plan,
-        period_end=ends,
-        period_start=paid.period_start,
-        told_at=paid.told_at,
-        part="payment",
     )
 
 
@@ -132,6 +156,21 @@ def _refund_part(source: str, external_id: str, part: int, whole: int) -> None:
     _refund(source, external_id, row.credits * part // whole)
 
 
+def dispute(source: str, external_id: str, name: str, part: int, whole: int, *, is_won: bool) -> None:
+    """Take back what `part` of `whole` gave while it is disputed or lost, and give it back once the dispute is won.
+
+    Of a dispute (`name`: the seller's ID) that was won, nothing is taken any more, whatever is told of it later.
+    """
+    transactions.run_repeatable(_dispute, source, external_id, name, part, whole, is_won)
+
+
+def _dispute(source: str, external_id: str, name: str, part: int, whole: int, is_won: bool) -> None:
+    row = _locked(source, external_id)
+    row.disputes[name] = [min(part, whole), whole, is_won or row.disputes.get(name, [0, 0, False])[2]]
+    row.save(update_fields=["disputes"])
+    _take_back(row)
+
+
 def refund(source: str, external_id: str, credits: int | None) -> None:
     """Take back what a payment gave: `credits` (microcredits) in all, everything with None; down to a balance of zero.
 
@@ -161,17 +200,29 @@ def _locked(source: str, external_id: str) -> Payment:
 
 def _take_back(row: Payment) -> None:
     """Take from the wallet what was refunded and is neither taken nor owed yet. A plan's period ends with its refund."""
-    due = row.refunded - row.taken_back - row.owed
     if not row.is_paid or row.organization_id is None:
         return
     # What a seller keeps as a subscription ends when the seller says so.
     own = row.subscription is not None and row.subscription.external_id == f"payment:{row.pk}"
-    if own and row.subscription_id and row.refund_told and row.refunded == row.credits:
+    if own and row.subscription_id and row.refunded and row.refunded == row.credits:
         subscriptions.end_in_transaction(row.subscription_id, row.organization_id)
+    due = row.refunded + row.switched_down - row.taken_back - row.owed
     if due > 0:
         taken = _take(row, due)
         row.taken_back, row.owed = row.taken_back + taken, row.owed + due - taken
-        row.save(update_fields=["taken_back", "owed"])
+    elif due < 0:
+        _restore(row, -due)
+    row.save(update_fields=["taken_back", "owed", "restored"])
+
+
+def _restore(row: Payment, amount: int) -> None:
+    """Give back what a dispute took that was won since; what is still owed of it is owed no more."""
+    written_off = min(row.owed, amount)
+    row.restored += amount
+    row.owed, row.taken_back = row.owed - written_off, row.taken_back - (amount - written_off)
+    if amount > written_off:
+        reference = f"payment:{row.pk}:restored:{row.restored}"
+        _credit(row, amount - written_off, reference, f"Dispute won, payment {row.external_id}")
 
 
 def _take(row: Payment, due: int) -> int:
@@ -185,7 +236,7 @@ def _take(row: Payment, due: int) -> int:
         operation = Credit(
             wallet_id=row.organization_id,
             amount=-take,
-            reference=f"payment:{row.pk}:refund:{row.refunded}",
+            reference=f"payment:{row.pk}:refund:{row.refunded + row.switched_down + row.restored}",
             kind=Kind.REVERSAL,
             reason=f"Refund of payment {row.external_id}"[:200],
         )

@@ -40,10 +40,14 @@ class PlanSerializer(StrictMembers, serializers.ModelSerializer[Plan]):
     credits = CreditsField()
     currency = serializers.CharField(max_length=3, validators=[CURRENCY])
     credits_expire = serializers.BooleanField(default=False, help_text="Whether what is left lapses with the period.")
+    prorate = serializers.BooleanField(
+        default=False,
+        help_text="Whether a short period, and a switch in the middle of one, give their part of the credits.",
+    )
 
     class Meta:
         model = Plan
-        fields = ["slug", "name", "price", "currency", "interval", "credits", "credits_expire"]
+        fields = ["slug", "name", "price", "currency", "interval", "credits", "credits_expire", "prorate"]
 
 
 class SubscriptionSerializer(serializers.Serializer[Any]):

@@ -160,16 +160,18 @@ def sell_plan(organization: Organization, plan: Plan, *, email: str, back: str) 
         price = to_units(plan.price, plan.currency)
     except ValueError as error:
         raise InvalidRequest(f"This plan can't be sold by Stripe: {error}.", param="plan") from None
-    metadata = {"organization": str(organization.pk), "plan": plan.slug}
-    line = {
-        "quantity": 1,
-        "price_data": {
+    # `price` tells a later switch to a price that is no plan's.
+    metadata = {"organization": str(organization.pk), "plan": plan.slug, "price": plan.stripe_price or str(price)}
+    line: dict[str, Any] = {"quantity": 1}
+    if plan.stripe_price:
+        line["price"] = plan.stripe_price
+    else:
+        line["price_data"] = {
             "currency": plan.currency.lower(),
             "unit_amount": price,
             "product_data": {"name": plan.name},
             "recurring": {"interval": plan.interval},
-        },
-    }
+        }
     return _checkout(organization, email, back, mode="subscription", line=line, metadata=metadata)
 
 

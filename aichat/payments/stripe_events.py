@@ -18,12 +18,15 @@ from accounts.models import Organization
 from aichat.core.errors import ApiError
 from aichat.payments import payments, stripe_api, subscriptions
 from aichat.payments.models import Payment, Plan, StripeCustomer, Subscription
+from aichat.payments.payments import Switch
+from aichat.payments.periods import Period, difference
 
 logger = logging.getLogger(__name__)
 SOURCE = Payment.Source.STRIPE
 Status = Subscription.Status
 SWEPT = timedelta(days=3)  # as long as Stripe itself sends an event again
 PERIODS = {"subscription_create", "subscription_cycle"}  # reasons of an invoice that pays a whole period
+SWITCH = "subscription_update"  # the reason of one for a switch of plans
 # https://docs.stripe.com/billing/subscriptions/overview#subscription-statuses; `incomplete` ones never began.
 STATUSES = {
     "active": Status.ACTIVE,
@@ -86,18 +89,25 @@ def _checkout(session: dict[str, Any], at: datetime) -> None:
 def _invoice(invoice: dict[str, Any], at: datetime) -> None:
     """An invoice is paid: give the period of the subscription that it is for."""
     subscription, metadata = _subscription_of(invoice)
-    organization, plan = _organization(metadata), _plan(metadata)
-    line = _period_line(invoice)
-    if organization is None or plan is None or line is None or invoice.get("billing_reason") not in PERIODS:
+    organization = _organization(metadata)
+    if organization is None or not subscription or invoice.get("billing_reason") not in PERIODS | {SWITCH}:
+        return
+    lines = (invoice.get("lines") or {}).get("data") or []
+    whole = next((_period(line, metadata) for line in lines if not _is_proration(line)), None)
+    switch = _switch_of([line for line in lines if _is_proration(line)], metadata)
+    period = whole or (switch.rest if switch else None)
+    if period is None:
         return
     currency = str(invoice.get("currency") or "")
     paid = payments.Paid(
         source=SOURCE,
         external_id=_paid_by(invoice),
-        plan=plan,
+        plan=period.plan,
         subscription=subscription,
-        period_start=datetime.fromtimestamp(line["period"]["start"], UTC),
-        period_end=datetime.fromtimestamp(line["period"]["end"], UTC),
+        period_start=period.starts,
+        period_end=period.ends,
+        is_period=whole is not None,
+        switch=switch,
         told_at=at,
         amount=stripe_api.from_units(int(invoice.get("amount_paid") or 0), currency),
         currency=currency.upper()[:3],
@@ -105,12 +115,28 @@ def _invoice(invoice: dict[str, Any], at: datetime) -> None:
     payments.succeed(organization, paid)
 
 
+def _switch_of(lines: list[dict[str, Any]], metadata: dict[str, Any]) -> Switch | None:
+    """The switch that the prorated lines of an invoice say: back for the old plan's rest, paid for the new one's."""
+    old = next((_period(line, metadata) for line in lines if int(line.get("amount") or 0) < 0), None)
+    new = next((_period(line, metadata) for line in reversed(lines) if int(line.get("amount") or 0) >= 0), None)
+    return Switch(new, difference(old, new)) if old and new and old.plan != new.plan else None
+
+
+def _period(line: dict[str, Any], metadata: dict[str, Any]) -> Period | None:
+    """The time and the plan that a line of an invoice is for."""
+    plan, found = _plan(metadata, line), line.get("period") or {}
+    if plan is None or not found:
+        return None
+    return Period(plan, datetime.fromtimestamp(found["start"], UTC), datetime.fromtimestamp(found["end"], UTC))
+
+
 def _subscription(found: dict[str, Any], at: datetime) -> None:
     """A subscription changed: follow its state. What its periods give comes with their paid invoices."""
     metadata = found.get("metadata") or {}
-    organization, plan, status = _organization(metadata), _plan(metadata), STATUSES.get(str(found.get("status")))
     # Since 2025 the period stands on the items of a subscription.
     item: dict[str, Any] = next(iter((found.get("items") or {}).get("data") or []), {})
+    organization, plan = _organization(metadata), _plan(metadata, item)
+    status = STATUSES.get(str(found.get("status")))
     starts, ends = (found.get(name) or item.get(name) for name in ("current_period_start", "current_period_end"))
     if organization is None or plan is None or status is None or not starts or not ends:
         return
@@ -131,20 +157,29 @@ def _subscription(found: dict[str, Any], at: datetime) -> None:
 
 def _charge(charge: dict[str, Any], at: datetime) -> None:
     """A charge was given back, as a whole or in part."""
-    _take_back(charge, int(charge.get("amount_refunded") or 0))
+    paid_by, whole = _our_payment(charge)
+    part = int(charge.get("amount_refunded") or 0)
+    if paid_by and part:
+        payments.refund_part(SOURCE, paid_by, part, whole)
 
 
 def _dispute(dispute: dict[str, Any], at: datetime) -> None:
-    """The payer's bank takes the money of a charge back."""
+    """The payer's bank takes the money of a charge back, or the dispute was won and the money is here again."""
+    status = str(dispute.get("status") or "")
+    if status.startswith("warning_") or not dispute.get("id"):  # a bank only asks: no money was moved
+        return
     charge = stripe_api.charge(_id(dispute.get("charge")))
-    _take_back(charge, int(charge.get("amount_refunded") or 0) + int(dispute.get("amount") or 0))
+    paid_by, whole = _our_payment(charge)
+    part = int(dispute.get("amount") or 0)
+    if paid_by and part:
+        payments.dispute(SOURCE, paid_by, _id(dispute), part, whole, is_won=status == "won")
 
 
-def _take_back(charge: dict[str, Any], part: int) -> None:
-    paid_by, whole = _id(charge.get("payment_intent")), int(charge.get("amount") or 0)
-    is_ours = StripeCustomer.objects.filter(external_id=_id(charge.get("customer"))).exists()
-    if is_ours and paid_by and whole and part:
-        payments.refund_part(SOURCE, paid_by, part, whole)
+def _our_payment(charge: dict[str, Any]) -> tuple[str, int]:
+    """The payment of a charge, and the charge's amount in the currency's units; nothing for one that is not ours."""
+    whole = int(charge.get("amount") or 0)
+    is_ours = whole and StripeCustomer.objects.filter(external_id=_id(charge.get("customer"))).exists()
+    return (_id(charge.get("payment_intent")), whole) if is_ours else ("", 0)
 
 
 HANDLERS: dict[str, Callable[[dict[str, Any], datetime], None]] = {
@@ -156,6 +191,9 @@ HANDLERS: dict[str, Callable[[dict[str, Any], datetime], None]] = {
     "customer.subscription.deleted": _subscription,
     "charge.refunded": _charge,
     "charge.dispute.created": _dispute,
+    "charge.dispute.funds_withdrawn": _dispute,
+    "charge.dispute.closed": _dispute,
+    "charge.dispute.funds_reinstated": _dispute,
 }
 
 
@@ -178,7 +216,20 @@ def _organization(metadata: dict[str, Any]) -> Organization | None:
         return None
 
 
-def _plan(metadata: dict[str, Any]) -> Plan | None:
+def _plan(metadata: dict[str, Any], sold: dict[str, Any]) -> Plan | None:
+    """The plan whose price a subscription's item or an invoice's line (`sold`) has, else the one that was sold at Checkout.
+
+    A price that is neither a plan's nor the one of the Checkout gives nothing: somebody could switch to a cheap one.
+    """
+    price = sold.get("price") or {}
+    price_id = _id(price) or _id(((sold.get("pricing") or {}).get("price_details") or {}).get("price"))
+    found = Plan.objects.filter(stripe_price=price_id).order_by("slug").first() if price_id else None
+    if found:
+        return found
+    pays = (sold.get("pricing") or price).get("unit_amount_decimal")
+    if (price_id or pays is not None) and metadata.get("price") not in {None, price_id, str(pays)}:
+        logger.error("a subscription at Stripe has a price of no plan", extra={"price": price_id})
+        return None
     return Plan.objects.filter(slug=str(metadata.get("plan") or "")[:50]).first()
 
 
@@ -188,14 +239,9 @@ def _subscription_of(invoice: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     return _id(details.get("subscription") or invoice.get("subscription")), details.get("metadata") or {}
 
 
-def _period_line(invoice: dict[str, Any]) -> dict[str, Any] | None:
-    """The line of an invoice that is for a whole period."""
-    for line in (invoice.get("lines") or {}).get("data") or []:
-        details = (line.get("parent") or {}).get("subscription_item_details") or {}
-        if not (line.get("proration") or details.get("proration")):
-            found: dict[str, Any] = line
-            return found
-    return None
+def _is_proration(line: dict[str, Any]) -> bool:
+    details = (line.get("parent") or {}).get("subscription_item_details") or {}
+    return bool(line.get("proration") or details.get("proration"))
 
 
 def _paid_by(invoice: dict[str, Any]) -> str:

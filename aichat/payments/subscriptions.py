@@ -1,7 +1,7 @@
 """Subscriptions: what sellers and administrators say of them, what time does to them, and the role that follows.
 
 Each verb is one transaction, in which the organization's row is locked first: two that touch the same organization
-wait for each other on every engine. A period's credits are the ledger's entry `subscription:<id>:<period_start>`.
+wait for each other on every engine. What a period gives stands in `periods.py`.
 """
 
 import logging
@@ -21,9 +21,10 @@ from aichat.core.admin import audit_log
 from aichat.core.database import transactions
 from aichat.core.database.models import uuid7
 from aichat.core.errors import ApiError, InvalidRequest
+from aichat.payments import periods
 from aichat.payments.models import Plan, Subscription, add_months
-from credits.lots import set_expiry
-from credits.services import Credit, apply, wallet_of
+from aichat.payments.periods import Period
+from credits.services import wallet_of
 
 logger = logging.getLogger(__name__)
 Source, Status = Subscription.Source, Subscription.Status
@@ -44,7 +45,12 @@ class Told:
     status: str = Status.ACTIVE
     cancel_at_period_end: bool = False
     told_at: datetime | None = None
-    part: str = "all"  # "payment": a period was paid, the rest is told by others; "state": all but what is paid
+    # "payment": a period was paid, the rest is told by others; "state": all but what is paid; "switch": it is there
+    part: str = "all"
+
+    @property
+    def period(self) -> Period:
+        return Period(self.plan, self.starts, self.period_end)
 
     @property
     def starts(self) -> datetime:
@@ -88,22 +94,41 @@ def record_in_transaction(organization_id: UUID, told: Told) -> Subscription:
     """The work of `record`, for a caller that has a transaction and has opened the wallet."""
     tenancy.lock(organization_id)
     row = Subscription.objects.filter(source=told.source, external_id=told.external_id).first()
+    before: Period | None = None
+    is_news = row is None
     if row is None:
         row = _insert(organization_id, told)
     else:
         organization_id = row.organization_id  # a subscription stays with whom it began
         tenancy.lock(organization_id)
         row.refresh_from_db()
+        before = Period(row.plan, row.period_start, row.period_end) if row.plan and row.period_end else None
+        is_news = not _is_older(told, row)
         if told.part == "payment":
             _extend(row, told)
-        elif not _is_older(told, row):
+        elif told.part != "switch" and is_news:
             _write(row, told)
-    if told.status == Status.ACTIVE and told.part != "state":
-        grant_period(row, told.plan, told.starts)
+    if told.status == Status.ACTIVE and told.part in {"all", "payment"}:
+        periods.grant_period(row, told.period, before)
+        if before and told.part == "all" and is_news:
+            _grant_switch(row, before, told)
     _end_lapsed(organization_id, timezone.now())
     follow_role(organization_id)
     row.refresh_from_db()
     return row
+
+
+def _grant_switch(row: Subscription, before: Period, told: Told) -> None:
+    """Grant what a larger plan gives for the rest of the same period, whose grants never exceed the larger plan's credits.
+
+    So a person who switches to and fro gets nothing for it.
+    """
+    if before.plan == told.plan or before.ends != told.period_end:
+        return
+    moment = told.told_at or timezone.now()
+    amount = periods.difference(before.since(moment), told.period.since(moment))
+    rest = told.plan.credits - periods.given_in(row, before)
+    periods.grant_switch(row, told.period, min(amount, rest), f"{periods.stamp(moment)}:switch")
 
 
 def _insert(organization_id: UUID, told: Told) -> Subscription:
@@ -133,7 +158,8 @@ def _columns(told: Told, paid_until: datetime) -> dict[str, object]:
 
 def _is_older(told: Told, row: Subscription) -> bool:
     if told.told_at and row.told_at:
-        return told.told_at < row.told_at
+        # Of one second, the end is the last word.
+        return (told.told_at, told.status == Status.CANCELLED) < (row.told_at, row.status == Status.CANCELLED)
     if row.period_end is None or told.period_end != row.period_end:
         return row.period_end is None or told.period_end < row.period_end
     return row.status == Status.CANCELLED  # of the same period, without times: the end is the last word
@@ -158,29 +184,13 @@ def _write(row: Subscription, told: Told) -> None:
     row.save(update_fields=list(columns))
 
 
-def grant_period(row: Subscription, plan: Plan, starts: datetime) -> None:
-    """Grant the credits of one period of the subscription, once however often this is called."""
-    if not plan.credits:
-        return
-    reference = f"subscription:{row.pk}:{starts.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
-    if plan.credits_expire:
-        set_expiry(row.organization_id, reference, add_months(starts, plan.months))
-    operation = Credit(
-        wallet_id=row.organization_id,
-        amount=plan.credits,
-        reference=reference,
-        reason=f"{plan.name}, from {starts:%Y-%m-%d}"[:200],
-    )
-    apply([operation])[0].or_raise()
-
-
 # --- What administrators do -------------------------------------------------------------------------------------------
 
 
 def give(organization: Organization, plan: Plan, *, period_end: datetime | None, actor: User) -> Subscription:
     """Give the organization a manual subscription from now on; one that it had from an administrator ends.
 
-    Without a `period_end` it goes on until somebody ends it, and gives its credits anew each interval.
+    It gives its credits anew each interval, until its `period_end` or until somebody ends it.
     """
     wallet_of(organization)
     return transactions.run_atomic(_give, organization.pk, plan, period_end, actor)
@@ -188,19 +198,35 @@ def give(organization: Organization, plan: Plan, *, period_end: datetime | None,
 
 def _give(organization_id: UUID, plan: Plan, period_end: datetime | None, actor: User) -> Subscription:
     tenancy.lock(organization_id)
-    _end(organization_id, Source.MANUAL)
     now = timezone.now().replace(microsecond=0)
+    before = _given_period(organization_id, now)
+    _end(organization_id, Source.MANUAL)
     row = _insert_manual(organization_id, plan, now, period_end)
-    grant_period(row, plan, now)
+    periods.grant_period(row, manual_period(row, plan), before)
     follow_role(organization_id)
     audit_log.record(actor, row, audit_log.ADDED, {"plan": (None, plan.slug), "period_end": (None, period_end)})
     return row
+
+
+def _given_period(organization_id: UUID, now: datetime) -> Period | None:
+    """The running period of the plan that an administrator gave before."""
+    rows = Subscription.objects.filter(organization_id=organization_id, source=Source.MANUAL, is_live=True)
+    row = rows.exclude(plan=None).select_related("plan").first()
+    period = manual_period(row, row.plan) if row and row.plan else None
+    return period if period and period.ends > now else None
+
+
+def manual_period(row: Subscription, plan: Plan) -> Period:
+    """The running period of a manual subscription: an interval of its plan, the last one up to its end."""
+    ends = row.renews_at or add_months(row.period_start, plan.months)
+    return Period(plan, row.period_start, min(ends, row.period_end or ends))
 
 
 def _insert_manual(
     organization_id: UUID, plan: Plan | None, now: datetime, period_end: datetime | None
 ) -> Subscription:
     id_ = uuid7()
+    renews_at = add_months(now, plan.months) if plan else None
     return Subscription.objects.create(
         id=id_,
         organization_id=organization_id,
@@ -209,7 +235,7 @@ def _insert_manual(
         external_id=str(id_),
         period_start=now,
         period_end=period_end,
-        renews_at=add_months(now, plan.months) if plan and period_end is None else None,
+        renews_at=renews_at if period_end is None or (renews_at and renews_at < period_end) else None,
         created_at=now,
     )
 
@@ -325,24 +351,26 @@ def _end_lapsed(organization_id: UUID, now: datetime) -> int:
 
 
 def _renew(pk: UUID, organization_id: UUID, now: datetime) -> int:
-    """Begin the periods of a subscription without an end that are due, each with its credits."""
+    """Begin the periods of a manual subscription that are due, each with its credits."""
     tenancy.lock(organization_id)
     row = Subscription.objects.select_related("plan").filter(pk=pk, is_live=True, renews_at__lte=now).first()
     if row is None or row.plan is None:
         return 0
     for _ in range(MOST_PERIODS_AT_ONCE):
         assert row.renews_at is not None
-        row.period_start = row.renews_at
-        row.renews_at = _next_renewal(row, row.plan)
-        grant_period(row, row.plan, row.period_start)
-        if row.renews_at > now:
+        row.period_start, row.renews_at = row.renews_at, _next_renewal(row, row.plan)
+        periods.grant_period(row, manual_period(row, row.plan))
+        if row.period_end and row.renews_at >= row.period_end:
+            row.renews_at = None
+        if row.renews_at is None or row.renews_at > now:
             break
     row.save(update_fields=["period_start", "renews_at"])
     return 1
 
 
 def _next_renewal(row: Subscription, plan: Plan) -> datetime:
-    """When the period after the running one begins, counted from the first day: the 31st is not lost in February."""
-    began, last = row.created_at, row.period_start
+    """When the period after the one that is due begins, counted from the first day: the 31st is not lost in February."""
+    assert row.renews_at is not None
+    began, last = row.created_at, row.renews_at
     passed = (last.year - began.year) * 12 + last.month - began.month
     return add_months(began, passed + plan.months)

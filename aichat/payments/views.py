@@ -98,7 +98,7 @@ class AdminSubscriptionsView(APIView):
     def post(self, request: Request) -> HttpResponseBase:
         """Gives a person or an organization a plan from now on, and its credits; a subscription given before ends.
 
-        Without a `period_end` it goes on until somebody ends it, and gives its credits anew each interval.
+        Gives its credits anew each interval, until its `period_end` or until somebody ends it.
         """
         return once(request, lambda: self.give(request))
 

@@ -284,6 +284,36 @@ def test_the_admin_shows_payments_with_their_entries_and_what_is_owed(ada: Actor
 # --- A storm ----------------------------------------------------------------------------------------------------------
 
 
+def test_a_switch_in_the_middle_of_a_period_gives_the_difference_once_to_whoever_it_began_with(
+    alice: Actor, bob: Actor
+) -> None:
+    for slug, credits in (("small", 100), ("large", 500), ("huge", 900)):
+        Plan.objects.create(slug=slug, name=slug, price=1, currency="EUR", credits=credits * CREDIT)
+    ends = timezone.now().replace(microsecond=0) + timedelta(days=10)
+    said = {"type": "subscription.updated", "id": "sub", "email": "alice@example.com", "period_end": ends.isoformat()}
+    plans = ("small", "large", "large", "small", "large", "huge", "small", "large")
+    for number, plan in enumerate(plans):
+        at = (ends - timedelta(days=9, seconds=-number)).isoformat()
+        assert send({**said, "plan": plan, "timestamp": at}).status_code == 200
+    periods = LedgerEntry.objects.filter(reference__startswith="subscription:")
+    assert [amount // CREDIT for amount in periods.values_list("amount", flat=True)] == [100, 400, 400]
+    # Bob pays for Alice's next month: what it gives, and what its refund takes, is hers.
+    after = (ends + timedelta(days=31)).isoformat()
+    month: dict[str, Any] = {
+        "credits": None,
+        "plan": "large",
+        "subscription": "sub",
+        "period_end": after,
+        "email": "bob@example.com",
+    }
+    body = {name: value for name, value in paid("pay_2", **month).items() if value is not None}
+    assert send(body).status_code == 200
+    before = bob.wallet.balance
+    assert (periods.count(), send(refunded("pay_2")).status_code, bob.wallet.balance) == (4, 200, before)
+    assert Payment.objects.get().organization == alice.organization
+    assert movements(alice) == [-500]
+
+
 @pytest.mark.django_db(transaction=True)
 def test_a_storm_of_shuffled_tripled_messages_at_once_is_exactly_once_in_the_ledger(
     actor: Callable[..., Actor],

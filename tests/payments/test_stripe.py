@@ -4,6 +4,7 @@ import json
 import random
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -15,6 +16,8 @@ from django.db import connection
 from django.test import Client
 
 from accounts.models import Role, User
+from aichat.core.database import transactions
+from aichat.core.database.transactions import OutcomeUnknown
 from aichat.core.money import CREDIT
 from aichat.payments import stripe_api
 from aichat.payments.models import Payment, Plan, StripeCustomer, Subscription
@@ -215,14 +218,42 @@ def test_a_whole_refund_before_its_purchase_is_kept_and_a_part_is_asked_for_agai
     assert movements(customer) == [1000, -1000, 1000, -500]
 
 
-def test_a_dispute_takes_everything_down_to_zero_and_the_rest_is_owed(customer: Actor, fake: FakeStripe) -> None:
+def disputed(kind: str, status: str, amount: int = 100, name: str = "dp_1") -> Event:
+    found = {"id": name, "object": "dispute", "charge": "ch_pi_1", "amount": amount, "status": status}
+    return event(f"charge.dispute.{kind}", found)
+
+
+def test_a_dispute_takes_everything_down_to_zero_and_gives_it_back_when_it_is_won(
+    customer: Actor, fake: FakeStripe
+) -> None:
     fake.answers["/v1/charges/ch_pi_1"] = refunded(amount=0)["data"]["object"]
-    told(bought(customer))
+    asked = disputed("created", "warning_needs_response")  # a bank's question moves no money
+    told(bought(customer), asked)
     customer.set_credits(300)
-    dispute = event("charge.dispute.created", {"id": "dp_1", "object": "dispute", "charge": "ch_pi_1", "amount": 100})
-    told(dispute, dispute)
+    opened = disputed("created", "needs_response")
+    told(opened, opened, disputed("funds_withdrawn", "needs_response"))
     assert movements(customer) == [1000, -300]
     assert Payment.objects.get().owed == 700 * CREDIT
+    won = disputed("closed", "won")
+    told(won, won, disputed("funds_reinstated", "won"), opened)
+    assert movements(customer) == [1000, -300, 300]
+    row = Payment.objects.get()
+    assert (row.owed, row.taken_back, row.state) == (0, 0, "paid")
+    told(
+        refunded(amount=50), disputed("created", "needs_response", 100, "dp_2"), disputed("closed", "lost", 100, "dp_2")
+    )
+    assert movements(customer) == [1000, -300, 300, -300]
+    row = Payment.objects.get()
+    assert (row.taken_back, row.owed, row.state) == (300 * CREDIT, 700 * CREDIT, "refunded")
+
+
+def test_a_dispute_may_come_before_its_purchase_and_its_end_before_its_beginning(
+    customer: Actor, fake: FakeStripe
+) -> None:
+    fake.answers["/v1/charges/ch_pi_1"] = refunded(amount=0)["data"]["object"]
+    told(disputed("closed", "won", name="dp_0"), disputed("created", "needs_response", 40), bought(customer))
+    told(disputed("created", "needs_response", name="dp_0"))
+    assert movements(customer) == [1000, -400]
 
 
 # --- Subscriptions ----------------------------------------------------------------------------------------------------
@@ -244,7 +275,8 @@ def test_a_period_that_is_not_paid_is_not_given(customer: Actor, fake: FakeStrip
     ends = Subscription.objects.get().period_end
     told(subscription(customer, 1), subscription(customer, 1, after=9, status="past_due"))
     assert (movements(customer), Subscription.objects.get().period_end) == ([500], ends)
-    told(invoice(customer, 1, billing_reason="manual"), invoice(customer, 1, billing_reason="subscription_update"))
+    nothing: dict[str, Any] = {"billing_reason": "subscription_update", "lines": {"data": []}}
+    told(invoice(customer, 1, billing_reason="manual"), invoice(customer, 1, **nothing))
     assert movements(customer) == [500]
 
 
@@ -267,6 +299,70 @@ def test_a_refunded_period_takes_its_credits_and_stripe_says_when_it_ends(
     fake.answers["/v1/invoices/in_0"] = said["data"]["object"]
     told({**said, "data": {"object": {**said["data"]["object"], "payments": None}}}, refunded("pi_month_0", 999, 999))
     assert (movements(customer), role(customer)) == ([500, -500], Role.SUBSCRIBER)
+
+
+@pytest.fixture
+def team_plan(pro: Plan) -> Plan:
+    """A larger plan; both have a price at Stripe, so that people can switch there."""
+    Plan.objects.update(stripe_price="price_pro", prorate=True)
+    return Plan.objects.create(
+        slug="team", name="Team", price=29_990_000, currency="EUR", credits=1500 * CREDIT, stripe_price="price_team",
+        prorate=True,
+    )  # fmt: skip
+
+
+def switched(actor: Actor, old: str, new: str, day: int, number: int, paid: int, whole: int = 0) -> Event:
+    """The invoice of a switch after so many days of a month of 30; with `whole` that of the next month, which has it."""
+    at, ends = START + timedelta(days=day), START + timedelta(days=30)
+    rest = {"start": int(at.timestamp()), "end": int(ends.timestamp())}
+    proration = {"parent": {"subscription_item_details": {"proration": True}}, "period": rest}
+    lines = [
+        {**proration, "amount": -100, "pricing": {"price_details": {"price": f"price_{old}"}}},
+        {**proration, "amount": 300, "pricing": {"price_details": {"price": f"price_{new}"}}},
+    ]
+    if whole:
+        after = {"start": rest["end"], "end": int((ends + timedelta(days=30)).timestamp())}
+        lines.append({"amount": 999, "period": after, "pricing": {"price_details": {"price": f"price_{new}"}}})
+    found = invoice(actor)["data"]["object"]
+    why = {"billing_reason": "subscription_cycle" if whole else "subscription_update", "amount_paid": paid}
+    payments = {"object": "list", "data": []}
+    said = {**found, "id": f"in_switch_{number}", **why, "lines": {"data": lines}, "payments": payments}
+    return event("invoice.paid", said, at)
+
+
+def test_a_switch_of_plans_gives_and_takes_the_difference_for_the_rest_once_it_is_paid(
+    customer: Actor, fake: FakeStripe, team_plan: Plan
+) -> None:
+    told(invoice(customer))
+    item = subscription(customer)["data"]["object"]["items"]["data"][0]
+    up = subscription(customer, after=60, items={"data": [{**item, "price": {"id": "price_team"}}]})
+    told(up)
+    assert customer.get("/api/v1/subscription").json()["plan"] == "team"
+    assert movements(customer) == [500]  # what is not paid gives nothing
+    paid = switched(customer, "pro", "team", 15, 1, 1000)
+    fake.answers["/v1/invoices/in_switch_1"] = paid["data"]["object"]
+    told(paid, up, paid)
+    part = (1500 * CREDIT - 500 * CREDIT) * 15 // 31  # of a month that has 31 days, or 30
+    gave = Payment.objects.get(external_id="in_switch_1").credits
+    assert abs(gave - part) <= (1000 * CREDIT) * 15 // (30 * 31)
+    customer.set_credits(100)
+    back = switched(customer, "team", "pro", 15, 2, 0)
+    told(back, back)
+    row = Payment.objects.get(external_id="in_switch_2")
+    assert (row.credits, row.switched_down, row.taken_back, row.owed) == (0, gave, 100 * CREDIT, gave - 100 * CREDIT)
+    assert customer.wallet.available == 0
+    told(switched(customer, "pro", "team", 15, 3, 5000, whole=1))
+    assert customer.wallet.available == gave + 1500 * CREDIT
+    assert list(problems()) == []
+
+
+def test_a_price_that_is_no_plans_gives_nothing(customer: Actor, fake: FakeStripe, pro: Plan) -> None:
+    found = invoice(customer)["data"]["object"]
+    found["parent"]["subscription_details"]["metadata"]["price"] = "999"
+    for pays, given in (("1", []), ("999", [500])):
+        found["lines"]["data"][0]["pricing"] = {"unit_amount_decimal": pays, "price_details": {"price": "price_x"}}
+        told(event("invoice.paid", found))
+        assert movements(customer) == given
 
 
 # --- Lost, doubled, shuffled ------------------------------------------------------------------------------------------
@@ -293,6 +389,58 @@ def test_a_storm_of_shuffled_tripled_events_at_once_is_exactly_once_in_the_ledge
         assert set(pool.map(deliver, storm)) == {200}
     owed = sum(Payment.objects.values_list("owed", flat=True))
     assert sum(movements(customer)) * CREDIT == 8 * 10 * CREDIT + 2 * pro.credits - 4 * 10 * CREDIT + owed
+    assert list(problems()) == []
+
+
+class Killed(BaseException):
+    """The process died."""
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("end", ["before", "after", "unknown"])
+def test_a_process_killed_at_any_commit_leaves_what_the_next_delivery_completes_once(
+    customer: Actor, fake: FakeStripe, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    Plan.objects.create(slug="pro", name="Pro", price=1, currency="EUR", credits=500 * CREDIT, stripe_price="price_pro")
+    Plan.objects.create(slug="team", name="T", price=2, currency="EUR", credits=900 * CREDIT, stripe_price="price_team")
+    fake.answers["/v1/charges/ch_pi_1"] = refunded(amount=0)["data"]["object"]
+    attempt, commits, dies_at = transactions._attempt, 0, -1
+
+    def dying(work: Any) -> Any:
+        nonlocal commits
+        commits += 1
+        if commits - 1 != dies_at:
+            return attempt(work)
+        if end == "before":
+            return attempt(lambda: kill(work()))
+        return kill(attempt(work))
+
+    def kill(done: Any) -> Any:
+        raise OutcomeUnknown("lost") if end == "unknown" else Killed
+
+    monkeypatch.setattr(transactions, "_attempt", dying)
+    story = [
+        bought(customer), refunded(amount=25), disputed("created", "needs_response", 50), disputed("closed", "won", 50),
+        subscription(customer, kind="created"), invoice(customer), switched(customer, "pro", "team", 15, 1, 0),
+        subscription(customer, after=9, items={"data": [{
+            "price": {"id": "price_team"}, **subscription(customer)["data"]["object"]["items"]["data"][0],
+        }]}), switched(customer, "team", "pro", 20, 2, 0), invoice(customer, 1),
+        subscription(customer, 1, kind="deleted", after=60, status="canceled"),
+    ]  # fmt: skip
+    deaths = 0
+    for said in story:
+        for dies_at in range(9):
+            commits = 0
+            with suppress(Killed):
+                assert send(said).status_code == 200
+            if commits <= dies_at:
+                break
+            deaths += 1
+    assert deaths >= len(story)
+    dies_at = -1
+    told(*story)
+    assert movements(customer) == [1000, -250, -500, 500, 500, 400, -400, 500]
+    assert (role(customer), Payment.objects.exclude(owed=0).count()) == (Role.USER, 0)
     assert list(problems()) == []
 
 

@@ -59,7 +59,8 @@ def test_plans_are_listed_cheapest_first_while_they_are_offered(pro: Plan, ada: 
     assert ada.post("/api/v1/admin/plans", body).status_code == 201
     Plan.objects.create(slug="old", name="Old", price=1, currency="EUR", credits=1, is_active=False)
     pros = {"slug": "pro", "name": "Pro", "price": "9.99", "currency": "EUR", "interval": "month", "credits": "500"}
-    assert alice.get("/api/v1/plans").json() == [{**row, "credits_expire": False} for row in (body, pros)]
+    terms = {"credits_expire": False, "prorate": False}
+    assert alice.get("/api/v1/plans").json() == [{**row, **terms} for row in (body, pros)]
     taken = ada.post("/api/v1/admin/plans", body)
     assert (taken.status_code, taken.json()["error"]["param"]) == (400, "slug")
 
@@ -183,6 +184,45 @@ def test_a_cancelled_one_ends_at_once_and_the_seller_s_time_decides(pro: Plan, a
     assert (role(alice), credited(alice)) == (Role.USER, 500)  # what was paid before stays paid
     record(alice.organization, told(pro, 30, told_at=now + timedelta(hours=1)))
     assert (role(alice), credited(alice)) == (Role.SUBSCRIBER, 500)
+
+
+def test_a_plan_that_prorates_gives_short_periods_and_switches_their_part(pro: Plan, ada: Actor, alice: Actor) -> None:
+    pro.prorate = True
+    pro.save()
+    large = Plan.objects.create(
+        slug="large", name="Large", price=1, currency="EUR", credits=3100 * CREDIT, prorate=True
+    )
+    begins = datetime(2026, 7, 1, tzinfo=UTC)  # a month of 31 days
+    month = begins + timedelta(days=31)
+    word: dict[str, Any] = {"source": "shop", "external_id": "S-1", "period_end": month, "period_start": begins}
+    for plan, at in ((pro, begins), (large, begins + timedelta(days=21)), (pro, begins + timedelta(days=22))):
+        record(alice.organization, Told(**{**word, "plan": plan, "told_at": at}))
+    assert credited(alice) == 500 + (3100 - 500) * 10 // 31  # nothing is taken: the shop says what it gives back
+    short = {**word, "external_id": "S-2", "plan": large, "period_end": begins + timedelta(days=10)}
+    record(alice.organization, Told(**short))
+    assert credited(alice) == 500 + (3100 - 500) * 10 // 31 + 1000
+    # By hand: what is left of the plan before counts.
+    before = credited(alice)
+    team = teams.create_team(alice.user, "Wonderland").organization
+    now = timezone.now()
+    subscriptions.give(team, large, period_end=now + timedelta(days=200), actor=ada.user)
+    Subscription.objects.filter(organization=team).update(period_start=now - timedelta(days=15))
+    given = LedgerEntry.objects.filter(wallet_id=team.pk)
+    assert sum(given.values_list("amount", flat=True)) == 3100 * CREDIT
+    subscriptions.give(team, pro, period_end=None, actor=ada.user)
+    assert (given.count(), credited(alice)) == (1, before)  # more than the smaller one gives
+
+
+def test_a_given_one_with_a_later_end_gives_each_interval_until_then(pro: Plan, ada: Actor, alice: Actor) -> None:
+    pro.prorate = True
+    pro.save()
+    ends = add_months(timezone.now(), 2) + timedelta(days=15)
+    subscriptions.give(alice.organization, pro, period_end=ends, actor=ada.user)
+    follow_time(ends + timedelta(days=1))
+    assert 1000 < credited(alice) < 1300
+    follow_time(ends + timedelta(days=40))
+    assert (role(alice), alice.get(MINE).json()["status"]) == (Role.USER, "cancelled")
+    assert credited(alice) < 1300
 
 
 @pytest.mark.django_db(transaction=True)
