@@ -4,7 +4,7 @@ from django.conf import settings
 from django.db import IntegrityError
 from django.utils import timezone
 
-from accounts import caller_cache, mail_tokens
+from accounts import caller_cache, languages, mail_tokens
 from accounts.mail_tokens import EMAIL, RESET, InvalidMailToken
 from accounts.models import User
 from aichat.core.admin import audit_log
@@ -28,7 +28,7 @@ def ask_for_reset(email: str) -> None:
     user = found or User()
     token = mail_tokens.make(RESET, user)
     if found and user.has_usable_password():
-        mail.send(user.email, "accounts/mail/reset", {"token": token, "link": link("reset-password", token)})
+        _send(user, "reset", {"token": token, "link": link("reset-password", token)})
     else:
         mail.send_nothing()
 
@@ -42,7 +42,7 @@ def send_reset(user: User, *, by: User) -> None:
     if not user.is_active or not user.has_usable_password():
         raise InvalidRequest("This account has no password, or is deactivated: nothing was sent.")
     token = mail_tokens.make(RESET, user)
-    mail.send(user.email, "accounts/mail/reset", {"token": token, "link": link("reset-password", token)})
+    _send(user, "reset", {"token": token, "link": link("reset-password", token)})
     audit_log.record(by, user, audit_log.CHANGED, {}, act=audit_log.RESET_SENT)
 
 
@@ -50,7 +50,12 @@ def send_confirmation(user: User, email: str = "") -> None:
     """Mail a code to `email` (their present address if empty) that makes it the person's confirmed address."""
     to = email or user.email
     token = mail_tokens.make(EMAIL, user, to)
-    mail.send(to, "accounts/mail/confirm", {"token": token, "link": link("verify-email", token)})
+    _send(user, "confirm", {"token": token, "link": link("verify-email", token)}, to=to)
+
+
+def _send(user: User, template: str, facts: dict[str, str], to: str = "") -> None:
+    """Mail to a person's present or new address, in their language."""
+    mail.send(to or user.email, f"accounts/mail/{template}", facts, language=languages.of_mail_to(user))
 
 
 def ask_for_change(user: User, email: str) -> None:
@@ -67,7 +72,7 @@ def ask_for_change(user: User, email: str) -> None:
         mail.send_nothing()
     else:
         send_confirmation(user, email)
-    mail.send(user.email, "accounts/mail/email_change", {"email": email})
+    _send(user, "email_change", {"email": email})
 
 
 def confirm(user: User, email: str) -> None:

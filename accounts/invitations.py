@@ -14,7 +14,7 @@ from django.conf import settings
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from accounts import caller_cache, teams, tenancy
+from accounts import caller_cache, languages, teams, tenancy
 from accounts.emails import link
 from accounts.mail_tokens import InvalidMailToken
 from accounts.models import Invitation, Membership, Role, User
@@ -78,7 +78,9 @@ def _invite(by: Membership, email: str, role: str, *, must_exist: bool = False) 
         )
         audit_log.record(by.user, invitation, audit_log.ADDED, {"role": (None, role)})
         if settings.EMAIL_URL:
-            mail.send(email, "accounts/mail/invitation", _facts(by, token))
+            mail.send(
+                email, "accounts/mail/invitation", _facts(by, token), language=languages.of_mail_to(user or by.user)
+            )
         return invitation
 
     return teams.alone(by, work)

@@ -20,9 +20,10 @@ from uuid import UUID
 from django.conf import settings
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.hashers import make_password
-from django.utils import formats, timezone
+from django.utils import formats, timezone, translation
+from django.utils.translation import gettext as _
 
-from accounts import caller_cache, second_factor, services, tenancy
+from accounts import caller_cache, languages, second_factor, services, tenancy
 from accounts.models import AccessToken, ExternalIdentity, Invitation, Membership, Organization, Role, User
 from aichat.core.admin import audit_log
 from aichat.core.database import transactions
@@ -70,9 +71,10 @@ def ask(user: User) -> datetime:
     asked_at = transactions.run_atomic(_ask, user)
     if settings.EMAIL_URL and not user.email.endswith(".invalid"):
         try:
-            mail.send(
-                user.email, "accounts/mail/deletion", {"at": formats.date_format(asked_at + grace(), "j F Y, H:i")}
-            )
+            language = languages.of_mail_to(user)
+            with translation.override(language):
+                at = formats.date_format(asked_at + grace(), _("j F Y, H:i"))
+            mail.send(user.email, "accounts/mail/deletion", {"at": at}, language=language)
         except ApiError as error:
             logger.warning("no notice of a deletion: %s", error.code)
     return asked_at + grace()

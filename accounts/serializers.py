@@ -1,6 +1,7 @@
 from datetime import datetime
 from typing import Any
 
+from django.conf import settings
 from django.utils import timezone
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
@@ -95,9 +96,16 @@ class LoginSessionSerializer(serializers.ModelSerializer[AccessToken]):
 
 
 class UserSerializer(StrictMembers, serializers.ModelSerializer[User]):
+    language = serializers.ChoiceField(
+        choices=settings.LANGUAGES,
+        required=False,
+        allow_null=True,
+        help_text="Of pages and mails; null: the browser's.",
+    )
+
     class Meta:
         model = User
-        fields = ["id", "email", "email_confirmed", "name", "role", "analytics_consent", "created_at"]
+        fields = ["id", "email", "email_confirmed", "name", "role", "language", "analytics_consent", "created_at"]
         read_only_fields = ["id", "email", "email_confirmed", "role", "created_at"]
 
 

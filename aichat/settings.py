@@ -77,6 +77,7 @@ MIDDLEWARE = [
     "aichat.core.web.middleware.BodyLimitMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "aichat.core.web.middleware.HostMiddleware",
+    "accounts.languages.LanguageMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
@@ -97,7 +98,11 @@ TEMPLATES = [
     }
 ]
 
-LANGUAGE_CODE = "en-us"
+# The languages of the portal and of mails; programs, logs and the admin are in English.
+LANGUAGE_CODE = "en"
+LANGUAGES = [("en", "English"), ("de", "Deutsch")]
+LANGUAGE_COOKIE_NAME = "aichat_language"
+LOCALE_PATHS = [BASE_DIR / "aichat" / "locale"]
 TIME_ZONE = "UTC"
 USE_TZ = True
 USE_I18N = True

@@ -48,9 +48,9 @@ class MeView(APIView):
         """The caller, the organization they act for, and its credits."""
         return Response(self.describe(calling(request)))
 
-    @extend_schema(request=UserSerializer, responses=MeSerializer, summary="Change my name, or my consent")
+    @extend_schema(request=UserSerializer, responses=MeSerializer, summary="Change my name, language, or consent")
     def patch(self, request: Request) -> Response:
-        """`name`, and `analytics_consent`: whether product events about oneself may leave the house (null: not said)."""
+        """`name`, `language`, and `analytics_consent`: whether product events may leave the house (null: not said)."""
         caller = calling(request)
         form = UserSerializer(caller.user, data=request.data, partial=True)
         form.is_valid(raise_exception=True)

@@ -6,6 +6,8 @@ OpenAI's, so that its SDKs raise their own exception classes: https://platform.o
 
 from typing import Any
 
+from django.utils.translation import gettext
+
 TYPES = {
     401: "authentication_error",
     402: "insufficient_quota",
@@ -34,7 +36,7 @@ class ApiError(Exception):
         retry_after: float | None = None,
         **extra: Any,
     ) -> None:
-        self.message = message or self.message
+        self.message = message or gettext(self.message)
         self.code = code or self.code
         self.status = status or self.status
         self.param = param

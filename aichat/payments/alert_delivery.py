@@ -10,8 +10,10 @@ from typing import Any
 
 from django.conf import settings
 from django.db.models import F
-from django.utils import timezone
+from django.utils import timezone, translation
+from django.utils.translation import gettext as _
 
+from accounts.models import User
 from aichat.core.errors import ApiError
 from aichat.core.outbound import mail, webhooks
 from aichat.core.web.responses import json_bytes
@@ -30,7 +32,7 @@ def send_due() -> int:
     """Send the messages that are due, and return how many were sent. Any number of processes may run this."""
     sent = 0
     while rows := _claim_due():
-        results = asyncio.run(_send_all(rows))
+        results = asyncio.run(_send_all(rows, _languages(rows)))
         for row, problem in zip(rows, results, strict=True):
             _record(row, problem)
             sent += not problem
@@ -79,15 +81,22 @@ def _record(row: AlertMessage, problem: str) -> None:
 # --- Sending ----------------------------------------------------------------------------------------------------------
 
 
-async def _send_all(rows: list[AlertMessage]) -> list[str]:
+def _languages(rows: list[AlertMessage]) -> dict[str, str]:
+    """The languages that the people with the messages' addresses chose, by address."""
+    addresses = [row.address for row in rows if row.channel == Channel.EMAIL]
+    chosen = User.objects.filter(email__in=addresses).values_list("email", "language")
+    return {address: language for address, language in chosen if language}
+
+
+async def _send_all(rows: list[AlertMessage], languages: dict[str, str]) -> list[str]:
     """Make one attempt of each; return the problems, "" for what was sent."""
-    return list(await asyncio.gather(*map(_send, rows)))
+    return list(await asyncio.gather(*(_send(row, languages.get(row.address)) for row in rows)))
 
 
-async def _send(row: AlertMessage) -> str:
+async def _send(row: AlertMessage, language: str | None) -> str:
     try:
         if row.channel == Channel.EMAIL:
-            await asyncio.to_thread(mail.send_now, row.address, "payments/mail/alert", context_of(row))
+            await asyncio.to_thread(send_mail, row, language or settings.LANGUAGE_CODE)
             return ""
         said = {"text": text_of(row)} if row.channel == Channel.SLACK else body_of(row)
         secret = webhooks.secret_of(row.organization_id)
@@ -95,6 +104,13 @@ async def _send(row: AlertMessage) -> str:
         return problem
     except (ApiError, OSError, ValueError) as error:
         return type(error).__name__  # not its text: it may have the address in it
+
+
+def send_mail(row: AlertMessage, language: str) -> None:
+    """Mail the alert. Raises what `mail.send_now` does."""
+    with translation.override(language):
+        context = context_of(row)
+    mail.send_now(row.address, "payments/mail/alert", context, language=language)
 
 
 def body_of(row: AlertMessage) -> dict[str, Any]:
@@ -110,16 +126,16 @@ def body_of(row: AlertMessage) -> dict[str, Any]:
 
 def text_of(row: AlertMessage) -> str:
     """The alert as one line of text."""
-    facts, name = row.facts, " ".join(row.organization.name.split())
+    facts = {**row.facts, "name": " ".join(row.organization.name.split())}
     if row.kind == Kind.LOW_BALANCE:
-        return f"{name} has {facts['balance']} credits left, which is less than {facts['low_balance']}."
-    return (
-        f"{name} has spent {facts['spent']} credits in {facts['month']}: "
-        f"{facts['percent']} % of its budget of {facts['budget']} are reached."
+        return _("%(name)s has %(balance)s credits left, which is less than %(low_balance)s.") % facts
+    words = _(
+        "%(name)s has spent %(spent)s credits in %(month)s: %(percent)s %% of its budget of %(budget)s are reached."
     )
+    return words % facts
 
 
 def context_of(row: AlertMessage) -> dict[str, Any]:
     low = row.kind == Kind.LOW_BALANCE
-    subject = "Your credits are low" if low else f"{row.facts['percent']} % of your budget are spent"
+    subject = _("Your credits are low") if low else _("%(percent)s %% of your budget are spent") % row.facts
     return {"subject": subject, "text": text_of(row), "link": settings.APP_URL}

@@ -40,6 +40,7 @@ def page(name: str) -> Page:
             "portal": settings.PORTAL,
             "base": get_script_prefix(),
             "next": target_of(request),
+            "languages": settings.LANGUAGES,
             "sso": sso.is_on(),
             "passwords": settings.PASSWORD_LOGIN,
             "mail": bool(settings.EMAIL_URL),

@@ -210,7 +210,7 @@ def test_a_message_whose_process_died_is_sent_by_another_after_its_lease(
     put(alice, low_balance="1000", webhook_url=receiver.url)
     alerts.check()
 
-    def killed(rows: object) -> Any:
+    def killed(*rows: object) -> Any:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):

@@ -31,7 +31,7 @@ from django.conf import settings
 from django.core.mail import EmailMultiAlternatives
 from django.db import connections, transaction
 from django.template.loader import render_to_string
-from django.utils import timezone
+from django.utils import timezone, translation
 
 from aichat.core.background import lifecycle
 from aichat.core.errors import ApiError, Overloaded
@@ -62,25 +62,33 @@ def require() -> None:
         raise MailUnavailable()
 
 
-def send(to: str, template: str, context: Mapping[str, str]) -> None:
+def send(to: str, template: str, context: Mapping[str, str], *, language: str = "") -> None:
     """Queue a mail made of `template` (`accounts/mail/reset`); in a transaction, once it is committed.
+
+    `language` is that of its words; unless said, that of the request which makes it.
 
     Raises `MailUnavailable` without a mail server, and `Overloaded` when too many mails wait.
     """
     require()
     _has_room()
-    words = {"to": to, "template": template, "context": dict(context), "request_id": tracing.request_id()}
+    words = {
+        "to": to,
+        "template": template,
+        "context": dict(context),
+        "request_id": tracing.request_id(),
+        "language": language or translation.get_language(),
+    }
     row = QueuedMail.objects.create(sealed=_seal().encrypt(json.dumps(words).encode()).decode(), due_at=_lease())
     transaction.on_commit(partial(_submit, row))
 
 
-def send_now(to: str, template: str, context: Mapping[str, Any]) -> None:
+def send_now(to: str, template: str, context: Mapping[str, Any], *, language: str = "") -> None:
     """Hand one mail to the server, once, and return when the server has it: for callers that try again by themselves.
 
     Raises `MailUnavailable` without a mail server, and `OSError` when the server did not take it. Never in a transaction.
     """
     require()
-    _message(to, template, dict(context)).send()
+    _message(to, template, dict(context), language).send()
 
 
 def send_nothing() -> None:
@@ -158,7 +166,7 @@ def _is_over(row: QueuedMail) -> bool:
     tracing.begin(words["request_id"])
     is_last = row.tries >= len(AGAIN)
     try:
-        _hand_over(_message(words["to"], words["template"], words["context"]))
+        _hand_over(_message(words["to"], words["template"], words["context"], words.get("language")))
     except Exception as error:
         # Neither the address nor a traceback: the text holds a token.
         end = "is given up" if is_last else "is tried again"
@@ -177,10 +185,12 @@ def _seal() -> Fernet:
     return Fernet(base64.urlsafe_b64encode(key))
 
 
-def _message(to: str, template: str, context: dict[str, Any]) -> EmailMultiAlternatives:
-    subject, _, text = render_to_string(f"{template}.txt", context).strip().partition("\n")
+def _message(to: str, template: str, context: dict[str, Any], language: str | None) -> EmailMultiAlternatives:
+    with translation.override(language or settings.LANGUAGE_CODE):
+        subject, _, text = render_to_string(f"{template}.txt", context).strip().partition("\n")
+        page = render_to_string(f"{template}.html", context)
     message = EmailMultiAlternatives(" ".join(subject.split()), text.strip() + "\n", settings.EMAIL_FROM, [to])
-    message.attach_alternative(render_to_string(f"{template}.html", context), "text/html")
+    message.attach_alternative(page, "text/html")
     return message
 
 

@@ -28,9 +28,11 @@ from aichat.core.web.middleware import (
 )
 
 # Middleware without any effect on the fast path: there is no session, form, message or file, bearer tokens can't be forged
-# by another site, and the handler traces by itself. All other middleware of the settings runs; a test knows this list.
+# by another site, the handler traces by itself, and the portal has its own words for what a generation answers. All other
+# middleware of the settings runs; a test knows this list.
 WITHOUT_EFFECT = {
     "aichat.core.web.addresses.AddressMiddleware",  # the ASGI application has mapped the path already
+    "accounts.languages.LanguageMiddleware",
     "aichat.core.web.middleware.TraceMiddleware",
     "aichat.core.web.middleware.StaticFilesMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",

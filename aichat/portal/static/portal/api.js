@@ -1,17 +1,26 @@
 // Speaks the product's own API. The login token is in a cookie that scripts can't read; `X-Portal` says to use it.
 
+import { t } from "./text.js";
+
 export const base = document.body.dataset.base;
 let leaving = false;
 
+// For whom this browser acts: a team's ID, or nothing for the person alone.
+export const acting = {
+    get: () => localStorage.getItem("organization") || "",
+    set: (id) => (id ? localStorage.setItem("organization", id) : localStorage.removeItem("organization")),
+};
+
 export class ApiError extends Error {
     constructor(status, error) {
-        super(error.message || `The server answered ${status}.`);
+        super(error.message || t("The server answered {status}.", { status }));
         Object.assign(this, { status, code: error.code, requestId: error.request_id });
     }
 }
 
 export async function send(path, { method = "GET", body, headers = {}, signal, stay = false } = {}) {
     const options = { method, signal, headers: { "X-Portal": "1", Accept: "*/*", ...headers } };
+    if (acting.get() && !path.startsWith("portal/")) options.headers["X-Organization"] = acting.get();
     if (body !== undefined) {
         options.headers["Content-Type"] = "application/json";
         options.body = JSON.stringify(body);

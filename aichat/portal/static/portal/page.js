@@ -1,6 +1,9 @@
 // What every page has: a problem in words, the balance, elements made without HTML strings.
 
-import { ask } from "./api.js";
+import { acting, ask, base } from "./api.js";
+import { inCredits, language, t } from "./text.js";
+
+export { credits, inCredits, moment, t } from "./text.js";
 
 export const find = (id) => document.getElementById(id);
 
@@ -13,16 +16,16 @@ export function make(tag, { text, ...attributes } = {}, ...children) {
 }
 
 const MENDS = {
-    insufficient_credits: "Redeem a voucher on the page Credits, or ask your administrator for credits.",
-    quota_exceeded: "Your limit for this day or month is reached.",
-    provider_unavailable: "Choose another model, or try again in a minute.",
-    provider_error: "Choose another model, or try again in a minute.",
-    provider_timeout: "Choose another model, or try again in a minute.",
+    insufficient_credits: t("Redeem a voucher on the page Credits, or ask your administrator for credits."),
+    quota_exceeded: t("Your limit for this day or month is reached."),
+    provider_unavailable: t("Choose another model, or try again in a minute."),
+    provider_error: t("Choose another model, or try again in a minute."),
+    provider_timeout: t("Choose another model, or try again in a minute."),
 };
 
 export function inWords(error) {
-    if (error instanceof TypeError) return "The server can't be reached. Nothing is lost: try again.";
-    const id = error.requestId ? ` (request ${error.requestId})` : "";
+    if (error instanceof TypeError) return t("The server can't be reached. Nothing is lost: try again.");
+    const id = error.requestId ? ` (${t("request {id}", { id: error.requestId })})` : "";
     return [error.message, MENDS[error.code]].filter(Boolean).join(" ") + id;
 }
 
@@ -54,13 +57,44 @@ export function onClick(id, work) {
     find(id)?.addEventListener("click", () => work().catch(complain));
 }
 
-export const credits = (amount) => Number(amount).toLocaleString("en", { maximumFractionDigits: 2 });
-export const moment = (text) => new Date(text).toLocaleString();
-
+// Show for whom this page acts and what they can spend; answers who is logged in.
 export async function showBalance() {
-    if (!find("balance")) return; // without the other pages
-    const { available } = await ask("api/v1/credits");
-    find("balance").textContent = `${credits(available)} credits`;
+    if (!find("balance")) return null; // without the other pages
+    const me = await ask("api/v1/me").catch((error) => {
+        if (error.status !== 404 || !acting.get()) throw error;
+        actFor(""); // the team is gone, or the browser has another person now
+    });
+    speak(me.language);
+    find("balance").textContent = inCredits(me.credits.available);
+    const choice = find("acting");
+    const options = me.organizations.map(({ id, name, personal }) => {
+        const option = make("option", { value: personal ? "" : id, text: personal ? t("Just me") : name });
+        option.selected = id === me.organization.id;
+        return option;
+    });
+    choice.replaceChildren(...options);
+    choice.hidden = options.length < 2;
+    choice.onchange = () => actFor(choice.value);
+    return me;
+}
+
+export function actFor(id) {
+    acting.set(id);
+    location.assign(find("balance") ? location.pathname.replace(/c\/[0-9a-f-]{36}$/, "") : base);
+}
+
+// Show the pages in the person's language from now on; with nothing chosen, in the browser's.
+export function speak(chosen) {
+    const cookie = `aichat_language=${chosen}`;
+    if (!chosen || chosen === language || document.cookie.split("; ").includes(cookie)) return;
+    keepLanguage(chosen);
+    location.reload();
+}
+
+export function keepLanguage(chosen) {
+    const age = chosen ? 365 * 86400 : 0;
+    const safe = location.protocol === "https:" ? "; secure" : "";
+    document.cookie = `aichat_language=${chosen}; path=${base}; max-age=${age}; samesite=lax${safe}`;
 }
 
 export async function fillModels(kind) {
