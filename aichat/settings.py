@@ -275,6 +275,7 @@ SPECTACULAR_SETTINGS = {
         "MembershipRoleEnum": "accounts.models.Membership.Role",
         "MessageRoleEnum": "aichat.chat.models.Message.Role",
         "SubscriptionStatusEnum": ["active", "past_due", "cancelled", "none"],
+        "ResponseStatusEnum": ["in_progress", "completed", "incomplete", "failed"],
         "ResponseFormatTypeEnum": ["text", "json_object", "json_schema"],
     },
 }

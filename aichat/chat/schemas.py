@@ -1,4 +1,4 @@
-"""The body of `POST /api/v1/chat`."""
+"""The body of `POST /api/v1/chat`, and the event of its stream that is neither the whole answer nor an error."""
 
 from typing import Annotated
 from uuid import UUID
@@ -11,6 +11,7 @@ from pydantic import (
 )
 
 from aichat.api.fields import MaxTokens, Temperature, Text, storable
+from aichat.core.web.answer_models import Answer, Maybe
 
 LONGEST_SYSTEM_PROMPT = 100_000  # characters; it is kept with its conversation
 
@@ -29,3 +30,10 @@ class ChatBody(BaseModel):
     temperature: Temperature | None = None
     max_tokens: MaxTokens | None = None
     stream: bool = False
+
+
+class ChatDelta(Answer):
+    """The event `delta`: a piece of the answer, of the model's thoughts, or of both."""
+
+    content: str
+    reasoning: Maybe[str] = None

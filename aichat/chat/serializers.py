@@ -71,6 +71,7 @@ class TokensSerializer(serializers.Serializer[Message]):
 class ChargeSerializer(serializers.Serializer[Message]):
     charged = CreditsField()
     available = CreditsField()
+    low = serializers.BooleanField(help_text="Less than LOW_CREDITS are left.")
 
 
 class ExposureSerializer(serializers.Serializer[Message]):

@@ -24,7 +24,7 @@ from aichat.api.headers import answer_headers, stream_headers
 from aichat.catalog import snapshot
 from aichat.chat import services, sharing
 from aichat.chat.models import Conversation, Feedback, Message
-from aichat.chat.schemas import ChatBody
+from aichat.chat.schemas import ChatBody, ChatDelta
 from aichat.chat.serializers import (
     ChatAnswerSerializer,
     ConversationRowSerializer,
@@ -40,7 +40,8 @@ from aichat.core.errors import ApiError, NotFound, PermissionDenied
 from aichat.core.money import format_credits
 from aichat.core.telemetry import tracing
 from aichat.core.web import drf, responses, sse
-from aichat.core.web.openapi import CHAT_HEADERS, EVENTS_SCHEMA, charges, may_answer
+from aichat.core.web.answer_models import events
+from aichat.core.web.openapi import CHAT_HEADERS, charges, may_answer
 from aichat.flags.rules import Treatment
 from aichat.generation import experiments
 from aichat.generation.errors import STATUSES
@@ -61,7 +62,8 @@ class ChatView(AsyncView):
         responses={
             (200, "application/json"): ChatAnswerSerializer,
             (200, "text/event-stream"): OpenApiResponse(
-                EVENTS_SCHEMA, "`event: delta` …, then `event: completed` (the object) or `event: error`."
+                events(ChatDelta, "ChatAnswer", "Error"),
+                "`event: delta` …, then `event: completed` (the object) or `event: error`.",
             ),
         },
     )

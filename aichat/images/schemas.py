@@ -1,10 +1,11 @@
-"""The request bodies of the image endpoints."""
+"""The request bodies of the image endpoints, and the last event of a watch."""
 
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from aichat.core.outbound.webhooks import reachable
+from aichat.core.web.answer_models import Answer
 
 LONGEST_PROMPT = 4000  # characters; what the strictest of the providers takes
 MOST_IMAGES = 4
@@ -44,3 +45,10 @@ class OpenAIImageBody(BaseModel):
     stream: Literal[False] | None = Field(None, description="Not supported.")
     output_format: Literal["png"] | None = Field(None, description="Images keep the format their model makes.")
     background: Literal["auto", "opaque"] | None = None
+
+
+class DeletedJob(Answer):
+    """The event of a watch whose job was deleted."""
+
+    id: str
+    status: Literal["deleted"]

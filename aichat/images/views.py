@@ -18,16 +18,18 @@ from accounts.models import Scope
 from accounts.permissions import IsUser, NotForLimitedKeys, Public
 from accounts.tenancy import as_id, owned
 from aichat.api.async_views import AsyncView, parse
+from aichat.api.openai.answers import ImageList
 from aichat.core.database import executor
 from aichat.core.errors import NotFound
 from aichat.core.money import format_credits
 from aichat.core.outbound.webhooks import secret_of
 from aichat.core.web import drf, responses, sse
-from aichat.core.web.openapi import EVENTS_SCHEMA, PICTURE_HEADERS, charges, may_answer
+from aichat.core.web.answer_models import events
+from aichat.core.web.openapi import PICTURE_HEADERS, charges, may_answer
 from aichat.generation.errors import STATUSES
 from aichat.images import jobs, webhooks
 from aichat.images.models import ImageJob, Picture, jobs_of
-from aichat.images.schemas import ImageBody, OpenAIImageBody
+from aichat.images.schemas import DeletedJob, ImageBody, OpenAIImageBody
 from aichat.images.serializers import ImageJobSerializer, picture_url
 from aichat.images.storage import read, unsign
 from aichat.images.submission import ask, run_now
@@ -117,7 +119,11 @@ class ImageEventsView(AsyncView):
 
     @extend_schema(
         summary="Watch a job",
-        responses={(200, "text/event-stream"): OpenApiResponse(EVENTS_SCHEMA, "`event: status` until it is over.")},
+        responses={
+            (200, "text/event-stream"): OpenApiResponse(
+                events("ImageJob", DeletedJob, "Error"), "`event: status` until it is over."
+            )
+        },
     )
     async def get(self, request: HttpRequest, caller: Caller, job_id: UUID) -> HttpResponseBase:
         """The job at every change, as server-sent events; the last one has its final status (`deleted`: it was deleted).
@@ -178,7 +184,7 @@ class GenerationsView(AsyncView):
     @extend_schema(
         summary="Images (OpenAI-compatible)",
         request=OpenAIImageBody,
-        responses={200: OpenApiResponse({"type": "object", "additionalProperties": True}, "An `ImagesResponse`.")},
+        responses={200: ImageList},
     )
     @may_answer(*STATUSES)
     @charges(*PICTURE_HEADERS)

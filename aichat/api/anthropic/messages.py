@@ -9,6 +9,7 @@ from drf_spectacular.utils import OpenApiResponse, extend_schema
 from accounts.authentication import Caller
 from accounts.models import Scope
 from accounts.permissions import ForLimitedKeys, IsUser
+from aichat.api.anthropic.answers import AnthropicMessage, MessageEvents, TokenCount
 from aichat.api.anthropic.errors import UnsupportedThread
 from aichat.api.anthropic.events import MessageFormat
 from aichat.api.anthropic.schemas import CountBody, MessagesBody
@@ -17,7 +18,7 @@ from aichat.api.async_views import AsyncView, beside_the_loop, parse, respond
 from aichat.catalog import routing, snapshot
 from aichat.catalog.snapshot import ModelInfo
 from aichat.core.web import responses
-from aichat.core.web.openapi import ANY_OBJECT, CHAT_HEADERS, EVENTS_SCHEMA, charges, may_answer
+from aichat.core.web.openapi import CHAT_HEADERS, charges, may_answer
 from aichat.generation import experiments
 from aichat.generation.charging import tokens
 from aichat.generation.errors import STATUSES
@@ -34,8 +35,8 @@ class MessagesView(AsyncView):
         summary="Message (Anthropic-compatible)",
         request=MessagesBody,
         responses={
-            (200, "application/json"): OpenApiResponse(ANY_OBJECT, "A `message` object."),
-            (200, "text/event-stream"): OpenApiResponse(EVENTS_SCHEMA, "`message_start` … `message_stop`."),
+            (200, "application/json"): AnthropicMessage,
+            (200, "text/event-stream"): OpenApiResponse(MessageEvents, "`message_start` … `message_stop`."),
         },
     )
     @may_answer(*STATUSES)
@@ -71,7 +72,7 @@ class CountTokensView(AsyncView):
     @extend_schema(
         summary="Count the tokens of a message (Anthropic-compatible)",
         request=CountBody,
-        responses={200: OpenApiResponse(ANY_OBJECT, "`{input_tokens}`.")},
+        responses={200: TokenCount},
     )
     @may_answer(403, 404)
     async def post(self, request: HttpRequest, caller: Caller) -> HttpResponseBase:

@@ -13,12 +13,13 @@ from accounts.models import Scope
 from accounts.permissions import IsUser
 from aichat.api.async_views import AsyncView, parse, respond
 from aichat.api.forms import File, Form, parse_form
+from aichat.api.openai.answers import Transcription
 from aichat.api.openai.spoken import Spoken
 from aichat.api.openai.whole_answers import WholeAnswer
 from aichat.catalog.models import AIModel
 from aichat.catalog.routing import AUTO
 from aichat.core.errors import InvalidRequest
-from aichat.core.web.openapi import ANY_OBJECT, CHAT_HEADERS, charges, may_answer
+from aichat.core.web.openapi import CHAT_HEADERS, charges, may_answer
 from aichat.generation.errors import STATUSES
 from aichat.generation.request import GenerationRequest, Result
 from aichat.generation.single_call import Performance
@@ -130,7 +131,7 @@ class TranscriptionsView(AsyncView):
         summary="Transcription (OpenAI-compatible)",
         request={"multipart/form-data": TranscriptionForm},
         responses={
-            (200, "application/json"): OpenApiResponse(ANY_OBJECT, "An object with the `text`."),
+            (200, "application/json"): Transcription,
             (200, "text/plain"): OpenApiResponse({"type": "string"}, "With `response_format` text, srt or vtt."),
         },
     )

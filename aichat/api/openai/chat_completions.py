@@ -12,11 +12,12 @@ from accounts.models import Scope
 from accounts.permissions import IsUser
 from aichat.api.async_views import AsyncView, parse, respond
 from aichat.api.headers import answer_headers, stream_headers
+from aichat.api.openai.answers import ChatCompletion, ChatCompletionEvents
 from aichat.api.openai.schemas import CompletionBody
 from aichat.core.errors import ApiError
 from aichat.core.telemetry import tracing
 from aichat.core.web import responses, sse
-from aichat.core.web.openapi import ANY_OBJECT, CHAT_HEADERS, EVENTS_SCHEMA, charges, may_answer
+from aichat.core.web.openapi import CHAT_HEADERS, charges, may_answer
 from aichat.generation import experiments
 from aichat.generation.errors import STATUSES
 from aichat.generation.request import Completed, Failed, GenerationEvent, GenerationRequest, Piece, Result, Started
@@ -34,8 +35,8 @@ class CompletionsView(AsyncView):
         summary="Chat completion (OpenAI-compatible)",
         request=CompletionBody,
         responses={
-            (200, "application/json"): OpenApiResponse(ANY_OBJECT, "A `chat.completion` object."),
-            (200, "text/event-stream"): OpenApiResponse(EVENTS_SCHEMA, "`chat.completion.chunk`s, then `[DONE]`."),
+            (200, "application/json"): ChatCompletion,
+            (200, "text/event-stream"): OpenApiResponse(ChatCompletionEvents, "The chunks, then `[DONE]`."),
         },
     )
     @may_answer(*STATUSES)

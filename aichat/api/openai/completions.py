@@ -17,12 +17,13 @@ from accounts.permissions import IsUser
 from aichat.api.async_views import AsyncView, parse, respond
 from aichat.api.fields import LARGEST_NUMBER, LimitedText, Temperature, Text
 from aichat.api.headers import answer_headers, stream_headers
+from aichat.api.openai.answers import TextCompletion, TextCompletionEvents
 from aichat.api.openai.chat_completions import DONE, usage
 from aichat.api.openai.schemas import SEED, StreamOptions
 from aichat.core.errors import ApiError
 from aichat.core.telemetry import tracing
 from aichat.core.web import responses, sse
-from aichat.core.web.openapi import ANY_OBJECT, CHAT_HEADERS, EVENTS_SCHEMA, charges, may_answer
+from aichat.core.web.openapi import CHAT_HEADERS, charges, may_answer
 from aichat.generation import experiments
 from aichat.generation.errors import STATUSES
 from aichat.generation.request import Completed, Failed, GenerationEvent, GenerationRequest, Piece, Result, Started
@@ -88,8 +89,8 @@ class TextCompletionsView(AsyncView):
         summary="Text completion (OpenAI-compatible, legacy)",
         request=TextCompletionBody,
         responses={
-            (200, "application/json"): OpenApiResponse(ANY_OBJECT, "A `text_completion` object."),
-            (200, "text/event-stream"): OpenApiResponse(EVENTS_SCHEMA, "`text_completion`s, then `[DONE]`."),
+            (200, "application/json"): TextCompletion,
+            (200, "text/event-stream"): OpenApiResponse(TextCompletionEvents, "`text_completion`s, then `[DONE]`."),
         },
     )
     @may_answer(*STATUSES)

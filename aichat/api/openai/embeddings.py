@@ -16,9 +16,10 @@ from accounts.models import Scope
 from accounts.permissions import IsUser
 from aichat.api.async_views import AsyncView, parse, respond
 from aichat.api.fields import LONGEST_TEXT
+from aichat.api.openai.answers import EmbeddingList
 from aichat.api.openai.whole_answers import WholeAnswer
 from aichat.catalog.models import AIModel
-from aichat.core.web.openapi import ANY_OBJECT, CHAT_HEADERS, charges, may_answer
+from aichat.core.web.openapi import CHAT_HEADERS, charges, may_answer
 from aichat.generation.embeddings import Embeddings
 from aichat.generation.errors import STATUSES
 from aichat.generation.request import GenerationRequest, Result
@@ -64,7 +65,7 @@ class EmbeddingsView(AsyncView):
     @extend_schema(
         summary="Embeddings (OpenAI-compatible)",
         request=EmbeddingsBody,
-        responses={200: OpenApiResponse(ANY_OBJECT, "A list of `embedding` objects, in the order of the inputs.")},
+        responses={200: OpenApiResponse(EmbeddingList, "In the order of the inputs.")},
     )
     @may_answer(*STATUSES)
     @charges(*CHAT_HEADERS)

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import orjson
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
-from drf_spectacular.utils import OpenApiResponse, extend_schema
+from drf_spectacular.utils import extend_schema
 from PIL import Image
 from pydantic import BeforeValidator, Field, StringConstraints
 
@@ -18,11 +18,12 @@ from accounts.models import Scope
 from accounts.permissions import IsUser
 from aichat.api.async_views import AsyncView, respond
 from aichat.api.forms import File, Form, Upload, parse_form
+from aichat.api.openai.answers import ImageList
 from aichat.api.openai.whole_answers import WholeAnswer
 from aichat.catalog.models import AIModel
 from aichat.catalog.routing import AUTO
 from aichat.core.errors import InvalidRequest
-from aichat.core.web.openapi import ANY_OBJECT, CHAT_HEADERS, charges, may_answer
+from aichat.core.web.openapi import CHAT_HEADERS, charges, may_answer
 from aichat.generation.errors import STATUSES
 from aichat.generation.image_edits import image_edit
 from aichat.generation.request import GenerationRequest, Result
@@ -64,7 +65,7 @@ class ImageEditsView(AsyncView):
     @extend_schema(
         summary="Image edits (OpenAI-compatible)",
         request={"multipart/form-data": ImageEditForm},
-        responses={200: OpenApiResponse(ANY_OBJECT, "A `data` list of `b64_json` images.")},
+        responses={200: ImageList},
     )
     @may_answer(*STATUSES)
     @charges(*CHAT_HEADERS)

@@ -3,17 +3,17 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from drf_spectacular.utils import OpenApiResponse, extend_schema
+from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts.authentication import Caller, calling
 from accounts.permissions import ANY_SCOPE, IsUser
+from aichat.api.openai.answers import ModelEntry, ModelList
 from aichat.catalog import routing, snapshot
 from aichat.catalog.snapshot import Catalog, ModelInfo
 from aichat.core.web.drf import AnyAccept
-from aichat.core.web.openapi import ANY_OBJECT
 
 
 class ModelsView(APIView):
@@ -24,7 +24,7 @@ class ModelsView(APIView):
     @extend_schema(
         operation_id="models_list",
         summary="List models (OpenAI-compatible)",
-        responses={200: OpenApiResponse(ANY_OBJECT)},
+        responses={200: ModelList},
     )
     def get(self, request: Request) -> Response:
         """The models the caller can use; `auto` is the default route."""
@@ -47,7 +47,7 @@ class ModelView(APIView):
     scope = ANY_SCOPE
     content_negotiation_class = AnyAccept
 
-    @extend_schema(summary="One model (OpenAI-compatible)", responses={200: OpenApiResponse(ANY_OBJECT)})
+    @extend_schema(summary="One model (OpenAI-compatible)", responses={200: ModelEntry})
     def get(self, request: Request, slug: str) -> Response:
         """404 `model_not_found` unless the caller can use it."""
         catalog = snapshot.current()

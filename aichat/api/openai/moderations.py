@@ -13,11 +13,12 @@ from accounts.models import Scope
 from accounts.permissions import IsUser
 from aichat.api.async_views import AsyncView, parse, respond
 from aichat.api.fields import LimitedText
+from aichat.api.openai.answers import ModerationList
 from aichat.api.openai.schemas import ImageURL
 from aichat.api.openai.whole_answers import WholeAnswer
 from aichat.catalog.models import AIModel
 from aichat.catalog.routing import AUTO
-from aichat.core.web.openapi import ANY_OBJECT, CHAT_HEADERS, charges, may_answer
+from aichat.core.web.openapi import CHAT_HEADERS, charges, may_answer
 from aichat.generation.errors import STATUSES
 from aichat.generation.moderation import moderation
 from aichat.generation.request import GenerationRequest, Result
@@ -59,7 +60,7 @@ class ModerationsView(AsyncView):
     @extend_schema(
         summary="Moderation (OpenAI-compatible)",
         request=ModerationsBody,
-        responses={200: OpenApiResponse(ANY_OBJECT, "A `results` list, with a verdict for each input.")},
+        responses={200: OpenApiResponse(ModerationList, "With a verdict for each input.")},
     )
     @may_answer(*STATUSES)
     @charges(*CHAT_HEADERS)

@@ -10,11 +10,12 @@ from accounts.models import Scope
 from accounts.permissions import IsUser
 from aichat.api.async_views import AsyncView, beside_the_loop, parse, respond
 from aichat.api.openai.responses import kept_items
+from aichat.api.openai.responses.answers import Response, ResponseEvents
 from aichat.api.openai.responses.events import ResponseFormat
 from aichat.api.openai.responses.schemas import Item, ResponsesBody
 from aichat.api.openai.responses.translation import Translation
 from aichat.core.database import executor
-from aichat.core.web.openapi import ANY_OBJECT, CHAT_HEADERS, EVENTS_SCHEMA, charges, may_answer
+from aichat.core.web.openapi import CHAT_HEADERS, charges, may_answer
 from aichat.generation import experiments
 from aichat.generation.errors import STATUSES
 from aichat.generation.request import GenerationRequest, no_rows
@@ -28,8 +29,8 @@ class ResponsesView(AsyncView):
         summary="Response (OpenAI-compatible)",
         request=ResponsesBody,
         responses={
-            (200, "application/json"): OpenApiResponse(ANY_OBJECT, "A `response` object."),
-            (200, "text/event-stream"): OpenApiResponse(EVENTS_SCHEMA, "`response.created` … `response.completed`."),
+            (200, "application/json"): Response,
+            (200, "text/event-stream"): OpenApiResponse(ResponseEvents, "`response.created` … `response.completed`."),
         },
     )
     @may_answer(*STATUSES)
