@@ -28,6 +28,7 @@ EXPORTED: dict[str, tuple[str, str]] = {
     "accounts.AccessToken": ("user_id", "person"),
     "analytics.Event": ("user_id", "person"),
     "chat.Conversation": ("user_id", "person"),
+    "chat.ConversationLink": ("conversation__user_id", "person"),
     "chat.Message": ("conversation__user_id", "person"),
     "chat.Feedback": ("user_id", "person"),
     "guardian.UserObjectPermission": ("user_id", "person"),  # what others share with them

@@ -17,7 +17,7 @@ from accounts import teams
 from accounts.models import Invitation, Membership, Organization, User
 from accounts.services import create_api_key, create_login_token
 from aichat.chat import sharing
-from aichat.chat.models import Conversation, Message
+from aichat.chat.models import Conversation, ConversationLink, Message
 from aichat.chat.sharing import Access
 from aichat.core.database.models import uuid7
 from aichat.images.models import ImageJob
@@ -50,6 +50,11 @@ class Team:
         Membership.objects.create(organization=self.organization, user=friend)
         sharing.share(Conversation.objects.get(pk=named["conversation_id"]), email=friend.email, access=Access.READ)
         return {**named, "user_id": friend.pk}
+
+    def link(self) -> dict[str, Any]:
+        named = self.conversation()
+        row = ConversationLink.objects.create(message_id=Message.objects.get(**named).pk, **named)
+        return {**named, "link_id": row.pk}
 
     def key(self) -> dict[str, Any]:
         return {"key_id": create_api_key(user=self.alice.user, organization=self.organization, name="ci")[0].id}
@@ -107,6 +112,8 @@ SAMPLES: dict[str, Callable[[Team], dict[str, Any]]] = {
     "api/v1/conversations/<uuid:conversation_id>/messages": Team.conversation,
     "api/v1/conversations/<uuid:conversation_id>/shares": Team.conversation,
     "api/v1/conversations/<uuid:conversation_id>/shares/<uuid:user_id>": Team.share,
+    "api/v1/conversations/<uuid:conversation_id>/links": Team.conversation,
+    "api/v1/conversations/<uuid:conversation_id>/links/<uuid:link_id>": Team.link,
     "api/v1/messages/<uuid:message_id>/feedback": Team.message,
     "api/v1/images/<uuid:job_id>": Team.image,
     "api/v1/images/<uuid:job_id>/events": Team.image,

@@ -15,9 +15,11 @@ class Conversation(Row):
     system = models.TextField(blank=True, help_text="The system prompt, sent first with every turn.")
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     updated_at = models.DateTimeField(default=timezone.now, editable=False)
+    pinned_at = models.DateTimeField(null=True, blank=True, editable=False, help_text="Since when it is kept on top.")
 
     class Meta:
         indexes = [
+            models.Index(fields=["organization", "user", "-pinned_at"], name="conversations_pinned"),
             models.Index(fields=["organization", "user", "-updated_at"], name="conversations_of_user"),
             models.Index(fields=["-updated_at"], name="conversations_by_time"),
         ]
@@ -25,15 +27,24 @@ class Conversation(Row):
     def __str__(self) -> str:
         return self.title
 
+    @property
+    def pinned(self) -> bool:
+        return self.pinned_at is not None
+
 
 class Message(Row):
-    """One turn. IDs are ordered by time, so sorting by ID is reading the conversation."""
+    """A question or an answer. IDs are ordered by time; `parent_id` says which message it follows: there can be branches."""
 
     class Role(models.TextChoices):
         USER = "user"
         ASSISTANT = "assistant"
 
     conversation = models.ForeignKey(Conversation, on_delete=models.CASCADE, related_name="messages", db_index=False)
+    parent_id = models.UUIDField(
+        null=True,
+        blank=True,
+        help_text="The message that it follows; the conversation's own ID: none. Empty: the message before it.",
+    )
     role = models.CharField(max_length=16, choices=Role.choices)
     content = models.TextField()
     reasoning = models.TextField(blank=True, default="", help_text="The model's thoughts before the answer.")
@@ -87,3 +98,14 @@ class ConversationShare(UserObjectPermission):
 
     def __str__(self) -> str:
         return f"with {self.user}"
+
+
+class ConversationLink(Row):
+    """A page for everybody who has its address: a conversation up to one of its messages. Deleted, it ends at once."""
+
+    conversation = models.ForeignKey(Conversation, on_delete=models.CASCADE, related_name="links")
+    message_id = models.UUIDField(help_text="The last message that is shown, with those that lead to it.")
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    def __str__(self) -> str:
+        return f"since {self.created_at:%Y-%m-%d}"

@@ -21,8 +21,16 @@ class ChatBody(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
-    message: Text
+    message: Text | None = Field(None, description="The question. Left out only with `replaces`, for another answer.")
     conversation_id: UUID | None = Field(None, description="Continue this conversation; without it a new one begins.")
+    parent_id: UUID | None = Field(
+        None, description="Go on after this message of the conversation; without it after the latest."
+    )
+    replaces: UUID | None = Field(
+        None,
+        description="A message of the conversation: a question, beside which `message` begins a branch, or an answer, to "
+        "whose question another is written. Both versions are kept.",
+    )
     model: str = Field("auto", min_length=1, max_length=100)
     system: Annotated[str, AfterValidator(storable)] | None = Field(
         None, max_length=LONGEST_SYSTEM_PROMPT, description="System prompt; replaces the conversation's."

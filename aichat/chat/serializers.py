@@ -1,6 +1,10 @@
+from typing import Any
+
+from django.utils import timezone
 from rest_framework import serializers
 
-from aichat.chat.models import Conversation, Feedback, Message
+from aichat.chat import links
+from aichat.chat.models import Conversation, ConversationLink, Feedback, Message
 from aichat.chat.schemas import LONGEST_SYSTEM_PROMPT
 from aichat.chat.sharing import Access
 from aichat.core.money import CreditsField
@@ -12,9 +16,18 @@ class ConversationSerializer(StrictMembers, serializers.ModelSerializer[Conversa
         required=False, allow_blank=True, max_length=LONGEST_SYSTEM_PROMPT, trim_whitespace=False
     )
 
+    pinned = serializers.BooleanField(required=False, help_text="Kept on top of the portal's list.")
+
     class Meta:
         model = Conversation
-        fields = ["id", "title", "system", "created_at", "updated_at"]
+        fields = ["id", "title", "system", "pinned", "created_at", "updated_at"]
+
+    def update(self, instance: Conversation, validated_data: dict[str, Any]) -> Conversation:
+        changes = dict(validated_data)
+        if (pinned := changes.pop("pinned", None)) is not None and pinned != instance.pinned:
+            changes["pinned_at"] = timezone.now() if pinned else None
+        changed: Conversation = super().update(instance, changes)
+        return changed
 
 
 class ConversationRowSerializer(serializers.ModelSerializer[Conversation]):
@@ -22,7 +35,35 @@ class ConversationRowSerializer(serializers.ModelSerializer[Conversation]):
 
     class Meta:
         model = Conversation
-        fields = ["id", "title", "created_at", "updated_at"]
+        fields = ["id", "title", "pinned", "created_at", "updated_at"]
+
+
+class LinkSerializer(serializers.ModelSerializer[ConversationLink]):
+    token = serializers.SerializerMethodField(help_text="The end of the page's address, `/s/{token}`.")
+
+    class Meta:
+        model = ConversationLink
+        fields = ["id", "token", "message_id", "created_at"]
+
+    def get_token(self, link: ConversationLink) -> str:
+        return links.token_of(link)
+
+
+class NewLinkSerializer(StrictMembers, serializers.Serializer[ConversationLink]):
+    message_id = serializers.UUIDField(required=False, help_text="The last message to show; without it the latest.")
+
+
+class SharedMessageSerializer(serializers.Serializer[Message]):
+    role = serializers.CharField()
+    content = serializers.CharField()
+
+
+class SharedPageSerializer(serializers.Serializer[Conversation]):
+    """What a link shows: nothing of the person, of costs, models, thoughts or the system prompt."""
+
+    title = serializers.CharField()
+    created_at = serializers.DateTimeField(help_text="The link's.")
+    messages = SharedMessageSerializer(many=True)
 
 
 class ShareSerializer(serializers.Serializer[Conversation]):
@@ -40,7 +81,8 @@ class MessageSerializer(serializers.ModelSerializer[Message]):
     class Meta:
         model = Message
         fields = [
-            "id", "role", "content", "reasoning", "model", "provider", "finish_reason", "request_id", "created_at",
+            "id", "parent_id", "role", "content", "reasoning", "model", "provider", "finish_reason", "request_id",
+            "created_at",
         ]  # fmt: skip
 
 
@@ -58,6 +100,7 @@ class FeedbackSerializer(StrictMembers, serializers.ModelSerializer[Feedback]):
 
 class AnswerMessageSerializer(serializers.Serializer[Message]):
     id = serializers.UUIDField()
+    parent_id = serializers.UUIDField(help_text="The question.")
     role = serializers.CharField()
     content = serializers.CharField()
     reasoning = serializers.CharField(required=False, help_text="The model's thoughts, if it showed any.")

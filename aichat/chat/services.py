@@ -10,7 +10,7 @@ from accounts.authentication import Caller
 from aichat.catalog.snapshot import ModelInfo
 from aichat.chat import sharing
 from aichat.chat.models import Conversation, Feedback, Message
-from aichat.chat.sharing import Access
+from aichat.chat.turns import Turn
 from aichat.core.database.statements import NewRow
 from aichat.core.errors import InvalidRequest, NotFound
 from aichat.core.telemetry import product_events
@@ -19,18 +19,6 @@ from aichat.generation.request import Result
 from aichat.usage.models import UsageRecord
 
 TITLE_LENGTH = 80
-LONGEST_HISTORY = 500  # turns; older ones are out of any model's reach long before
-
-
-def load(caller: Caller, conversation_id: UUID) -> tuple[Conversation, list[dict[str, Any]]]:
-    """A conversation the caller may go on with and its turns, oldest first, as OpenAI messages.
-
-    Raises `NotFound`, `ReadOnly`.
-    """
-    conversation = sharing.find(caller, conversation_id, Access.WRITE)
-    turns = Message.objects.filter(conversation=conversation).order_by("-id").values_list("role", "content")
-    history = [{"role": role, "content": content} for role, content in turns[:LONGEST_HISTORY]]
-    return conversation, history[::-1]
 
 
 def prompt(
@@ -59,33 +47,34 @@ def _most_likely(turn: dict[str, Any]) -> int:
     return tokens.estimate_text(turn["content"]) * 6 // 5 + tokens.MOST_TOKENS_OF_A_FRAME
 
 
-def turn_saver(
-    conversation: Conversation, *, is_new: bool, message: str, system: str | None, question_id: UUID, answer_id: UUID
-) -> Callable[[Result], list[NewRow]]:
-    """A function for the settling transaction that returns the turn's rows. The IDs order question and answer.
+def turn_saver(turn: Turn, system: str | None) -> Callable[[Result], list[NewRow]]:
+    """A function for the settling transaction that returns the rows of a turn: its question, if that is new, and its answer.
 
     `system` is the system prompt the request gives the conversation; None leaves the conversation's.
     """
+    conversation = turn.conversation
 
     def rows_to_save(result: Result) -> list[NewRow]:
         now = timezone.now()
         conversation.updated_at = now
         # Only what the request itself says: somebody may have changed the rest while the answer was being written.
         changes = {} if system is None else {"system": system}
-        if not is_new and not Conversation.objects.filter(pk=conversation.pk).update(updated_at=now, **changes):
+        if not turn.is_new and not Conversation.objects.filter(pk=conversation.pk).update(updated_at=now, **changes):
             return []  # deleted meanwhile
-        turn = {"conversation_id": conversation.pk, "request_id": result.request_id, "created_at": now}
+        common = {"conversation_id": conversation.pk, "request_id": result.request_id, "created_at": now}
         question = {
-            "id": question_id,
+            "id": turn.question_id,
+            "parent_id": turn.parent_id,
             "role": "user",
-            "content": message,
+            "content": turn.question,
             "reasoning": "",
             "model": "",
             "provider": "",
             "finish_reason": "",
         }
         answer = {
-            "id": answer_id,
+            "id": turn.answer_id,
+            "parent_id": turn.question_id,
             "role": "assistant",
             "content": result.text.replace("\0", ""),  # which PostgreSQL can't store
             "reasoning": result.reasoning.replace("\0", ""),
@@ -93,8 +82,10 @@ def turn_saver(
             "provider": result.provider,
             "finish_reason": result.finish_reason or "",
         }
-        messages: list[NewRow] = [(Message, question | turn), (Message, answer | turn)]
-        return [(Conversation, vars(conversation)), *messages] if is_new else messages
+        messages: list[NewRow] = [(Message, answer | common)]
+        if not turn.is_another_answer:
+            messages.insert(0, (Message, question | common))
+        return [(Conversation, vars(conversation)), *messages] if turn.is_new else messages
 
     return rows_to_save
 

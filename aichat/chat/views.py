@@ -7,8 +7,8 @@ from uuid import UUID
 from django.conf import settings
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
-from drf_spectacular.utils import OpenApiResponse, extend_schema, extend_schema_view
-from rest_framework import status
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema, extend_schema_view
+from rest_framework import serializers, status
 from rest_framework.generics import GenericAPIView, ListAPIView, RetrieveUpdateDestroyAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -22,7 +22,7 @@ from accounts.tenancy import owned
 from aichat.api.async_views import AsyncView, parse, respond
 from aichat.api.headers import answer_headers, stream_headers
 from aichat.catalog import snapshot
-from aichat.chat import services, sharing
+from aichat.chat import services, sharing, turns
 from aichat.chat.models import Conversation, Feedback, Message
 from aichat.chat.schemas import ChatBody, ChatDelta
 from aichat.chat.serializers import (
@@ -34,18 +34,27 @@ from aichat.chat.serializers import (
     NewShareSerializer,
     ShareSerializer,
 )
+from aichat.chat.turns import Turn
 from aichat.core.database import executor
-from aichat.core.database.models import uuid7
-from aichat.core.errors import ApiError, NotFound, PermissionDenied
+from aichat.core.errors import ApiError, InvalidRequest, NotFound, PermissionDenied
 from aichat.core.money import format_credits
 from aichat.core.telemetry import tracing
 from aichat.core.web import drf, responses, sse
 from aichat.core.web.answer_models import events
+from aichat.core.web.drf import StrictMembers
 from aichat.core.web.openapi import CHAT_HEADERS, charges, may_answer
 from aichat.flags.rules import Treatment
 from aichat.generation import experiments
 from aichat.generation.errors import STATUSES
-from aichat.generation.request import Completed, Failed, GenerationEvent, GenerationRequest, Piece, Result
+from aichat.generation.request import (
+    Completed,
+    Failed,
+    Freshness,
+    GenerationEvent,
+    GenerationRequest,
+    Piece,
+    Result,
+)
 
 
 class OwnersPrompt(PermissionDenied):
@@ -76,20 +85,12 @@ class ChatView(AsyncView):
 
 
 async def prepare(caller: Caller, body: ChatBody) -> tuple[GenerationRequest, "ChatFormat"]:
-    """The generation request for a chat body, with its conversation's history. Raises `NotFound`, `ModelNotFound`."""
-    history: list[dict[str, Any]] = []
-    if body.conversation_id:
-        conversation, history = await executor.run(services.load, caller, body.conversation_id)
-        if body.system is not None:
-            if conversation.user_id != caller.user.pk:
-                raise OwnersPrompt(param="system")
-            conversation.system = body.system
-    else:
-        conversation = services.new_conversation(caller, body.message, body.system or "")
+    """The generation request for a chat body, with its branch's history. Raises `NotFound` and other `ApiError`s."""
+    turn = await turn_of(caller, body)
+    conversation = turn.conversation
     treatment = await experiments.treatment(caller, body.model, conversation.pk)
     model = experiments.route(await snapshot.ready(), caller, body.model, treatment)[0]
     system = experiments.system_prompt(treatment, conversation.system)
-    question_id, answer_id = uuid7(), uuid7()
     generation_request = GenerationRequest(
         caller=caller,
         model=body.model,
@@ -98,37 +99,58 @@ async def prepare(caller: Caller, body: ChatBody) -> tuple[GenerationRequest, "C
         max_tokens=body.max_tokens,
         param_names={"messages": "message"},
         parameters={} if body.temperature is None else {"temperature": body.temperature},
-        rows_to_save=services.turn_saver(
-            conversation,
-            is_new=body.conversation_id is None,
-            message=body.message,
-            system=body.system,
-            question_id=question_id,
-            answer_id=answer_id,
-        ),
+        rows_to_save=services.turn_saver(turn, body.system),
         treatment=treatment,
+        # The answer that is to be replaced may be the one in the cache.
+        freshness=Freshness.NEW if turn.is_another_answer else Freshness.ANY,
     )
     most = min(generation_request.most_tokens, model.max_output_tokens)
     generation_request = replace(
-        generation_request, messages=services.prompt(system, history, body.message, model, most)
+        generation_request, messages=services.prompt(system, turn.history, turn.question, model, most)
     )
-    return generation_request, ChatFormat(conversation.pk, answer_id, treatment)
+    return generation_request, ChatFormat(turn, treatment)
+
+
+async def turn_of(caller: Caller, body: ChatBody) -> Turn:
+    """Where the body's question stands: in a new conversation, or in one that goes on. Raises as `prepare` does."""
+    if body.parent_id and body.replaces:
+        raise InvalidRequest("Write `parent_id` or `replaces`, not both.", param="replaces")
+    if body.conversation_id is None:
+        for name in ("parent_id", "replaces"):
+            if getattr(body, name):
+                raise InvalidRequest("Name the conversation of this message.", param="conversation_id")
+        if body.message is None:
+            raise InvalidRequest("message: Field required.", param="message")
+        return turns.first(services.new_conversation(caller, body.message, body.system or ""), body.message)
+    turn = await executor.run(
+        turns.find,
+        caller,
+        body.conversation_id,
+        question=body.message,
+        parent_id=body.parent_id,
+        replaces=body.replaces,
+    )
+    if body.system is not None:
+        if turn.conversation.user_id != caller.user.pk:
+            raise OwnersPrompt(param="system")
+        turn.conversation.system = body.system
+    return turn
 
 
 @dataclass(frozen=True, slots=True)
 class ChatFormat:
     """Encodes an answer as `/api/v1/chat` does, with the IDs of its conversation and message."""
 
-    conversation_id: UUID
-    answer_id: UUID
+    turn: Turn
     treatment: Treatment
 
     def answer(self, result: Result) -> dict[str, Any]:
         return {
             "id": str(result.id),
-            "conversation_id": str(self.conversation_id),
+            "conversation_id": str(self.turn.conversation.pk),
             "message": {
-                "id": str(self.answer_id),
+                "id": str(self.turn.answer_id),
+                "parent_id": str(self.turn.question_id),
                 "role": "assistant",
                 "content": result.text,
                 **({"reasoning": result.reasoning} if result.reasoning else {}),
@@ -149,10 +171,14 @@ class ChatFormat:
         }
 
     def whole(self, result: Result) -> tuple[bytes, dict[str, str]]:
-        return responses.json_bytes(self.answer(result)), answer_headers(result)
+        return responses.json_bytes(self.answer(result)), {**answer_headers(result), **self.names()}
 
     def headers(self, event: GenerationEvent) -> dict[str, str]:
-        return stream_headers(event)
+        return {**stream_headers(event), **self.names()}
+
+    def names(self) -> dict[str, str]:
+        """The headers by which a client that lost a stream finds what was kept of it."""
+        return {"X-Conversation-ID": str(self.turn.conversation.pk), "X-Message-ID": str(self.turn.answer_id)}
 
     def encode(self, event: GenerationEvent) -> bytes:
         match event:
@@ -180,19 +206,39 @@ class ConversationPages(drf.CursorPages):
     ordering = "-updated_at"
 
 
-@extend_schema_view(get=extend_schema(summary="My conversations"))
+class ConversationsFilter(StrictMembers, serializers.Serializer[Conversation]):
+    """The query of a list of conversations."""
+
+    search = serializers.CharField(required=False, max_length=100, help_text="A part of the title.")
+    pinned = serializers.BooleanField(required=False, allow_null=True, default=None)
+
+
+@extend_schema_view(
+    get=extend_schema(
+        summary="My conversations",
+        parameters=[
+            ConversationsFilter,
+            OpenApiParameter("shared", bool, description="What others share with the caller instead."),
+        ],
+    )
+)
 class ConversationsView(ListAPIView[Conversation]):
-    """The caller's conversations, the latest first."""
+    """The caller's conversations, the latest first: all, those pinned or not, or those with a word in their title."""
 
     permission_classes = [IsUser]
     serializer_class = ConversationRowSerializer
     pagination_class = ConversationPages
 
     def get_queryset(self) -> Any:
-        caller = calling(self.request)
-        if self.request.query_params.get("shared") == "true":
-            return sharing.shared_with(caller).defer("system")
-        return sharing.conversations_of(caller).defer("system")
+        caller, query = calling(self.request), self.request.query_params
+        form = ConversationsFilter(data={name: query[name] for name in ("search", "pinned") if query.get(name)})
+        form.is_valid(raise_exception=True)
+        rows = sharing.shared_with(caller) if query.get("shared") == "true" else sharing.conversations_of(caller)
+        if search := form.validated_data.get("search"):
+            rows = rows.filter(title__icontains=search)
+        if (pinned := form.validated_data["pinned"]) is not None:
+            rows = rows.filter(pinned_at__isnull=not pinned)
+        return rows.defer("system")
 
 
 @extend_schema_view(

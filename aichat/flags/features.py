@@ -7,6 +7,7 @@ IMAGES = "images"
 BACKGROUND_IMAGES = "background_images"
 REGISTRATION = "registration"
 MESSAGE_CONTENT = "message_content"
+SHARED_LINKS = "shared_links"
 
 SWITCHES = {
     STREAMING: "Chat answers as event streams.",
@@ -16,4 +17,5 @@ SWITCHES = {
     BACKGROUND_IMAGES: "Images made by workers (`background: true`).",
     REGISTRATION: "Sign-up of new users.",
     MESSAGE_CONTENT: "What people wrote, in the admin: narrow it to the administrators who may read it.",
+    SHARED_LINKS: "Links that show a conversation to everybody who has them.",
 }

@@ -1,0 +1,77 @@
+"""Links that show a conversation to everybody who has them; and conversations pinned and searched."""
+
+import pytest
+
+from aichat.chat.models import Conversation, ConversationLink, Message
+from tests.conftest import Actor
+
+
+@pytest.fixture
+def conversation(alice: Actor) -> Conversation:
+    row = Conversation.objects.create(
+        user=alice.user, organization=alice.organization, title="About sailing", system="The secret prompt"
+    )
+    for role, text in (("user", "How?"), ("assistant", "So."), ("assistant", "Or so."), ("user", "Later")):
+        Message.objects.create(conversation=row, role=role, content=text, reasoning="Secret thoughts")
+    question, first, other, _ = Message.objects.filter(conversation=row).order_by("id")
+    Message.objects.filter(pk__in=[first.pk, other.pk]).update(parent_id=question.pk)
+    return row
+
+
+def test_a_link_shows_one_branch_up_to_its_message_and_nothing_else(
+    alice: Actor, bob: Actor, anonymous: object, conversation: Conversation
+) -> None:
+    path = f"/api/v1/conversations/{conversation.pk}/links"
+    until = Message.objects.get(content="Or so.").pk
+    made = alice.post(path, {"message_id": str(until)})
+    assert made.status_code == 201
+    again = alice.post(path, {"message_id": str(until)})
+    assert (again.status_code, again.json()) == (200, made.json())
+    assert alice.get(path).json() == [made.json()]
+
+    page = anonymous.get(f"/api/v1/shared/{made.json()['token']}")  # type: ignore[attr-defined]
+    assert page["X-Robots-Tag"] == "noindex"
+    assert set(page.json()) == {"title", "created_at", "messages"}
+    assert page.json()["messages"] == [
+        {"role": "user", "content": "How?"},
+        {"role": "assistant", "content": "Or so."},
+    ]
+    assert "ecret" not in page.text
+
+    alice.user.is_active = False
+    alice.user.save()
+    assert anonymous.get(f"/api/v1/shared/{made.json()['token']}").status_code == 404  # type: ignore[attr-defined]
+
+
+def test_a_link_ends_at_once_and_is_never_guessed(alice: Actor, anonymous: object, conversation: Conversation) -> None:
+    path = f"/api/v1/conversations/{conversation.pk}/links"
+    assert alice.post(path, {"message_id": str(conversation.pk)}).json()["error"]["param"] == "message_id"
+    link = alice.post(path).json()
+    get = anonymous.get  # type: ignore[attr-defined]
+    assert len(get(f"/api/v1/shared/{link['token']}").json()["messages"]) == 3
+    for wrong in (link["id"], link["token"][:-1], f"{conversation.pk.hex}.x", "x", "%00"):
+        assert get(f"/api/v1/shared/{wrong}").status_code == 404
+    assert alice.delete(f"{path}/{link['id']}").status_code == 204
+    assert alice.delete(f"{path}/{link['id']}").status_code == 404
+    assert get(f"/api/v1/shared/{link['token']}").status_code == 404
+    alice.post(path)
+    assert alice.delete(f"/api/v1/conversations/{conversation.pk}").status_code == 204
+    assert not ConversationLink.objects.exists()
+
+
+def test_conversations_are_pinned_and_searched(alice: Actor, conversation: Conversation) -> None:
+    Conversation.objects.create(user=alice.user, organization=alice.organization, title="About 100%_cooking")
+    path = f"/api/v1/conversations/{conversation.pk}"
+    changed = conversation.updated_at.isoformat()
+    pinned = alice.patch(path, {"pinned": True}).json()
+    assert pinned["pinned"] is True and pinned["updated_at"][:19] == changed[:19]
+
+    def titles(query: str) -> list[str]:
+        return [row["title"] for row in alice.get(f"/api/v1/conversations?{query}").json()["results"]]
+
+    assert titles("pinned=true") == ["About sailing"] == titles("search=SAIL")
+    assert titles("pinned=false") == ["About 100%_cooking"] == titles("search=100%25_c")
+    assert len(titles("")) == 2
+    assert alice.get("/api/v1/conversations?pinned=perhaps").json()["error"]["param"] == "pinned"
+    assert alice.patch(path, {"pinned": False}).json()["pinned"] is False
+    assert titles("pinned=true") == []
