@@ -114,7 +114,8 @@ and with `X-Organization`. A new route fails there until it states its level and
 
 NOTES = """
 `/metrics` answers another computer than its own with 403, unless it has `METRICS_TOKEN`. `/api/v1/images/files/{signed}`
-needs no token since the address is signed and expires; without a valid signature it is 404. `/v1/models/{slug}` names
+needs no token since the address is signed and expires; without a valid signature it is 404; so with
+`/api/v1/shared/{token}`, until its link is ended. `/v1/models/{slug}` names
 no tenant's thing: the stranger's 404 is for the team named by `X-Organization`, as on the routes that name nothing.
 Who gets in can still be refused for other reasons: credits, limits, a model given to others, a feature switched off
 ([API](API.md#errors)).

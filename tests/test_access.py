@@ -15,6 +15,8 @@ from accounts.models import Role, Scope
 from accounts.permissions import scopes_of
 from accounts.services import create_api_key, create_login_token
 from aichat.catalog.models import AIModel, Provider
+from aichat.chat import links
+from aichat.chat.models import ConversationLink
 from aichat.core.money import CREDIT
 from aichat.flags.models import Experiment, Flag
 from aichat.images import storage
@@ -46,6 +48,9 @@ class World:
             return SAMPLES[route.path](self.team)
         if "<str:signed>" in route.path:
             return self.signed()
+        if "<str:token>" in route.path:
+            link = ConversationLink.objects.get(pk=self.team.link()["link_id"])
+            return {"token": links.token_of(link)}
         slug = "demo" if route.path in EVERYBODYS else "spare"
         return {
             "user_id": self.team.alice.user.pk,

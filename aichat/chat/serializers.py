@@ -7,7 +7,7 @@ from aichat.chat import links
 from aichat.chat.models import Conversation, ConversationLink, Feedback, Message
 from aichat.chat.schemas import LONGEST_SYSTEM_PROMPT
 from aichat.chat.sharing import Access
-from aichat.core.money import CreditsField
+from aichat.core.money import CreditsField, format_credits
 from aichat.core.web.drf import StrictMembers
 
 
@@ -78,12 +78,20 @@ class NewShareSerializer(StrictMembers, serializers.Serializer[Conversation]):
 
 
 class MessageSerializer(serializers.ModelSerializer[Message]):
+    credits = serializers.SerializerMethodField(
+        help_text="What the answer cost the caller; null: others paid, or unknown."
+    )
+
     class Meta:
         model = Message
         fields = [
             "id", "parent_id", "role", "content", "reasoning", "model", "provider", "finish_reason", "request_id",
-            "created_at",
+            "credits", "created_at",
         ]  # fmt: skip
+
+    def get_credits(self, message: Message) -> str | None:
+        charged = self.context["charges"].get(message.request_id) if message.role == Message.Role.ASSISTANT else None
+        return None if charged is None else format_credits(charged)
 
 
 class FeedbackSerializer(StrictMembers, serializers.ModelSerializer[Feedback]):

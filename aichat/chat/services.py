@@ -1,6 +1,6 @@
 """Conversations: the messages that are sent upstream, and the rows saved with an answer."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 from uuid import UUID
 
@@ -95,6 +95,16 @@ def new_conversation(caller: Caller, message: str, system: str) -> Conversation:
     first_line = " ".join(message.split())
     title = first_line if len(first_line) <= TITLE_LENGTH else first_line[: TITLE_LENGTH - 1] + "…"
     return Conversation(organization=caller.organization, user=caller.user, title=title, system=system)
+
+
+def charges(caller: Caller, messages: Iterable[Message]) -> dict[str, int]:
+    """What the caller paid for the requests of these messages, in microcredits; without IDs that name several requests."""
+    ids = {message.request_id for message in messages if message.request_id}
+    paid = UsageRecord.objects.filter(request_id__in=ids, user=caller.user, final=True)
+    found: dict[str, list[int]] = {}
+    for request_id, charged in paid.values_list("request_id", "charged"):
+        found.setdefault(request_id, []).append(charged)
+    return {request_id: amounts[0] for request_id, amounts in found.items() if len(amounts) == 1}
 
 
 def rate(caller: Caller, message_id: UUID, rating: int, comment: str) -> Feedback:

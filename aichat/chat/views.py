@@ -280,6 +280,10 @@ class MessagesView(ListAPIView[Message]):
         conversation = sharing.find(calling(self.request), self.kwargs["conversation_id"])
         return Message.objects.filter(conversation=conversation)
 
+    def get_serializer(self, messages: Any, **options: Any) -> Any:
+        context = {**self.get_serializer_context(), "charges": services.charges(calling(self.request), messages)}
+        return MessageSerializer(messages, context=context, **options)
+
 
 class FeedbackView(GenericAPIView[Feedback]):
     permission_classes = [IsUser, ForLimitedKeys]

@@ -49,6 +49,7 @@ def test_each_branch_has_its_own_history_and_is_paid_by_itself(
     assert follows["Which colour?"] == follows["Which number?"] == conversation
     assert follows["Blue."] == follows["Green."] == blue["parent_id"]
     assert follows["Two."] == edited["message"]["parent_id"]
+    assert listed[1]["credits"] == first["credits"]["charged"] and listed[0]["credits"] is None
     assert [row["role"] for row in listed].count("user") == 4 and len(listed) == 9
 
     Message.objects.update(parent_id=None)  # written by the version before: each follows the one before it

@@ -7,6 +7,7 @@ import pytest
 from accounts import teams
 from aichat.chat import services
 from aichat.chat.models import Conversation, Message
+from aichat.chat.turns import Turn
 from aichat.core.database.models import uuid7
 from aichat.core.money import CREDIT
 from aichat.generation.request import Result
@@ -113,7 +114,7 @@ def test_a_turn_does_not_undo_a_system_prompt_changed_while_it_was_answered(
     transactional_db: None, catalog: None, alice: Actor, conversation: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     row = Conversation.objects.get(pk=conversation.rpartition("/")[2])
-    save = services.turn_saver(row, is_new=False, message="Hi", system=None, question_id=uuid7(), answer_id=uuid7())
+    save = services.turn_saver(Turn(conversation=row, question="Hi", parent_id=row.pk), None)
     assert alice.patch(conversation, {"system": "Be kind."}).status_code == 200
     assert len(save(Result(id=uuid7(), request_id="r"))) == 2
     assert Conversation.objects.get(pk=row.pk).system == "Be kind."

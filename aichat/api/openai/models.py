@@ -13,6 +13,7 @@ from accounts.permissions import ANY_SCOPE, IsUser
 from aichat.api.openai.answers import ModelEntry, ModelList
 from aichat.catalog import routing, snapshot
 from aichat.catalog.snapshot import Catalog, ModelInfo
+from aichat.core.money import format_credits
 from aichat.core.web.drf import AnyAccept
 
 
@@ -69,7 +70,22 @@ def has_default_route(catalog: Catalog, caller: Caller) -> bool:
 
 
 def describe(model: ModelInfo) -> dict[str, Any]:
-    return {**entry(model.slug, model.created, model.provider.slug), "kind": model.kind}
+    """A model, with what it takes and what it costs in credits: a million tokens, a request, a picture."""
+    facts = {
+        "kind": model.kind,
+        "vision": model.vision,
+        "context_window": model.context_window,
+        "max_output_tokens": model.max_output_tokens,
+    }
+    if model.rates is not None:
+        prices = {
+            "input": model.rates.price.input,
+            "output": model.rates.price.output,
+            "request": model.rates.request_price,
+            "image": model.rates.image_price,
+        }
+        facts["prices"] = {name: format_credits(price) for name, price in prices.items()}
+    return {**entry(model.slug, model.created, model.provider.slug), **facts}
 
 
 def entry(slug: str, created: int, owner: str) -> dict[str, Any]:
