@@ -216,6 +216,15 @@ class ImageList(Answer):
     data: list[MadeImage]
 
 
+class Prices(Answer):
+    """In credits: a million tokens of input and of output, a request, a picture."""
+
+    input: str
+    output: str
+    request: str
+    image: str
+
+
 class ModelEntry(Answer):
     """A model for the clients of OpenAI (`object`, `created`, `owned_by`) and of Anthropic (`type`, `display_name` …)."""
 
@@ -227,6 +236,10 @@ class ModelEntry(Answer):
     display_name: str
     created_at: str
     kind: str
+    vision: Maybe[bool] = None
+    context_window: Maybe[int] = None
+    max_output_tokens: Maybe[int] = None
+    prices: Maybe[Prices] = None
 
 
 class ModelList(Answer):
