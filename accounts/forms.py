@@ -6,11 +6,12 @@ from urllib.parse import urlencode
 from django import forms
 from django.conf import settings
 from django.core.exceptions import ValidationError
-from django.urls import reverse
+from django.urls import get_script_prefix, reverse
 from unfold.forms import AuthenticationForm
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from accounts import logins, rate_limits, second_factor, sso
+from accounts.browser_pages import login_address, target_of
 from accounts.models import Role, User
 from aichat.core.errors import ApiError
 
@@ -42,6 +43,19 @@ class LoginForm(AuthenticationForm):  # type: ignore[misc]
             return ""
         return f"{reverse('sso')}?{urlencode({'next': self.request.GET.get('next') or reverse('admin:index')})}"
 
+    @property
+    def base(self) -> str:
+        return get_script_prefix()
+
+    @property
+    def passkey_button(self) -> dict[str, str]:
+        """Return the attributes of the button: the script goes on to `data-next` after the login."""
+        return {"id": "passkey", "data-next": target_of(self.request, reverse("admin:index"))}
+
+    @property
+    def login_address(self) -> str:
+        return login_address(target_of(self.request, reverse("admin:index")))
+
     def confirm_login_allowed(self, user: User) -> None:
         if user.role == Role.ADMIN and not user.may_administer:
             raise ValidationError(NEEDS_SECOND_FACTOR)
@@ -63,7 +77,7 @@ class LoginForm(AuthenticationForm):  # type: ignore[misc]
 
     def require_code(self, user: User, code: str) -> None:
         if not code.strip():
-            raise ValidationError("This account has a second factor: write its code as well.")
+            raise ValidationError("This account has a second factor: write its code as well, or use a passkey.")
         try:
             rate_limits.hit_code(self.request, user.email)
         except ApiError as error:

@@ -188,6 +188,24 @@ class RecoveryCode(Row):
         return f"recovery code of {self.user}"
 
 
+class Passkey(Row):
+    """A passkey of a person, for one host name: a second factor, or a login without password."""
+
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="passkeys")
+    name = models.CharField(max_length=100)
+    host = models.CharField(max_length=253, editable=False)
+    credential_id = models.CharField(max_length=1400, unique=True, editable=False)
+    public_key = models.TextField(editable=False, help_text="In base64, with the ID and the authenticator's model.")
+    sign_count = models.BigIntegerField(default=0, editable=False)
+    # When the last challenge was made that it answered, so that none is good twice: microseconds since 1970.
+    last_challenge = models.BigIntegerField(default=0, editable=False)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    def __str__(self) -> str:
+        return f"passkey of {self.user}"
+
+
 class ExternalIdentity(Row):
     """A person as an OpenID Connect issuer knows them. To let somebody into an account they have here already, an
     administrator gives their identity that user."""

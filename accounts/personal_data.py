@@ -21,6 +21,7 @@ EXPORTED: dict[str, tuple[str, str]] = {
     "accounts.User": ("pk", "person"),
     "accounts.SecondFactor": ("user_id", "person"),
     "accounts.RecoveryCode": ("user_id", "person"),
+    "accounts.Passkey": ("user_id", "person"),
     "accounts.ExternalIdentity": ("user_id", "person"),
     "accounts.Organization": ("pk", "organization"),
     "accounts.Membership": ("user_id", "person"),
@@ -63,7 +64,10 @@ NOT_EXPORTED = {
     "accounts.User_user_permissions": "Not used: the role says everything.",
 }
 # Secrets and their digests, and columns that say nothing of the person.
-HIDDEN = {"password", "digest", "token_digest", "sealed_secret", "last_step", "revision"}
+HIDDEN = {
+    "password", "digest", "token_digest", "sealed_secret", "last_step", "revision",
+    "credential_id", "public_key", "sign_count", "last_challenge",
+}  # fmt: skip
 
 More = Callable[[User], Iterator[tuple[str, dict[str, Any]]]]
 _more: list[More] = []

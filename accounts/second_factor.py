@@ -1,5 +1,7 @@
 """The second factor of a login: codes of an authenticator app (RFC 6238), and recovery codes for when the app is lost.
 
+Passkeys are a second factor, too: see `accounts/passkeys.py`.
+
 | step | who | what |
 | --- | --- | --- |
 | 1 | the person, with their password | `begin`: a secret for the app, which protects nothing yet |
@@ -25,7 +27,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from accounts import logins
-from accounts.models import AccessToken, RecoveryCode, SecondFactor, User
+from accounts.models import AccessToken, Passkey, RecoveryCode, SecondFactor, User
 from aichat.core.admin import audit_log
 from aichat.core.database import transactions
 from aichat.core.errors import ApiError, InvalidRequest
@@ -43,7 +45,7 @@ ISSUER = "aichat"
 
 class SecondFactorRequired(ApiError):
     status, code = 401, "mfa_required"
-    message = "This account has a second factor: send `code` as well, from the authenticator app or a recovery code."
+    message = "This account has a second factor: send `code` as well, from the app or a recovery code, or `passkey`."
 
 
 class WrongCode(ApiError):
@@ -54,7 +56,7 @@ class WrongCode(ApiError):
 def begin(user: User) -> tuple[str, str]:
     """Return a new secret for the person's app, in base32, and the otpauth address that has it; nothing is on yet.
 
-    A secret of an earlier `begin` ends. Raises `InvalidRequest` when the second factor is on.
+    A secret of an earlier `begin` ends. Raises `InvalidRequest` when an app is in use.
     """
     secret = secrets.token_bytes(SECRET_BYTES)
     transactions.run_atomic(_begin, user, secret)
@@ -66,23 +68,43 @@ def begin(user: User) -> tuple[str, str]:
 def enable(user: User, code: str, *, keep: AccessToken | None) -> list[str]:
     """Have logins need a code from now on, and return the recovery codes; every login but the token `keep` ends.
 
-    Raises `InvalidRequest` for a code that the app of `begin` did not make.
+    Where a passkey is a second factor already, there are no new recovery codes, and no login ends. Raises `InvalidRequest`
+    for a code that the app of `begin` did not make.
     """
     factor = SecondFactor.objects.filter(user=user).first()
     if factor is None:
         raise InvalidRequest("There is no secret to confirm: POST /api/v1/me/mfa makes one.")
-    if user.mfa_enabled_at is not None:
-        raise _already_on()
+    if user.mfa_enabled_at is not None and factor.last_step:
+        raise already_on()
     if not _use_app_code(factor, _cleaned(code)):
         raise InvalidRequest("This is not the code that the app shows now. Is the phone's clock right?", param="code")
     return transactions.run_atomic(_enable, user, factor, keep)
+
+
+def turn_on(user: User, keep: AccessToken | None) -> list[str]:
+    """Have logins need a second factor from now on, in the transaction that stores the first one.
+
+    Returns the recovery codes, and ends every login but the token `keep`; nothing of both when there was one before.
+    """
+    now = timezone.now()
+    if not User.objects.filter(pk=user.pk, mfa_enabled_at=None).update(mfa_enabled_at=now):
+        return []
+    user.mfa_enabled_at = now
+    logins.end_logins(user, but=keep)
+    audit_log.record(user, user, audit_log.CHANGED, {"mfa_enabled_at": (None, now)})
+    return _new_recovery_codes(user)
+
+
+def has_app(user: User) -> bool:
+    """Whether the person has an authenticator app of which a code was used."""
+    return SecondFactor.objects.filter(user=user, last_step__gt=0).exists()
 
 
 def passes(user: User, code: str) -> bool:
     """Whether the code is one of the person's app, or a recovery code of theirs. Either is used up by it."""
     code = _cleaned(code)
     if len(code) == DIGITS and code.isascii() and code.isdigit():
-        factor = SecondFactor.objects.filter(user=user).first()
+        factor = SecondFactor.objects.filter(user=user, last_step__gt=0).first()
         return factor is not None and _use_app_code(factor, code)
     used, _ = RecoveryCode.objects.filter(user=user, digest=_digest(user, code)).delete()
     return bool(used)
@@ -116,6 +138,7 @@ def erase(user: User) -> None:
     """Forget everything about the person's second factor, in the transaction that closes their account."""
     SecondFactor.objects.filter(user=user).delete()
     RecoveryCode.objects.filter(user=user).delete()
+    Passkey.objects.filter(user=user).delete()
 
 
 def app_code(secret: bytes, step: int) -> str:
@@ -131,23 +154,18 @@ def current_step() -> int:
 
 
 def _begin(user: User, secret: bytes) -> None:
-    # The update makes a second one wait, on every engine.
-    if not User.objects.filter(pk=user.pk, mfa_enabled_at=None).update(revision=F("revision") + 1):
-        raise _already_on()
+    User.objects.filter(pk=user.pk).update(revision=F("revision") + 1)  # a second one waits here, on every engine
+    if User.objects.filter(pk=user.pk, mfa_enabled_at__isnull=False).exists() and has_app(user):
+        raise already_on()
     SecondFactor.objects.filter(user=user).delete()
     SecondFactor.objects.create(user=user, sealed_secret=_seal().encrypt(secret).decode())
 
 
 def _enable(user: User, factor: SecondFactor, keep: AccessToken | None) -> list[str]:
-    now = timezone.now()
-    if not User.objects.filter(pk=user.pk, mfa_enabled_at=None).update(mfa_enabled_at=now):
-        raise _already_on()
+    User.objects.filter(pk=user.pk).update(revision=F("revision") + 1)
     if not SecondFactor.objects.filter(pk=factor.pk).exists():
         raise InvalidRequest("Another secret was made meanwhile: confirm that one.", param="code")
-    user.mfa_enabled_at = now
-    logins.end_logins(user, but=keep)
-    audit_log.record(user, user, audit_log.CHANGED, {"mfa_enabled_at": (None, now)})
-    return _new_recovery_codes(user)
+    return turn_on(user, keep)
 
 
 def _disable(user: User, actor: User, details: dict[str, str]) -> bool:
@@ -203,5 +221,5 @@ def _seal() -> Fernet:
     return Fernet(base64.urlsafe_b64encode(key))
 
 
-def _already_on() -> InvalidRequest:
-    return InvalidRequest("The second factor is on: DELETE /api/v1/me/mfa first, with a code.")
+def already_on() -> InvalidRequest:
+    return InvalidRequest("An authenticator app is set up: DELETE /api/v1/me/mfa first, with a code.")

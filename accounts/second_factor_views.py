@@ -1,7 +1,8 @@
-"""One's own second factor: an authenticator app, and recovery codes."""
+"""One's own second factor: an authenticator app, and recovery codes; and the proofs that whoever changes it sends."""
 
 from typing import Any
 
+import segno
 from django.conf import settings
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers, status
@@ -9,10 +10,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from accounts import rate_limits, second_factor
+from accounts import passkeys, rate_limits, second_factor
 from accounts.authentication import Caller, calling
 from accounts.models import Role, User
 from accounts.permissions import IsUser, NotForLimitedKeys
+from accounts.serializers import PasskeyAnswerSerializer
 from aichat.core.errors import InvalidRequest
 from aichat.core.web.drf import StrictMembers
 from aichat.core.web.openapi import may_answer
@@ -26,9 +28,30 @@ class SecondFactorSerializer(serializers.Serializer[Any]):
         help_text="Whether the caller may administer only with one (ADMIN_MFA)."
     )
     recovery_codes = serializers.IntegerField(help_text="How many are left.")
+    app = serializers.BooleanField(help_text="Whether an authenticator app is set up.")
+    passkeys = serializers.IntegerField(help_text="How many there are.")
 
 
-class MyPasswordSerializer(StrictMembers, serializers.Serializer[User]):
+class CodeSerializer(StrictMembers, serializers.Serializer[User]):
+    code = serializers.CharField(max_length=second_factor.LONGEST, help_text="Of the app.")
+
+
+class ProofSerializer(StrictMembers, serializers.Serializer[User]):
+    """A proof of the second factor."""
+
+    code = serializers.CharField(
+        max_length=second_factor.LONGEST,
+        required=False,
+        default="",
+        allow_blank=True,
+        help_text="Of the app, or a recovery code.",
+    )
+    passkey = PasskeyAnswerSerializer(
+        required=False, help_text="Instead of a code: the answer to `POST /api/v1/me/mfa/passkey`."
+    )
+
+
+class MyProofSerializer(ProofSerializer):
     password = serializers.CharField(
         max_length=128,
         trim_whitespace=False,
@@ -39,13 +62,10 @@ class MyPasswordSerializer(StrictMembers, serializers.Serializer[User]):
     )
 
 
-class CodeSerializer(StrictMembers, serializers.Serializer[User]):
-    code = serializers.CharField(max_length=second_factor.LONGEST, help_text="Of the app, or a recovery code.")
-
-
 class AppSecretSerializer(serializers.Serializer[User]):
     secret = serializers.CharField(help_text="In base32, for an authenticator app; shown once.")
-    otpauth_url = serializers.CharField(help_text="The same for a QR code.")
+    otpauth_url = serializers.CharField(help_text="The same as an address that the app opens.")
+    qr_code = serializers.CharField(help_text="That address as a QR code: a `data:` address of an SVG picture.")
 
 
 class RecoveryCodesSerializer(serializers.Serializer[User]):
@@ -54,17 +74,51 @@ class RecoveryCodesSerializer(serializers.Serializer[User]):
     )
 
 
-def caller_with_code(request: Request) -> Caller:
-    """The caller, who sent a code of their second factor. Raises `InvalidRequest`; limited against guessing."""
+def whose(caller: Caller) -> str:
+    """To whom a passkey's challenge belongs: the login or key that asks, else (a JWT) the person."""
+    return str(caller.token.id if caller.token else caller.user.pk)
+
+
+def caller_with_proof(request: Request) -> Caller:
+    """The caller, who sent a proof of their second factor. Raises `InvalidRequest`; limited against guessing."""
     caller = calling(request)
-    form = CodeSerializer(data=request.data)
+    form = ProofSerializer(data=request.data)
     form.is_valid(raise_exception=True)
-    rate_limits.hit_code(request, caller.user.email)
     if caller.user.mfa_enabled_at is None:
+        rate_limits.hit_code(request, caller.user.email)
         raise InvalidRequest("There is no second factor: POST /api/v1/me/mfa begins one.")
-    if not second_factor.passes(caller.user, form.validated_data["code"]):
-        raise InvalidRequest(second_factor.WrongCode.message, param="code")
+    _check_proof(request, caller, form.validated_data)
     return caller
+
+
+def caller_with_password(request: Request) -> Caller:
+    """The caller, who sent their password, if they have one, and where there is a second factor a proof of it.
+
+    Raises `InvalidRequest`; limited against guessing.
+    """
+    caller = calling(request)
+    form = MyProofSerializer(data=request.data)
+    form.is_valid(raise_exception=True)
+    rate_limits.hit(settings.RATE_LIMIT_AUTH, "password", str(caller.user.pk))
+    has_password = settings.PASSWORD_LOGIN and caller.user.has_usable_password()
+    if has_password and not caller.user.check_password(form.validated_data["password"]):
+        raise InvalidRequest("This is not your password.", param="password")
+    if caller.user.mfa_enabled_at is not None:
+        _check_proof(request, caller, form.validated_data)
+    return caller
+
+
+def _check_proof(request: Request, caller: Caller, sent: dict[str, Any]) -> None:
+    rate_limits.hit_code(request, caller.user.email)
+    if found := sent.get("passkey"):
+        answer = passkeys.Answer(found["state"], found["credential"])
+        site = passkeys.site_of(request)
+        if not passkeys.use(answer, site, purpose=passkeys.PROOF, whose=whose(caller), user=caller.user):
+            raise InvalidRequest(passkeys.InvalidPasskey.message, param="passkey")
+    elif not sent["code"].strip():
+        raise InvalidRequest("Send a code of your second factor, or a passkey's answer.", param="code")
+    elif not second_factor.passes(caller.user, sent["code"]):
+        raise InvalidRequest(second_factor.WrongCode.message, param="code")
 
 
 class SecondFactorView(APIView):
@@ -79,30 +133,31 @@ class SecondFactorView(APIView):
             "enabled_at": user.mfa_enabled_at,
             "required": settings.ADMIN_MFA == "required" and user.role == Role.ADMIN,
             "recovery_codes": second_factor.recovery_codes_left(user),
+            "app": user.mfa_enabled_at is not None and second_factor.has_app(user),
+            "passkeys": passkeys.of_person(user).count(),
         }
         return Response(SecondFactorSerializer(state).data)
 
     @extend_schema(
-        request=MyPasswordSerializer, responses={201: AppSecretSerializer}, summary="Begin with a second factor"
+        request=MyProofSerializer, responses={201: AppSecretSerializer}, summary="Begin with a second factor"
     )
     @may_answer(429)
     def post(self, request: Request) -> Response:
-        """A secret for an authenticator app. Nothing changes until `POST /api/v1/me/mfa/confirm` has a code of it."""
-        user = calling(request).user
-        form = MyPasswordSerializer(data=request.data)
-        form.is_valid(raise_exception=True)
-        rate_limits.hit(settings.RATE_LIMIT_AUTH, "password", str(user.pk))
-        has_password = settings.PASSWORD_LOGIN and user.has_usable_password()
-        if has_password and not user.check_password(form.validated_data["password"]):
-            raise InvalidRequest("This is not your password.", param="password")
-        secret, address = second_factor.begin(user)
-        return Response({"secret": secret, "otpauth_url": address}, status=status.HTTP_201_CREATED)
+        """A secret for an authenticator app. Nothing changes until `POST /api/v1/me/mfa/confirm` has a code of it. Where
+        a passkey is a second factor already, with a proof of it."""
+        caller = calling(request)
+        if caller.user.mfa_enabled_at is not None and second_factor.has_app(caller.user):
+            raise second_factor.already_on()
+        secret, address = second_factor.begin(caller_with_password(request).user)
+        picture = segno.make(address, micro=False).svg_data_uri(scale=4, border=4, light="#fff")
+        return Response({"secret": secret, "otpauth_url": address, "qr_code": picture}, status=status.HTTP_201_CREATED)
 
-    @extend_schema(request=CodeSerializer, responses={204: None}, summary="Leave the second factor")
+    @extend_schema(request=ProofSerializer, responses={204: None}, summary="Leave the second factor")
     @may_answer(400, 429)
     def delete(self, request: Request) -> Response:
-        """With a code of the app or a recovery code. From now on the password is enough."""
-        second_factor.disable(caller_with_code(request).user)
+        """With a proof: a code of the app, a recovery code, or a passkey. App, passkeys and recovery codes are forgotten, and
+        from now on the password is enough."""
+        second_factor.disable(caller_with_proof(request).user)
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
@@ -127,8 +182,8 @@ class ConfirmSecondFactorView(APIView):
 class RecoveryCodesView(APIView):
     permission_classes = [IsUser]
 
-    @extend_schema(request=CodeSerializer, responses={200: RecoveryCodesSerializer}, summary="New recovery codes")
+    @extend_schema(request=ProofSerializer, responses={200: RecoveryCodesSerializer}, summary="New recovery codes")
     @may_answer(429)
     def post(self, request: Request) -> Response:
-        """With a code. Those of before are worth nothing."""
-        return Response({"recovery_codes": second_factor.renew_recovery_codes(caller_with_code(request).user)})
+        """With a proof. Those of before are worth nothing."""
+        return Response({"recovery_codes": second_factor.renew_recovery_codes(caller_with_proof(request).user)})

@@ -7,7 +7,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.fields import empty
 
-from accounts import key_limits
+from accounts import key_limits, passkeys
 from accounts.authentication import calling
 from accounts.mail_tokens import LONGEST
 from accounts.models import RATE, AccessToken, Invitation, Membership, Scope, User
@@ -28,6 +28,16 @@ class RegisterSerializer(StrictMembers, serializers.Serializer[User]):
     )
 
 
+class PasskeyAnswerSerializer(StrictMembers, serializers.Serializer[User]):
+    """The answer of a passkey to a challenge of ours."""
+
+    state = serializers.CharField(max_length=passkeys.LONGEST_STATE, help_text="As it came with the challenge.")
+    credential = serializers.DictField(help_text="The browser's `credential.toJSON()`.")
+
+    def answer(self) -> passkeys.Answer:
+        return passkeys.Answer(self.validated_data["state"], self.validated_data["credential"])
+
+
 class LoginSerializer(StrictMembers, serializers.Serializer[User]):
     email = serializers.CharField(max_length=254)
     password = serializers.CharField(max_length=128, trim_whitespace=False, style={"input_type": "password"})
@@ -37,6 +47,9 @@ class LoginSerializer(StrictMembers, serializers.Serializer[User]):
         default="",
         allow_blank=True,
         help_text="Of the authenticator app, or a recovery code: for people with a second factor.",
+    )
+    passkey = PasskeyAnswerSerializer(
+        required=False, help_text="Instead of a code: the answer to the challenge of the error `mfa_required`."
     )
 
 

@@ -19,7 +19,17 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from accounts import api_keys, emails, invitations, logins, personal_data, rate_limits, second_factor, services
+from accounts import (
+    api_keys,
+    emails,
+    invitations,
+    logins,
+    passkeys,
+    personal_data,
+    rate_limits,
+    second_factor,
+    services,
+)
 from accounts.authentication import Caller, calling
 from accounts.mail_tokens import InvalidMailToken
 from accounts.models import AccessToken, AccessTokenQuerySet, Invitation, User
@@ -112,7 +122,9 @@ class LoginView(APIView):
     @may_answer(401, 403, 429)
     def post(self, request: Request) -> Response:
         """Exchanges e-mail and password for a login token. The same 401 whether the e-mail or the password is wrong.
-        Of people with a second factor also the `code`: without it 401 `mfa_required`, with a wrong one `mfa_invalid`.
+        Of people with a second factor also the `code`, or the `passkey` that signed the challenge of the refusal: without
+        both 401 `mfa_required` (with `methods`, and `passkey` `{state, public_key}` if they have one for this host), with a
+        wrong one `mfa_invalid` or `passkey_invalid`.
         403 with `PASSWORD_LOGIN=false`, as whatever else is about passwords."""
         logins.require_passwords()
         form = LoginSerializer(data=request.data)
@@ -122,20 +134,27 @@ class LoginView(APIView):
         user = check_password(request, username=email, password=form.validated_data["password"])
         if not isinstance(user, User):
             raise NotAuthenticated("E-mail or password is wrong.")
-        self.require_code(request, user, form.validated_data["code"])
+        self.require_second_factor(request, user, form.validated_data)
         rate_limits.remember_sign_in(request, email)
         user.take_deletion_back()
         return Response(start_session(user))
 
-    def require_code(self, request: Request, user: User, code: str) -> None:
-        """Raise `SecondFactorRequired` or `WrongCode` for a person with a second factor who did not send theirs."""
+    def require_second_factor(self, request: Request, user: User, sent: dict[str, Any]) -> None:
+        """Raise `SecondFactorRequired`, `WrongCode` or `InvalidPasskey` for somebody with one who did not prove it."""
         if user.mfa_enabled_at is None:
             return
-        if not code.strip():
-            raise second_factor.SecondFactorRequired()
-        rate_limits.hit_code(request, user.email)
-        if not second_factor.passes(user, code):
-            raise second_factor.WrongCode()
+        about = {"purpose": passkeys.SECOND, "whose": str(user.pk)}
+        if found := sent.get("passkey"):
+            rate_limits.hit_code(request, user.email)
+            answer = passkeys.Answer(found["state"], found["credential"])
+            if not passkeys.use(answer, passkeys.site_of(request), user=user, **about):
+                raise passkeys.InvalidPasskey()
+        elif not sent["code"].strip():
+            raise second_factor.SecondFactorRequired(**passkeys.ways(user, request, **about))
+        else:
+            rate_limits.hit_code(request, user.email)
+            if not second_factor.passes(user, sent["code"]):
+                raise second_factor.WrongCode()
 
 
 class LogoutView(APIView):

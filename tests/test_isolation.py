@@ -14,7 +14,7 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts import teams
-from accounts.models import Invitation, Membership, Organization, User
+from accounts.models import Invitation, Membership, Organization, Passkey, User
 from accounts.services import create_api_key, create_login_token
 from aichat.chat import sharing
 from aichat.chat.models import Conversation, ConversationLink, Message
@@ -78,6 +78,10 @@ class Team:
     def session(self) -> dict[str, Any]:
         return {"session_id": create_login_token(self.alice.user)[0].id}
 
+    def passkey(self) -> dict[str, Any]:
+        row = Passkey.objects.create(user=self.alice.user, name="x", host="localhost", credential_id=str(uuid7()))
+        return {"passkey_id": row.pk}
+
     def image(self) -> dict[str, Any]:
         row = ImageJob.objects.create(
             organization=self.organization,
@@ -108,6 +112,7 @@ SAMPLES: dict[str, Callable[[Team], dict[str, Any]]] = {
     "api/v1/api-keys/<uuid:key_id>": Team.key,
     "api/v1/api-keys/<uuid:key_id>/rotate": Team.key,
     "api/v1/me/sessions/<uuid:session_id>": Team.session,
+    "api/v1/me/passkeys/<uuid:passkey_id>": Team.passkey,
     "api/v1/conversations/<uuid:conversation_id>": Team.conversation,
     "api/v1/conversations/<uuid:conversation_id>/messages": Team.conversation,
     "api/v1/conversations/<uuid:conversation_id>/shares": Team.conversation,

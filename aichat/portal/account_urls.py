@@ -13,6 +13,7 @@ urlpatterns = [
     path("verify-email", views.page("verify-email"), name="verify-email"),
     path("accept-invitation", views.page("accept-invitation")),
     path("portal/login", views.LoginView.as_view()),
+    path("portal/passkey-login", views.PasskeyLoginView.as_view()),
     path("portal/signup", views.SignUpView.as_view()),
     path("portal/logout", views.LogoutView.as_view()),
 ]

@@ -16,7 +16,7 @@ from rest_framework.decorators import permission_classes
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from accounts import login_cookie, sso
+from accounts import login_cookie, passkey_views, sso
 from accounts import views as accounts
 from accounts.authentication import LOGIN_COOKIE
 from accounts.browser_pages import target_of
@@ -64,6 +64,14 @@ def keep_in_cookie(response: Response) -> Response:
 @extend_schema(exclude=True)
 class LoginView(accounts.LoginView):
     """Log in as the API does; the token goes into the cookie."""
+
+    def post(self, request: Request) -> Response:
+        return keep_in_cookie(super().post(request))
+
+
+@extend_schema(exclude=True)
+class PasskeyLoginView(passkey_views.PasskeyLoginView):
+    """Log in with a passkey as the API does; the token goes into the cookie."""
 
     def post(self, request: Request) -> Response:
         return keep_in_cookie(super().post(request))

@@ -76,7 +76,7 @@ def test_a_secret_alone_changes_nothing(alice: Actor) -> None:
     assert outcome(login(alice)) == (200, "")
     assert alice.post("/api/v1/me/mfa/confirm", {"code": "000000"}).json()["error"]["param"] == "code"
     assert alice.get("/api/v1/me/mfa").json() == {
-        "enabled": False, "enabled_at": None, "required": False, "recovery_codes": 0,
+        "enabled": False, "enabled_at": None, "required": False, "recovery_codes": 0, "app": False, "passkeys": 0,
     }  # fmt: skip
 
 

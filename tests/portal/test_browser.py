@@ -22,7 +22,7 @@ HOSTILE = "<img src=x onerror=alert(1)> [press](javascript:alert(2)) <script>ale
 def prepared(server: str, alice: Actor) -> str:
     """Before the browser starts: it has an event loop of its own, beside which Django asks no database."""
     alice.set_credits(50)
-    return server
+    return server.replace("127.0.0.1", "localhost")  # passkeys belong to names
 
 
 @pytest.fixture(params=[1400, 390])
@@ -77,27 +77,29 @@ def test_chat_draw_make_a_key_and_leave(page: Page) -> None:
     page.click("#sessions button")
     expect(page.locator("#sessions tr")).to_have_count(1)
     expect(page.locator("#sessions")).to_contain_text("this one")
-    secret = protect(page)
+    secret, recovery_codes = protect(page)
     page.click("#logout")
     page.wait_for_url("**/login")
     page.goto("/")
     page.wait_for_url("**/login")
     reset_password(page)
     log_in_with_code(page, secret)
+    use_a_passkey(page, recovery_codes)
 
 
-def protect(page: Page) -> bytes:
-    """Set up a second factor on the page Account; answer the app's secret."""
+def protect(page: Page) -> tuple[bytes, list[str]]:
+    """Set up a second factor on the page Account; answer the app's secret and the recovery codes."""
     page.fill("#mfa-password", PASSWORD)
     page.click("#mfa-begin [type=submit]")
     expect(page.locator("#mfa-secret")).to_have_text(re.compile(r"(\w{4} ){7}\w{4}"))
     secret = base64.b32decode((page.text_content("#mfa-secret") or "").replace(" ", ""))
+    assert page.evaluate("document.getElementById('mfa-qr').naturalWidth") > 100, "the QR code is shown"
     page.fill("#mfa-code", second_factor.app_code(secret, second_factor.current_step()))
     page.click("#mfa-confirm [type=submit]")
     expect(page.locator("#mfa-list")).to_contain_text("-")
     expect(page.locator("#mfa-state")).to_contain_text("10 recovery codes are left")
     assert page.evaluate("document.documentElement.scrollWidth") <= page.evaluate("window.innerWidth")
-    return secret
+    return secret, (page.text_content("#mfa-list") or "").split()
 
 
 def reset_password(page: Page) -> None:
@@ -126,6 +128,47 @@ def log_in_with_code(page: Page, secret: bytes) -> None:
     page.fill("[name=code]", second_factor.app_code(secret, second_factor.current_step() + 1))
     page.click("[type=submit]")
     expect(page.locator("#balance")).to_contain_text("credits")
+
+
+def use_a_passkey(page: Page, recovery_codes: list[str]) -> None:
+    """Add a passkey, and log in with it: alone, beside the password, and on the admin site's page."""
+    device = {"protocol": "ctap2", "transport": "internal", "hasResidentKey": True, "hasUserVerification": True,
+              "isUserVerified": True, "automaticPresenceSimulation": True}  # fmt: skip
+    tools = page.context.new_cdp_session(page)
+    tools.send("WebAuthn.enable")
+    tools.send("WebAuthn.addVirtualAuthenticator", {"options": device})
+    page.goto("/account")
+    page.fill("#passkey-name", "my laptop")
+    page.fill("#passkey-password", NEW)
+    page.fill("#passkey-proof", recovery_codes[0])
+    page.click("#passkey-add [type=submit]")
+    expect(page.locator("#passkey-list")).to_contain_text("my laptop")
+    assert page.evaluate("document.documentElement.scrollWidth") <= page.evaluate("window.innerWidth")
+    for enter in (with_passkey_alone, with_password_and_passkey):
+        page.click("#logout")
+        page.wait_for_url("**/login")
+        page.goto("/accounts/login/?next=/account")
+        enter(page)
+        page.wait_for_url("**/account")
+        expect(page.locator("#who")).to_contain_text("alice@example.com")
+    page.click("#logout")
+    page.wait_for_url("**/login")
+    page.goto("/admin/login/?next=/account")
+    page.click("#passkey")
+    page.wait_for_url("**/account")
+    page.click("#passkey-list button:text('Remove')")
+    expect(page.locator("#passkey-list tr")).to_have_count(0)
+
+
+def with_passkey_alone(page: Page) -> None:
+    page.click("#passkey")
+
+
+def with_password_and_passkey(page: Page) -> None:
+    page.fill("[name=email]", "alice@example.com")
+    page.fill("[name=password]", NEW)
+    page.click("#enter [type=submit]")
+    page.click("#second-passkey")
 
 
 def test_an_answer_can_be_stopped_and_an_empty_wallet_says_what_to_do(page: Page) -> None:

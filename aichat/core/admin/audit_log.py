@@ -22,7 +22,11 @@ ADDED, CHANGED, DELETED = "added", "changed", "deleted"
 ROTATED, REVOKED = "rotated", "revoked"
 PASSWORD_CHANGED, PASSWORD_RESET, RESET_SENT = "password_changed", "password_reset", "reset_mailed"
 DELETION_ASKED = "deletion_asked"
-ACTS = (ROTATED, REVOKED, PASSWORD_CHANGED, PASSWORD_RESET, RESET_SENT, DELETION_ASKED)
+PASSKEY_ADDED, PASSKEY_RENAMED, PASSKEY_REMOVED = "passkey_added", "passkey_renamed", "passkey_removed"
+ACTS = (
+    ROTATED, REVOKED, PASSWORD_CHANGED, PASSWORD_RESET, RESET_SENT, DELETION_ASKED,
+    PASSKEY_ADDED, PASSKEY_RENAMED, PASSKEY_REMOVED,
+)  # fmt: skip
 AT_ONCE = 500  # entries that one commit deletes
 FLAGS = {ADDED: ADDITION, CHANGED: CHANGE, DELETED: DELETION}
 

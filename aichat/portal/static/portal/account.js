@@ -1,4 +1,5 @@
 import { ask, base } from "./api.js";
+import { onAdd, prove, showPasskeys } from "./account-passkeys.js";
 import { complain, find, make, moment, onClick, onSubmit, paged, showBalance } from "./page.js";
 
 async function show() {
@@ -47,22 +48,27 @@ async function showSecondFactor() {
     const off = state.required ? "Off. Administrators need one here." : "Off: whoever has your password can log in.";
     const on = `On since ${moment(state.enabled_at)}. ${state.recovery_codes} recovery codes are left.`;
     find("mfa-state").textContent = state.enabled ? on : off;
-    find("mfa-begin").hidden = state.enabled;
+    find("mfa-begin").hidden = state.app;
     find("mfa-on").hidden = !state.enabled;
     find("mfa-confirm").hidden = true;
+    await showPasskeys(state, showRecoveryCodes);
 }
 
-async function showRecoveryCodes({ recovery_codes: codes }) {
-    find("mfa-list").textContent = codes.join("\n");
-    find("mfa-codes").hidden = false;
+// After a change: the codes that it made, if any, and how things are now.
+async function showRecoveryCodes({ recovery_codes: codes = [] }) {
+    if (codes.length) {
+        find("mfa-list").textContent = codes.join("\n");
+        find("mfa-codes").hidden = false;
+    }
     await showSecondFactor();
 }
 
 onSubmit(find("mfa-begin"), async (form) => {
-    const body = { password: find("mfa-password")?.value || "" };
-    const { secret, otpauth_url: link } = await ask("api/v1/me/mfa", { method: "POST", body });
+    const body = { password: find("mfa-password")?.value || "", ...(await prove("mfa-begin-proof")) };
+    const { secret, otpauth_url: link, qr_code: picture } = await ask("api/v1/me/mfa", { method: "POST", body });
     form.reset();
     form.hidden = true;
+    find("mfa-qr").src = picture;
     find("mfa-link").href = link;
     find("mfa-secret").textContent = secret.match(/.{1,4}/g).join(" ");
     find("mfa-confirm").hidden = false;
@@ -76,16 +82,19 @@ onSubmit(find("mfa-confirm"), async (form) => {
 });
 
 onSubmit(find("mfa-on"), async (form, button) => {
-    const body = { code: find("mfa-proof").value };
+    const body = await prove("mfa-proof");
     if (button.value === "renew") {
         await showRecoveryCodes(await ask("api/v1/me/mfa/recovery-codes", { method: "POST", body }));
     } else {
+        if (!confirm("Switch it off? The app, all passkeys and the recovery codes are forgotten.")) return;
         await ask("api/v1/me/mfa", { method: "DELETE", body });
         find("mfa-codes").hidden = true;
         await showSecondFactor();
     }
     form.reset();
 });
+
+onAdd(showRecoveryCodes);
 
 async function showSessions() {
     find("sessions").replaceChildren();

@@ -2,7 +2,7 @@
 
 import { t } from "./text.js";
 
-export const base = document.body.dataset.base;
+export const base = document.querySelector("[data-base]").dataset.base;
 let leaving = false;
 
 // For whom this browser acts: a team's ID, or nothing for the person alone.
@@ -14,7 +14,7 @@ export const acting = {
 export class ApiError extends Error {
     constructor(status, error) {
         super(error.message || t("The server answered {status}.", { status }));
-        Object.assign(this, { status, code: error.code, requestId: error.request_id });
+        Object.assign(this, { status, code: error.code, requestId: error.request_id, passkey: error.passkey });
     }
 }
 

@@ -1,22 +1,35 @@
 import { ask } from "./api.js";
-import { find, onSubmit } from "./page.js";
+import { find, onClick, onSubmit } from "./page.js";
+import { canUsePasskeys, logIn, sign } from "./passkeys.js";
 
 const form = find("enter");
+let challenge = null; // for a passkey as second factor
 
-onSubmit(form, async () => {
+if (find("passkey")) find("passkey").hidden = !canUsePasskeys;
+
+async function send(more) {
     const body = Object.fromEntries([...new FormData(form)].filter(([, value]) => value));
     const invitation = new URLSearchParams(location.search).get("invitation");
     if (invitation && form.dataset.to === "portal/signup") body.invitation = invitation;
     try {
-        await ask(form.dataset.to, { method: "POST", body });
+        await ask(form.dataset.to, { method: "POST", body: { ...body, ...more } });
     } catch (error) {
         const field = find("code");
         if (!field || !error.code?.startsWith("mfa_")) throw error;
         field.hidden = false;
         field.querySelector("input").value = "";
         field.querySelector("input").focus();
+        challenge = error.passkey ?? challenge;
+        find("second-passkey").hidden = !(challenge && canUsePasskeys);
         if (error.code === "mfa_required") return;
         throw error;
     }
     location.assign(form.dataset.next);
+}
+
+onSubmit(form, () => send({}));
+onClick("second-passkey", async () => send({ passkey: await sign(challenge) }));
+onClick("passkey", async () => {
+    await logIn();
+    location.assign(find("passkey").dataset.next);
 });

@@ -1,0 +1,64 @@
+// The passkeys on the page Account, and the proof of a second factor that its changes need.
+
+import { ask } from "./api.js";
+import { complain, find, make, moment, onSubmit, t } from "./page.js";
+import { canUsePasskeys, create, sign } from "./passkeys.js";
+
+let state = {};
+
+// A proof for a change: the code that was typed into the field, else a passkey's answer; nothing without a second factor.
+export async function prove(field) {
+    const code = find(field)?.value.trim();
+    if (!state.enabled) return {};
+    if (code || !state.passkeys || !canUsePasskeys) return { code };
+    return { passkey: await sign(await ask("api/v1/me/mfa/passkey", { method: "POST" })) };
+}
+
+// Show the passkeys; `changed` is called with the answer to each change.
+export async function showPasskeys(secondFactor, changed) {
+    state = secondFactor;
+    for (const hint of document.querySelectorAll(".or-passkey")) hint.hidden = !(state.passkeys && canUsePasskeys);
+    for (const field of document.querySelectorAll(".proof")) field.hidden = !state.enabled;
+    find("passkey-add").hidden = !canUsePasskeys;
+    find("passkeys-cannot").hidden = canUsePasskeys;
+    const { results: rows } = await ask("api/v1/me/passkeys");
+    find("passkey-list").replaceChildren(...rows.map((row) => passkey(row, changed)));
+}
+
+function passkey({ id, name, host, last_used_at: used }, changed) {
+    const button = (text, work) => {
+        const made = make("button", { type: "button", class: "quiet", text });
+        made.onclick = () => work().catch(complain);
+        return make("td", {}, made);
+    };
+    return make(
+        "tr",
+        {},
+        make("td", { text: name }),
+        make("td", { text: used ? t("{host}, last used {when}", { host, when: moment(used) }) : t("{host}, never used", { host }) }),
+        button(t("Rename"), async () => {
+            const wanted = prompt(t("The passkey's name"), name);
+            if (!wanted?.trim()) return;
+            await ask(`api/v1/me/passkeys/${id}`, { method: "PATCH", body: { name: wanted.trim() } });
+            await changed({});
+        }),
+        button(t("Remove"), async () => {
+            const proof = await prove("mfa-proof");
+            await ask(`api/v1/me/passkeys/${id}`, { method: "DELETE", body: proof });
+            find("mfa-proof").value = "";
+            await changed({});
+        }),
+    );
+}
+
+export function onAdd(changed) {
+    onSubmit(find("passkey-add"), async (form) => {
+        const password = find("passkey-password")?.value || "";
+        const body = { password, ...(await prove("passkey-proof")) };
+        const made = await create(await ask("api/v1/me/passkeys/begin", { method: "POST", body }));
+        const name = find("passkey-name").value.trim() || t("Passkey");
+        const added = await ask("api/v1/me/passkeys", { method: "POST", body: { ...made, name } });
+        form.reset();
+        await changed(added);
+    });
+}
