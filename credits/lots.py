@@ -5,7 +5,8 @@ in one order: soonest to expire first, bought credits last, older before younger
 lots are those after the entry that the wallet's `LotCursor` names, and whoever needs newer ones goes on from there.
 
 What takes credits off at an expiry is an entry of kind EXPIRY, for as much as the order leaves in lots whose time is over:
-counted while the wallet's row is locked, so that no movement comes in between.
+counted while the wallet's row is locked, so that no movement comes in between. A lot that rolls over has an EXPIRY of its
+own, `expiry:<entry of the lot>:<number>`, and what goes on is a new grant in the same commit.
 """
 
 import logging
@@ -14,7 +15,7 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from django.db import IntegrityError
-from django.db.models import F, QuerySet
+from django.db.models import F, Q, QuerySet, Sum
 from django.utils import timezone
 
 from aichat.core.database import transactions
@@ -28,6 +29,7 @@ Kind = LedgerEntry.Kind
 AT_ONCE = 1000  # entries accounted in a transaction
 MOST_PENDING = 200  # entries accounted in memory for an answer
 MOST_SHOWN = 1000
+ROLLED = ":rolled:"  # in the reference of what was rolled over
 TRIES = 5  # to read lots while another process accounts them
 NEVER = datetime.max.replace(tzinfo=UTC)
 SOURCES = ("voucher", "payment", "subscription")  # a grant's source is the beginning of its reference
@@ -88,15 +90,20 @@ class Book:
             self.open.sort(key=spent_before)
 
     def _take(self, entry: LedgerEntry) -> None:
-        """Use lots up. What a payment's refund takes comes out of the payment's own lot first."""
-        due = -entry.amount
-        if entry.kind == Kind.REVERSAL:
-            origin = entry.reference.split(":")[:2]
-            own = [lot for lot in self.open if lot.reference.split(":")[:2] == origin]
-            due = self._use(own, due, entry)
+        """Use lots up; an entry that is about certain lots uses those up first."""
+        due = self._use(self._own_lots(entry), -entry.amount, entry)
         if self._use(self.open, due, entry):
             raise LedgerBroken(f"wallet {self.wallet_id}: entry {entry.sequence} takes more than its lots have")
         self.open = [lot for lot in self.open if lot.remaining]
+
+    def _own_lots(self, entry: LedgerEntry) -> list[Lot]:
+        """The lots of the payment that a refund is of, or the one that rolls over."""
+        words = entry.reference.split(":")
+        if entry.kind == Kind.REVERSAL:
+            return [lot for lot in self.open if lot.reference.split(":")[:2] == words[:2]]
+        if entry.kind == Kind.EXPIRY and len(words) == 3:
+            return [lot for lot in self.open if str(lot.sequence) == words[1]]
+        return []
 
     def _use(self, lots: Iterable[Lot], due: int, entry: LedgerEntry) -> int:
         for lot in lots:
@@ -218,15 +225,33 @@ def _locked(wallet_id: UUID) -> LotCursor:
 # --- Expiry -----------------------------------------------------------------------------------------------------------
 
 
-def set_expiry(wallet_id: UUID, reference: str, expires_at: datetime) -> None:
-    """Have the grant of this reference expire. Call it in the grant's transaction, before the grant; again does nothing."""
+def set_expiry(wallet_id: UUID, reference: str, expires_at: datetime, *, rolls: bool = False) -> None:
+    """Have the grant of this reference expire. Call it in the grant's transaction, before the grant; again does nothing.
+
+    With `rolls`, what is left may go on in a later grant (`roll`) until then.
+    """
     granted = LedgerEntry.objects.filter(wallet_id=wallet_id, kind=Kind.GRANT, reference=reference)
     if granted.exists() or CreditExpiry.objects.filter(wallet_id=wallet_id, reference=reference).exists():
         return
     try:
-        CreditExpiry.objects.create(wallet_id=wallet_id, reference=reference, expires_at=expires_at)
+        CreditExpiry.objects.create(wallet_id=wallet_id, reference=reference, expires_at=expires_at, rolls=rolls)
     except IntegrityError as error:  # the same grant at the same moment: run again, and find it
         raise transactions.Conflict(str(error)) from error
+
+
+def waiting_to_roll(wallet_id: UUID, series: str) -> list[CreditExpiry]:
+    """The expiries of the grants whose references begin with `series`, and of which something may go on in a later one."""
+    rows = CreditExpiry.objects.filter(wallet_id=wallet_id, lapsed=False, rolls=True, reference__startswith=series)
+    return list(rows)
+
+
+def roll(expiries: list[UUID], into: str, at: datetime, most: int) -> None:
+    """Have what is left of these grants go on in the grant `into`, from a moment on, `most` microcredits of all."""
+    CreditExpiry.objects.filter(pk__in=expiries).update(rolls_into=into, rolls_at=at, rolls_most=most)
+
+
+def _due(now: datetime) -> QuerySet[CreditExpiry]:
+    return CreditExpiry.objects.filter(Q(expires_at__lte=now) | Q(rolls_at__lte=now), lapsed=False)
 
 
 def expire_credits(now: datetime | None = None) -> int:
@@ -235,9 +260,8 @@ def expire_credits(now: datetime | None = None) -> int:
     Any number of processes may run this at any time; one wallet's failure holds up no other.
     """
     moment = now or timezone.now()
-    due = CreditExpiry.objects.filter(lapsed=False, expires_at__lte=moment)
     changed = 0
-    for wallet_id in {*due.order_by("expires_at").values_list("wallet_id", flat=True)[:10_000]}:
+    for wallet_id in {*_due(moment).order_by("expires_at").values_list("wallet_id", flat=True)[:10_000]}:
         try:
             catch_up(wallet_id)
             changed += transactions.run_repeatable(_expire, wallet_id, moment)
@@ -251,15 +275,58 @@ def _expire(wallet_id: UUID, now: datetime) -> bool:
     Wallet.objects.filter(pk=wallet_id).update(created_at=F("created_at"))
     while _account(wallet_id):
         pass
-    wallet = Wallet.objects.get(pk=wallet_id)
-    over = [lot for lot in Book(wallet_id).open if (lot.expires_at or NEVER) <= now]
-    left = sum(lot.remaining for lot in over)
-    taken = min(left, wallet.available)
-    if taken:
-        reference, reason = f"expiry:{wallet.sequence + 1}", "Credits expired"
-        operation = Credit(wallet_id=wallet_id, amount=-taken, reference=reference, kind=Kind.EXPIRY, reason=reason)
-        apply([operation])[0].or_raise()
+    wallet, due = Wallet.objects.get(pk=wallet_id), list(_due(now).filter(wallet_id=wallet_id))
+    rolling = {row.reference: row for row in due if row.rolls_into and row.rolls_at and row.rolls_at <= now}
+    open_lots = Book(wallet_id).open
+    rolled = [lot for lot in open_lots if lot.reference in rolling]
+    over = [lot for lot in open_lots if (lot.expires_at or NEVER) <= now and lot.reference not in rolling]
+    left = sum(lot.remaining for lot in [*rolled, *over])
+    taken = _roll(wallet, [(lot, rolling[lot.reference]) for lot in rolled])
+    rest = min(sum(lot.remaining for lot in over), wallet.available - taken)
+    if rest:
+        _take_off(wallet, rest, "")
+    if taken + rest:
         _account(wallet_id)
-    if taken == left:
-        CreditExpiry.objects.filter(wallet_id=wallet_id, expires_at__lte=now, lapsed=False).update(lapsed=True)
-    return taken > 0
+    if taken + rest == left:
+        CreditExpiry.objects.filter(pk__in=[row.pk for row in due]).update(lapsed=True)
+    return taken + rest > 0
+
+
+def _take_off(wallet: Wallet, amount: int, lot: str) -> None:
+    wallet.sequence += 1
+    reference, reason = f"expiry:{lot}{wallet.sequence}", "Credits expired"
+    operation = Credit(wallet_id=wallet.pk, amount=-amount, reference=reference, kind=Kind.EXPIRY, reason=reason)
+    apply([operation])[0].or_raise()
+
+
+def _roll(wallet: Wallet, rolled: list[tuple[Lot, CreditExpiry]]) -> int:
+    """Take off what is left of lots whose next period began, and grant what goes on in it; return what was taken off."""
+    total = 0
+    parts: dict[str, tuple[int, int]] = {}  # by the grant in which it goes on: how many, and how many may at most
+    for lot, expiry in rolled:
+        part = min(lot.remaining, wallet.available - total)
+        if part:
+            _take_off(wallet, part, f"{lot.sequence}:")
+            total += part
+            into, most = expiry.rolls_into, expiry.rolls_most or 0
+            parts[into] = (parts.get(into, (0, 0))[0] + part, most)
+    for into, (part, most) in parts.items():
+        _go_on(wallet, into, part, most)
+    return total
+
+
+def _go_on(wallet: Wallet, into: str, part: int, most: int) -> None:
+    """Grant what goes on in a grant, of which some may have gone on before; it ends with that grant."""
+    before = LedgerEntry.objects.filter(wallet_id=wallet.pk, reference__startswith=f"{into}{ROLLED}")
+    amount = min(part, most - (before.aggregate(total=Sum("amount"))["total"] or 0))
+    if amount <= 0:
+        return
+    wallet.sequence += 1
+    reference = f"{into}{ROLLED}{wallet.sequence}"
+    ends = CreditExpiry.objects.filter(wallet_id=wallet.pk, reference=into).first()
+    if ends is not None:
+        set_expiry(wallet.pk, reference, ends.expires_at, rolls=ends.rolls)
+    if ends is not None and ends.rolls_at:  # that grant goes on in a later one already
+        made = CreditExpiry.objects.filter(wallet_id=wallet.pk, reference=reference)
+        made.update(rolls_into=ends.rolls_into, rolls_at=ends.rolls_at, rolls_most=ends.rolls_most)
+    apply([Credit(wallet_id=wallet.pk, amount=amount, reference=reference, reason="Rolled over")])[0].or_raise()

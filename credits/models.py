@@ -248,11 +248,18 @@ class CreditExpiry(Row):
     reference = models.CharField(max_length=100, help_text="Of the grant.")
     expires_at = models.DateTimeField()
     lapsed = models.BooleanField(default=False, help_text="What was left at the end has been taken off.")
+    rolls = models.BooleanField(default=False, help_text="What is left may go on in a later grant.")
+    rolls_into = models.CharField(max_length=100, blank=True, default="", help_text="The grant in which it goes on.")
+    rolls_at = models.DateTimeField(null=True, help_text="When it does.")
+    rolls_most = models.BigIntegerField(null=True, help_text="Microcredits that go on in that grant at most.")
 
     class Meta:
         verbose_name_plural = "credit expiries"
         constraints = [models.UniqueConstraint(fields=["wallet", "reference"], name="one_expiry_per_grant")]
-        indexes = [models.Index(fields=["lapsed", "expires_at"], name="expiries_by_time")]
+        indexes = [
+            models.Index(fields=["lapsed", "expires_at"], name="expiries_by_time"),
+            models.Index(fields=["lapsed", "rolls_at"], name="expiries_by_rollover"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.reference} until {self.expires_at}"

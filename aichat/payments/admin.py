@@ -26,11 +26,13 @@ class PlanAdmin(Admin):
     search_fields = ["slug", "name"]
     ordering = ["slug"]
     fields = [
-        "slug", "name", "price", "currency", "interval", "credits", "credits_expire", "prorate", "stripe_price", "is_active"
+        "slug", "name", "price", "currency", "interval", "credits", "credits_expire", "rollover", "prorate", "stripe_price",
+        "is_active",
     ]  # fmt: skip
     credits_fields = {
         "price": "In units of the currency, such as 9.99.",
         "credits": "Credits that each period gives; a change counts from the next period on.",
+        "rollover": "Credits that go on into the next period at most, where credits expire; empty: none.",
     }
 
     price_shown = credits_column("price", "Price", ordering="price")

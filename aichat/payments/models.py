@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import ClassVar
 
 from django.conf import settings
+from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
 from django.utils import timezone
@@ -14,6 +15,7 @@ from aichat.core.database.models import Row
 from aichat.core.money import LARGEST, format_credits
 
 MOST_REDEMPTIONS = 1_000_000  # of one voucher
+ROLLOVER_OF_WHAT_EXPIRES = "Only credits that expire roll over: those of this plan stay anyhow."
 CURRENCY = RegexValidator(r"\A[A-Z]{3}\Z", "Write a currency's three letters, such as EUR.")  # ISO 4217
 
 
@@ -35,6 +37,12 @@ class Plan(Row):
         validators=[MinValueValidator(0), MaxValueValidator(LARGEST)], help_text="Microcredits that each period gives."
     )
     credits_expire = models.BooleanField(default=False, help_text="What is left at the period's end is taken off.")
+    rollover = models.BigIntegerField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(0), MaxValueValidator(LARGEST)],
+        help_text="Microcredits that go on into the next period at most, where credits expire.",
+    )
     prorate = models.BooleanField(
         default=False, help_text="A period that is cut short, or a switch in its middle, gives its part of the credits."
     )
@@ -49,6 +57,10 @@ class Plan(Row):
 
     def __str__(self) -> str:
         return self.name
+
+    def clean(self) -> None:
+        if self.rollover and not self.credits_expire:
+            raise ValidationError({"rollover": ROLLOVER_OF_WHAT_EXPIRES})
 
     @property
     def months(self) -> int:

@@ -93,7 +93,8 @@ def _give_plan(organization_id: UUID, row: Payment, paid: Paid, plan: Plan) -> N
     row.organization_id = row.subscription.organization_id  # whoever paid: it stays with whom it began
     row.credits = told.period.credits if paid.is_period else 0
     if paid.switch and paid.switch.amount > 0:
-        periods.grant_switch(row.subscription, paid.switch.rest, paid.switch.amount, f"payment:{row.pk.hex}")
+        rest, name = paid.switch.rest, row.pk.hex[-24:]
+        periods.grant_switch(row.subscription, rest, paid.switch.amount, rest.starts, name)
         row.credits += paid.switch.amount
     elif paid.switch:
         row.switched_down = -paid.switch.amount

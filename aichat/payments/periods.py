@@ -1,18 +1,25 @@
 """What a period of a subscription gives: the plan's credits, once, or the part of them that belongs to a part of a period.
 
 The ledger's entry of a period is `subscription:<id>:<its start>`. That of a switch to a larger plan in its middle is
-`subscription:<id>:<moment>:switch`, or `subscription:<id>:payment:<payment>`. Amounts are in microcredits.
+`subscription:<id>:<moment>:switch`, or with the end of its payment's ID instead of "switch". Amounts are in microcredits.
+
+Where a plan's credits roll over, what is left of a period waits for the next one as long as a subscription does
+(SUBSCRIPTION_GRACE_DAYS), and goes on into it, up to what the next one's plan says.
 """
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from django.conf import settings
+
+from aichat.core.money import LARGEST
 from aichat.payments.models import Plan, Subscription, add_months
-from credits.lots import set_expiry
+from credits import lots
 from credits.models import LedgerEntry
 from credits.services import Credit, apply
 
 MICROSECOND = timedelta(microseconds=1)
+LAST = "~"  # sorts after all references
 SHORT_MONTH = timedelta(days=3)  # a seller's month may have 28 days
 
 
@@ -58,23 +65,41 @@ def grant_period(row: Subscription, period: Period, before: Period | None = None
     amount = period.credits
     if before and period.plan.prorate and before.starts < period.starts < before.ends:
         amount -= before.since(period.starts).part()
-    _grant(row, period, amount, stamp(period.starts))
+    reference = reference_of(row, stamp(period.starts))
+    _grant(row, period, amount, reference)
+    _roll_over(row, period, reference)
 
 
-def grant_switch(row: Subscription, period: Period, amount: int, name: str) -> None:
-    """Grant what a switch of plans gives for a period, once by its name, which is unique in the subscription."""
-    _grant(row, period, amount, name)
+def grant_switch(row: Subscription, period: Period, amount: int, moment: datetime, name: str = "switch") -> None:
+    """Grant what a switch of plans at a moment gives for the period, once by moment and name; nothing below 0."""
+    if amount > 0:
+        _grant(row, period, amount, f"{reference_of(row, stamp(moment))}:{name}")
+
+
+def _roll_over(row: Subscription, period: Period, reference: str) -> None:
+    """Have what is left of each period go on in the one that begins next, in whatever order they were told."""
+    waiting = lots.waiting_to_roll(row.organization_id, reference_of(row, ""))
+    earlier = [each.pk for each in waiting if each.reference < reference < (each.rolls_into or LAST)]
+    lots.roll(earlier, reference, period.starts, _most(period.plan))
+    own = [each.pk for each in waiting if each.reference == reference and not each.rolls_into]
+    later = [each for each, _ in _grants(row) if each > reference and len(each) == len(reference)] if own else []
+    if later:
+        starts = datetime.fromisoformat(min(later).partition(":")[2].partition(":")[2])
+        lots.roll(own, min(later), starts, _most(period.plan))
 
 
 def given_in(row: Subscription, period: Period) -> int:
     """What the subscription was given for the period so far."""
     begins = reference_of(row, stamp(period.starts))
+    return sum(amount for reference, amount in _grants(row) if reference >= begins and lots.ROLLED not in reference)
+
+
+def _grants(row: Subscription) -> list[tuple[str, int]]:
+    """The references and amounts of all grants of the subscription."""
     entries = LedgerEntry.objects.filter(
-        wallet_id=row.organization_id,
-        kind=LedgerEntry.Kind.GRANT,
-        reference__startswith=reference_of(row, ""),
+        wallet_id=row.organization_id, kind=LedgerEntry.Kind.GRANT, reference__startswith=reference_of(row, "")
     )
-    return sum(amount for reference, amount in entries.values_list("reference", "amount") if reference >= begins)
+    return list(entries.values_list("reference", "amount"))
 
 
 def stamp(moment: datetime) -> str:
@@ -85,12 +110,18 @@ def reference_of(row: Subscription, rest: str) -> str:
     return f"subscription:{row.pk}:{rest}"
 
 
-def _grant(row: Subscription, period: Period, amount: int, rest: str) -> None:
+def _most(plan: Plan) -> int:
+    """How much of earlier periods goes on in one of the plan; all, where credits don't expire."""
+    return (plan.rollover or 0) if plan.credits_expire else LARGEST
+
+
+def _grant(row: Subscription, period: Period, amount: int, reference: str) -> None:
+    if period.plan.credits_expire:
+        rolls = bool(period.plan.rollover)
+        grace = timedelta(days=settings.SUBSCRIPTION_GRACE_DAYS) if rolls else timedelta()
+        lots.set_expiry(row.organization_id, reference, period.ends + grace, rolls=rolls)
     if amount <= 0:
         return
-    reference = reference_of(row, rest)
-    if period.plan.credits_expire:
-        set_expiry(row.organization_id, reference, period.ends)
     operation = Credit(
         wallet_id=row.organization_id,
         amount=amount,

@@ -8,7 +8,15 @@ from rest_framework import serializers
 from aichat.core.money import CreditsField
 from aichat.core.outbound import webhooks
 from aichat.core.web.drf import StrictMembers
-from aichat.payments.models import CURRENCY, MOST_REDEMPTIONS, AlertSettings, Plan, Subscription, usual_percents
+from aichat.payments.models import (
+    CURRENCY,
+    MOST_REDEMPTIONS,
+    ROLLOVER_OF_WHAT_EXPIRES,
+    AlertSettings,
+    Plan,
+    Subscription,
+    usual_percents,
+)
 from aichat.payments.vouchers import MOST_AT_ONCE
 
 
@@ -40,6 +48,12 @@ class PlanSerializer(StrictMembers, serializers.ModelSerializer[Plan]):
     credits = CreditsField()
     currency = serializers.CharField(max_length=3, validators=[CURRENCY])
     credits_expire = serializers.BooleanField(default=False, help_text="Whether what is left lapses with the period.")
+    rollover = CreditsField(
+        required=False,
+        allow_null=True,
+        default=None,
+        help_text="How many of those that would lapse go on into the next period at most.",
+    )
     prorate = serializers.BooleanField(
         default=False,
         help_text="Whether a short period, and a switch in the middle of one, give their part of the credits.",
@@ -47,7 +61,12 @@ class PlanSerializer(StrictMembers, serializers.ModelSerializer[Plan]):
 
     class Meta:
         model = Plan
-        fields = ["slug", "name", "price", "currency", "interval", "credits", "credits_expire", "prorate"]
+        fields = ["slug", "name", "price", "currency", "interval", "credits", "credits_expire", "rollover", "prorate"]
+
+    def validate(self, facts: dict[str, Any]) -> dict[str, Any]:
+        if facts["rollover"] and not facts["credits_expire"]:
+            raise serializers.ValidationError({"rollover": [ROLLOVER_OF_WHAT_EXPIRES]})
+        return facts
 
 
 class SubscriptionSerializer(serializers.Serializer[Any]):

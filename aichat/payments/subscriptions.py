@@ -128,7 +128,7 @@ def _grant_switch(row: Subscription, before: Period, told: Told) -> None:
     moment = told.told_at or timezone.now()
     amount = periods.difference(before.since(moment), told.period.since(moment))
     rest = told.plan.credits - periods.given_in(row, before)
-    periods.grant_switch(row, told.period, min(amount, rest), f"{periods.stamp(moment)}:switch")
+    periods.grant_switch(row, told.period, min(amount, rest), moment)
 
 
 def _insert(organization_id: UUID, told: Told) -> Subscription:

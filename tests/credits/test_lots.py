@@ -11,9 +11,11 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from django.utils import timezone
 
+from accounts.teams import create_team
 from aichat.core.money import CREDIT
 from aichat.payments import subscriptions
-from aichat.payments.models import Plan
+from aichat.payments.models import Plan, add_months
+from aichat.payments.subscriptions import Told
 from credits.lots import catch_up, expire_credits, lots_of
 from credits.models import CreditExpiry, HoldRef, LedgerEntry, Lot
 from credits.services import (
@@ -153,6 +155,60 @@ def test_a_plans_credits_lapse_with_its_period_where_the_plan_says_so(poor: Acto
     assert (poor.wallet.available, Lot.objects.filter(source="subscription").count()) == (50 * CREDIT, 2)
 
 
+def test_what_is_left_of_a_period_rolls_over_up_to_the_plans_cap(poor: Actor, ada: Actor, settings: Any) -> None:
+    settings.SUBSCRIPTION_GRACE_DAYS = 3
+    body = {"slug": "pro", "name": "Pro", "price": "9", "currency": "EUR", "interval": "month", "credits": "50"}
+    wrong = ada.post("/api/v1/admin/plans", {**body, "rollover": "30"})
+    assert (wrong.status_code, wrong.json()["error"]["param"]) == (400, "rollover")
+    made = ada.post("/api/v1/admin/plans", {**body, "credits_expire": True, "rollover": "30"})
+    assert (made.status_code, made.json()["rollover"]) == (201, "30")
+    team = create_team(poor.user, "Wonderland").organization
+    began = timezone.now()
+    months = [began, *(add_months(began, number) for number in (1, 2, 3))]
+    for organization in (poor.organization, team):
+        subscriptions.give(organization, Plan.objects.get(), period_end=months[3], actor=ada.user)
+    spend(poor, 10)
+    held = hold(poor, 5)
+    later = timedelta(minutes=1)
+    expire_credits(months[1] + later)  # the next period has not been told: what is left waits
+    assert left(poor) == [("subscription", 40)]
+    subscriptions.follow_time(months[1] + later)
+    for _ in range(2):
+        expire_credits(months[1] + later)
+    apply([Release(hold=held)])
+    assert left(poor) == [("subscription", 50), ("subscription", 30)]
+    entries = LedgerEntry.objects.filter(wallet_id=poor.organization.pk, reason__in=["Credits expired", "Rolled over"])
+    assert [amount // CREDIT for amount in entries.order_by("sequence").values_list("amount", flat=True)] == [-40, 30]
+    subscriptions.follow_time(months[2] + later)
+    expire_credits(months[2] + later)
+    assert [lot.remaining // CREDIT for lot in lots_of(team.pk)] == [50, 30]
+    subscriptions.follow_time(months[3] + timedelta(days=4))
+    expire_credits(months[3] + timedelta(days=4))
+    assert (left(poor), lots_of(team.pk)) == ([], [])
+    assert list(problems()) == []
+
+
+def test_periods_that_are_told_in_any_order_roll_over_the_same(alice: Actor, bob: Actor) -> None:
+    plan = Plan.objects.create(
+        slug="pro", name="Pro", price=1, currency="EUR", credits=50 * CREDIT, credits_expire=True, rollover=30 * CREDIT
+    )
+    day = timezone.now().replace(microsecond=0)
+    for person, order in ((alice, (0, 1, 2)), (bob, (2, 0, 1))):
+        person.set_credits(0)
+        for number in order:
+            starts = day + timedelta(days=30 * number)
+            word = Told(
+                source="shop", external_id=person.user.email, plan=plan, period_start=starts,
+                period_end=starts + timedelta(days=30),
+            )  # fmt: skip
+            subscriptions.record(person.organization, word)
+        expire_credits(day + timedelta(days=31))
+        assert [remaining for _, remaining in left(person)] == [50, 30, 50]
+        expire_credits(day + timedelta(days=61))
+        assert [remaining for _, remaining in left(person)] == [50, 30]
+    assert list(problems()) == []
+
+
 def test_commands_give_credits_that_expire_and_take_them_off(poor: Actor) -> None:
     call_command("grant_credits", poor.user.email, "10", "--expires-at", later(1).isoformat())
     with pytest.raises(CommandError, match="still to come"):
@@ -240,21 +296,60 @@ class PlainLots:
 NEVER = float("inf")
 
 
+PERIOD, GRACE = 3, 2  # days
+
+
 @pytest.mark.parametrize("seed", range(6))
-def test_random_lots_are_those_of_a_plain_model(poor: Actor, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    began, day = timezone.now(), 0.0
+def test_random_lots_are_those_of_a_plain_model(
+    poor: Actor, seed: int, monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    """Random grants, charges, refunds, expiries, and periods of a subscription whose credits roll over."""
+    settings.SUBSCRIPTION_GRACE_DAYS = GRACE
+    began, day = timezone.now().replace(microsecond=0), 0.0
     monkeypatch.setattr(timezone, "now", lambda: began + timedelta(days=day))
     chance, plain, charges = random.Random(seed), PlainLots(), list[LedgerEntry]()
-    number = LedgerEntry.objects.filter(wallet_id=poor.organization.pk).count()
+    plan = Plan.objects.create(
+        slug="pro", name="Pro", price=1, currency="EUR", credits=6 * CREDIT, credits_expire=True, rollover=4 * CREDIT
+    )
+    series: list[tuple[float, bool, int]] = []  # the lots of the subscription
+    period_ends = 0.0
+
+    def sequence() -> int:
+        return poor.wallet.sequence
+
+    def expire() -> None:
+        expire_credits()
+        plain.credits = [one for one in plain.credits if one[0] > day]
+
+    def next_period() -> None:
+        """A period that begins at once, or with the end of the one before; what is left of that goes on, 4 at most."""
+        nonlocal period_ends
+        expire()
+        ends = began + timedelta(days=day + PERIOD)
+        subscriptions.record(
+            poor.organization,
+            Told(source="shop", external_id="S", plan=plan, period_start=timezone.now(), period_end=ends),
+        )
+        period_ends = day + PERIOD
+        new = (period_ends + GRACE, False, sequence())
+        plain.give(new[2], 6, new[0], False)
+        expire()
+        over = [one for one in plain.credits if one in series]
+        plain.credits = [one for one in plain.credits if one not in series]
+        series[:] = [new]
+        if over:
+            rolled = (new[0], False, sequence())
+            plain.give(rolled[2], min(len(over), 4), rolled[0], False)
+            series.append(rolled)
+
     for _ in range(40):
-        number += 1
         count = chance.randint(1, 9)
-        match chance.choice(("give", "give", "spend", "spend", "spend", "refund", "expire", "catch up")):
+        match chance.choice(("give", "give", "spend", "spend", "spend", "refund", "expire", "catch up", "period")):
             case "give":
                 end, bought = chance.choice((NEVER, day + chance.randint(1, 6) + 0.5)), chance.random() < 0.3
                 days = None if end == NEVER else end - day
-                give(poor, count, days=days, reference=f"payment:{number}" if bought else "")
-                plain.give(number, count, end, bought)
+                give(poor, count, days=days, reference=f"payment:{sequence()}" if bought else "")
+                plain.give(sequence(), count, end, bought)
             case "spend" if len(plain.credits) >= count:
                 charge = spend(poor, count)
                 charges.append(charge)
@@ -263,22 +358,19 @@ def test_random_lots_are_those_of_a_plain_model(poor: Actor, seed: int, monkeypa
                 charge = chance.choice(charges)
                 count = min(count, len(plain.charges[charge.pk]))
                 if not count:
-                    number -= 1
                     continue
                 refund(charge, count * CREDIT, reason="Test")
                 if over := plain.refund(charge.pk, count, day):
-                    plain.give(number, over, NEVER, False)
+                    plain.give(sequence(), over, NEVER, False)
             case "expire":
                 day += 1
-                expire_credits()
-                gone = [one for one in plain.credits if one[0] <= day]
-                plain.credits = [one for one in plain.credits if one[0] > day]
-                number -= not gone
+                expire()
+            case "period" if day >= period_ends:
+                next_period()
             case "catch up":
                 catch_up(poor.organization.pk)
-                number -= 1
             case _:
-                number -= 1
+                pass
         assert [count for _, count in left(poor)] == plain.left()
     catch_up(poor.organization.pk)
     assert list(problems()) == []

@@ -59,7 +59,7 @@ def test_plans_are_listed_cheapest_first_while_they_are_offered(pro: Plan, ada: 
     assert ada.post("/api/v1/admin/plans", body).status_code == 201
     Plan.objects.create(slug="old", name="Old", price=1, currency="EUR", credits=1, is_active=False)
     pros = {"slug": "pro", "name": "Pro", "price": "9.99", "currency": "EUR", "interval": "month", "credits": "500"}
-    terms = {"credits_expire": False, "prorate": False}
+    terms = {"credits_expire": False, "rollover": None, "prorate": False}
     assert alice.get("/api/v1/plans").json() == [{**row, **terms} for row in (body, pros)]
     taken = ada.post("/api/v1/admin/plans", body)
     assert (taken.status_code, taken.json()["error"]["param"]) == (400, "slug")
