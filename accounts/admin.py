@@ -1,4 +1,4 @@
-"""The admin's pages of people, organizations and the tokens requests carry."""
+"""The admin's pages of people and organizations; those of keys are in `key_admin.py`."""
 
 from typing import Any
 
@@ -11,19 +11,19 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils import timezone
-from django.utils.html import format_html_join
 from unfold.admin import TabularInline
 from unfold.decorators import action, display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
-from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminTextareaWidget
 
-from accounts import admin_sessions, emails, key_limits, logins, second_factor, services, tenancy
+from accounts import admin_sessions, emails, logins, second_factor, services, tenancy
 from accounts.browser_pages import target_of
-from accounts.models import AccessToken, Membership, Organization, Scope, User
-from accounts.serializers import MOST_ADDRESSES, MOST_MODELS
-from aichat.core.admin.base import Admin, CreditsColumns, ReadOnlyAdmin, acting, by_email, link_to
+from accounts.key_admin import AccessTokenAdmin
+from accounts.models import Membership, Organization, User
+from aichat.core.admin.actions import confirmed_action
+from aichat.core.admin.base import Admin, CreditsColumns, acting, link_to
 from aichat.core.errors import ApiError
-from aichat.core.money import format_credits
+
+__all__ = ["AccessTokenAdmin", "OrganizationAdmin", "UserAdmin"]  # what Django looks for in this module
 
 # Of people and organizations; the limits of both apply.
 SPENDING_LIMITS = {
@@ -175,20 +175,15 @@ class UserAdmin(DjangoUserAdmin, Admin):  # type: ignore[misc,type-arg]
             return redirect("admin:accounts_user_changelist")
         return redirect("admin:credits_wallet_change", tenancy.personal_organization(user).pk)
 
-    @action(
-        description="Mail a new password",
+    @confirmed_action(
+        "Mail a new password",
         url_path="mail-reset",
         icon="lock_reset",
-        dialog={
-            "title": "Mail a code for a new password?",
-            "description": "To the address of the account. The old password works until the code is used.",
-            "form_submit_text": "Send",
-        },
+        question="Mail a code for a new password?",
+        explanation="To the address of the account. The old password works until the code is used.",
+        button="Send",
     )
-    def mail_reset(self, request: HttpRequest, form: forms.Form, object_id: str) -> HttpResponse:
-        user = self.get_object(request, object_id)
-        if user is None:
-            return HttpResponse(headers={"HX-Redirect": reverse("admin:accounts_user_changelist")})
+    def mail_reset(self, request: HttpRequest, user: User) -> None:
         try:
             logins.require_passwords()
             emails.send_reset(user, by=acting(request))
@@ -196,28 +191,21 @@ class UserAdmin(DjangoUserAdmin, Admin):  # type: ignore[misc,type-arg]
             messages.error(request, error.message)
         else:
             messages.success(request, f"{user} gets a mail with a code for a new password, good for an hour.")
-        return HttpResponse(headers={"HX-Redirect": reverse("admin:accounts_user_change", args=[object_id])})
 
-    @action(
-        description="Reset second factor",
+    @confirmed_action(
+        "Reset second factor",
         url_path="reset-second-factor",
         icon="phonelink_erase",
-        dialog={
-            "title": "Reset the second factor?",
-            "description": "For somebody who lost their phone, once you know that it is them who ask. Their logins end, "
-            "and the password is enough again.",
-            "form_submit_text": "Reset",
-        },
+        question="Reset the second factor?",
+        explanation="For somebody who lost their phone, once you know that it is them who ask. Their logins end, and the "
+        "password is enough again.",
+        button="Reset",
     )
-    def reset_second_factor(self, request: HttpRequest, form: forms.Form, object_id: str) -> HttpResponse:
-        user = self.get_object(request, object_id)
-        if user is None:
-            return HttpResponse(headers={"HX-Redirect": reverse("admin:accounts_user_changelist")})
+    def reset_second_factor(self, request: HttpRequest, user: User) -> None:
         if second_factor.reset(user, actor=acting(request), reason="admin site"):
             messages.success(request, f"{user} logs in with the password alone.")
         else:
             messages.info(request, f"{user} has no second factor. Logins have ended.")
-        return HttpResponse(headers={"HX-Redirect": reverse("admin:accounts_user_change", args=[object_id])})
 
 
 @admin.register(Organization)
@@ -254,193 +242,3 @@ class OrganizationAdmin(Admin):
     @action(description="Credits", url_path="wallet", icon="account_balance_wallet")
     def open_wallet(self, request: HttpRequest, object_id: str) -> HttpResponse:
         return redirect("admin:credits_wallet_change", object_id)
-
-
-class InUseFilter(admin.SimpleListFilter):
-    title, parameter_name = "state", "state"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("usable", "in use"), ("revoked", "revoked")]
-
-    def queryset(self, request: HttpRequest, tokens: QuerySet[Any]) -> Any:
-        match self.value():
-            case "usable":
-                return AccessToken.objects.usable() & tokens
-            case "revoked":
-                return tokens.exclude(revoked_at=None)
-        return tokens
-
-
-class LinesField(forms.CharField):
-    """A form field of a list of texts, one a line."""
-
-    widget = UnfoldAdminTextareaWidget(attrs={"rows": 4})
-
-    def __init__(self, *, most: int, longest: int, **options: Any) -> None:
-        self.most, self.longest = most, longest
-        super().__init__(required=False, **options)
-
-    def prepare_value(self, value: Any) -> Any:
-        return "\n".join(value) if isinstance(value, list) else value
-
-    def to_python(self, value: Any) -> Any:
-        lines = value if isinstance(value, list) else str(super().to_python(value)).split()
-        found = list(dict.fromkeys(self.one(line) for line in lines))
-        if len(found) > self.most:
-            raise forms.ValidationError(f"Write at most {self.most} lines.")
-        return found
-
-    def one(self, line: str) -> str:
-        if len(line) > self.longest:
-            raise forms.ValidationError(f"Write at most {self.longest} characters a line.")
-        return line
-
-    def has_changed(self, initial: Any, data: Any) -> bool:
-        try:
-            return bool((initial or []) != self.to_python(data))
-        except forms.ValidationError:
-            return True
-
-
-class AddressesField(LinesField):
-    """A form field of IP addresses and networks, one a line."""
-
-    def one(self, line: str) -> str:
-        try:
-            return key_limits.spelled(super().one(line))
-        except ValueError:
-            raise forms.ValidationError(f"{line[:50]} is no address or network, such as 10.0.0.0/8.") from None
-
-
-class KeyForm(forms.ModelForm):  # type: ignore[type-arg]
-    allowed_models = LinesField(
-        label="Models", most=MOST_MODELS, longest=100, help_text="Slugs it may use, one a line; empty: all."
-    )
-    allowed_ips = AddressesField(
-        label="Addresses", most=MOST_ADDRESSES, longest=50,
-        help_text="Addresses and networks it may be used from, one a line; empty: everywhere.",
-    )  # fmt: skip
-    scopes = forms.MultipleChoiceField(
-        required=False, choices=Scope.choices, widget=UnfoldAdminCheckboxSelectMultipleWidget,
-        help_text="What it may be used for; none or all: everything.",
-    )  # fmt: skip
-
-    class Meta:
-        model = AccessToken
-        fields = "__all__"  # noqa: DJ007 -- the admin's `fields` say which
-
-    def clean_scopes(self) -> list[str]:
-        chosen: list[str] = self.cleaned_data["scopes"]
-        return [] if len(chosen) == len(Scope) else chosen
-
-
-@admin.register(AccessToken)
-class AccessTokenAdmin(ReadOnlyAdmin):
-    """API keys and login tokens: their beginning only (the rest is stored hashed), and a way to revoke them.
-
-    Of a key in use, what it may spend can be changed.
-    """
-
-    list_display = ["shown", "label", "user", "organization", "state", "created", "expiry"]
-    list_filter = ["kind", InUseFilter]
-    list_select_related = ["user", "organization"]
-    search_fields = ["token_key", "name"]
-    search_help_text = "Beginning of the key, its name, or the beginning of its user's e-mail"
-    ordering = ["-created"]
-    form = KeyForm
-    limits = [
-        "spend_limit", "spend_limit_day", "spend_limit_month", "rate_limit", "allowed_models", "allowed_ips", "scopes",
-    ]  # fmt: skip
-    fields = [
-        "shown", "label", "kind", "user", "organization", "state", *limits, "created", "expiry", "last_used_at",
-        "revoked_at",
-    ]  # fmt: skip
-    readonly_fields = [
-        "limits_shown", "shown", "label", "kind", "user", "organization", "state", "created", "expiry", "last_used_at",
-        "revoked_at",
-    ]  # fmt: skip
-    credits_fields = {
-        "spend_limit": "Credits the key may ever spend; empty: no limit.",
-        "spend_limit_day": "Credits a day (UTC); empty: no limit.",
-        "spend_limit_month": "Credits a month (UTC); empty: no limit.",
-    }
-    actions = ["revoke"]
-    actions_detail = ["revoke_one"]
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        is_key = obj is not None and obj.kind == AccessToken.Kind.API_KEY and obj.replaced_by is None
-        return bool(is_key and obj.is_usable(timezone.now()))
-
-    def get_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
-        if self.has_change_permission(request, obj):
-            return self.fields
-        return [
-            "limits_shown" if name == self.limits[0] else name for name in self.fields if name not in self.limits[1:]
-        ]
-
-    @display(description="Limits")
-    def limits_shown(self, token: AccessToken) -> str:
-        """The limits of a key that can't be changed any more."""
-        amounts = {name: getattr(token, name) for name in self.credits_fields}
-        lines = [
-            (str(token._meta.get_field(name).verbose_name), f"{format_credits(amount)} credits")  # type: ignore[union-attr]
-            for name, amount in amounts.items()
-            if amount is not None
-        ]
-        for name in self.limits[len(amounts) :]:
-            value = getattr(token, name)
-            if value:
-                lines.append((name.replace("_", " "), value if isinstance(value, str) else ", ".join(value)))
-        return format_html_join("", "<div>{}: {}</div>", lines) or "-"
-
-    def get_search_results(
-        self, request: HttpRequest, tokens: QuerySet[AccessToken], term: str
-    ) -> tuple[QuerySet[AccessToken], bool]:
-        if "@" in term:
-            return by_email(tokens, User.objects.all(), term.strip()), False
-        return super().get_search_results(request, tokens, term.strip()[:15])  # type: ignore[no-any-return]
-
-    @display(description="Key")
-    def shown(self, token: AccessToken) -> str:
-        return f"{token.prefix}…"
-
-    @display(description="Name", ordering="name")
-    def label(self, token: AccessToken) -> str:
-        return token.name or token.get_kind_display()
-
-    @display(description="State", label={"in use": "success", "revoked": "danger", "expired": "warning"})
-    def state(self, token: AccessToken) -> str:
-        if token.revoked_at:
-            return "revoked"
-        return "in use" if token.is_usable(timezone.now()) else "expired"
-
-    @admin.action(description="Revoke")
-    def revoke(self, request: HttpRequest, tokens: QuerySet[AccessToken]) -> None:
-        revoked = sum(self.revoke_token(request, token) for token in tokens.select_related("user"))
-        messages.success(request, f"{revoked} revoked: the next request with one is refused.")
-
-    @action(
-        description="Revoke",
-        url_path="revoke",
-        icon="block",
-        permissions=["view"],
-        dialog={
-            "title": "Revoke this key?",
-            "description": "The next request with it is refused, and it can't be brought back.",
-            "form_submit_text": "Revoke",
-        },
-    )
-    def revoke_one(self, request: HttpRequest, form: forms.Form, object_id: str) -> HttpResponse:
-        token = self.get_object(request, object_id)
-        if token is None:
-            return HttpResponse(headers={"HX-Redirect": reverse("admin:accounts_accesstoken_changelist")})
-        if self.revoke_token(request, token):
-            messages.success(request, f"{token} is revoked: the next request with it is refused.")
-        return HttpResponse(headers={"HX-Redirect": reverse("admin:accounts_accesstoken_change", args=[object_id])})
-
-    def revoke_token(self, request: HttpRequest, token: AccessToken) -> bool:
-        if token.revoked_at:
-            return False
-        services.revoke(token)
-        services.record_revocation(acting(request), token)
-        return True

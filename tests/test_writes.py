@@ -21,8 +21,9 @@ PARTS = ("accounts", "admin_dashboard", "aichat", "credits")
 # Calls that make a row, or save something that is none. By file: how many.
 MAKES_ROWS = {
     "accounts/models.py": 2,  # a new user; `SavesChanges.save` is called with what it was given
-    "aichat/catalog/models.py": 3,  # `AIModel.save` and `Provider.save` pass on what they were given; `ProviderKey.give`
-    "aichat/catalog/admin.py": 1,  # a form's, of rows that save by `SavesChanges` what it changed
+    "aichat/catalog/models.py": 1,  # `AIModel.save` passes on what it was given
+    "aichat/catalog/provider_models.py": 2,  # `Provider.save` the same; `ProviderKey.give`
+    "aichat/catalog/key_forms.py": 1,  # a form's, of rows that save by `SavesChanges` what it changed
     "admin_dashboard/demo/generator.py": 1,  # a new user
     "aichat/core/database/models.py": 1,  # `SavesChanges.save` itself
     "aichat/flags/services.py": 1,  # a new row, or by `SavesChanges` what a form changed

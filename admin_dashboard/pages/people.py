@@ -11,17 +11,18 @@ from django.db.models import Max, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
-from django.urls import reverse
 from django.utils import timezone
 from django.utils.cache import add_never_cache_headers
 from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminDateWidget, UnfoldAdminTextInputWidget
 
 from accounts import logins, services, tenancy
-from accounts.admin import KeyForm, UserAdmin
+from accounts.admin import UserAdmin
+from accounts.key_admin import KeyForm
 from accounts.models import AccessToken, Organization, User
 from admin_dashboard.pages.formatting import day_label, days, usage_url
 from aichat.chat.models import Conversation
+from aichat.core.admin.actions import confirmed_action
 from aichat.core.admin.base import CreditsFormField, acting, rounded
 from aichat.core.admin.charts import Chart, Series
 from aichat.core.database.batches import column_by_key
@@ -110,24 +111,18 @@ class PersonAdmin(UserAdmin):
     def show_usage(self, request: HttpRequest, object_id: str) -> HttpResponse:
         return redirect(usage_url(Window.last_days(DAYS), user__exact=object_id))
 
-    @action(
-        description="End logins",
+    @confirmed_action(
+        "End logins",
         url_path="end-logins",
         icon="logout",
-        dialog={
-            "title": "End all logins of this person?",
-            "description": "They log in again with their password. API keys go on.",
-            "form_submit_text": "End all logins",
-        },
+        question="End all logins of this person?",
+        explanation="They log in again with their password. API keys go on.",
+        button="End all logins",
     )
-    def end_logins(self, request: HttpRequest, form: forms.Form, object_id: str) -> HttpResponse:
-        person = self.get_object(request, object_id)
-        if person is None:
-            return HttpResponse(headers={"HX-Redirect": reverse("admin:accounts_user_changelist")})
+    def end_logins(self, request: HttpRequest, person: User) -> None:
         logins.end_logins(person)
         self.log_change(request, person, "Ended all logins.")
         messages.success(request, f"All logins of {person} ended.")
-        return HttpResponse(headers={"HX-Redirect": reverse("admin:accounts_user_change", args=[object_id])})
 
 
 # --- Figures ----------------------------------------------------------------------------------------------------------
