@@ -20,13 +20,24 @@ from aichat.providers.base import ListedModel
 from aichat.providers.errors import ProviderError
 
 MOST_CHOSEN = 200  # models added at once
+MOST_PROPOSED = 30  # models of a new provider that are chosen already: of a longer list an operator wants a few
 
 
 @require_POST
 def test_model(request: HttpRequest, model_id: Any) -> HttpResponse:
     """Ask the model once and say what came: its answer and time, or the exact reason."""
     require_operator(request)
-    model = get_object_or_404(AIModel.objects.select_related("provider"), pk=model_id)
+    return ask_once(request, get_object_or_404(AIModel.objects.select_related("provider"), pk=model_id))
+
+
+def try_one(request: HttpRequest, slugs: list[str]) -> HttpResponse:
+    """Try one of the models that were just added: one that chats, if there is any."""
+    models = list(AIModel.objects.select_related("provider").filter(slug__in=slugs))
+    return ask_once(request, min(models, key=lambda model: model.kind != AIModel.Kind.CHAT))
+
+
+def ask_once(request: HttpRequest, model: AIModel) -> HttpResponse:
+    """Go to the model's page, which says how the call ended."""
     back = redirect("admin:catalog_aimodel_change", model.pk)
     if problem := state.obstacle(model.provider):
         messages.error(request, f"{model} was not asked ({problem.state}). {problem.reason}")
@@ -73,10 +84,15 @@ def fetch_models(request: HttpRequest, provider_id: Any) -> HttpResponse:
             form.add_error("models", "Somebody added one of them at this moment: look again.")
         else:
             messages.success(request, f"Added: {', '.join(added) or 'none, all were there'}.")
+            if added and "try" in request.POST:
+                return try_one(request, added)
             if len(added) == 1:
                 return redirect("admin:catalog_aimodel_change", AIModel.objects.get(slug=added[0]).pk)
             return redirect("admin:catalog_aimodel_changelist")
     found, problem = listed(provider)
+    chosen = set(request.POST.getlist("models"))
+    if "new" in request.GET and not form.is_bound and len(found) <= MOST_PROPOSED:
+        chosen = {f"{offer.kind} {offer.name}" for offer in found if not offer.is_in_catalog}
     context = {
         **admin.site.each_context(request),
         "title": f"Models of {provider}",
@@ -84,7 +100,8 @@ def fetch_models(request: HttpRequest, provider_id: Any) -> HttpResponse:
         "offers": found,
         "problem": problem,
         "form": form,
-        "chosen": set(request.POST.getlist("models")),
+        "chosen": chosen,
+        "is_own_server": state.is_private(provider),
         "has_unpriced": any(offer.price is None for offer in found),
     }
     return TemplateResponse(request, "admin_dashboard/fetch_models.html", context)

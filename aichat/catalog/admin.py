@@ -1,6 +1,7 @@
 """The admin's pages of providers, models and what they cost."""
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from django import forms
@@ -9,15 +10,16 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
+from django.utils import timezone
 from unfold.decorators import display
 
-from aichat.catalog import access, editing, snapshot, state
+from aichat.catalog import access, connecting, editing, snapshot, state
 from aichat.catalog.condition_admin import ConditionAdmin
 from aichat.catalog.form_fields import HeadersField
 from aichat.catalog.key_forms import KeyInline
 from aichat.catalog.model_forms import ALLOWED, ModelForm, PriceInline
 from aichat.catalog.models import AIModel, Price, Provider
-from aichat.catalog.sync import add_models_of
+from aichat.catalog.sync import ALWAYS, add_models_of
 from aichat.core.admin.base import acting
 from aichat.core.money import format_credits
 from aichat.providers.registry import KINDS_OF_ROWS, MODEL_LIST_ADAPTERS
@@ -46,6 +48,16 @@ class ProviderAdmin(ConditionAdmin):
     search_fields = ["slug", "kind"]
     ordering = ["slug"]
     inlines = [KeyInline]
+    list_before_template = "catalog/new_provider.html"
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        """The list, with what can be connected by its name above it."""
+        choices = [
+            (reverse("admin_new_provider", args=[choice.slug]), choice.name)
+            for choice in connecting.choices().values()
+            if self.has_add_permission(request)
+        ]
+        return super().changelist_view(request, {**(extra_context or {}), "choices": choices})
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         return {
@@ -123,12 +135,13 @@ class AIModelAdmin(ConditionAdmin):
     actions = ["enable", "disable"]
 
     def get_fieldsets(self, request: HttpRequest, obj: AIModel | None = None) -> Any:
-        amounts = [*editing.AMOUNTS, "effective_at"]
+        price = editing.price_in_force(obj) if obj else None
+        amounts = [*(editing.amounts_for(obj, price) if obj else editing.AMOUNTS), "effective_at"]
         own = [f.name for f in AIModel._meta.fields if f.editable and f.name != "id"]
         return [
             (None, {"fields": own}),
             ("Who may use it", {"fields": ALLOWED, "description": "Choose nobody to let everybody use it."}),
-            ("Prices in force", {"fields": amounts}),
+            ("Prices", {"fields": amounts, "description": said_of_prices(obj, price)}),
         ]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[AIModel]:
@@ -163,7 +176,9 @@ class AIModelAdmin(ConditionAdmin):
             name: None if form.cleaned_data.get(name) is None else editing.to_millionths(form.cleaned_data[name])
             for name in editing.AMOUNTS
         }
-        editing.set_price(form.instance, amounts, form.cleaned_data.get("effective_at"))
+        begins = form.cleaned_data.get("effective_at")
+        if changed := editing.set_price(form.instance, amounts, begins):
+            messages.info(request, said_of_change(changed, begins))
         editing.require_price(form.instance)
         if not set(form.changed_data).isdisjoint(ALLOWED):
             access.assign(form.instance, **{name.removeprefix("allowed_"): form.cleaned_data[name] for name in ALLOWED})
@@ -194,3 +209,24 @@ class AIModelAdmin(ConditionAdmin):
                 editing.set_enabled(model, enabled, actor=acting(request))
             except editing.PriceRequired as error:
                 self.message_user(request, error.message, level="error")
+
+
+def said_of_prices(model: AIModel | None, price: Price | None) -> str:
+    """Since when the prices of the form hold, and from when others will."""
+    if model is None or price is None:
+        return ""
+    source = "an operator" if price.source == Price.OPERATOR else "the price library"
+    since = "" if price.effective_at <= ALWAYS else f" since {moment(price.effective_at)}"
+    later = model.prices.filter(effective_at__gt=timezone.now()).order_by("effective_at").first()
+    next_one = f" Others hold from {moment(later.effective_at)} on: see the list of prices." if later else ""
+    return f"In force{since}, from {source}. A change is kept beside them, and nothing of the past changes.{next_one}"
+
+
+def said_of_change(changed: Mapping[str, tuple[Any, Any]], begins: datetime | None) -> str:
+    """The old and new amounts beside each other, and from when on."""
+    pairs = [f"{name.replace('_', ' ')} {old or 'none'} → {new}" for name, (old, new) in changed.items()]
+    return f"Prices {f'from {moment(begins)} on' if begins else 'from now on'}: {', '.join(pairs)}."
+
+
+def moment(at: datetime) -> str:
+    return f"{at.astimezone(UTC):%d %B %Y, %H:%M} UTC"

@@ -46,6 +46,23 @@ PRICE_OF_KIND = {
 }
 
 
+# The amounts that a model of each kind can be billed by, besides those it has.
+AMOUNTS_OF_KIND = {
+    AIModel.Kind.CHAT: {"input", "cached_input", "output", "request"},
+    AIModel.Kind.EMBEDDING: {"input", "request"},
+    AIModel.Kind.IMAGE: {"input", "cached_input", "output", "image", "request"},
+    AIModel.Kind.MODERATION: {"request"},
+    AIModel.Kind.SPEECH: {"input", "output", "character", "request"},
+    AIModel.Kind.TRANSCRIPTION: {"input", "output", "minute", "request"},
+}
+
+
+def amounts_for(model: AIModel, price: Price | None) -> list[str]:
+    """The names of the amounts that an operator decides for a model."""
+    of_kind = AMOUNTS_OF_KIND[AIModel.Kind(model.kind)]
+    return [name for name in AMOUNTS if name.rpartition("_")[0] in of_kind or (price and getattr(price, name))]
+
+
 class PriceRequired(InvalidRequest):
     """A model without a price would be free, so it can't be enabled."""
 

@@ -97,7 +97,10 @@ class ModelForm(forms.ModelForm):  # type: ignore[type-arg]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.initial.update(editing.amounts_of(editing.price_in_force(self.instance)))
+        price = editing.price_in_force(self.instance)
+        self.initial.update(editing.amounts_of(price))
+        for name, amount in editing.amounts_of(price).items() if price else ():
+            self.fields[name].help_text = f"Now {amount:f}. {UNITS[name]}"
         if not self.instance._state.adding:
             self.initial.update({f"allowed_{kind}": who for kind, who in access.given_to(self.instance).items()})
 

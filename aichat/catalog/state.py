@@ -157,7 +157,12 @@ def is_refused_address(row: Provider) -> bool:
 
     A public name that resolves to a private address is refused only when it is connected to.
     """
-    if settings.ALLOW_PRIVATE_UPSTREAMS or row.kind not in registry.KINDS_OF_ROWS:
+    return not settings.ALLOW_PRIVATE_UPSTREAMS and is_private(row)
+
+
+def is_private(row: Provider) -> bool:
+    """Whether the row's address is, by its spelling, one of this machine or its network."""
+    if row.kind not in registry.KINDS_OF_ROWS:
         return False
     try:
         host = urlsplit(row.base_url).hostname or ""

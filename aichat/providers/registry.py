@@ -25,6 +25,7 @@ from aichat.providers.vendor import (
     SPEECH,
     TRANSCRIPTION,
     DefaultModel,
+    Server,
     Vendor,
 )
 
@@ -66,6 +67,7 @@ SINGLE_CALL_ADAPTERS = {
 
 # The quirks of servers that speak OpenAI's format, which rows of the catalog choose and override.
 PROFILES = "aichat.providers.openai.profiles"
+SERVERS = "aichat.providers.openai.servers.SERVERS"
 
 
 def default_models() -> Iterator[tuple[Vendor, DefaultModel]]:
@@ -83,6 +85,11 @@ def kinds() -> list[tuple[str, str]]:
 def profiles() -> list[tuple[str, str]]:
     """The kinds of OpenAI-compatible servers as choices of a model field."""
     return [(name, name) for name in import_string(f"{PROFILES}.NAMES")]
+
+
+def servers() -> tuple[Server, ...]:
+    """The well-known OpenAI-compatible servers, each of which can become a provider's row."""
+    return cast("tuple[Server, ...]", import_string(SERVERS))
 
 
 def profile_by_address(base_url: str) -> str:

@@ -49,3 +49,14 @@ class Vendor:
     profile: str | None = None
     takes_rows: bool = False  # any number of rows, each with an address and key of its own
     is_demo: bool = False  # stands in while no vendor has a key: it needs none itself and costs nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A well-known server that can become a provider's row: `slug` names the row, `name` is for people."""
+
+    slug: str
+    name: str
+    base_url: str
+    profile: str = ""  # empty: known by its address
+    needs_key: bool = True

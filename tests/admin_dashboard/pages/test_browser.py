@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from django.contrib import admin
@@ -11,6 +12,7 @@ from playwright.sync_api import Page, expect, sync_playwright
 from aichat.usage.models import UsageRecord
 from tests.admin_dashboard.chromium import CHROMIUM, NO_CHROMIUM, QUIET
 from tests.conftest import PASSWORD, Actor
+from tests.upstream import ANSWER, Reply, Upstream
 
 LISTS = [
     reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist") for model in admin.site._registry
@@ -110,12 +112,26 @@ class Clicks:
         assert self.count <= 4
 
 
-PEOPLE, MODELS, ENTRIES = (
-    f'a[href="/admin/{path}/"]' for path in ("accounts/user", "catalog/aimodel", "credits/ledgerentry")
+PEOPLE, MODELS, PROVIDERS = (
+    f'a[href="/admin/{path}/"]' for path in ("accounts/user", "catalog/aimodel", "catalog/provider")
 )
 
 
-def test_an_operator_s_tasks_take_four_clicks_at_most(page: Page) -> None:
+def test_an_operator_s_tasks_take_four_clicks_at_most(page: Page, upstream_server: Upstream, settings: Any) -> None:
+    settings.ALLOW_PRIVATE_UPSTREAMS = True
+    upstream_server.reset()
+    upstream_server.plan("openai", Reply("recorded", payload={"data": [{"id": "llama3:8b"}, {"id": "qwen3"}]}))
+    task = Clicks(page)
+    task.click(PROVIDERS)
+    task.click(".choices a:text-is('Ollama')")
+    expect(page.locator("[name=base_url]")).to_have_value("http://127.0.0.1:11434/v1")
+    page.fill("[name=base_url]", f"{upstream_server.address}/v1")
+    task.click("button:has-text('Connect')")
+    expect(page.locator("[name=models]:checked")).to_have_count(2)
+    task.click("button:has-text('and try one')")
+    task.end("llama3:8b answered in")
+    expect(page.locator("body")).to_contain_text(ANSWER)
+
     task = Clicks(page)
     task.click(PEOPLE)
     task.click("text=alice@example.com")
@@ -137,9 +153,10 @@ def test_an_operator_s_tasks_take_four_clicks_at_most(page: Page) -> None:
     task = Clicks(page)
     task.click(MODELS)
     task.click("#result_list a:has-text('demo-image')")
+    expect(page.locator("body")).to_contain_text("Now 5.")
     page.fill("[name=image_price]", "7")
     task.click("[name=_save]")
-    task.end("was changed successfully")
+    task.end("Prices from now on: image price 5 → 7.")
 
     task = Clicks(page)
     task.click(MODELS)
