@@ -4,8 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 PACKAGES := accounts admin_dashboard aichat credits
 # Wheels only, each with a known hash: nothing is compiled here, and no package runs code while it is installed. The lock is
-# complete, so pip resolves nothing: a release that came out since can't break a start.
-PIP := $(BIN)/python -m pip --disable-pip-version-check install --no-input --only-binary :all: --require-hashes --no-deps
+# complete, so pip resolves nothing: a release that came out since can't break a start. Python compiles what is imported, pip
+# would compile all.
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --no-input --no-compile --only-binary :all: --require-hashes --no-deps
 
 # The whole suite runs on SQLite, what depends on the database on the others too: real servers, started by the tests. ARGS=tests
 # runs all of it on each ENGINE.

@@ -4,7 +4,10 @@ Alice owns, Bob belongs to her team, Charlie is a stranger, and Ada is the admin
 """
 
 import asyncio
+import faulthandler
+import itertools
 import socket
+import sys
 import threading
 import time
 from collections import Counter
@@ -57,6 +60,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         terminalreporter.write_line(f"Not tried: {number} tests ({reason})")
 
 
+loops: list[asyncio.AbstractEventLoop] = []  # of the servers in this process
 PASSWORD = "correct horse battery staple"
 
 
@@ -270,7 +274,12 @@ def server_address() -> Iterator[str]:
     how = {"http": Protocol, "ws": "none", "lifespan": "on"}
     config = uvicorn.Config(application, log_config=None, timeout_graceful_shutdown=5, **how)  # type: ignore[arg-type]
     server = uvicorn.Server(config)
-    thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])), daemon=True)
+
+    async def serve() -> None:
+        loops.append(asyncio.get_running_loop())
+        await server.serve(sockets=[listener])
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()), daemon=True)
     thread.start()
     while not server.started:  # what starts with it must not see the settings of the test that asked for it first
         assert thread.is_alive()
@@ -292,10 +301,24 @@ def server(transactional_db: None, server_address: str) -> Iterator[str]:
     assert [*ledger.problems(), *usage.problems()] == []
 
 
+class ExplainingClient(httpx.Client):
+    """A client that prints, when an answer does not come in time, what each thread and task of the server waits for."""
+
+    def send(self, *args: Any, **kwargs: Any) -> httpx.Response:
+        try:
+            return super().send(*args, **kwargs)
+        except httpx.ReadTimeout:
+            faulthandler.dump_traceback(all_threads=True)
+            for task in itertools.chain.from_iterable(asyncio.all_tasks(loop) for loop in loops):
+                print(task, file=sys.stderr)  # noqa: T201
+                task.print_stack(file=sys.stderr)
+            raise
+
+
 @pytest.fixture
 def http(server: str) -> Iterator[httpx.Client]:
     """A client of the server, without credentials."""
-    with httpx.Client(base_url=server, timeout=30) as client:
+    with ExplainingClient(base_url=server, timeout=30) as client:
         yield client
 
 

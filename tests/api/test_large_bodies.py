@@ -30,56 +30,64 @@ def said(text: bytes) -> bytes:
     return b'{"role":"user","content":' + text + b"}"
 
 
-BODIES = {
-    "numbers for messages": chat(repeated(b"1")),
-    "empty messages": chat(repeated(b'{"role":"user"}')),
-    "valid messages": chat(repeated(USER)),
-    "valid messages, as many as allowed": chat(b",".join([USER] * 2048)),
-    "parts": chat(said(b"[" + repeated(PART) + b"]")),
-    "parts, as many values as allowed": chat(b",".join([said(b"[" + b",".join([PART] * 700) + b"]")] * 23)),
-    "tools": chat(USER, b',"tools":[' + repeated(b'{"type":"function","function":{"name":"f"}}') + b"]"),
-    "empty lists": chat(USER, b',"unknown":[' + repeated(b"[]") + b"]"),
-    "empty lists, as many as allowed": chat(USER, b',"unknown":[' + b",".join([b"[]"] * 24_000) + b"]"),
-    "objects in a schema": chat(
-        USER,
-        b',"tools":[{"type":"function","function":{"name":"f","parameters":{"a":[' + repeated(b'{"a":1}') + b"]}}}]",
-    ),
-    "deep nesting": chat(USER, b',"unknown":' + b"[" * 5_000_000),
-    "members": chat(USER, b"," + b",".join(b'"%d":1' % number for number in range(800_000))),
-    "one text": chat(said(b'"' + b"x" * 9_900_000 + b'"')),
-    "one text as long as allowed": chat(said(b'"' + b"x" * 3_999_999 + b'"')),
-    "escapes, as many as allowed": chat(said(b'"' + b"\\n" * 2_500_000 + b'"')),
-    "escapes": chat(said(b'"' + b"\\n" * 4_900_000 + b'"')),
-    "surrogates": chat(said(b'"' + b"\\ud83d\\ude00" * 800_000 + b'"')),
-    "commas in a text": chat(said(b'"' + b"," * 3_999_999 + b'"')),
-    "quotes in a text": chat(said(b'"' + b'\\"' * 3_999_999 + b'"')),
-    "quotes and commas in a text": chat(said(b'"' + b'\\",' * 1_300_000 + b'"')),
-    "texts across slices": chat(repeated(b'"' + b'\\",' * 20_000 + b'"')),
-    "backslashes behind commas": b'["' + b"," * 50_000 + b"\\" * 9_900_000,
-    "short texts": chat(repeated(b'"a"')),
-    "an image": chat(
-        said(b'[{"type":"image_url","image_url":{"url":"data:image/png;base64,' + b"A" * 9_900_000 + b'"}}]')
-    ),
-    "no JSON": b"[" + b" " * 9_900_000,
-    "a long number": chat(USER, b',"seed":' + b"9" * 9_900_000),
-}
-TURNS = b",".join([USER, b'{"role":"assistant","content":"hi"}'] * 6_000)
-BLOCKS = said(b"[" + b",".join([PART] * 700) + b"]")
-ELSEWHERE = {
-    "lists, to a plain resource": ("/api/v1/api-keys", b"[" + repeated(b"[]", 1_000_000) + b"]"),
-    "turns of Anthropic's": ("/v1/messages", b'{"model":"demo","max_tokens":9,"messages":[' + TURNS + b"]}"),
-    "blocks of Anthropic's": (
-        "/v1/messages",
-        b'{"model":"demo","max_tokens":9,"messages":[' + b",".join([BLOCKS] * 23) + b"]}",
-    ),
-    "turns to count": ("/v1/messages/count_tokens", b'{"model":"demo","messages":[' + TURNS + b"]}"),
-    "items of the Responses API": ("/v1/responses", b'{"model":"demo","input":[' + TURNS + b"]}"),
-    "texts to embed": ("/v1/embeddings", b'{"model":"demo","input":[' + b",".join([b'"a"'] * 2048) + b"]}"),
-    "tokens to embed": (
-        "/v1/embeddings",
-        b'{"model":"demo","input":[' + b",".join([b"[" + b"1," * 8_000 + b"1]"] * 37) + b"]}",
-    ),
-}
+def chats() -> dict[str, bytes]:
+    """Bodies of chat completions, up to 10 MB each; made when they are needed, not by each worker that reads this file."""
+    return {
+        "numbers for messages": chat(repeated(b"1")),
+        "empty messages": chat(repeated(b'{"role":"user"}')),
+        "valid messages": chat(repeated(USER)),
+        "valid messages, as many as allowed": chat(b",".join([USER] * 2048)),
+        "parts": chat(said(b"[" + repeated(PART) + b"]")),
+        "parts, as many values as allowed": chat(b",".join([said(b"[" + b",".join([PART] * 700) + b"]")] * 23)),
+        "tools": chat(USER, b',"tools":[' + repeated(b'{"type":"function","function":{"name":"f"}}') + b"]"),
+        "empty lists": chat(USER, b',"unknown":[' + repeated(b"[]") + b"]"),
+        "empty lists, as many as allowed": chat(USER, b',"unknown":[' + b",".join([b"[]"] * 24_000) + b"]"),
+        "objects in a schema": chat(
+            USER,
+            b',"tools":[{"type":"function","function":{"name":"f","parameters":{"a":['
+            + repeated(b'{"a":1}')
+            + b"]}}}]",
+        ),
+        "deep nesting": chat(USER, b',"unknown":' + b"[" * 5_000_000),
+        "members": chat(USER, b"," + b",".join(b'"%d":1' % number for number in range(800_000))),
+        "one text": chat(said(b'"' + b"x" * 9_900_000 + b'"')),
+        "one text as long as allowed": chat(said(b'"' + b"x" * 3_999_999 + b'"')),
+        "escapes, as many as allowed": chat(said(b'"' + b"\\n" * 2_500_000 + b'"')),
+        "escapes": chat(said(b'"' + b"\\n" * 4_900_000 + b'"')),
+        "surrogates": chat(said(b'"' + b"\\ud83d\\ude00" * 800_000 + b'"')),
+        "commas in a text": chat(said(b'"' + b"," * 3_999_999 + b'"')),
+        "quotes in a text": chat(said(b'"' + b'\\"' * 3_999_999 + b'"')),
+        "quotes and commas in a text": chat(said(b'"' + b'\\",' * 1_300_000 + b'"')),
+        "texts across slices": chat(repeated(b'"' + b'\\",' * 20_000 + b'"')),
+        "backslashes behind commas": b'["' + b"," * 50_000 + b"\\" * 9_900_000,
+        "short texts": chat(repeated(b'"a"')),
+        "an image": chat(
+            said(b'[{"type":"image_url","image_url":{"url":"data:image/png;base64,' + b"A" * 9_900_000 + b'"}}]')
+        ),
+        "no JSON": b"[" + b" " * 9_900_000,
+        "a long number": chat(USER, b',"seed":' + b"9" * 9_900_000),
+    }
+
+
+def others() -> dict[str, tuple[str, bytes]]:
+    """Bodies of other operations, with their path."""
+    turns = b",".join([USER, b'{"role":"assistant","content":"hi"}'] * 6_000)
+    blocks = said(b"[" + b",".join([PART] * 700) + b"]")
+    return {
+        "lists, to a plain resource": ("/api/v1/api-keys", b"[" + repeated(b"[]", 1_000_000) + b"]"),
+        "turns of Anthropic's": ("/v1/messages", b'{"model":"demo","max_tokens":9,"messages":[' + turns + b"]}"),
+        "blocks of Anthropic's": (
+            "/v1/messages",
+            b'{"model":"demo","max_tokens":9,"messages":[' + b",".join([blocks] * 23) + b"]}",
+        ),
+        "turns to count": ("/v1/messages/count_tokens", b'{"model":"demo","messages":[' + turns + b"]}"),
+        "items of the Responses API": ("/v1/responses", b'{"model":"demo","input":[' + turns + b"]}"),
+        "texts to embed": ("/v1/embeddings", b'{"model":"demo","input":[' + b",".join([b'"a"'] * 2048) + b"]}"),
+        "tokens to embed": (
+            "/v1/embeddings",
+            b'{"model":"demo","input":[' + b",".join([b"[" + b"1," * 8_000 + b"1]"] * 37) + b"]}",
+        ),
+    }
 
 
 def test_values_are_counted_outside_of_texts() -> None:
@@ -144,8 +152,8 @@ async def test_no_body_holds_the_event_loop_and_none_is_a_500(
     """50 ms of CPU are promised; the test leaves air for a collection of garbage. `-s` shows the worst."""
     gc.freeze()
     try:
-        found = {name: await held(alice.key, "/v1/chat/completions", body) for name, body in BODIES.items()}
-        found |= {name: await held(alice.key, *asked) for name, asked in ELSEWHERE.items()}
+        found = {name: await held(alice.key, "/v1/chat/completions", body) for name, body in chats().items()}
+        found |= {name: await held(alice.key, *asked) for name, asked in others().items()}
     finally:
         gc.unfreeze()
     slowest = max(found, key=lambda name: found[name][1])

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Callable
-from time import perf_counter
 from typing import Any
 from uuid import UUID
 
@@ -85,17 +84,15 @@ def test_a_change_made_elsewhere_is_seen_within_two_seconds(make_flag: MakeFlag,
     assert not evaluation.is_enabled("greeting")
 
 
-def test_a_question_is_answered_from_memory_in_microseconds(
+def test_a_question_is_answered_from_memory(
     make_flag: MakeFlag, alice: Actor, django_assert_num_queries: Any, monkeypatch: Any
 ) -> None:
     make_flag("greeting", percentage=50)
     evaluation.is_enabled("greeting", alice.user)
     monkeypatch.setattr(snapshot, "LIMIT", 60.0)
     with django_assert_num_queries(0):
-        started = perf_counter()
-        for _ in range(1000):
+        for _ in range(10):
             evaluation.is_enabled("greeting", alice.user)
-    assert (perf_counter() - started) / 1000 < 100e-6  # about 3 µs; the rest is for slow machines
 
 
 def test_a_drf_view_can_need_a_flag(make_flag: MakeFlag, alice: Actor) -> None:

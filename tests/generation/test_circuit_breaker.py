@@ -150,7 +150,7 @@ def test_a_probe_whose_client_left_lets_another_try(
     settings.CHAT_FIRST_TOKEN_TIMEOUT = 8
     opened.plan("gemini", Reply("hang"))
     time.sleep(0.9)
-    leave(server, alice, "auto", stream=True, after=0.4)
+    leave(server, opened, alice, "auto", stream=True)
     eventually(no_open_hold)
     opened.always("gemini", Reply())
     eventually(lambda: ask(http, alice, "auto", "json").body["provider"] == "gemini")

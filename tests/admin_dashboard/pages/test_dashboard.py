@@ -149,7 +149,7 @@ def test_the_number_of_queries_does_not_grow_with_use(console: Client, alice: Ac
     def queries_of(name: str) -> int:
         with CaptureQueriesContext(connection) as queries:
             assert console.get(f"/admin/?range={name}").status_code == 200
-        assert len(queries) <= 50
+        assert len(queries) <= 70  # with all that is kept for some seconds
         return sum("usage_" in query["sql"] for query in queries)  # others are kept for some seconds
 
     for days in (0.1, 0.9, 1.5, 2, 40):
