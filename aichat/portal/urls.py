@@ -9,5 +9,6 @@ urlpatterns = [
     path("images", views.page("images"), name="images"),
     path("credits", views.page("credits"), name="credits"),
     path("keys", views.page("keys"), name="keys"),
+    path("team", views.page("team"), name="team"),
     *account_urls.urlpatterns,
 ]

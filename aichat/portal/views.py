@@ -41,6 +41,7 @@ def page(name: str) -> Page:
             "base": get_script_prefix(),
             "next": target_of(request),
             "languages": settings.LANGUAGES,
+            "sells": bool(settings.STRIPE_SECRET_KEY),
             "sso": sso.is_on(),
             "passwords": settings.PASSWORD_LOGIN,
             "mail": bool(settings.EMAIL_URL),

@@ -15,9 +15,9 @@ from tools import messages
 
 LANGUAGES = [code for code, _ in django_settings.LANGUAGES if code != "en"]
 SHOWN = {"title", "placeholder", "aria-label", "alt"}  # attributes that people read
-NAMES = {"aichat"}
-LATER = {"chat.html", "images.html", "credits.html", "keys.html"}
-LATER_SCRIPTS = {"chat.js", "images.js", "credits.js", "keys.js", "account.js"}
+NAMES = re.compile(r"aichat|https://|[\w., ]+@[\w., @]+")
+LATER = {"chat.html", "images.html"}
+LATER_SCRIPTS = {"chat.js", "images.js", "account.js", "snippets.js"}
 TAGGED = re.compile(r"{% blocktranslate.*?{% endblocktranslate %}|{%.*?%}|{{.*?}}|{#.*?#}", re.DOTALL)
 # A text of a script that people would read: it begins with a capital letter and has a space in it.
 IN_SCRIPT = re.compile(r"""(\bt\(\s*)?(["`])([A-Z][a-z]*[ .,:!?][^"`\n]*|[A-Z][a-z]+)\2""")
@@ -49,7 +49,7 @@ class Words(HTMLParser):
 def untagged(page: str) -> list[str]:
     """The words of a template that no translation can reach."""
     texts = [" ".join(text.strip(" \n·…").split()) for text in Words(page).found]
-    return [text for text in texts if re.search(r"[A-Za-z]{2}", text) and text not in NAMES]
+    return [text for text in texts if re.search(r"[A-Za-z]{2}", text) and not NAMES.fullmatch(text)]
 
 
 def unmarked(script: str) -> list[str]:

@@ -32,7 +32,7 @@ def browser() -> Client:
 @pytest.mark.parametrize(
     "path",
     [
-        "/", "/images", "/credits", "/keys", "/account", "/login", "/signup", "/reset-password", "/verify-email",
+        "/", "/images", "/credits", "/keys", "/team", "/account", "/login", "/signup", "/reset-password", "/verify-email",
         "/accept-invitation",
     ],
 )  # fmt: skip

@@ -1,56 +1,126 @@
 import { ask } from "./api.js";
-import { complain, credits, find, make, moment, onSubmit, paged, showBalance } from "./page.js";
+import { complain, find, make, onClick, onSubmit, paged, showBalance } from "./page.js";
+import { showAlerts } from "./alerts.js";
+import { showSpending } from "./spending.js";
+import { offerMonths } from "./statements.js";
+import { add, amount, cell, fill } from "./tables.js";
+import { credits, date, inCredits, moment, t } from "./text.js";
 
-const cell = (text) => make("td", { text });
-const number = (text) => make("td", { text: credits(text), class: "number", title: text });
+const SOURCES = {
+    starter: t("Welcome credits"),
+    voucher: t("Voucher"),
+    payment: t("Bought"),
+    subscription: t("Subscription"),
+    grant: t("Given by an administrator"),
+    allowance: t("Monthly allowance"),
+    refund: t("Given back"),
+    adjustment: t("Adjustment"),
+};
+const KINDS = {
+    STARTER: t("Welcome credits"),
+    GRANT: t("Credits added"),
+    ALLOWANCE: t("Monthly allowance"),
+    CHARGE: t("Charge"),
+    REFUND: t("Given back"),
+    ADJUSTMENT: t("Adjustment"),
+    REVERSAL: t("Payment taken back"),
+    EXPIRY: t("Expired"),
+};
 
 async function showFigures() {
     const wallet = await ask("api/v1/credits");
     find("available").textContent = credits(wallet.available);
     find("held").textContent = credits(wallet.held);
+    const lots = wallet.lots.map((lot) => [
+        cell(SOURCES[lot.source] || lot.source),
+        amount(lot.remaining),
+        amount(lot.amount),
+        cell(lot.expires_at ? date(lot.expires_at) : "–"),
+    ]);
+    fill("lots", lots, "no-lots");
 }
 
-async function showDays() {
-    const { totals, results } = await ask("api/v1/usage?group_by=day");
-    find("spent").textContent = credits(totals.credits);
-    const most = Math.max(...results.map((row) => Number(row.credits)), 1e-6);
-    const days = results.map((row) =>
-        make(
-            "div",
-            { title: `${row.day ?? row.key}: ${row.credits} credits` },
-            make("meter", { min: 0, max: most, value: row.credits }),
-            make("span", { text: `${row.day ?? row.key} · ${credits(row.credits)}` }),
-        ),
-    );
-    find("days").replaceChildren(...days);
-    if (!days.length) find("days").append(make("p", { class: "hint", text: "Nothing was spent yet." }));
-}
-
-async function showModels() {
-    const { results } = await ask("api/v1/usage?group_by=model");
-    const rows = results.map((row) =>
-        make("tr", {}, cell(row.model ?? row.key), number(String(row.requests)), number(row.credits)),
-    );
-    find("models").replaceChildren(...rows);
+// What was moved; the reasons that the server writes by itself say no more than the kind.
+function entry(row) {
+    const source = row.kind === "GRANT" && SOURCES[row.reference.split(":")[0]];
+    const what = make("span", { text: source || KINDS[row.kind] || row.kind });
+    if (row.reason && !source && row.kind !== "STARTER") {
+        what.append(make("span", { class: "note", text: ` ${row.reason}` }));
+    }
+    return [cell(moment(row.created_at)), cell(what), amount(row.amount), amount(row.balance_after)];
 }
 
 async function showEntries() {
-    find("entries").replaceChildren();
-    await paged("api/v1/credits/entries", (rows) => {
-        for (const row of rows) {
-            const what = [row.kind.toLowerCase().replaceAll("_", " "), row.reason].filter(Boolean).join(": ");
-            find("entries").append(
-                make("tr", {}, cell(moment(row.created_at)), cell(what), number(row.amount), number(row.balance_after)),
-            );
-        }
-    });
+    fill("entries", [], "no-entries");
+    await paged("api/v1/credits/entries", (rows) => add("entries", rows.map(entry), "no-entries"));
 }
 
-onSubmit(find("redeem"), async () => {
+onSubmit(find("redeem"), async (form) => {
     const given = await ask("api/v1/vouchers/redeem", { method: "POST", body: { code: find("code").value } });
-    find("redeemed").textContent = `${credits(given.credits)} credits are yours.`;
-    find("redeem").reset();
+    find("redeemed").textContent = t("{amount} are yours.", { amount: inCredits(given.credits) });
+    form.reset();
     await Promise.all([showFigures(), showEntries(), showBalance()]);
 });
 
-Promise.all([showFigures(), showDays(), showModels(), showEntries(), showBalance()]).catch(complain);
+// --- Buying, where a seller is set up ---
+
+async function toSeller(path, body) {
+    const { url } = await ask(path, { method: "POST", body });
+    location.assign(url);
+}
+
+function price(plan) {
+    const money = Number(plan.price).toLocaleString(document.documentElement.lang, {
+        style: "currency",
+        currency: plan.currency,
+    });
+    return plan.interval === "year" ? t("{money} a year", { money }) : t("{money} a month", { money });
+}
+
+function offer(plan, current) {
+    const buy = make("button", { type: "button", text: t("Subscribe") });
+    buy.onclick = () => {
+        buy.disabled = true;
+        toSeller("api/v1/billing/checkout", { plan: plan.slug }).catch(complain).finally(() => (buy.disabled = false));
+    };
+    const mine = make("span", { class: "badge", text: t("Your plan") });
+    return make(
+        "div",
+        {},
+        make("b", { text: plan.name }),
+        make("p", { text: price(plan) }),
+        make("p", { class: "note", text: t("{amount} each time", { amount: inCredits(plan.credits) }) }),
+        plan.slug === current ? mine : buy,
+    );
+}
+
+function inWords({ status, period_end: end, cancel_at_period_end: ends }) {
+    if (status === "none" || status === "cancelled") return t("You have no plan.");
+    if (status === "past_due") return t("Your last payment is missing: mend it under invoices and cards.");
+    if (!end) return t("Your plan goes on until you or an administrator ends it.");
+    const day = date(end);
+    return ends ? t("Your plan ends on {day}.", { day }) : t("Your plan is renewed on {day}.", { day });
+}
+
+async function showShop() {
+    const [plans, subscription] = await Promise.all([ask("api/v1/plans"), ask("api/v1/subscription")]);
+    const current = ["active", "past_due"].includes(subscription.status) ? subscription.plan : null;
+    find("subscription").textContent = inWords(subscription);
+    find("plans").replaceChildren(...plans.map((plan) => offer(plan, current)));
+    find("stripe").hidden = subscription.source !== "stripe";
+    find("shop").hidden = false;
+}
+
+onSubmit(find("buy"), () => toSeller("api/v1/billing/checkout", { credits: find("wanted").value }));
+onClick("stripe", () => toSeller("api/v1/billing/portal"));
+
+async function show() {
+    const me = await showBalance();
+    const manages = me.organization.role !== "MEMBER";
+    if (find("shop") && manages) await showShop();
+    else find("no-shop").hidden = false;
+    if (manages) await showAlerts();
+}
+
+offerMonths();
+Promise.all([show(), showFigures(), showSpending(), showEntries()]).catch(complain);
