@@ -58,6 +58,7 @@ SHARED_BY_VENDORS = (
     "native",
     "outgoing",
     "registry",
+    "response_items",
     "single_calls",
     "thoughts",
     "usage",

@@ -145,6 +145,7 @@ class Connection:
         self.upstream, self.request, self.reply = upstream, request, reply
         self.reader, self.writer = reader, writer
         self.gemini, self.anthropic = request.provider == "gemini", request.provider == "anthropic"
+        self.responses = request.path.endswith("/responses")
 
     # --- Answers ------------------------------------------------------------------------------------------------------
 
@@ -340,7 +341,7 @@ class Connection:
         self.head()
         for event in events:
             await self.event(event)
-        if not self.gemini and not self.anthropic and events:
+        if not (self.gemini or self.anthropic or self.responses) and events:
             await self.chunk(b"data: [DONE]\n\n")
         await self.chunk(b"")
 
@@ -357,7 +358,7 @@ class Connection:
         self.writer.write(head.encode())
 
     async def event(self, body: dict[str, Any]) -> None:
-        name = f"event: {body['type']}\n" if self.anthropic else ""
+        name = f"event: {body['type']}\n" if self.anthropic or (self.responses and "type" in body) else ""
         await self.chunk(f"{name}data: {json.dumps(body)}\n\n".encode())
 
     async def chunk(self, raw: bytes) -> None:
@@ -371,6 +372,8 @@ class Connection:
             return gemini_answer(text, reason)
         if self.anthropic:
             return anthropic_answer(text, reason)
+        if self.responses:
+            return response_answer([message_item(text)] if text else [], reason)
         message = {"role": "assistant", "content": text or None}
         return {
             "id": "chatcmpl-1",
@@ -387,6 +390,8 @@ class Connection:
             return [*found, gemini_answer("", reason)] if reason else found
         if self.anthropic:
             return anthropic_events(pieces, reason)
+        if self.responses:
+            return response_events([message_item(*pieces)] if pieces else [], reason)
         deltas: list[dict[str, Any]] = [{"content": piece} for piece in pieces]
         deltas = deltas or [{"role": "assistant", "content": ""}]
         found = [openai_chunk(delta, None) for delta in deltas]
@@ -394,6 +399,70 @@ class Connection:
             found.append(openai_chunk({}, reason))
             found.append({**openai_chunk({}, None), "choices": [], "usage": OPENAI_USAGE})
         return found
+
+
+# The same usage once more, as Responses report it.
+RESPONSES_USAGE = {
+    "input_tokens": 11,
+    "input_tokens_details": {"cached_tokens": 3, "cache_write_tokens": 0},
+    "output_tokens": 7,
+    "output_tokens_details": {"reasoning_tokens": 2},
+    "total_tokens": 18,
+}
+
+
+def message_item(*pieces: str, **more: Any) -> dict[str, Any]:
+    """A message of a response; `pieces` are what a stream tells it in."""
+    part = {"type": "output_text", "text": "".join(pieces), "annotations": [], "logprobs": []}
+    return {"type": "message", "id": "msg_up", "role": "assistant", "status": "completed", "content": [part], **more}
+
+
+def response_answer(items: list[dict[str, Any]], reason: str | None = "stop") -> dict[str, Any]:
+    incomplete = {"length": "max_output_tokens", "content_filter": "content_filter"}.get(reason or "")
+    return {
+        "id": "resp_1",
+        "object": "response",
+        "status": "in_progress" if reason is None else "incomplete" if incomplete else "completed",
+        "incomplete_details": {"reason": incomplete} if incomplete else None,
+        "error": None,
+        "model": "m",
+        "output": items,
+        "usage": RESPONSES_USAGE if reason else None,
+    }
+
+
+def response_events(items: list[dict[str, Any]], reason: str | None = "stop") -> list[dict[str, Any]]:
+    """The events of a stream with these items, each told in two pieces."""
+    found: list[dict[str, Any]] = [{"type": "response.created", "response": response_answer([], None)}]
+    for index, item in enumerate(items):
+        place: dict[str, Any] = {"output_index": index, "item_id": item["id"]}
+        begun = {**item, "status": "in_progress", **dict.fromkeys(TOLD_IN_PIECES.keys() & item.keys(), "")}
+        found.append({"type": "response.output_item.added", "output_index": index, "item": begun})
+        for name, kind in TOLD_IN_PIECES.items():
+            text = item.get(name, "")
+            found += [{"type": kind, **place, "delta": half} for half in halves(text)]
+        for part in (*item.get("summary", ()), *item.get("content", ())):
+            kind = "output_text" if part["type"] == "output_text" else "reasoning_summary_text"
+            if kind != "output_text":
+                found.append({"type": "response.reasoning_summary_part.added", **place, "part": {**part, "text": ""}})
+            found += [{"type": f"response.{kind}.delta", **place, "delta": half} for half in halves(part["text"])]
+        found.append({"type": "response.output_item.done", "output_index": index, "item": item})
+    if reason:
+        answer = response_answer(items, reason)
+        found.append({"type": f"response.{answer['status']}", "response": answer})
+    return found
+
+
+# Members of an item that a stream tells in pieces, and the events that do.
+TOLD_IN_PIECES = {
+    "arguments": "response.function_call_arguments.delta",
+    "input": "response.custom_tool_call_input.delta",
+}
+
+
+def halves(text: str) -> list[str]:
+    middle = len(text) // 2
+    return [half for half in (text[:middle], text[middle:]) if half]
 
 
 def gemini_answer(text: str, reason: str | None) -> dict[str, Any]:

@@ -57,7 +57,8 @@ def obstacle(request: GenerationRequest, model: ModelInfo) -> InvalidRequest | N
     if not model.structured_output and wants_json(request.parameters):
         return InvalidRequest(f"{model.slug} does not answer in JSON on demand.", param="response_format")
     adapter = chat_adapter(model.provider.kind)
-    if name := adapter.unsupported(request.messages, request.parameters, model.provider.endpoint):
+    asked = model.upstream_name, request.messages, request.parameters
+    if name := adapter.unsupported(*asked, model.provider.endpoint):
         return InvalidRequest(f"{model.slug} can't be asked this: see `{name}`.", param=name)
     return too_long(request, model)
 

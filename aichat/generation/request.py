@@ -80,6 +80,10 @@ class GenerationRequest:
         return {"temperature": self.treatment.temperature, **self.parameters}
 
 
+# What a call of a function or of a custom tool says, by its type.
+TEXT_OF_A_CALL = {"function": "arguments", "custom": "input"}
+
+
 @dataclass(slots=True)
 class Result:
     """The answer as far as it was delivered; `charged` and `available` are in microcredits."""
@@ -95,6 +99,7 @@ class Result:
     images: list[str] = field(default_factory=list)  # `data:` or `https:` addresses
     annotations: list[dict[str, Any]] = field(default_factory=list)
     logprobs: dict[str, Any] | None = None
+    items: list[dict[str, Any]] = field(default_factory=list)  # see `Delta`
     finish_reason: FinishReason | None = None
     stop_sequence: str | None = None  # the one of the client's that ended the answer, when the provider says so
     is_finish_known: bool = True  # false: the provider's finish word is none of ours, so the answer is not kept
@@ -131,6 +136,7 @@ class Result:
         self.reasoning_details += delta.reasoning_details
         self.images += delta.images
         self.annotations += delta.annotations
+        self.items += delta.items
         if delta.logprobs:
             self.logprobs = merged_logprobs(self.logprobs, delta.logprobs)
 
@@ -139,13 +145,16 @@ class Result:
         for delta in deltas:
             index = delta.get("index", len(self.tool_calls))
             while len(self.tool_calls) <= index:
-                self.tool_calls.append({"id": "", "type": "function", "function": {"name": "", "arguments": ""}})
-            tool_call, piece = self.tool_calls[index], delta.get("function") or {}
+                kind = delta.get("type") or "function"
+                self.tool_calls.append({"id": "", "type": kind, kind: {"name": "", TEXT_OF_A_CALL[kind]: ""}})
+            tool_call = self.tool_calls[index]
+            kind = tool_call["type"]
+            text, piece = TEXT_OF_A_CALL[kind], delta.get(kind) or {}
             tool_call["id"] = delta.get("id") or tool_call["id"]
             if "extra_content" in delta:  # Gemini's thought signature, which the client is to send back
                 tool_call["extra_content"] = delta["extra_content"]
-            tool_call["function"]["name"] += piece.get("name") or ""
-            tool_call["function"]["arguments"] += piece.get("arguments") or ""
+            tool_call[kind]["name"] += piece.get("name") or ""
+            tool_call[kind][text] += piece.get(text) or ""
 
 
 def merged_logprobs(before: dict[str, Any] | None, more: dict[str, Any]) -> dict[str, Any]:

@@ -8,9 +8,15 @@ import orjson
 
 from aichat.providers.base import Delta, FinishReason, Usage
 
-MARK = b"aichat2:"  # changes with the fields below: what an older version stored is then a miss
+MARK = b"aichat3:"  # changes with the fields below: what an older version stored is then a miss
 Pieces = list[Delta]
-LISTS = ("tool_calls", "reasoning_details", "images", "annotations")  # members of a piece that JSON has as lists
+LISTS = (
+    "tool_calls",
+    "reasoning_details",
+    "images",
+    "annotations",
+    "items",
+)  # members of a piece that JSON has as lists
 
 
 class Unreadable(ValueError):

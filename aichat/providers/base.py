@@ -97,7 +97,8 @@ class Delta:
     """A piece of the answer; a whole answer is one piece. An empty delta is a sign of life: the provider is at work.
 
     - `text`: of the answer itself.
-    - `tool_calls`: OpenAI tool call deltas, each with its `index`; the deltas of one index are one call.
+    - `tool_calls`: OpenAI tool call deltas, each with its `index`; the deltas of one index are one call. A call of a
+      custom tool has `custom` (`name`, `input`) instead of `function`, and its first delta the type `custom`.
     - `reasoning`: the model's thoughts as text, never part of the answer.
     - `reasoning_details`: the provider's own blocks of thought with their signatures, in OpenRouter's format
       (`{"type": "reasoning.text"|"reasoning.encrypted"|"reasoning.summary", "format", "text"|"data"|"summary",
@@ -105,6 +106,7 @@ class Delta:
       them back unchanged. https://openrouter.ai/docs/use-cases/reasoning-tokens
     - `images`: pictures as `data:` or `https:` addresses.
     - `annotations` and `logprobs`: as OpenAI's `message.annotations` and `choice.logprobs`.
+    - `items`: items of OpenAI's Responses as they ended, beside the pieces that told them, for a client of that dialect.
     """
 
     text: str = ""
@@ -114,6 +116,7 @@ class Delta:
     images: tuple[str, ...] = ()
     annotations: tuple[dict[str, Any], ...] = ()
     logprobs: dict[str, Any] | None = None
+    items: tuple[dict[str, Any], ...] = ()
 
     @property
     def is_answer(self) -> bool:
@@ -130,6 +133,7 @@ class Delta:
             or self.images
             or self.annotations
             or self.logprobs
+            or self.items
         )
 
     @property
@@ -171,7 +175,7 @@ class ChatAdapter(Protocol):
         ...
 
     def unsupported(
-        self, messages: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any], endpoint: Endpoint
+        self, model: str, messages: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any], endpoint: Endpoint
     ) -> str | None:
         """The field of a request that this format can't express, if there is one: another candidate must serve it."""
         ...
@@ -186,6 +190,14 @@ def content_parts(messages: Sequence[Mapping[str, Any]], kind: str) -> list[dict
         for part in message["content"]
         if part.get("type") == kind
     ]
+
+
+def custom_tools(messages: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any]) -> str | None:
+    """The field that has a custom tool, whose input is free text, or a call of one; None when there is none."""
+    if any(tool.get("type") == "custom" for tool in parameters.get("tools") or ()):
+        return "tools"
+    calls = (call for message in messages for call in message.get("tool_calls") or ())
+    return "messages" if any(call.get("type") == "custom" for call in calls) else None
 
 
 def image_urls(messages: Sequence[Mapping[str, Any]]) -> list[str]:

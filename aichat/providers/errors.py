@@ -91,10 +91,11 @@ class ProviderError(Exception):
 
     The text is safe to show: keys are blotted out. `retry_after` is in seconds, when the provider said so. `param` is
     the request's field that the provider named. A blameless error says nothing about the provider's health.
-    `is_unanswered`: the provider refused by its status, before it began to answer.
+    `is_unanswered`: the provider refused by its HTTP `status`, before it began to answer.
     """
 
     is_unanswered = False
+    status = 0
 
     def __init__(
         self,
@@ -123,6 +124,7 @@ SAID = {
     "content_policy_violation": BLOCKED,
     "moderation_blocked": BLOCKED,
     "data_inspection_failed": BLOCKED,  # Alibaba
+    "invalid_prompt": BLOCKED,  # OpenAI's reasoning models, of a prompt that was flagged
     "invalid_api_key": AttemptOutcome.AUTH_FAILURE,
     "insufficient_quota": AttemptOutcome.AUTH_FAILURE,  # the operator's account is empty: no wait would help
     "API_KEY_INVALID": AttemptOutcome.AUTH_FAILURE,  # Gemini says 400

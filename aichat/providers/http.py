@@ -202,7 +202,7 @@ async def _failure(response: aiohttp.ClientResponse, endpoint: Endpoint) -> Prov
         if len(secret) >= 8:
             raw = raw.replace(secret.encode(), b"[redacted]")
     found = from_body(response.status, raw, wait_asked_for(response.headers))
-    found.is_unanswered = True
+    found.is_unanswered, found.status = True, response.status
     return found
 
 

@@ -1,23 +1,30 @@
 """What a request in a vendor's own dialect says beyond OpenAI's vocabulary, carried beside its translation.
 
-A message, and the parameters, may have a member named for the vendor's kind of provider. Only that kind's adapter gets it;
-all others get the translation alone.
+A message, and the parameters, may have a member named for the dialect. Only adapters that speak the dialect get it; all
+others get the translation alone.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-KINDS = ("anthropic",)
+RESPONSES = "responses"
+# The kinds of provider whose adapters speak a dialect, by the name of its member.
+SPEAKERS = {"anthropic": {"anthropic"}, RESPONSES: {"openai", "openai_compatible"}}
 
 
 def for_kind(
     kind: str, messages: Sequence[dict[str, Any]], parameters: Mapping[str, Any]
 ) -> tuple[Sequence[dict[str, Any]], Mapping[str, Any]]:
-    """The messages and parameters for an adapter of `kind`: without what is another vendor's."""
-    others = [name for name in KINDS if name != kind and name in parameters]
-    if not others:
-        return messages, parameters
-    return [without(message, others) for message in messages], without(parameters, others)
+    """The messages and parameters for an adapter of `kind`: without what is in a dialect that it does not speak."""
+    others = [name for name in SPEAKERS if name in parameters and kind not in SPEAKERS[name]]
+    return translated(messages, parameters, others) if others else (messages, parameters)
+
+
+def translated(
+    messages: Sequence[dict[str, Any]], parameters: Mapping[str, Any], dialects: Sequence[str]
+) -> tuple[Sequence[dict[str, Any]], Mapping[str, Any]]:
+    """The messages and parameters without their members of the dialects."""
+    return [without(message, dialects) for message in messages], without(parameters, dialects)
 
 
 def without(facts: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:

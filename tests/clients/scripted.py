@@ -15,7 +15,10 @@ from tests.upstream import (
     Reply,
     anthropic_events,
     gemini_answer,
+    message_item,
     openai_chunk,
+    response_answer,
+    response_events,
 )
 
 # Its answer where JSON is asked for.
@@ -62,6 +65,10 @@ def understood(request: Recorded) -> tuple[set[str], bool, bool]:
             blocks = [block for turn in body["messages"] for block in as_list(turn["content"])]
             is_answered = any(block.get("type") == "tool_result" for block in blocks)
             return names(body.get("tools", [])), is_answered, "format" in body.get("output_config", {})
+        case _ if is_response(request):
+            is_answered = any(str(item.get("type")).endswith("_output") for item in body["input"])
+            wants_json = body.get("text", {}).get("format", {}).get("type") == "json_schema"
+            return {tool["name"] for tool in body.get("tools", [])}, is_answered, wants_json
         case _:
             functions = [tool["function"] for tool in body.get("tools", [])]
             is_answered = any(message["role"] == "tool" for message in body["messages"])
@@ -86,6 +93,8 @@ def calling(request: Recorded, tool: str, arguments: dict[str, Any]) -> Any:
             return [answer] if request.is_stream else answer
         case "anthropic":
             return anthropic_call(request, tool, arguments)
+        case _ if is_response(request):
+            return responding(request, [THOUGHT, response_call(request, tool, arguments)])
         case _:
             call = {"index": 0, "id": "call_1", "type": "function"}
             call["function"] = {"name": tool, "arguments": json.dumps(arguments)}
@@ -95,6 +104,30 @@ def calling(request: Recorded, tool: str, arguments: dict[str, Any]) -> Any:
             message = {"role": "assistant", "content": None, "tool_calls": [call]}
             choice = {"index": 0, "message": message, "finish_reason": "tool_calls"}
             return {"choices": [choice], "usage": OPENAI_USAGE}
+
+
+THOUGHT = {
+    "type": "reasoning",
+    "id": "rs_up",
+    "summary": [{"type": "summary_text", "text": "I use it."}],
+    "encrypted_content": "c2VhbGVk",
+}
+
+
+def is_response(request: Recorded) -> bool:
+    return request.path.endswith("/responses")
+
+
+def response_call(request: Recorded, tool: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    offered = next(one for one in request.body["tools"] if one["name"] == tool)
+    call = {"id": "fc_up", "call_id": "call_1", "name": tool, "status": "completed"}
+    if offered["type"] == "custom":
+        return {"type": "custom_tool_call", "input": arguments["input"], **call}
+    return {"type": "function_call", "arguments": json.dumps(arguments), **call}
+
+
+def responding(request: Recorded, items: list[dict[str, Any]]) -> Any:
+    return response_events(items) if request.is_stream else response_answer(items)
 
 
 def anthropic_call(request: Recorded, tool: str, arguments: dict[str, Any]) -> Any:
@@ -129,6 +162,8 @@ def saying(request: Recorded, text: str) -> Any:
                 return anthropic_events([text], "stop")
             content = [{"type": "text", "text": text}]
             return {"type": "message", "content": content, "stop_reason": "end_turn", "usage": ANTHROPIC_USAGE}
+        case _ if is_response(request):
+            return responding(request, [message_item(text)])
         case _:
             if request.is_stream:
                 end = {**openai_chunk({}, None), "choices": [], "usage": OPENAI_USAGE}

@@ -24,6 +24,7 @@ CALL = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
 PICTURE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,aW1n"}}
 ADDRESS = {"type": "image_url", "image_url": {"url": "https://example.com/cat.png"}}
+CUSTOM = {"type": "custom", "custom": {"name": "exec"}}
 FILE = {"type": "file", "file": {"file_data": "data:application/pdf;base64,cGRm", "filename": "a.pdf"}}
 SOUND = {"type": "input_audio", "input_audio": {"data": "d2F2", "format": "wav"}}
 PASSED, TRANSLATED, REFUSED, DROPPED = "passed on", "translated", "refused", "dropped"
@@ -96,6 +97,7 @@ FEATURES = [
     parameter("prompt_cache_key", "k"),
     parameter("service_tier", "priority"),
     parameter("tools", [TOOL]),
+    Feature("custom tools (free text)", {"tools": [CUSTOM]}, {"tools": [CUSTOM]}),
     parameter("tool_choice", "required", tools=[TOOL]),
     parameter("parallel_tool_calls", False, tools=[TOOL]),
     parameter("response_format", {"type": "json_object"}),
@@ -140,7 +142,7 @@ def treatment(feature: Feature, kind: str) -> str:
     """What becomes of a feature at a kind of server, seen from the body that is sent."""
     adapter = chat_adapter(kind if kind in ("gemini", "anthropic") else "openai_compatible")
     endpoint = Endpoint("https://example.com/v1", profile=kind if kind in PROFILES else "")
-    if adapter.unsupported(feature.messages, feature.parameters, endpoint):
+    if adapter.unsupported("a-model", feature.messages, feature.parameters, endpoint):
         return REFUSED
     body, dropped = sent(feature, kind)
     if dropped:
@@ -189,6 +191,10 @@ its provider's row chooses in the admin (Catalog, Providers: *server*); single q
 When a server refuses with a 400 what a profile sends, one request more is made: with the other name of the limit, without
 `stream_options`, without thoughts of earlier answers. Where the client did not choose the model (`auto`, a fallback), a
 parameter that only tunes an answer is left out too, and named. A model the client named answers with the provider's reason.
+
+Requests in the dialect of Responses go to OpenAI's Responses as they came; so do all requests for models that speak nothing
+else. With `{"responses": true}` they go to a compatible server's Responses too. A server that answers 404 there is asked
+for chat completions, and for ten minutes for nothing else.
 
 | profile | known by |
 | --- | --- |

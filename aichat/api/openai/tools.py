@@ -15,10 +15,15 @@ def of_parameters(parameters: dict[str, Any]) -> dict[str, Any]:
     """
     choice = parameters.get("tool_choice")
     if isinstance(choice, Mapping) and choice["type"] == "allowed_tools":
-        names = {tool["function"]["name"] for tool in choice["allowed_tools"]["tools"]}
-        parameters["tools"] = [tool for tool in parameters["tools"] if tool["function"]["name"] in names]
+        names = {name_of(tool) for tool in choice["allowed_tools"]["tools"]}
+        parameters["tools"] = [tool for tool in parameters["tools"] if name_of(tool) in names]
         parameters["tool_choice"] = choice["allowed_tools"]["mode"]
     return _without_functions(parameters)
+
+
+def name_of(tool: Mapping[str, Any]) -> str:
+    """The name of a function or of a custom tool."""
+    return str(tool[tool["type"]]["name"])
 
 
 def _without_functions(parameters: dict[str, Any]) -> dict[str, Any]:

@@ -170,7 +170,7 @@ class Bill:
         result = self.result
         written = [result.text, result.reasoning]
         for tool_call in result.tool_calls:
-            written += [tool_call["function"]["name"], tool_call["function"]["arguments"]]
+            written += tool_call[tool_call["type"]].values()
         return tokens.estimate_texts(written)
 
     async def commit(self, *, charge: int, delivered: bool) -> None:

@@ -21,6 +21,7 @@ from aichat.providers.base import (
     FinishReason,
     PartSink,
     content_parts,
+    custom_tools,
 )
 from aichat.providers.errors import AttemptOutcome, ProviderError, from_body
 from aichat.providers.json import as_object, to_json
@@ -64,10 +65,10 @@ class AnthropicChat:
         return measure(body(request)[0])
 
     def unsupported(
-        self, messages: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any], endpoint: Endpoint
+        self, model: str, messages: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any], endpoint: Endpoint
     ) -> str | None:
-        """Sound can't be sent."""
-        return "messages" if content_parts(messages, "input_audio") else None
+        """Sound can't be sent, nor tools whose input is free text."""
+        return "messages" if content_parts(messages, "input_audio") else custom_tools(messages, parameters)
 
 
 def headers(request: ChatRequest, endpoint: Endpoint) -> dict[str, str]:

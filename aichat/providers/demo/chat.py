@@ -34,7 +34,7 @@ class DemoChat:
         return Outgoing([text_of(message) for message in request.messages], frames=len(request.messages))
 
     def unsupported(
-        self, messages: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any], endpoint: Endpoint
+        self, model: str, messages: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any], endpoint: Endpoint
     ) -> str | None:
         """It is offered tools as any model, and never calls one."""
         return None if parameters.get("tool_choice", "auto") in ("none", "auto") else "tool_choice"

@@ -11,7 +11,7 @@ import aiohttp
 
 from aichat.providers import http
 from aichat.providers.answers import read_answer
-from aichat.providers.base import ChatRequest, Endpoint, Finished, PartSink, image_urls
+from aichat.providers.base import ChatRequest, Endpoint, Finished, PartSink, custom_tools, image_urls
 from aichat.providers.errors import ProviderError
 from aichat.providers.gemini.answer import GeminiReader
 from aichat.providers.gemini.outgoing import measure
@@ -50,7 +50,9 @@ class GeminiChat:
         return measure(build(request).json, request.model)
 
     def unsupported(
-        self, messages: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any], endpoint: Endpoint
+        self, model: str, messages: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any], endpoint: Endpoint
     ) -> str | None:
         """A picture is in the request, or at an `https:` address that Google fetches. We fetch none."""
-        return "messages" if any(not url.startswith(("data:", "https:")) for url in image_urls(messages)) else None
+        if any(not url.startswith(("data:", "https:")) for url in image_urls(messages)):
+            return "messages"
+        return custom_tools(messages, parameters)

@@ -5,11 +5,12 @@ https://platform.openai.com/docs/api-reference/chat. What one server does otherw
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import aiohttp
 
-from aichat.providers import http
+from aichat.providers import http, native
 from aichat.providers.answers import read_answer
 from aichat.providers.base import ChatRequest, Endpoint, Finished, PartSink
 from aichat.providers.errors import ProviderError
@@ -17,6 +18,7 @@ from aichat.providers.openai.answer import CompletionReader
 from aichat.providers.openai.outgoing import measure
 from aichat.providers.openai.profiles import profile_of
 from aichat.providers.openai.request import NO_CHANGES, Body, build, changes_after, obstacle
+from aichat.providers.openai.responses import call as responses
 from aichat.providers.outgoing import Outgoing
 
 logger = logging.getLogger(__name__)
@@ -30,6 +32,13 @@ class CompatibleChat:
 
     async def chat(self, request: ChatRequest, endpoint: Endpoint, sink: PartSink) -> Finished:
         profile = profile_of(endpoint, self.default_profile)
+        if responses.is_asked(request.model, request.parameters, endpoint, profile):
+            try:
+                return await responses.respond(request, endpoint, sink)
+            except ProviderError as error:
+                if not responses.is_unspoken(error, request.model, endpoint):
+                    raise
+        request = translated(request)
         changes = NO_CHANGES
         for _ in range(MOST_TRIES - 1):
             body = build(request, profile, changes)
@@ -53,12 +62,26 @@ class CompatibleChat:
         return await http.post(endpoint.url("/chat/completions"), body.json, headers, endpoint, read)
 
     def measure(self, request: ChatRequest, endpoint: Endpoint) -> Outgoing:
-        return measure(build(request, profile_of(endpoint, self.default_profile)).json)
+        profile = profile_of(endpoint, self.default_profile)
+        if responses.is_asked(request.model, request.parameters, endpoint, profile):
+            return responses.measured(request)
+        return measure(build(translated(request), profile).json)
 
     def unsupported(
-        self, messages: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any], endpoint: Endpoint
+        self, model: str, messages: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any], endpoint: Endpoint
     ) -> str | None:
-        return obstacle(messages, parameters, profile_of(endpoint, self.default_profile))
+        profile = profile_of(endpoint, self.default_profile)
+        if responses.is_asked(model, parameters, endpoint, profile):
+            return responses.unsupported(messages, parameters)
+        return obstacle(messages, parameters, profile)
+
+
+def translated(request: ChatRequest) -> ChatRequest:
+    """The request in the vocabulary of chat completions alone."""
+    if native.RESPONSES not in request.parameters:
+        return request
+    messages, parameters = native.translated(request.messages, request.parameters, [native.RESPONSES])
+    return replace(request, messages=messages, parameters=parameters)
 
 
 class OpenAIChat(CompatibleChat):

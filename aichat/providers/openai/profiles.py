@@ -58,6 +58,8 @@ class Profile:
     - `forced_calls`: whether a call can be asked for (`tool_choice` other than `auto` and `none`).
     - `files`, `audio`, `image_addresses`: whether files, sound, and pictures at an `https:` address can be sent.
     - `call_id_length`: how long a tool call's ID must be, in letters and digits; 0: any ID will do.
+    - `custom_tools`: whether tools whose input is free text can be offered.
+    - `responses`: whether the server speaks Responses too, which then serves what came in that dialect.
     """
 
     hosts: tuple[str, ...] = ()
@@ -76,6 +78,8 @@ class Profile:
     audio: bool = False
     image_addresses: bool = True
     call_id_length: int = 0
+    custom_tools: bool = False
+    responses: bool = False
 
     def limit_name(self, model: str) -> str:
         """The name of the longest answer for a model as its server calls it."""
@@ -99,6 +103,8 @@ PROFILES = {
         parameters=COMMON | OPENAIS_OWN,
         files=True,
         audio=True,
+        custom_tools=True,
+        responses=True,
     ),
     # https://learn.microsoft.com/azure/ai-foundry/openai/reference
     "azure": Profile(
@@ -109,6 +115,7 @@ PROFILES = {
         parameters=COMMON | OPENAIS_OWN,
         files=True,
         audio=True,
+        custom_tools=True,
     ),
     # https://api-docs.deepseek.com/api/create-chat-completion and .../guides/thinking_mode: in a loop of tool calls the
     # thoughts must go back.

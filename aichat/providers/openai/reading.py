@@ -123,7 +123,8 @@ class ToolCallReader:
         return tuple(self.read_one(item, is_whole=is_whole) for item in items or ())
 
     def read_one(self, item: dict[str, Any], *, is_whole: bool) -> dict[str, Any]:
-        function = item.get("function") or {}
+        kind = "custom" if isinstance(item.get("custom"), dict) else "function"
+        function = item.get(kind) or {}
         name = str(function.get("name") or "")
         given_id = str(item.get("id") or "")
         index = usable_index(item.get("index"))
@@ -133,8 +134,10 @@ class ToolCallReader:
             call = self.open(given_id, index)
         delta: dict[str, Any] = {"index": call.position}
         if is_new:
-            delta |= {"id": call.id, "type": "function"}
-        delta["function"] = self.function(call, name, function, is_new=is_new)
+            delta |= {"id": call.id, "type": kind}
+        delta[kind] = self.function(
+            call, name, function, is_new=is_new, text="input" if kind == "custom" else "arguments"
+        )
         if isinstance(item.get("extra_content"), dict):  # Google's thought signature
             delta["extra_content"] = item["extra_content"]
         return delta
@@ -162,18 +165,20 @@ class ToolCallReader:
             self.by_index[index] = call
         return call
 
-    def function(self, call: OpenCall, name: str, function: Mapping[str, Any], *, is_new: bool) -> dict[str, Any]:
-        """The name unless it was told before, and the arguments as text."""
+    def function(
+        self, call: OpenCall, name: str, function: Mapping[str, Any], *, is_new: bool, text: str
+    ) -> dict[str, Any]:
+        """The name unless it was told before, and under `text` the arguments or a custom tool's input."""
         found: dict[str, Any] = {}
         if name and name != call.name:  # some servers repeat the name in every delta, and none sends half of one twice
             call.name += name
             found["name"] = name
         elif is_new:
             found["name"] = name
-        arguments = function.get("arguments")
+        arguments = function.get(text)
         if is_new or arguments not in (None, ""):
-            found["arguments"] = as_text(arguments)
-            call.has_arguments = call.has_arguments or bool(found["arguments"])
+            found[text] = as_text(arguments)
+            call.has_arguments = call.has_arguments or bool(found[text])
         return found
 
 

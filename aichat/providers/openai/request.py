@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from aichat.providers.base import ChatRequest, content_parts
+from aichat.providers.base import ChatRequest, content_parts, custom_tools
 from aichat.providers.errors import AttemptOutcome, ProviderError
 from aichat.providers.openai.profiles import ESSENTIAL, LIMITS, TUNING, Profile
 
@@ -68,6 +68,8 @@ def obstacle(chat: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any], p
         not part["image_url"]["url"].startswith("data:") for part in content_parts(chat, "image_url")
     ):
         return "messages"
+    if not profile.custom_tools and (name := custom_tools(chat, parameters)):
+        return name
     unknown = [name for name in ESSENTIAL if parameters.get(name) and not profile.knows(name)]
     if unknown:
         return unknown[0]

@@ -10,7 +10,7 @@ from aichat.api.openai.responses.kept_items import forget_expired
 from aichat.core.money import CREDIT
 from aichat.usage.models import UsageRecord
 from tests.conftest import Actor
-from tests.upstream import OPENAI_USAGE, Reply, Upstream, openai_chunk
+from tests.upstream import Reply, Upstream, gemini_answer
 
 
 @pytest.fixture
@@ -92,25 +92,24 @@ def test_what_agents_send_with_every_request_is_left_out_or_translated(
         {"type": "namespace", "name": "team", "description": "Agents", "tools": [inner]},
         {"type": "custom", "name": "exec", "description": "Runs code"},
     ]
-    call = {"index": 0, "id": "call_1", "type": "function", "function": {"name": "exec", "arguments": '{"input":"ls"}'}}
-    other = {"index": 1, "id": "call_2", "type": "function", "function": {"name": "team__spawn", "arguments": "{}"}}
-    upstream.plan("openai", Reply("recorded", payload=[
-        openai_chunk({"tool_calls": [call]}, None), openai_chunk({"tool_calls": [other]}, None),
-        openai_chunk({}, "tool_calls"), {**openai_chunk({}, None), "choices": [], "usage": OPENAI_USAGE},
-    ]))  # fmt: skip
+    answered = gemini_answer("", "stop")
+    calls = [("exec", {"input": "ls"}), ("team__spawn", {})]
+    parts = [{"functionCall": {"name": name, "args": arguments}} for name, arguments in calls]
+    answered["candidates"][0]["content"] = {"role": "model", "parts": parts}
+    upstream.plan("gemini", Reply("recorded", payload=[answered]))
     more: Any = [
         {"type": "additional_tools", "role": "developer", "tools": [{**inner, "name": "late"}]},
         {"role": "user", "content": "Hello"},
     ]
     with client.responses.with_streaming_response.create(
-        model="gpt-4.1-mini", input=more, tools=tools, stream=True
+        model="gemini-3.8-flash", input=more, tools=tools, stream=True
     ) as answer:
         assert answer.headers["x-dropped-parameters"] == "tools.0.web_search"
         events: Any = list(answer.parse())
-    sent = upstream.asked("openai")[-1].body
-    assert [tool["function"]["name"] for tool in sent["tools"]] == ["team__spawn", "exec", "late"]
+    (sent,) = upstream.asked("gemini")[-1].body["tools"]
+    assert [tool["name"] for tool in sent["functionDeclarations"]] == ["team__spawn", "exec", "late"]
     custom, function = events[-1].response.output
-    assert (custom.type, custom.name, custom.input, custom.call_id) == ("custom_tool_call", "exec", "ls", "call_1")
+    assert (custom.type, custom.name, custom.input) == ("custom_tool_call", "exec", "ls")
     assert (function.type, function.name, function.namespace) == ("function_call", "spawn", "team")
 
 

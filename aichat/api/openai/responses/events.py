@@ -16,8 +16,10 @@ from aichat.core.errors import ApiError
 from aichat.core.telemetry import tracing
 from aichat.core.web import responses, sse
 from aichat.generation.request import Completed, Failed, GenerationEvent, Piece, Result, Started
+from aichat.providers.response_items import details_of
 
 INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}
+PREFIXES = {"message": "msg", "reasoning": "rs", "function_call": "fc", "custom_tool_call": "ctc"}
 Event = dict[str, Any]
 
 
@@ -55,6 +57,7 @@ class ResponseFormat:
     logprobs: list[dict[str, Any]] = field(default_factory=list)
     details: list[dict[str, Any]] = field(default_factory=list)  # the blocks of an open thought
     call: int = -1  # the index of the call that is open or was the last
+    is_free: bool = False  # whether that call's input comes as free text, not as the argument of a function
 
     def items(self, result: Result) -> list[dict[str, Any]]:
         """The items of the answer so far, the open one ended: as they were streamed, or of a whole answer."""
@@ -73,6 +76,10 @@ class ResponseFormat:
     def of(self, result: Result) -> "ResponseFormat":
         """The state after a whole answer."""
         state = ResponseFormat(self.body, self.tools, started=result)
+        for item in result.items:
+            state.output.append(state.own(item, state.new_id(prefix(item["type"]))))
+        if result.items:
+            return state
         calls = tuple({**call, "index": index} for index, call in enumerate(result.tool_calls))
         everything = Piece(
             text=result.text,
@@ -191,6 +198,8 @@ class ResponseFormat:
             yield from self.call_function(call)
         for address in piece.images:
             yield from self.show(address)
+        for item in piece.items:
+            yield from self.end_as(item)
 
     def think(self, piece: Piece) -> Iterator[Event]:
         if self.item is None or self.item["type"] != "reasoning":
@@ -220,15 +229,17 @@ class ResponseFormat:
         yield {"type": "response.output_text.delta", **self.place(), **delta}
 
     def call_function(self, call: dict[str, Any]) -> Iterator[Event]:
-        facts = call.get("function") or {}
+        is_free = "custom" in call  # the model itself knows the tool as one with free text
+        facts = call.get("custom") or call.get("function") or {}
         if call["index"] != self.call:
             yield from self.close()
-            self.call = call["index"]
+            self.call, self.is_free = call["index"], is_free
             yield from self.open(self.call_item(str(call.get("id") or ""), str(facts.get("name") or "")))
-        arguments = facts.get("arguments") or ""
-        self.text += arguments
-        if arguments and self.item and self.item["type"] == "function_call":
-            yield {"type": "response.function_call_arguments.delta", **self.place(), "delta": arguments}
+        text = facts.get("input" if is_free else "arguments") or ""
+        self.text += text
+        if text and self.item and (is_free or self.item["type"] == "function_call"):
+            kind = "custom_tool_call_input" if is_free else "function_call_arguments"
+            yield {"type": f"response.{kind}.delta", **self.place(), "delta": text}
 
     def call_item(self, call_id: str, name: str) -> dict[str, Any]:
         origin = self.tools.origins.get(name)
@@ -252,8 +263,24 @@ class ResponseFormat:
         self.item, self.text, self.logprobs, self.details = item, "", [], []
         yield {"type": "response.output_item.added", "output_index": len(self.output), "item": {**item}}
 
-    def close(self) -> Iterator[Event]:
-        """End the open item, if there is one."""
+    def end_as(self, theirs: dict[str, Any]) -> Iterator[Event]:
+        """End an item as a provider that speaks the dialect ended it, so that nothing of it is lost."""
+        kind = theirs["type"]
+        if self.item is None or self.item["type"] != kind:  # no piece of it has come
+            yield from self.close()
+            yield from self.open(self.own({**theirs, "status": "in_progress"}, self.new_id(prefix(kind))))
+        assert self.item is not None
+        yield from self.close(self.own(theirs, self.item["id"]))
+
+    def own(self, theirs: dict[str, Any], item_id: str) -> dict[str, Any]:
+        """A provider's item under our ID; a thought is sealed together with the provider's."""
+        item = {**theirs, "id": item_id}
+        if theirs["type"] == "reasoning":
+            item["encrypted_content"] = packed(details_of(theirs))
+        return item
+
+    def close(self, theirs: dict[str, Any] | None = None) -> Iterator[Event]:
+        """End the open item, if there is one; `theirs` is how its provider ended it."""
         item = self.item
         if item is None:
             return
@@ -267,9 +294,11 @@ class ResponseFormat:
                 done = {"arguments": item["arguments"], "name": item["name"]}
                 yield {"type": "response.function_call_arguments.done", **self.place(), **done}
             case "custom_tool_call":
-                item |= {"input": custom_input(self.text), "status": "completed"}
-                yield {"type": "response.custom_tool_call_input.delta", **self.place(), "delta": item["input"]}
+                item |= {"input": self.text if self.is_free else custom_input(self.text), "status": "completed"}
+                if not self.is_free:
+                    yield {"type": "response.custom_tool_call_input.delta", **self.place(), "delta": item["input"]}
                 yield {"type": "response.custom_tool_call_input.done", **self.place(), "input": item["input"]}
+        item = theirs or item
         yield {"type": "response.output_item.done", "output_index": len(self.output), "item": item}
         self.output.append(item)
         self.item = None
@@ -297,6 +326,11 @@ class ResponseFormat:
     def new_id(self, prefix: str) -> str:
         assert self.started is not None
         return f"{prefix}_{self.started.id.hex}{len(self.output):02x}"
+
+
+def prefix(kind: str) -> str:
+    """How the IDs of an item's type begin."""
+    return PREFIXES.get(kind, "item")
 
 
 def outcome(result: Result) -> tuple[str, str | None]:

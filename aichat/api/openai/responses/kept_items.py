@@ -14,7 +14,7 @@ from aichat.api.models import ResponseItems
 from aichat.core.database.statements import NewRow
 from aichat.generation.request import Result
 
-ITEM_ID = re.compile(r"(?:msg|rs|fc|ctc|ig)_([0-9a-f]{32})[0-9a-f]{2}")  # as `ResponseFormat.new_id` makes them
+ITEM_ID = re.compile(r"(?:msg|rs|fc|ctc|ig|item)_([0-9a-f]{32})[0-9a-f]{2}")  # as `ResponseFormat.new_id` makes them
 AT_ONCE = 1000
 Items = list[dict[str, Any]]
 

@@ -31,14 +31,14 @@ class TextFormat(BaseModel):
 
 
 class TextConfig(BaseModel):
-    model_config = ConfigDict(strict=True, extra="ignore")
+    model_config = ConfigDict(strict=True, extra="allow")
 
     format: TextFormat | None = None
     verbosity: Literal["low", "medium", "high"] | None = None
 
 
 class Reasoning(BaseModel):
-    model_config = ConfigDict(strict=True, extra="ignore")
+    model_config = ConfigDict(strict=True, extra="allow")
 
     effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
     summary: Literal["auto", "concise", "detailed", "none"] | None = None
@@ -65,7 +65,10 @@ class ResponsesBody(BaseModel):
     include: Annotated[list[LimitedText], Field(max_length=50)] | None = None
     metadata: dict[str, Any] | None = None
     prompt_cache_key: LimitedText | None = None
+    prompt_cache_retention: LimitedText | None = None
     safety_identifier: LimitedText | None = None
+    service_tier: LimitedText | None = Field(None, description="Only the usual one; others are left out.")
+    truncation: LimitedText | None = None
     user: LimitedText | None = None
     store: bool | None = Field(None, description="false: the answer's items can't be referred to.")
     previous_response_id: None = Field(None, description="Not supported: nothing is kept. Send the whole input.")

@@ -11,12 +11,11 @@ from typing import Any
 import orjson
 
 from aichat.core.errors import InvalidRequest
+from aichat.providers.response_items import flat_name
 
 # Tools that OpenAI runs itself and that clients send with every request. They can't be honoured and are left out; the
 # answer says so. Any other hosted tool was asked for on purpose: it is refused.
 LEFT_OUT = ("web_search", "tool_search")
-BETWEEN = "__"  # the name of a namespace and that of its tool
-LONGEST_NAME = 64
 INPUT = {
     "type": "object",
     "properties": {"input": {"type": "string", "description": "The whole input, as plain text."}},
@@ -41,26 +40,34 @@ class Tools:
         self.functions: dict[str, dict[str, Any]] = {}
         self.origins: dict[str, Origin] = {}
         self.left_out: list[str] = []
+        self.native: list[
+            dict[str, Any]
+        ] = []  # the tools as the client offers them, for a server that speaks the dialect
 
     def add(self, tools: Iterable[Any], where: str) -> None:
         """Raises `InvalidRequest` naming a tool that can't be honoured."""
         for number, tool in enumerate(tools):
-            self.add_one(tool, f"{where}.{number}")
+            if self.add_one(tool, f"{where}.{number}"):
+                self.native.append(as_offered(tool))
 
-    def add_one(self, tool: Any, where: str, namespace: str = "") -> None:
+    def add_one(self, tool: Any, where: str, namespace: str = "") -> bool:
+        """Whether the client runs the tool, or any of the namespace's."""
         kind = tool.get("type") if isinstance(tool, dict) else None
         if kind == "namespace" and not namespace:
-            for number, inner in enumerate(listed(tool, "tools", where)):
-                self.add_one(inner, f"{where}.tools.{number}", named(tool, where))
-        elif kind in {"function", "custom"}:
+            inner = listed(tool, "tools", where)
+            space = named(tool, where)
+            are_run = [self.add_one(one, f"{where}.tools.{number}", space) for number, one in enumerate(inner)]
+            return any(are_run)
+        if kind in {"function", "custom"}:
             origin = Origin(named(tool, where), namespace, is_custom=kind == "custom")
             name = flat_name(origin.name, namespace)
             self.origins[name] = origin
             self.functions[name] = custom_function(tool, name) if origin.is_custom else function(tool, name, where)
-        elif isinstance(kind, str) and kind.startswith(LEFT_OUT):
+            return True
+        if isinstance(kind, str) and kind.startswith(LEFT_OUT):
             self.left_out.append(f"{where}.{kind}")
-        else:
-            raise InvalidRequest(f"Tools of type {kind!r} can't be run here.", param=f"{where}.type")
+            return False
+        raise InvalidRequest(f"Tools of type {kind!r} can't be run here.", param=f"{where}.type")
 
     def choice(self, wanted: str | Mapping[str, Any] | None) -> Any:
         """`tool_choice` in OpenAI's chat vocabulary. `allowed_tools` takes the other functions out of the request."""
@@ -81,6 +88,15 @@ class Tools:
             if name in self.functions:
                 return name
         raise InvalidRequest("tool_choice names no tool that can be called here.", param="tool_choice")
+
+
+def as_offered(tool: Mapping[str, Any]) -> dict[str, Any]:
+    """A tool as it came: all are loaded at once, because no search for tools can be honoured."""
+    found = {name: value for name, value in tool.items() if name != "defer_loading"}
+    if tool["type"] == "namespace":
+        inner = (one for one in tool["tools"] if not str(one.get("type")).startswith(LEFT_OUT))
+        found["tools"] = [as_offered(one) for one in inner]
+    return found
 
 
 def function(tool: Mapping[str, Any], name: str, where: str) -> dict[str, Any]:
@@ -119,10 +135,6 @@ def custom_input(arguments: str) -> str:
 
 def custom_arguments(text: str) -> str:
     return orjson.dumps({"input": text}).decode()
-
-
-def flat_name(name: str, namespace: str) -> str:
-    return f"{namespace}{BETWEEN}{name}"[-LONGEST_NAME:] if namespace else name
 
 
 def named(facts: Mapping[str, Any], where: str) -> str:

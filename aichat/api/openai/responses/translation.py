@@ -1,4 +1,7 @@
-"""From a request of the Responses API to OpenAI's chat vocabulary, which every provider's adapter translates from."""
+"""From a request of the Responses API to OpenAI's chat vocabulary, which every provider's adapter translates from.
+
+Beside the translation stands what the client said itself (`NATIVE`), for a server that speaks the dialect too.
+"""
 
 import base64
 from collections.abc import Mapping, Sequence
@@ -8,10 +11,19 @@ import orjson
 
 from aichat.api.fields import is_image_address
 from aichat.api.openai.responses.schemas import Item, ResponsesBody, TextFormat
-from aichat.api.openai.responses.tools import Tools, custom_arguments, flat_name, listed
+from aichat.api.openai.responses.tools import Tools, custom_arguments, listed
 from aichat.core.errors import InvalidRequest
+from aichat.providers import native
+from aichat.providers.response_items import LOGPROBS, THOUGHTS, flat_name, thought_items
 from aichat.providers.thoughts import whole_thoughts
 
+NATIVE = native.RESPONSES
+NATIVE_MEMBERS = {
+    "metadata", "parallel_tool_calls", "prompt_cache_key", "prompt_cache_retention", "safety_identifier",
+    "top_logprobs", "truncation", "user",
+}  # fmt: skip
+NO_SUMMARY = ("summary", "none")  # of clients that mean to ask for none
+USUAL_TIERS = (None, "auto", "default")  # of service: any other has another price
 EFFORTS = {"xhigh": "high", "max": "high"}  # what every reasoning model knows; others pass as they are
 TEXTS = {"input_text", "output_text", "text", "summary_text", "reasoning_text"}
 # Traces of tools that OpenAI ran for an earlier answer: its text has what they found.
@@ -30,6 +42,9 @@ class Translation:
         self.dropped = self.tools.left_out
         self.messages: list[dict[str, Any]] = []
         self.pictures: list[dict[str, Any]] = []  # of a function's output, for the user's message that follows
+        self.thoughts: list[Item] = []  # another server's sealed ones, for the assistant's message that follows
+        if body.service_tier not in USUAL_TIERS:
+            self.dropped.append("service_tier")
         if body.instructions:
             self.messages.append({"role": "system", "content": body.instructions})
         if isinstance(body.input, str):
@@ -40,7 +55,7 @@ class Translation:
             self.show_pictures()
         if not any(message["role"] != "system" for message in self.messages):
             raise InvalidRequest("input: write a message.", param="input")
-        self.parameters = self.settings(body)
+        self.parameters = {**self.settings(body), NATIVE: self.native(body)}
 
     def settings(self, body: ResponsesBody) -> dict[str, Any]:
         text = body.text
@@ -59,9 +74,25 @@ class Translation:
             found |= {"tool_choice": choice, "parallel_tool_calls": body.parallel_tool_calls}
         if body.reasoning and body.reasoning.effort:
             found["reasoning_effort"] = EFFORTS.get(body.reasoning.effort, body.reasoning.effort)
-        if body.top_logprobs or "message.output_text.logprobs" in (body.include or ()):
+        if body.top_logprobs or LOGPROBS in (body.include or ()):
             found |= {"logprobs": True, "top_logprobs": body.top_logprobs}
         return {name: value for name, value in found.items() if value is not None}
+
+    def native(self, body: ResponsesBody) -> dict[str, Any]:
+        """The request's own settings. What would change the price is left out."""
+        found = body.model_dump(include=NATIVE_MEMBERS, exclude_none=True)
+        if self.tools.native:
+            found["tools"] = self.tools.native
+            if body.tool_choice:
+                found["tool_choice"] = body.tool_choice
+        if asked := [name for name in body.include or () if name in {LOGPROBS, THOUGHTS}]:
+            found["include"] = asked
+        if body.text:
+            found["text"] = body.text.model_dump(by_alias=True, exclude_none=True)
+        if body.reasoning:
+            reasoning = body.reasoning.model_dump(exclude_none=True)
+            found["reasoning"] = {name: value for name, value in reasoning.items() if (name, value) != NO_SUMMARY}
+        return found
 
     # --- Items --------------------------------------------------------------------------------------------------------
 
@@ -70,6 +101,8 @@ class Translation:
         kind = item.get("type") or "message"
         if kind not in {"function_call_output", "custom_tool_call_output", "reasoning"}:
             self.show_pictures()
+        if kind not in {"message", "function_call", "custom_tool_call", "reasoning"}:
+            self.thoughts = []
         match kind:
             case "message":
                 self.add_message(item, where)
@@ -105,19 +138,20 @@ class Translation:
             raise InvalidRequest("A message needs content.", param=f"{where}.content")
         parts = content_parts(content, f"{where}.content")
         if role == "assistant":
-            message = self.assistant()
+            message = self.assistant(item)
             message["content"] = (message["content"] or "") + "".join(part.get("text") or "" for part in parts)
         elif len(parts) == 1 and parts[0]["type"] == "text":
-            self.messages.append({"role": role, "content": parts[0]["text"]})
+            self.messages.append({"role": role, "content": parts[0]["text"], **own(role, item)})
         elif parts:
-            self.messages.append({"role": role, "content": parts})
+            self.messages.append({"role": role, "content": parts, **own(role, item)})
 
     def add_call(self, item: Item, arguments: str, where: str) -> None:
         call_id, name = item.get("call_id"), item.get("name")
         if not isinstance(call_id, str) or not isinstance(name, str):
             raise InvalidRequest("A call needs call_id and name.", param=where)
         function = {"name": flat_name(name, str(item.get("namespace") or "")), "arguments": arguments}
-        self.assistant().setdefault("tool_calls", []).append({"id": call_id, "type": "function", "function": function})
+        call = {"id": call_id, "type": "function", "function": function}
+        self.assistant(item).setdefault("tool_calls", []).append(call)
 
     def add_output(self, item: Item, where: str) -> None:
         call_id, output = item.get("call_id"), item.get("output")
@@ -128,32 +162,47 @@ class Translation:
         parts = content_parts(output, f"{where}.output")
         self.pictures += [part for part in parts if part["type"] != "text"]
         text = "\n".join(part["text"] for part in parts if part["type"] == "text")
-        self.messages.append({"role": "tool", "tool_call_id": call_id, "content": text})
+        self.messages.append({"role": "tool", "tool_call_id": call_id, "content": text, NATIVE: [sendable(item)]})
 
     def add_reasoning(self, item: Item) -> None:
         """What a model thought goes back to it with what it then said or called."""
-        details = unpacked(item.get("encrypted_content"))
+        sealed = item.get("encrypted_content")
+        details = unpacked(sealed)
+        if sealed and not details:
+            self.thoughts.append(item)
         summary = [*(item.get("summary") or ()), *(item.get("content") or ())]
         text = "\n\n".join(str(part.get("text") or "") for part in summary if isinstance(part, dict))
         if not details and not text:
             return
-        message = self.assistant()
+        message = self.assistant(*thought_items(details))
         if details:
             message.setdefault("reasoning_details", []).extend(details)
         if text:
             message["reasoning_content"] = "\n\n".join(filter(None, [message.get("reasoning_content"), text]))
 
-    def assistant(self) -> dict[str, Any]:
+    def assistant(self, *items: Item) -> dict[str, Any]:
         """The assistant's message that is being put together: thoughts, text and calls of one turn are one message."""
         if not self.messages or self.messages[-1]["role"] != "assistant":
-            self.messages.append({"role": "assistant", "content": None})
+            self.messages.append({"role": "assistant", "content": None, NATIVE: []})
+        self.messages[-1][NATIVE] += [*self.thoughts, *map(sendable, items)]
+        self.thoughts = []
         return self.messages[-1]
 
     def show_pictures(self) -> None:
         """A function's output is text alone in the chat vocabulary: its pictures follow all outputs of the turn."""
         if self.pictures:
-            self.messages.append({"role": "user", "content": self.pictures})
+            self.messages.append({"role": "user", "content": self.pictures, NATIVE: []})
             self.pictures = []
+
+
+def own(role: str, item: Item) -> dict[str, list[Item]]:
+    """The message's own item; a system message, which an experiment may add to, is its text alone."""
+    return {NATIVE: [sendable(item)]} if role == "user" else {}
+
+
+def sendable(item: Item) -> Item:
+    """An item as another server takes it: it would look for our ID in vain. A thought is sealed together with its own ID."""
+    return item if item.get("type") == "reasoning" else {name: value for name, value in item.items() if name != "id"}
 
 
 def response_format(wanted: TextFormat) -> dict[str, Any] | None:
