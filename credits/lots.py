@@ -19,6 +19,7 @@ from django.db.models import F, Q, QuerySet, Sum
 from django.utils import timezone
 
 from aichat.core.database import transactions
+from aichat.core.database.batches import rows_by_key
 from aichat.core.database.models import uuid7
 from credits.ledger import apply
 from credits.models import CreditExpiry, LedgerEntry, Lot, LotCursor, LotUse, Wallet
@@ -29,6 +30,7 @@ Kind = LedgerEntry.Kind
 AT_ONCE = 1000  # entries accounted in a transaction
 MOST_PENDING = 200  # entries accounted in memory for an answer
 MOST_SHOWN = 1000
+WALLETS_AT_ONCE = 500
 ROLLED = ":rolled:"  # in the reference of what was rolled over
 TRIES = 5  # to read lots while another process accounts them
 NEVER = datetime.max.replace(tzinfo=UTC)
@@ -189,6 +191,19 @@ def catch_up(wallet_id: UUID) -> None:
     """Account and store all entries of the wallet, a transaction for each thousand."""
     while transactions.run_atomic(_account, wallet_id):
         pass
+
+
+def account_lots() -> int:
+    """Account the wallets that are far behind, so that no request has much to do; return how many there were."""
+    behind = 0
+    for wallets in rows_by_key(Wallet.objects.only("sequence"), WALLETS_AT_ONCE):
+        cursors = LotCursor.objects.filter(pk__in=[wallet.pk for wallet in wallets])
+        accounted = dict(cursors.values_list("pk", "sequence"))
+        late = [wallet.pk for wallet in wallets if wallet.sequence - accounted.get(wallet.pk, 0) > MOST_PENDING // 2]
+        for wallet_id in late:
+            catch_up(wallet_id)
+        behind += len(late)
+    return behind
 
 
 def _accounted(wallet_id: UUID) -> int:

@@ -124,6 +124,11 @@ def _wrong_lots(cursor: LotCursor) -> Iterator[Problem]:
     balance = entries.values_list("balance_after", flat=True).first() or 0
     if left != balance:
         yield Problem(cursor.pk, f"its lots have {left} left, the balance after entry {cursor.sequence} is {balance}")
+    came = LedgerEntry.objects.filter(wallet_id=cursor.pk, sequence__lte=cursor.sequence, amount__gt=0)
+    added = came.exclude(kind=LedgerEntry.Kind.REFUND).aggregate(total=Sum("amount"))["total"] or 0
+    made = lots.exclude(source=LedgerEntry.Kind.REFUND.lower()).aggregate(total=Sum("amount"))["total"] or 0
+    if made != added:
+        yield Problem(cursor.pk, f"its lots are of {made}, the entries up to {cursor.sequence} added {added}")
     for lot in lots.filter(Q(remaining__lt=0) | Q(remaining__gt=F("amount")))[:10]:
         yield Problem(cursor.pk, f"the lot of entry {lot.sequence} has {lot.remaining} of {lot.amount} left")
 

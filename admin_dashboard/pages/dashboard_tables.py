@@ -7,7 +7,8 @@ from django.conf import settings
 from django.urls import reverse
 
 from accounts.models import User
-from admin_dashboard.pages.formatting import amount, milliseconds, percent, usage_url, usd
+from admin_dashboard.pages.formatting import amount, listing, milliseconds, percent, usage_url, usd
+from admin_dashboard.reports.months import Money, last_months, owed
 from admin_dashboard.reports.statistics import Statistics
 from aichat.catalog import drift, editing, snapshot, state
 from aichat.catalog.models import AIModel
@@ -44,7 +45,38 @@ def tables(now: Statistics) -> list[dict[str, Any]]:
         ),
     ]
     variants = {key: row for key, row in queries.sums(now.window, ["experiment", "variant"]).items() if key[0]}
-    return [*found, experiments(now, variants)] if variants else found
+    return [months(), *found, *([experiments(now, variants)] if variants else [])]
+
+
+def months() -> dict[str, Any]:
+    """Money, credits and cost of the last months, whatever the window. Only dollars are compared with dollars."""
+    return {
+        "title": "By month",
+        "columns": ["Received", "Given back", "Credits", "Worth", "Cost", "Margin"],
+        "rows": [
+            (
+                f"{month.first:%Y-%m}",
+                listing("payments_payment", month.window),
+                [
+                    money(month.received),
+                    money(month.given_back),
+                    amount(month.figures.charged),
+                    usd(month.figures.charged_usd),
+                    usd(month.figures.cost_usd),
+                    usd(month.figures.margin_usd),
+                ],
+            )
+            for month in last_months()
+        ],
+        "is_wide": True,
+        "note": 'Money stands in the currency it came in, and is converted nowhere. "Worth" is what the credits charged are '
+        "worth by CREDITS_PER_USD; the margin is that less the providers' cost.",
+    }
+
+
+def money(sums: Money) -> str:
+    """Each currency's sum, such as "9.99 EUR + 5 USD"."""
+    return " + ".join(f"{format_credits(sums[name])} {name}".strip() for name in sorted(sums) if sums[name]) or "–"
 
 
 def kinds(now: Statistics) -> dict[str, Any]:
@@ -185,6 +217,10 @@ def warnings(now: Statistics) -> list[dict[str, str]]:
     if now.total.shortfall:
         text = f"{amount(now.total.shortfall)} credits could not be taken: usage beyond what was held and available."
         found.append({"text": text, "url": usage_url(now.window, shortfall__gt=0)})
+    debt = owed()
+    if debt:
+        text = f"{amount(debt)} credits are owed: their payments were given back after they had been spent."
+        found.append({"text": text, "url": f"{reverse('admin:payments_payment_changelist')}?owed=yes"})
     doubtful = [finding for finding in drift.findings(by_model) if finding.is_problem]
     for finding in doubtful[:MOST_WARNINGS]:
         unpriced = " and can't be called" if finding.state == drift.MISSING else ""

@@ -16,8 +16,9 @@ from aichat.core.money import CREDIT
 from aichat.payments import subscriptions
 from aichat.payments.models import Plan, add_months
 from aichat.payments.subscriptions import Told
-from credits.lots import catch_up, expire_credits, lots_of
-from credits.models import CreditExpiry, HoldRef, LedgerEntry, Lot
+from credits import lots
+from credits.lots import account_lots, catch_up, expire_credits, lots_of
+from credits.models import CreditExpiry, HoldRef, LedgerEntry, Lot, LotCursor
 from credits.services import (
     Credit,
     Kind,
@@ -227,6 +228,20 @@ def test_the_proof_finds_lots_that_do_not_fit_the_ledger(poor: Actor) -> None:
     found = [str(problem) for problem in problems()]
     assert any("its lots have 16000000 left" in text for text in found)
     assert any("has 11000000 of 10000000 left" in text for text in found)
+    Lot.objects.filter(amount=10 * CREDIT).update(remaining=10 * CREDIT, amount=12 * CREDIT)
+    assert any("added" in str(problem) for problem in problems())
+
+
+def test_a_wallet_that_is_far_behind_is_accounted_in_the_background(
+    poor: Actor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lots, "MOST_PENDING", 4)
+    account_lots()
+    assert account_lots() == 0
+    for _ in range(4):
+        give(poor, 1)
+    assert (account_lots(), account_lots()) == (1, 0)
+    assert LotCursor.objects.get(pk=poor.organization.pk).sequence == poor.wallet.sequence
 
 
 @pytest.mark.django_db(transaction=True)

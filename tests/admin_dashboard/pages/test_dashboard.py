@@ -16,6 +16,7 @@ from django.utils import timezone
 from aichat.catalog.models import AIModel, Provider
 from aichat.core.admin.charts import Chart, Series, ticks
 from aichat.core.money import CREDIT
+from aichat.payments.models import Payment
 from aichat.usage.models import UsageRecord
 from aichat.usage.rollup import roll_up
 from tests.conftest import Actor
@@ -73,6 +74,29 @@ def test_the_cards_say_what_the_prompt_cache_saved(console: Client, alice: Actor
     shown = cards(console, "range=24h")
     assert (shown["Cache hits"], shown["Cache hit rate"]) == ("1", "50.0 %")
     assert (shown["Credits saved by the cache"], shown["Provider cost saved"]) == ("2", "$1.50")
+
+
+def test_each_month_has_its_money_by_currency_and_its_margin_and_what_is_owed_is_said(
+    console: Client, alice: Actor, usage_record: Make
+) -> None:
+    usage_record(alice, charged=2000 * CREDIT, cost_nanousd=500_000_000)
+    usage_record(alice, charged=CREDIT, created_at=timezone.now() - timedelta(days=62))
+    roll_up()
+    owner = {"source": "shop", "organization": alice.organization, "is_paid": True, "credits": 100 * CREDIT}
+    for name, currency, facts in (
+        ("a", "EUR", {"amount": 9_990_000}),
+        ("b", "USD", {"amount": 5_000_000}),
+        ("c", "EUR", {"amount": 8_000_000, "refund_told": 25 * CREDIT, "taken_back": 5 * CREDIT, "owed": 20 * CREDIT}),
+        ("d", "EUR", {"amount": 1_000_000, "is_paid": False}),
+    ):
+        Payment.objects.create(external_id=name, currency=currency, **{**owner, **facts})
+    page = console.get("/admin/?range=24h")
+    (_, url, values), *before = next(t for t in page.context["tables"] if t["title"] == "By month")["rows"]
+    assert values == ["17.99 EUR + 5 USD", "2 EUR", "2,000", "$2.00", "$0.5000", "$1.50"]
+    assert [row[2][2] for row in before].count("1") == 1
+    assert console.get(url).status_code == 200
+    owed = next(warning for warning in page.context["warnings"] if "owed" in warning["text"])
+    assert owed["text"].startswith("20 credits") and console.get(owed["url"]).status_code == 200
 
 
 def test_a_wrong_range_says_so_and_shows_the_week(console: Client, alice: Actor, usage_record: Make) -> None:
