@@ -18,6 +18,7 @@ from admin_dashboard.experiments.statistics import Interval
 from admin_dashboard.experiments.views import csv_response
 from aichat.core.admin.base import link
 from aichat.core.admin.charts import Chart, Series
+from aichat.core.admin.row_fields import Member, RowsField
 from aichat.flags.admin import AUDIENCE, LinesField, TargetedAdmin, TargetedForm
 from aichat.flags.models import Experiment
 
@@ -27,7 +28,22 @@ CHARTS = {
 }
 
 
+VARIANT = [
+    Member("name", help="The first variant is the control."),
+    Member("weight", "number", "Per cent; together 100."),
+    Member("model", help="Empty: the one that was asked for."),
+    Member("system", "long", "System prompt; empty: the request's."),
+    Member("temperature", "number", "Empty: the request's."),
+    Member("max_tokens", "number", "Empty: the request's."),
+]
+
+
 class ExperimentForm(TargetedForm):
+    variants = RowsField(
+        VARIANT,
+        help_text="The first is the control; the weights are percentages and make 100. What is empty is as the request says."
+        " Saved rows make room for more.",
+    )
     requested_models = LinesField(
         required=False,
         help_text="Model names, one on each line: only requests that asked for one of them. None: all of them; or only"

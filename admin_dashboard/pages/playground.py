@@ -1,7 +1,7 @@
 """The playground: the operator asks a model, or two beside each other, by the API that everybody uses.
 
-The page's script sends the operator's question to `POST /api/v1/chat` with a key of the operator's own, which can chat and
-nothing else and ends after an hour. So a question is limited, charged, recorded and cached as any other.
+The page's script sends the operator's question with a key of the operator's own, which can chat and make pictures, nothing
+else, and ends after an hour. So a question is limited, charged, recorded and cached as any other.
 """
 
 from datetime import timedelta
@@ -23,18 +23,18 @@ from credits.services import wallet_of
 
 KEY_LIVES = timedelta(hours=1)
 KEY_NAME = "playground"
+KINDS = [AIModel.Kind.CHAT, AIModel.Kind.IMAGE]
 
 
 def playground(request: HttpRequest) -> HttpResponse:
-    """The page, with the chat models that can be called now."""
+    """The page, with the models that can be called now: those that chat, then those that make pictures."""
     wallet = wallet_of(tenancy.personal_organization(acting(request)))
-    models = sorted(
-        model.slug for model in snapshot.current().values() if model.kind == AIModel.Kind.CHAT and model.is_offered
-    )
+    offered = [model for model in snapshot.current().values() if model.kind in KINDS and model.is_offered]
+    models = sorted((KINDS.index(AIModel.Kind(model.kind)), model.slug, model.kind) for model in offered)
     context = {
         **admin.site.each_context(request),
         "title": "Playground",
-        "models": models,
+        "models": [(slug, kind) for _, slug, kind in models],
         "columns": ["a", "b"],
         "available": format_credits(wallet.available),
         "wallet_id": wallet.pk,
@@ -45,7 +45,7 @@ def playground(request: HttpRequest) -> HttpResponse:
 @never_cache
 @require_POST
 def playground_key(request: HttpRequest) -> HttpResponse:
-    """A new key for the page's script; it is the operator's own and can only chat."""
+    """A new key for the page's script; it is the operator's own and can only chat and make pictures."""
     operator = acting(request)
     ends = timezone.now() + KEY_LIVES
     _, secret = services.create_api_key(
@@ -54,6 +54,6 @@ def playground_key(request: HttpRequest) -> HttpResponse:
         name=KEY_NAME,
         expires_at=ends,
         actor=operator,
-        scopes=[Scope.CHAT.value],
+        scopes=[Scope.CHAT.value, Scope.IMAGES.value],
     )
     return JsonResponse({"key": secret, "expires_at": ends})

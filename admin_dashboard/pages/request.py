@@ -104,11 +104,9 @@ def key_of(row: UsageRecord) -> SafeString | str:
 
 def timeline(rows: dict[str, list[Any]]) -> list[tuple[str, str]]:
     """What happened when, oldest first: credits held, each attempt, its first token, its end, credits moved."""
-    moments: list[tuple[datetime, str]] = []
+    moments: list[tuple[datetime, str]] = []  # of one instant, in the order in which they follow from each other
     for hold in rows["holds"]:
         moments.append((hold.created_at, f"{format_credits(hold.amount)} credits held"))
-        if hold.closed_at:
-            moments.append((hold.closed_at, f"Hold {hold.state.lower()}"))
     for row in rows["usage"]:
         name = f"Attempt {row.attempt}, {row.model} of {row.provider}"
         began = row.created_at - timedelta(milliseconds=row.latency_ms)
@@ -117,9 +115,10 @@ def timeline(rows: dict[str, list[Any]]) -> list[tuple[str, str]]:
             moments.append((began + timedelta(milliseconds=row.first_token_ms), f"{name}: first token"))
         moments.append((row.created_at, f"{name}: {in_words(row.status)}"))
     moments += [
-        (entry.created_at, f"{entry.kind.lower()} of {format_credits(abs(entry.amount))} credits")
+        (entry.created_at, f"{entry.kind.capitalize()} of {format_credits(abs(entry.amount))} credits")
         for entry in rows["entries"]
     ]
+    moments += [(hold.closed_at, f"Hold {hold.state.lower()}") for hold in rows["holds"] if hold.closed_at]
     return [(when(moment), text) for moment, text in sorted(moments, key=lambda pair: pair[0])]
 
 

@@ -1,16 +1,25 @@
 """The admin's sidebar, by task, and the palette (Ctrl+K) that finds people, keys, models and requests."""
 
+from time import monotonic
 from typing import Any
 
 from django.contrib import admin
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
 from unfold.dataclasses import SearchResult
 
 from accounts.models import AccessToken, User
-from aichat.catalog.models import AIModel
+from aichat.catalog import editing, state
+from aichat.catalog.models import AIModel, Provider
+from aichat.core.snapshot import Snapshot
+from aichat.flags.models import Experiment
+from aichat.images.models import ImageJob, WebhookDelivery
+from aichat.payments.models import Subscription
 from aichat.usage.models import UsageRecord
 
+MOST_COUNTED, KEPT = 99, 30.0  # rows, and seconds
+GOOD_NEWS = {"flags.experiment", "images.imagejob"}  # numbers of what goes on, not of what went wrong
 SHORTEST, FOUND = 3, 8  # characters that are looked for; results of each kind
 
 # Title, icon, and the page: a model's list, or the name of a URL.
@@ -85,16 +94,56 @@ GROUPS: list[tuple[str, list[tuple[str, str, str]]]] = [
 
 
 def navigation(request: HttpRequest) -> list[dict[str, Any]]:
-    """The sidebar's groups, as Unfold's SIDEBAR wants them."""
+    """The sidebar's groups, as Unfold's SIDEBAR wants them; pages with something to do have its number."""
     *groups, (last, settings) = GROUPS
+    counted = counts_of_late()
     return [
         {
             "title": title,
             "separator": number > 0,
-            "items": [{"title": name, "icon": icon, "link": address(page)} for name, icon, page in pages],
+            "items": [
+                {"title": name, "icon": icon, "link": address(page), **badge(counted.get(page, 0), page)}
+                for name, icon, page in pages
+            ],
         }
         for number, (title, pages) in enumerate([*groups, (last, [*settings, *others()])])
     ]
+
+
+def badge(number: int, page: str) -> dict[str, str]:
+    if not number:
+        return {}
+    shown = f"{number - 1}+" if number > MOST_COUNTED else str(number)
+    return {"badge": shown, "badge_variant": "info" if page in GOOD_NEWS else "warning"}
+
+
+def read_counts() -> dict[str, int]:
+    """How much of each page somebody should look at, up to `MOST_COUNTED` + 1."""
+    models, providers = (
+        list(editing.with_prices(AIModel.objects.filter(enabled=True))),
+        Provider.objects.filter(enabled=True),
+    )
+    conditions = state.of_models(models)
+    of_providers = state.of_providers(providers.prefetch_related("models", "keys"))
+    rows: dict[str, QuerySet[Any]] = {
+        "payments.subscription": Subscription.objects.filter(is_live=True, status=Subscription.Status.PAST_DUE),
+        "images.imagejob": ImageJob.objects.filter(status=ImageJob.Status.QUEUED),
+        "images.webhookdelivery": WebhookDelivery.objects.filter(state=WebhookDelivery.State.GIVEN_UP),
+        "flags.experiment": Experiment.objects.filter(status=Experiment.Status.RUNNING),
+    }
+    return {
+        "catalog.aimodel": sum(condition.is_problem for condition in conditions.values()),
+        "catalog.provider": sum(condition.is_problem for condition in of_providers.values()),
+        **{page: len(found.values_list("pk")[: MOST_COUNTED + 1]) for page, found in rows.items()},
+    }
+
+
+counts = Snapshot[dict[str, int]]("the sidebar's counts", read_counts, empty={})
+
+
+def counts_of_late() -> dict[str, int]:
+    """The counts, at most `KEPT` seconds old."""
+    return counts.current() if monotonic() - counts.read_at > KEPT else counts.value
 
 
 def others() -> list[tuple[str, str, str]]:

@@ -15,13 +15,12 @@ from unfold.decorators import display
 
 from aichat.catalog import access, connecting, editing, snapshot, state
 from aichat.catalog.condition_admin import ConditionAdmin
-from aichat.catalog.form_fields import HeadersField
+from aichat.catalog.form_fields import HeadersField, quirks_field
 from aichat.catalog.key_forms import KeyInline
 from aichat.catalog.model_forms import ALLOWED, ModelForm, PriceInline
 from aichat.catalog.models import AIModel, Price, Provider
 from aichat.catalog.sync import ALWAYS, add_models_of
-from aichat.core.admin.base import acting
-from aichat.core.money import format_credits
+from aichat.core.admin.base import acting, rounded
 from aichat.providers.registry import KINDS_OF_ROWS, MODEL_LIST_ADAPTERS
 
 
@@ -30,6 +29,7 @@ class ProviderForm(forms.ModelForm):  # type: ignore[type-arg]
         help_text="Sent with each request, one a line as name: value. {api_key} in a value becomes the key, which is then"
         " sent there only."
     )
+    quirks = quirks_field()
 
     class Meta:
         model = Provider
@@ -168,7 +168,7 @@ class AIModelAdmin(ConditionAdmin):
 
     def amount(self, model: AIModel, name: str) -> str:
         prices: list[Price] = model.begun  # type: ignore[attr-defined]
-        return format_credits(getattr(prices[-1], name)) if prices else "no price"
+        return rounded(getattr(prices[-1], name)) if prices else "no price"
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
         super().save_related(request, form, formsets, change)

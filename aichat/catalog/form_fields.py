@@ -9,6 +9,8 @@ from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminT
 
 from aichat.catalog import fallback_reasons
 from aichat.catalog.models import AIModel
+from aichat.core.admin.row_fields import Member, MembersField
+from aichat.providers import registry
 
 MOST_FALLBACKS = 10
 
@@ -81,6 +83,17 @@ class ReasonsField(forms.MultipleChoiceField):
             except ValueError:
                 raise ValidationError("This is no JSON.") from None
         return super().to_python(value)
+
+
+def quirks_field() -> MembersField:
+    """What a server does otherwise than its profile, one row a quirk; an empty one is as the profile says."""
+    members = [
+        Member(name, kind, meaning, registry.answer_limits() if kind == "choice" else ())  # type: ignore[arg-type]
+        for name, kind, meaning in registry.quirks()
+    ]
+    return MembersField(
+        members, help_text="Only what this server does otherwise than its profile; empty: as the profile."
+    )
 
 
 class HeadersField(LinesField):

@@ -87,6 +87,16 @@ def profiles() -> list[tuple[str, str]]:
     return [(name, name) for name in import_string(f"{PROFILES}.NAMES")]
 
 
+def quirks() -> tuple[tuple[str, str, str], ...]:
+    """What a provider's row can override of its profile: name, kind and meaning."""
+    return cast("tuple[tuple[str, str, str], ...]", import_string(f"{PROFILES}.QUIRKS"))
+
+
+def answer_limits() -> tuple[str, ...]:
+    """The values of the quirk `limit`."""
+    return (*import_string(f"{PROFILES}.LIMITS"), import_string(f"{PROFILES}.BY_MODEL"))
+
+
 def servers() -> tuple[Server, ...]:
     """The well-known OpenAI-compatible servers, each of which can become a provider's row."""
     return cast("tuple[Server, ...]", import_string(SERVERS))

@@ -224,6 +224,25 @@ def _overridden(name: str, quirks: tuple[tuple[str, Any], ...]) -> Profile:
 
 # --- Overrides of a provider's row ------------------------------------------------------------------------------------
 
+# How an operator writes each: name, kind and meaning; `aichat/core/admin/row_fields.py` has the kinds.
+QUIRKS = (
+    ("limit", "choice", "The name of the longest answer."),
+    ("stream_options", "yes", "A stream may be asked for its usage."),
+    ("developer_role", "yes", "The role developer is known; else system is sent."),
+    ("joins_text", "yes", "Content of text parts alone goes as one string."),
+    ("reasoning", "names", "The names under which thoughts of an earlier answer go back."),
+    ("reasoning_details", "yes", "The details of thoughts go back too."),
+    ("extra_content", "yes", "Google's thought signatures may be sent."),
+    ("parameters", "names", "The parameters that are passed on: all of them, not only others than the profile's."),
+    ("renamed", "pairs", "Other names of parameters, as seed: random_seed."),
+    ("tool_choices", "pairs", "Other words for tool_choice, as required: any."),
+    ("forced_calls", "yes", "A call can be asked for."),
+    ("files", "yes", "Files can be sent."),
+    ("audio", "yes", "Sound can be sent."),
+    ("image_addresses", "yes", "Pictures at an https address can be sent."),
+    ("call_id_length", "number", "How long a tool call's ID must be; 0: any will do."),
+)
+
 OVERRIDABLE = tuple(item.name for item in fields(Profile) if item.name != "hosts")
 
 

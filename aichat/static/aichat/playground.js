@@ -5,6 +5,7 @@
   const stop = document.getElementById("stop");
   const columns = [...document.querySelectorAll("[data-column]")];
   const field = (name) => form.elements[name];
+  field("picture").hasChangeListener = true; // keeps unfold from writing the file's name into a field that is not here
   let key = null;
   let running = null;
 
@@ -58,12 +59,59 @@
     return link;
   }
 
-  function question(column) {
-    const body = { message: field("message").value, model: column.querySelector("select").value, stream: true };
-    if (field("system").value) body.system = field("system").value;
-    if (field("temperature").value) body.temperature = Number(field("temperature").value);
-    if (field("max_tokens").value) body.max_tokens = Number(field("max_tokens").value);
-    return body;
+  const given = () => field("picture").files[0];
+  const modelOf = (column) => column.querySelector("select").value;
+  const makesPictures = (column) => column.querySelector("select").selectedOptions[0].dataset.kind === "image";
+
+  const parameters = (names) =>
+    Object.fromEntries(names.filter((name) => field(name).value).map((name) => [name, Number(field(name).value)]));
+
+  const addressOf = (file) =>
+    new Promise((resolve, reject) => {
+      const reader = new FileReader();
+      reader.onload = () => resolve(reader.result);
+      reader.onerror = () => reject(new Error("The picture can't be read."));
+      reader.readAsDataURL(file);
+    });
+
+  // The request for a column: its path, and its body as an object, or as a form when it has a file.
+  async function question(column) {
+    const message = field("message").value;
+    const model = modelOf(column);
+    const picture = given();
+    if (makesPictures(column) && picture) {
+      const body = new FormData();
+      for (const [name, value] of [["prompt", message], ["model", model], ["image", picture]]) body.append(name, value);
+      return ["v1/images/edits", body];
+    }
+    if (makesPictures(column)) return ["api/v1/images", { prompt: message, model }];
+    const options = parameters(["temperature", "max_tokens"]);
+    const system = field("system").value;
+    if (!picture) return ["api/v1/chat", { message, model, stream: true, ...options, ...(system && { system }) }];
+    const content = [
+      { type: "text", text: message },
+      { type: "image_url", image_url: { url: await addressOf(picture) } },
+    ];
+    const messages = [...(system ? [{ role: "system", content: system }] : []), { role: "user", content }];
+    return ["v1/chat/completions", { model, messages, ...options }];
+  }
+
+  // What an answer in one piece holds: its text, and the addresses of its pictures.
+  function contentOf(data) {
+    const message = data.choices?.[0].message;
+    if (message) return [message.content || "", (message.images || []).map((image) => image.image_url.url)];
+    const pictures = data.images?.map((image) => image.url) || data.data.map((image) => `data:image/png;base64,${image.b64_json}`);
+    return ["", pictures];
+  }
+
+  function show(text, said, pictures) {
+    text.append(said);
+    for (const address of pictures) {
+      const image = document.createElement("img");
+      image.src = address;
+      image.alt = field("message").value;
+      text.append(image);
+    }
   }
 
   async function ask(column, secret, signal) {
@@ -81,12 +129,33 @@
       text.classList.add("dash-problem");
       facts(list, [["First token", first], ["Ended after", passed()], ["Request", linkTo(requestId)]]);
     };
+    const completed = (usage, credits, server, marks) => {
+      const said = marks.filter(Boolean).join(", ");
+      facts(list, [
+        ["First token", first],
+        ["Ended after", passed()],
+        ["Tokens", usage && `${usage.input_tokens ?? usage.prompt_tokens} in, ${usage.output_tokens ?? usage.completion_tokens} out`],
+        ["Credits", credits],
+        ["Served by", `${server}${said ? ` (${said})` : ""}`],
+        ["Request", linkTo(requestId)],
+      ]);
+    };
     try {
-      const headers = { "Content-Type": "application/json", Authorization: `Bearer ${secret}` };
+      const [path, body] = await question(column);
+      const headers = { Authorization: `Bearer ${secret}` };
+      if (!(body instanceof FormData)) headers["Content-Type"] = "application/json";
       if (field("fresh").checked) headers["Cache-Control"] = "no-cache";
-      const answer = await fetch(form.dataset.chat, { method: "POST", headers, body: JSON.stringify(question(column)), signal });
+      const sent = body instanceof FormData ? body : JSON.stringify(body);
+      const answer = await fetch(form.dataset.api + path, { method: "POST", headers, body: sent, signal });
       requestId = answer.headers.get("X-Request-ID") || "";
       if (!answer.ok) return failed((await answer.json()).error.message);
+      if (!body.stream) {
+        const data = await answer.json();
+        show(text, ...contentOf(data));
+        const of = (name) => answer.headers.get(name);
+        const marks = [of("X-Cache") === "hit" && "from the cache"];
+        return completed(data.usage, of("X-Credits-Charged"), `${of("X-Model")} of ${of("X-Provider")}`, marks);
+      }
       for await (const [name, data] of eventsOf(answer.body)) {
         if (name === "delta" && data.content) {
           first ??= passed();
@@ -94,15 +163,8 @@
         } else if (name === "error") {
           return failed(data.error.message);
         } else if (name === "completed") {
-          const marks = [data.cached && "from the cache", data.fallback && "by a fallback"].filter(Boolean).join(", ");
-          facts(list, [
-            ["First token", first],
-            ["Ended after", passed()],
-            ["Tokens", `${data.usage.input_tokens} in, ${data.usage.output_tokens} out`],
-            ["Credits", data.credits.charged],
-            ["Served by", `${data.model} of ${data.provider}${marks ? ` (${marks})` : ""}`],
-            ["Request", linkTo(data.request_id)],
-          ]);
+          const marks = [data.cached && "from the cache", data.fallback && "by a fallback"];
+          completed(data.usage, data.credits.charged, `${data.model} of ${data.provider}`, marks);
         }
       }
     } catch (error) {

@@ -11,6 +11,7 @@ from playwright.sync_api import Page, expect, sync_playwright
 
 from aichat.usage.models import UsageRecord
 from tests.admin_dashboard.chromium import CHROMIUM, NO_CHROMIUM, QUIET
+from tests.api.test_every_kind import png
 from tests.conftest import PASSWORD, Actor
 from tests.upstream import ANSWER, Reply, Upstream
 
@@ -91,7 +92,18 @@ def test_two_models_are_compared_in_the_playground(page: Page) -> None:
         expect(answer.locator(".playground-text")).to_contain_text("You wrote: Hello!")
         expect(answer).to_contain_text("demo of demo")
         expect(answer).to_contain_text("First token")
-    page.locator("[data-column=a] dd a").click()
+    for column in ("a", "b"):
+        page.select_option(f"[data-column={column}] select", "demo-image")
+    for picture in (None, {"name": "hat.png", "mimeType": "image/png", "buffer": png()}):
+        if picture:
+            page.set_input_files("[name=picture]", picture)  # type: ignore[arg-type]
+        expect(page.locator("#stop")).to_be_hidden()
+        page.click("text=Ask")
+        expect(page.locator("[data-column=b] img")).to_be_visible()
+        expect(page.locator("[data-column=b]")).to_contain_text("demo-image of demo")
+        shown = page.locator("[data-column=b] img").evaluate("image => image.decode().then(() => image.naturalWidth)")
+        assert shown > 0
+    page.locator("[data-column=b] dd a").click()
     expect(page.locator("body")).to_contain_text("credits held")
 
 

@@ -4,12 +4,16 @@ from typing import Any
 
 import httpx
 import pytest
-from django.test import Client
+from django.contrib import admin
+from django.forms import JSONField
+from django.test import Client, RequestFactory
 from django.urls import reverse
 
+from accounts.models import User
 from aichat.catalog import snapshot
 from aichat.catalog.models import AIModel, Price, Provider
 from aichat.core.money import CREDIT
+from aichat.flags.models import Experiment
 from aichat.usage.models import UsageRecord
 from tests.conftest import Actor
 from tests.generation.test_faults import ask
@@ -159,3 +163,43 @@ def test_a_link_tries_nothing(catalog: None, console: Client, alice: Actor) -> N
     assert (
         console.post(address.replace(address.split("/")[3], "0" * 8 + "-0000-0000-0000-" + "0" * 12)).status_code == 404
     )
+
+
+def test_no_page_of_the_admin_asks_for_json(catalog: None, console: Client) -> None:
+    """A JSON column has a form of its own: rows, lines or boxes to tick."""
+    for model, page in admin.site._registry.items():
+        request = RequestFactory().get("/")
+        request.user = User.objects.get(email="ada@example.com")
+        if page.has_add_permission(request):
+            fields = page.get_form(request).base_fields
+            assert [name for name, field in fields.items() if isinstance(field, JSONField)] == [], model
+
+
+def test_what_a_server_does_otherwise_is_written_in_rows(ollama: Provider, console: Client) -> None:
+    address = f"/admin/catalog/provider/{ollama.pk}/change/"
+    assert 'name="quirks-stream_options"' in console.get(address).content.decode()
+    form = {"slug": "ollama", "kind": "openai_compatible", "base_url": ollama.base_url, "enabled": "on", "profile": ""}
+    rows = {"quirks-limit": "max_tokens", "quirks-stream_options": "false", "quirks-renamed": "seed: random_seed"}
+    console.post(address, {**form, **rows, "quirks-call_id_length": "9"})
+    ollama.refresh_from_db()
+    expected = {"limit": "max_tokens", "stream_options": False, "renamed": {"seed": "random_seed"}, "call_id_length": 9}
+    assert ollama.quirks == expected
+    page = console.get(address).content.decode()
+    assert 'value="seed: random_seed"' in page
+    refused = console.post(address, {**form, "quirks-call_id_length": "nine"}).content.decode()
+    assert "call_id_length is a number" in refused and 'value="nine"' in refused
+
+
+def test_variants_are_written_in_rows(catalog: None, console: Client) -> None:
+    rows = {"variants-ROWS": "3", "variants-0-name": "control", "variants-0-weight": "40", "variants-1-name": "kind",
+            "variants-1-weight": "60", "variants-1-system": "Be kind.", "variants-1-temperature": "0.5"}  # fmt: skip
+    form = {"key": "tone", "status": "draft", "unit": "user", "sample_size": "100", "percentage": "100"}
+    console.post("/admin/flags/experiment/add/", {**form, **rows})
+    kind = {"name": "kind", "weight": 60, "system": "Be kind.", "temperature": 0.5}
+    assert Experiment.objects.get().variants == [{"name": "control", "weight": 40}, kind]
+    page = console.get(f"/admin/flags/experiment/{Experiment.objects.get().pk}/change/").content.decode()
+    assert "Be kind.</textarea>" in page
+    refused = console.post(
+        "/admin/flags/experiment/add/", {**form, **rows, "key": "other", "variants-0-weight": "half"}
+    )
+    assert "half" in refused.content.decode() and Experiment.objects.count() == 1

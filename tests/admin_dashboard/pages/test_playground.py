@@ -12,18 +12,19 @@ from tests.conftest import Actor
 def test_the_page_offers_what_can_be_called(catalog: None, console: Client) -> None:
     page = console.get("/admin/playground/").content.decode()
     assert ">demo</option>" in page
-    assert "demo-image" not in page
+    assert ">demo-image (pictures)</option>" in page
+    assert "demo-speech" not in page
 
 
 def test_without_a_model_the_page_leads_to_the_reasons(console: Client) -> None:
-    assert "No chat model can be called" in console.get("/admin/playground/").content.decode()
+    assert "No model that chats or makes pictures can be called" in console.get("/admin/playground/").content.decode()
 
 
-def test_its_key_is_the_operator_s_and_can_chat_and_nothing_else(catalog: None, ada: Actor, console: Client) -> None:
+def test_its_key_is_the_operator_s_for_chats_and_pictures_alone(catalog: None, ada: Actor, console: Client) -> None:
     answer = console.post("/admin/playground/key/")
     assert "no-store" in answer["Cache-Control"]
     key = AccessToken.objects.get(name="playground")
-    assert (key.user, key.organization, key.scopes) == (ada.user, ada.organization, ["chat"])
+    assert (key.user, key.organization, key.scopes) == (ada.user, ada.organization, ["chat", "images"])
     assert key.expiry is not None and key.expiry - timezone.now() <= timedelta(hours=1)
     headers = {"Authorization": f"Bearer {answer.json()['key']}"}
     assert Client().get("/api/v1/admin/users", headers=headers).status_code == 403
