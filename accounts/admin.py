@@ -15,7 +15,7 @@ from unfold.admin import TabularInline
 from unfold.decorators import action, display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
-from accounts import admin_sessions, emails, logins, second_factor, services, tenancy
+from accounts import admin_sessions, emails, logins, second_factor, services, sso, tenancy
 from accounts.browser_pages import target_of
 from accounts.key_admin import AccessTokenAdmin
 from accounts.models import Membership, Organization, User
@@ -55,8 +55,18 @@ def login(request: HttpRequest, extra_context: dict[str, Any] | None = None) -> 
     return _log_in(request, extra_context)
 
 
+_log_out = admin.site.logout
+
+
+def logout(request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+    """Log out of the admin site, and at the issuer, if the login came from there."""
+    response = _log_out(request, extra_context)
+    return HttpResponseRedirect(reverse("sso-logout")) if sso.is_on() and request.method == "POST" else response
+
+
 admin.site.has_permission = has_permission  # type: ignore[method-assign]  # of the site that Unfold made
 admin.site.login = login  # type: ignore[method-assign]
+admin.site.logout = logout  # type: ignore[method-assign,assignment]
 
 
 class EmailForm(forms.ModelForm):  # type: ignore[type-arg]
@@ -218,7 +228,7 @@ class OrganizationAdmin(Admin):
     search_fields = ["name", "personal_to__email"]
     search_help_text = "Name, or e-mail of the person it belongs to"
     ordering = ["-created_at"]
-    fields = ["name", "owner", *SPENDING_LIMITS, "retention_days", "created_at"]
+    fields = ["name", "owner", *SPENDING_LIMITS, "retention_days", "issuer_team", "created_at"]
     readonly_fields = ["owner", "created_at"]
     credits_fields = SPENDING_LIMITS
     inlines = [MembershipInline]

@@ -238,6 +238,14 @@ class Organization(Row, SpendLimits):
         validators=[MaxValueValidator(36_500)],
         help_text="Days after which its conversations are deleted; 0: kept; empty: RETENTION_DAYS.",
     )
+    issuer_team = models.CharField(
+        "team of the identity provider",
+        max_length=150,
+        null=True,
+        blank=True,
+        unique=True,
+        help_text="By this name OIDC_GROUPS_MAP means this team; empty: it means none here.",
+    )
     created_at = models.DateTimeField(default=timezone.now, editable=False, db_index=True)
     # Written first by changes of the members, which every engine makes wait for each other.
     revision = models.PositiveIntegerField(default=0, editable=False)
@@ -261,6 +269,9 @@ class Membership(Row, SpendLimits):
     organization = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="memberships")
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="memberships")
     role = models.CharField(max_length=16, choices=Role.choices, default=Role.MEMBER)
+    from_issuer = models.BooleanField(
+        null=True, editable=False, help_text="Whether the identity provider gave it, and may take it away."
+    )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     class Meta:

@@ -26,7 +26,7 @@ from django.core.validators import validate_email
 from django.db import IntegrityError
 from django.utils import timezone
 
-from accounts import tenancy
+from accounts import issuer_groups, tenancy
 from accounts.models import ExternalIdentity, Role, User
 from accounts.services import LastAdmin, change_user
 from aichat.core.database import transactions
@@ -193,13 +193,20 @@ def user_of(token: str) -> User:
     return user_of_claims(verify(token, audience=settings.OIDC_AUDIENCE))
 
 
-def user_of_claims(claims: Mapping[str, Any]) -> User:
-    """The active user whom the claims of a right token name, made at first sight. Raises `InvalidJwt`."""
-    identity = ExternalIdentity.objects.select_related("user").filter(**_key(claims)).first()
+def user_of_claims(claims: Mapping[str, Any], *, is_login: bool = False) -> User:
+    """The active user whom the claims of a right token name, made at first sight. Raises `InvalidJwt`.
+
+    `is_login` says that it is the ID token of a login, which has all claims.
+    """
+    identity = ExternalIdentity.objects.select_related("user").filter(**key_of(claims)).first()
     user = identity.user if identity else _make_user(claims)
     if not user.is_active:
         raise InvalidJwt("This account is disabled.")
     _follow_role(user, claims)
+    if settings.OIDC_GROUPS_CLAIM:
+        groups = _claim(claims, settings.OIDC_GROUPS_CLAIM)
+        if issuer_groups.said(claims, groups, is_login=is_login):
+            issuer_groups.follow(user, groups)
     if user.deletion_requested_at and float(claims.get("iat", 0)) > user.deletion_requested_at.timestamp():
         user.take_deletion_back()  # they logged in at the issuer since
     return user
@@ -245,7 +252,8 @@ def _decode(token: str, keys: list[jwt.PyJWK], audience: str) -> dict[str, Any]:
     raise problem
 
 
-def _key(claims: Mapping[str, Any]) -> dict[str, str]:
+def key_of(claims: Mapping[str, Any]) -> dict[str, str]:
+    """The columns of the identity that the claims name."""
     return {"issuer": settings.OIDC_ISSUER, "subject": claims["sub"]}
 
 
@@ -255,7 +263,7 @@ def _make_user(claims: Mapping[str, Any]) -> User:
         try:
             user = transactions.run_atomic(_make_with_identity, claims)
         except IntegrityError:  # another request made them, or somebody took the e-mail this moment
-            identity = ExternalIdentity.objects.select_related("user").filter(**_key(claims)).first()
+            identity = ExternalIdentity.objects.select_related("user").filter(**key_of(claims)).first()
             if identity:
                 return identity.user
         else:
@@ -268,12 +276,12 @@ def _make_with_identity(claims: Mapping[str, Any]) -> User:
     email = _verified_email(claims)
     confirmed_at: datetime | None = timezone.now()
     if not email or User.objects.filter(email=User.objects.normalize_email(email)).exists():
-        email = f"{hashlib.sha256('|'.join(_key(claims).values()).encode()).hexdigest()[:32]}@sso.invalid"
+        email = f"{hashlib.sha256('|'.join(key_of(claims).values()).encode()).hexdigest()[:32]}@sso.invalid"
         confirmed_at = None
     name = claims.get("name")
     shown = name[:150] if isinstance(name, str) else ""
     user = User.objects.create_user(email, name=shown, email_confirmed_at=confirmed_at)
-    ExternalIdentity.objects.create(user=user, **_key(claims))
+    ExternalIdentity.objects.create(user=user, **key_of(claims))
     tenancy.personal_organization(user)
     return user
 

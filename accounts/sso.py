@@ -5,6 +5,8 @@
 | 1 | the browser, at `/accounts/oidc/login` | `begin`: the address at the issuer; a signed cookie keeps what must come back |
 | 2 | the person, at the issuer | log in there |
 | 3 | the browser, at `/accounts/oidc/login/callback` | `finish`: state, code, ID token and nonce are checked |
+| 4 | the browser, at `/accounts/oidc/logout` | `logout_address`: the login at the issuer ends as well, where it offers that |
+| 5 | the issuer, at `/accounts/oidc/backchannel-logout` | `end_logins`: it ended the person's login |
 
 People are found and made as for bearer JWTs (`accounts.oidc`): by issuer and subject, never by e-mail.
 https://openid.net/specs/openid-connect-core-1_0.html#CodeFlowAuth, https://www.rfc-editor.org/rfc/rfc7636
@@ -17,17 +19,20 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from urllib.parse import urlencode
 
+from cryptography.fernet import Fernet, InvalidToken
 from django.conf import settings
 from django.core import signing
 from django.utils.crypto import constant_time_compare
 
-from accounts import oidc
-from accounts.models import User
+from accounts import logins, oidc
+from accounts.models import ExternalIdentity, User
 from aichat.core.errors import ApiError, InvalidRequest, PermissionDenied
 
 GOOD_FOR = 600  # seconds between the two requests of the browser
 SALT = "accounts.sso"
 LONGEST = 4096  # characters of a code that an issuer sends
+LONGEST_HINT = 3500  # characters of a cookie
+LOGOUT_EVENT = "http://schemas.openid.net/event/backchannel-logout"
 AGAIN = "This login is over or was begun in another browser: log in again."
 
 
@@ -84,8 +89,10 @@ def opened(sealed: str) -> Attempt:
         raise InvalidRequest(AGAIN) from None
 
 
-def finish(attempt: Attempt, answer: Mapping[str, str], redirect_uri: str) -> User:
-    """Return the person who logged in at the issuer, made at first sight; `answer` is what the browser brought back.
+def finish(attempt: Attempt, answer: Mapping[str, str], redirect_uri: str) -> tuple[User, str]:
+    """Return the person who logged in at the issuer, made at first sight, and a hint for the logout there.
+
+    `answer` is what the browser brought back.
 
     Raises `InvalidRequest`, `PermissionDenied` when the issuer refused, `InvalidJwt`, `IdentityProviderUnavailable`.
     """
@@ -105,9 +112,56 @@ def finish(attempt: Attempt, answer: Mapping[str, str], redirect_uri: str) -> Us
         "redirect_uri": redirect_uri,
         "code_verifier": attempt.verifier,
     }
-    claims = oidc.verify(oidc.exchange(fields), audience=settings.OIDC_CLIENT_ID)
+    token = oidc.exchange(fields)
+    claims = oidc.verify(token, audience=settings.OIDC_CLIENT_ID)
     if not constant_time_compare(str(claims.get("nonce", "")), attempt.nonce):
         raise oidc.InvalidJwt("This token was made for another login: log in again.")
     if claims.get("azp", settings.OIDC_CLIENT_ID) != settings.OIDC_CLIENT_ID:
         raise oidc.InvalidJwt("This token was made for another application.")
-    return oidc.user_of_claims(claims)
+    return oidc.user_of_claims(claims, is_login=True), hint_of(token)
+
+
+def hint_of(token: str) -> str:
+    """The ID token sealed for a cookie, so that nobody can use it; without it when it is too long for a cookie."""
+    sealed = _seal().encrypt(token.encode()).decode()
+    return sealed if len(sealed) <= LONGEST_HINT else _seal().encrypt(b"").decode()
+
+
+def logout_address(hint: str, back: str) -> str:
+    """The address at the issuer that ends the login there and sends the browser `back`; empty if there is none.
+
+    `hint` is that of the login (`finish`): without one the browser's login did not come from the issuer.
+    https://openid.net/specs/openid-connect-rpinitiated-1_0.html
+    """
+    if not (is_on() and hint):
+        return ""
+    try:
+        token = _seal().decrypt(hint.encode()).decode()
+        address = oidc.keys_of(settings.OIDC_ISSUER).endpoint("end_session_endpoint")
+    except (InvalidToken, ApiError):
+        return ""
+    query = {"client_id": settings.OIDC_CLIENT_ID, "post_logout_redirect_uri": back}
+    if token:
+        query["id_token_hint"] = token
+    return f"{address}{'&' if '?' in address else '?'}{urlencode(query)}"
+
+
+def end_logins(token: str) -> None:
+    """End all logins of the person whom the issuer's logout token names; a stranger's changes nothing.
+
+    Raises `InvalidJwt`. https://openid.net/specs/openid-connect-backchannel-1_0.html#LogoutToken
+    """
+    if not is_on():
+        raise SingleSignOnUnavailable()
+    claims = oidc.verify(token, audience=settings.OIDC_CLIENT_ID)
+    events = claims.get("events")
+    if not isinstance(events, dict) or LOGOUT_EVENT not in events or "nonce" in claims:
+        raise oidc.InvalidJwt("This is no logout token.")
+    found = ExternalIdentity.objects.select_related("user").filter(**oidc.key_of(claims)).first()
+    if found is not None:
+        logins.end_logins(found.user)
+
+
+def _seal() -> Fernet:
+    key = hashlib.sha256(f"{SALT}:{settings.SECRET_KEY}".encode()).digest()
+    return Fernet(base64.urlsafe_b64encode(key))

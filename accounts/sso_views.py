@@ -4,12 +4,18 @@ from django.conf import settings
 from django.contrib.auth import login
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
+from drf_spectacular.utils import extend_schema
+from rest_framework import parsers
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
 
-from accounts import admin_sessions, login_cookie, rate_limits, services, sso
+from accounts import admin_sessions, login_cookie, oidc, rate_limits, services, sso
 from accounts.browser_pages import page, target_of
-from aichat.core.errors import PermissionDenied
+from accounts.permissions import Public
+from aichat.core.errors import InvalidRequest, PermissionDenied
 
-COOKIE = "aichat_sso"
+COOKIE, HINT = "aichat_sso", "aichat_sso_hint"
 PATH = "/accounts/"
 
 
@@ -33,7 +39,7 @@ def finish(request: HttpRequest) -> HttpResponse:
     """Log in whom the issuer sent back: for the admin site by a session, for the portal by its cookie."""
     rate_limits.hit(settings.RATE_LIMIT_AUTH, "sso", "address", rate_limits.network_of(request))
     attempt = sso.opened(request.COOKIES.get(COOKIE, ""))
-    user = sso.finish(attempt, request.GET.dict(), callback_address(request))
+    user, hint = sso.finish(attempt, request.GET.dict(), callback_address(request))
     user.take_deletion_back()
     response = HttpResponseRedirect(attempt.target)
     if attempt.target.startswith(reverse("admin:index")):
@@ -44,4 +50,34 @@ def finish(request: HttpRequest) -> HttpResponse:
         token, secret = services.create_login_token(user)
         login_cookie.put(response, secret, token.expiry)
     response.delete_cookie(COOKIE, path=PATH, samesite="Lax")
+    response.set_cookie(HINT, hint, path=reverse("sso-logout"), secure=settings.HTTPS, httponly=True, samesite="Strict")
     return response
+
+
+@page
+def leave(request: HttpRequest) -> HttpResponse:
+    """Lead a browser that was logged out here to the issuer's logout, if its login came from there, else to the login page.
+
+    A link on another site's page brings no hint along, so it logs nobody out.
+    """
+    back = request.build_absolute_uri(reverse("portal:login"))
+    address = sso.logout_address(request.COOKIES.get(HINT, ""), back)
+    response = HttpResponseRedirect(address or reverse("portal:login"))
+    response.delete_cookie(HINT, path=reverse("sso-logout"), samesite="Strict")
+    return response
+
+
+class BackchannelLogoutView(APIView):
+    authentication_classes = ()
+    permission_classes = [Public]
+    parser_classes = [parsers.FormParser]
+
+    @extend_schema(exclude=True)
+    def post(self, request: Request) -> Response:
+        """End the logins of the person whom `logout_token` names. 400 for a token that is not the issuer's."""
+        token = request.data.get("logout_token", "") if isinstance(request.data, dict) else ""
+        try:
+            sso.end_logins(token if isinstance(token, str) else "")
+        except oidc.InvalidJwt as error:
+            raise InvalidRequest(error.message, param="logout_token") from None
+        return Response(headers={"Cache-Control": "no-store"})

@@ -304,6 +304,9 @@ ALLOW_PRIVATE_OIDC = env.boolean("ALLOW_PRIVATE_OIDC", False)
 # The claim that names the role, and the role of each of its values: OIDC_ROLE_MAP=staff=ADMIN,paying=SUBSCRIBER
 OIDC_ROLE_CLAIM = env.text("OIDC_ROLE_CLAIM")
 OIDC_ROLE_MAP = env.mapping("OIDC_ROLE_MAP", ("USER", "SUBSCRIBER", "ADMIN"))
+# The claim that names groups, and the team of each, with the role: OIDC_GROUPS_MAP=dev=Engineering,leads=Engineering:ADMIN
+OIDC_GROUPS_CLAIM = env.text("OIDC_GROUPS_CLAIM")
+OIDC_GROUPS_MAP = env.places("OIDC_GROUPS_MAP", ("MEMBER", "ADMIN", "OWNER"))
 # Whether people log in and sign up with passwords; else only by single sign-on and API keys.
 PASSWORD_LOGIN = env.boolean("PASSWORD_LOGIN", True)
 # Whether people who administer need a second factor.

@@ -2,18 +2,24 @@
 
 import base64
 import hashlib
+import time
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import jwt
 import pytest
+from django.contrib.admin.models import LogEntry
+from django.core.exceptions import ImproperlyConfigured
 from django.test import Client
 
 from accounts import oidc, sso
 from accounts.authentication import LOGIN_COOKIE
-from accounts.models import AccessToken, Role, User
-from aichat.core.config import checks
-from tests.accounts.test_oidc import Issuer, _remember_providers, issuer
+from accounts.models import AccessToken, Membership, Organization, Role, User
+from accounts.services import create_api_key
+from accounts.teams import create_team
+from aichat.core.admin import audit_log
+from aichat.core.config import checks, env
+from tests.accounts.test_oidc import Issuer, _remember_providers, issuer, providers
 from tests.conftest import PASSWORD, Actor
 
 __all__ = ["_remember_providers", "issuer"]
@@ -21,7 +27,7 @@ CALLBACK = "/accounts/oidc/login/callback"
 
 
 @pytest.fixture(autouse=True)
-def _client(settings: Any, issuer: Issuer, db: None) -> None:
+def _client(_remember_providers: None, settings: Any, issuer: Issuer, db: None) -> None:
     settings.OIDC_CLIENT_ID, settings.OIDC_CLIENT_SECRET, settings.OIDC_AUDIENCE = "browser-client", "secret", ""
 
 
@@ -182,3 +188,114 @@ def test_a_client_needs_an_issuer(settings: Any) -> None:
     assert checks.single_sign_on_has_an_audience() == []
     settings.OIDC_ISSUER = ""
     assert [problem.id for problem in checks.single_sign_on_has_an_audience()] == ["aichat.E013"]
+
+
+# --- Groups -----------------------------------------------------------------------------------------------------------
+
+
+def places(user: User) -> set[tuple[str, str]]:
+    mine = Membership.objects.filter(user=user, organization__personal_to=None)
+    return set(mine.values_list("organization__name", "role"))
+
+
+def test_groups_of_the_issuer_are_memberships_and_end_with_them(issuer: Issuer, settings: Any, alice: Actor) -> None:
+    settings.OIDC_GROUPS_CLAIM = "groups"
+    settings.OIDC_GROUPS_MAP = {
+        "dev": ("Engineering", "MEMBER"),
+        "leads": ("Engineering", "ADMIN"),
+        "hr": ("People", "MEMBER"),
+    }
+    create_team(alice.user, "Engineering")  # of the same name, which anybody can give
+    log_in(Client(), issuer, groups=["dev", "leads", "hr", "unknown"])
+    dora = User.objects.exclude(pk=alice.user.pk).get()
+    assert places(dora) == {("Engineering", "ADMIN"), ("People", "MEMBER")}
+    assert Organization.objects.filter(name="Engineering").count() == 2, (
+        "somebody's own team of that name is none of theirs"
+    )
+    people = Organization.objects.get(issuer_team="People")
+    key, _ = create_api_key(user=dora, organization=people, name="x")
+    given_here = create_team(dora, "Own").organization
+    Organization.objects.filter(pk=given_here.pk).update(issuer_team="Tied")
+    settings.OIDC_GROUPS_MAP["tied"] = ("Tied", "MEMBER")
+
+    log_in(Client(), issuer, groups=["dev", "tied"])
+    assert places(dora) == {("Engineering", "MEMBER"), ("Own", "OWNER")}
+    assert AccessToken.objects.get(pk=key.pk).revoked_at is not None
+    settings.OIDC_AUDIENCE = "browser-client"
+    token = issuer.token(audience="browser-client")
+    assert Client(headers={"Authorization": f"Bearer {token}"}).get("/api/v1/me").status_code == 200
+    assert ("Engineering", "MEMBER") in places(dora), "a token for the API without the claim says nothing"
+    log_in(Client(), issuer)
+    assert places(dora) == {("Own", "OWNER")}
+    reasons = [audit_log.details(row).get("reason") for row in LogEntry.objects.filter(user=dora)]
+    assert reasons.count("identity provider") == 5
+
+
+@pytest.mark.parametrize(
+    ("raw", "found"),
+    [
+        (
+            "dev=Engineering, leads=Engineering:ADMIN",
+            {"dev": ("Engineering", "MEMBER"), "leads": ("Engineering", "ADMIN")},
+        ),
+        ("cn=dev=R&D: Labs:OWNER", {"cn=dev": ("R&D: Labs", "OWNER")}),
+        ("dev=Engineering:BOSS", None),
+        ("dev", None),
+        ("dev=:ADMIN", None),
+    ],
+)
+def test_the_map_of_groups(raw: str, found: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OIDC_GROUPS_MAP", raw)
+    if found is None:
+        with pytest.raises(ImproperlyConfigured, match="OIDC_GROUPS_MAP"):
+            env.places("OIDC_GROUPS_MAP", ("MEMBER", "ADMIN", "OWNER"))
+    else:
+        assert env.places("OIDC_GROUPS_MAP", ("MEMBER", "ADMIN", "OWNER")) == found
+
+
+# --- Logging out ------------------------------------------------------------------------------------------------------
+
+
+def test_leaving_here_leads_to_the_issuers_logout(issuer: Issuer, settings: Any, ada: Actor) -> None:
+    settings.OIDC_ROLE_CLAIM, settings.OIDC_ROLE_MAP = "groups", {"staff": "ADMIN"}
+    browser = Client()
+    hint = log_in(browser, issuer, "/admin/", groups=["staff"]).cookies["aichat_sso_hint"]
+    assert (hint["httponly"], hint["samesite"], hint["path"]) == (True, "Strict", "/accounts/oidc/logout")
+    assert "." not in hint.value, "nobody can use the token in it"
+    assert browser.post("/admin/logout/")["Location"] == "/accounts/oidc/logout"
+    left = browser.get("/accounts/oidc/logout")
+    asked = parse_qs(urlsplit(left["Location"]).query)
+    assert left["Location"].startswith(f"{issuer.url}/oauth2/end_session?")
+    assert asked["post_logout_redirect_uri"] == ["http://testserver/login"]
+    assert jwt.decode(asked["id_token_hint"][0], options={"verify_signature": False})["sub"] == "dora"
+    assert issuer.http.get(left["Location"]).status_code == 200
+    assert browser.get("/accounts/oidc/logout")["Location"] == "/login", "the hint is gone"
+    settings.OIDC_CLIENT_ID = ""
+    assert Client().get("/accounts/oidc/logout")["Location"] == "/login"
+    assert len(sso.hint_of("x" * 9000)) < 200
+
+
+def test_the_issuer_ends_logins_of_its_people(issuer: Issuer, alice: Actor) -> None:
+    browser = Client()
+    log_in(browser, issuer)
+    private = jwt.PyJWK.from_dict(providers[-1].jwk.as_dict(is_private=True)).key
+    event: dict[str, Any] = {"http://schemas.openid.net/event/backchannel-logout": {}}
+    now = int(time.time())
+    claims = {"iss": issuer.url, "aud": "browser-client", "sub": "dora", "iat": now, "exp": now + 60, "jti": "1"}
+
+    def told(**more: Any) -> int:
+        token = jwt.encode({**claims, **more}, private, algorithm="RS256")
+        return send(token)
+
+    def send(token: str) -> int:
+        form = urlencode({"logout_token": token})
+        address, kind = "/accounts/oidc/backchannel-logout", "application/x-www-form-urlencoded"
+        return int(Client().post(address, form, content_type=kind).status_code)
+
+    assert [told(), told(events=event, nonce="x"), told(events=event, aud="other")] == [400, 400, 400]
+    assert send("x.y.z") == 400
+    assert told(events=event, sub="nobody") == 200
+    assert me(browser).status_code == 200
+    assert told(events=event) == 200
+    assert me(browser).status_code == 401
+    assert alice.with_login().get("/api/v1/me").status_code == 200

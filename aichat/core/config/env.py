@@ -177,6 +177,23 @@ def mapping(name: str, allowed: tuple[str, ...]) -> dict[str, str]:
     return _read(name, {}, parse, f"word={allowed[0]},… with values of {', '.join(allowed)}")
 
 
+def places(name: str, roles: tuple[str, ...]) -> dict[str, tuple[str, str]]:
+    """A comma separated list of `word=place` or `word=place:role`; without a role it is the first of those allowed."""
+
+    def parse(raw: str) -> dict[str, tuple[str, str]]:
+        found = {}
+        for pair in raw.split(","):
+            word, is_pair, place = (part.strip() for part in pair.rpartition("="))
+            team, has_role, role = (part.strip() for part in place.rpartition(":"))
+            team, role = (team, role) if has_role else (role, roles[0])
+            if not (word and is_pair and 0 < len(team) <= 150 and role in roles):
+                raise ValueError
+            found[word] = (team, role)
+        return found
+
+    return _read(name, {}, parse, f"word=Team,word=Team:{roles[1]},… with roles of {', '.join(roles)}")
+
+
 def url(name: str, default: str = "", schemes: tuple[str, ...] = ("http", "https")) -> str:
     def parse(raw: str) -> str:
         parts = urlsplit(raw)

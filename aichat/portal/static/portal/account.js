@@ -118,12 +118,12 @@ onSubmit(find("leave"), async () => {
 
 onClick("logout", async () => {
     await ask("portal/logout", { method: "POST" });
-    location.assign(`${base}login`);
+    location.assign(find("logout").dataset.next);
 });
 
 onClick("logout-all", async () => {
     await ask("api/v1/auth/logout-all", { method: "POST" });
-    location.assign(`${base}login`);
+    location.assign(find("logout").dataset.next);
 });
 
 Promise.all([show(), showInvitations(), showSecondFactor(), showSessions(), showBalance()]).catch(complain);
