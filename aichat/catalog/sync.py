@@ -87,6 +87,7 @@ def _add(vendor: Vendor, default: DefaultModel) -> bool:
         defaults={
             "provider": provider,
             "kind": default.kind,
+            "upstream_name": default.upstream_name,
             "max_output_tokens": default.max_output_tokens,
             "context_window": default.context_window,
             "auto_position": vendor.auto_position if default.in_auto else None,

@@ -52,7 +52,7 @@ class Embeddings:
     async def perform(self, request: GenerationRequest, sink: EventSink | None) -> Ending:
         """Find or make the vectors and settle them; a `Generate` of `aichat/generation/request.py`. Raises `ApiError`."""
         await evaluation.ready()
-        route = able(await candidates_of(request), request.kind, self.call())
+        route = able(await candidates_of(request), request, self.call())
         await self.look(request, route)
         found = Usage(input_tokens=self.tokens)
         if not (missing := self.missing):

@@ -69,7 +69,7 @@ class Performance(Generic[A]):
         """Make the answer and settle it; a `Generate` of `aichat/generation/request.py`. Raises `ApiError`."""
         deadline = monotonic() + settings.CHAT_TOTAL_TIMEOUT
         require_features(request)
-        candidates = able(await candidates_of(request), request.kind, self.call)
+        candidates = able(await candidates_of(request), request, self.call)
         bill = Bill(request)
         breakers = await circuit_breaker.look(candidates)
         if all(item.state == circuit_breaker.OPEN for item in breakers):
@@ -177,19 +177,25 @@ def implausible_figures(reported: Usage, most: Usage) -> dict[str, int]:
 
 
 async def candidates_of(request: GenerationRequest) -> list[ModelInfo]:
-    """The models to try. Under `auto` that is the first of the default route alone: another embedding model's vectors,
-    or another voice, are not what was asked for. Fallbacks are those an operator gave a model. Raises `ApiError`."""
+    """The models of the route. Fallbacks are those an operator gave a model. Raises `ApiError`."""
     catalog = await snapshot.ready()
-    found = routing.candidates(catalog, request.caller, request.model, AIModel.Kind(request.kind))
-    return found[:1] if request.model == routing.AUTO else found
+    return routing.candidates(catalog, request.caller, request.model, AIModel.Kind(request.kind))
 
 
-def able(candidates: Sequence[ModelInfo], kind: str, call: SingleCall[A]) -> list[ModelInfo]:
-    """The candidates that can serve the call. Raises `InvalidRequest` when the first one can't."""
-    adapters = single_call_adapters(kind)
+def able(candidates: Sequence[ModelInfo], request: GenerationRequest, call: SingleCall[A]) -> list[ModelInfo]:
+    """The candidates that can serve the call.
+
+    Under `auto` that is one: another embedding model's vectors, or another voice, are not what was asked for. Vectors are
+    always those of the route's first model; else it is the first that can do what was asked. Raises `InvalidRequest`
+    when none can, or when a model that was named can't.
+    """
+    adapters, is_auto = single_call_adapters(request.kind), request.model == routing.AUTO
+    if is_auto and request.kind == AIModel.Kind.EMBEDDING:
+        candidates = candidates[:1]
     first = candidates[0]
-    if first.provider.kind not in adapters:
-        raise InvalidRequest(f"{first.provider.slug} does no {kind}.", param="model")
-    if problem := call.obstacle(first):
-        raise problem
-    return [model for model in candidates if model.provider.kind in adapters and call.obstacle(model) is None]
+    found = [model for model in candidates if model.provider.kind in adapters and call.obstacle(model) is None]
+    if not found or (not is_auto and found[0] is not first):
+        if first.provider.kind not in adapters:
+            raise InvalidRequest(f"{first.provider.slug} does no {request.kind}.", param="model")
+        raise call.obstacle(first) or InvalidRequest("No model can do this.", param="model")
+    return found[:1] if is_auto else found

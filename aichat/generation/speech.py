@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from aichat.catalog.snapshot import ModelInfo
+from aichat.core.errors import InvalidRequest
 from aichat.generation import key_ring
 from aichat.generation.single_call import Performance, SingleCall
 from aichat.providers.base import Usage
@@ -60,4 +61,12 @@ def speech(request: SpeechRequest, listen: Listener | None = None) -> Performanc
     def count(model: ModelInfo, answer: SpeechAnswer) -> Usage:
         return counted(model)
 
-    return Performance(SingleCall(ask=ask, most=most, count=count, is_begun=lambda: is_begun))
+    def obstacle(model: ModelInfo) -> InvalidRequest | None:
+        adapter = speech_adapter(model.provider.kind)
+        if request.format is not None and request.format not in adapter.formats:
+            return InvalidRequest(f"{model.slug} answers {', '.join(adapter.formats)}.", param="response_format")
+        if request.speed not in (None, 1) and not adapter.takes_speed:
+            return InvalidRequest(f"{model.slug} speaks at its own speed; say in instructions how.", param="speed")
+        return None
+
+    return Performance(SingleCall(ask=ask, most=most, count=count, obstacle=obstacle, is_begun=lambda: is_begun))

@@ -17,6 +17,8 @@ MS_PER_MINUTE = 60_000
 # What providers bill at most, in tokens: of a second of audio, and of a second of what is said in it.
 MOST_TOKENS_HEARD, MOST_TOKENS_SAID = 32, 16
 TOKENS_HEARD = 10  # on average
+# Of a chat model that writes it down: what it is told to do, and what it thinks before it writes.
+MOST_TOKENS_ASKED, MOST_TOKENS_THOUGHT = 256, 1_024
 
 
 def transcription(request: TranscriptionRequest) -> Performance[TranscriptionAnswer]:
@@ -40,8 +42,10 @@ def transcription(request: TranscriptionRequest) -> Performance[TranscriptionAns
 
     def bound(model: ModelInfo, length: int) -> Usage:
         seconds = -(-length // 1000)
-        said = min(model.max_output_tokens, 256 + seconds * MOST_TOKENS_SAID)
-        return Usage(input_tokens=prompt + seconds * MOST_TOKENS_HEARD, output_tokens=said, audio_ms=length)
+        said = min(model.max_output_tokens, MOST_TOKENS_THOUGHT + seconds * MOST_TOKENS_SAID)
+        return Usage(
+            input_tokens=MOST_TOKENS_ASKED + prompt + seconds * MOST_TOKENS_HEARD, output_tokens=said, audio_ms=length
+        )
 
     def count(model: ModelInfo, answer: TranscriptionAnswer) -> Usage:
         text = answer.body if isinstance(answer.body, str) else str(answer.body.get("text", ""))

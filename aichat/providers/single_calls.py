@@ -65,12 +65,13 @@ class ModerationAdapter(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SpeechRequest:
-    """A text to speak. `format` is one of mp3, opus, aac, flac, wav, pcm; `speed` 1 is the voice's own."""
+    """A text to speak. `format` is one of mp3, opus, aac, flac, wav, pcm (None: the provider's usual one); `speed` 1 is the
+    voice's own."""
 
     model: str
     text: str
     voice: str
-    format: str
+    format: str | None
     speed: float | None
     instructions: str | None
     request_id: str
@@ -90,6 +91,9 @@ SoundSink = Callable[[bytes, str], None]
 
 
 class SpeechAdapter(Protocol):
+    formats: ClassVar[tuple[str, ...]]  # the usual one first
+    takes_speed: ClassVar[bool]
+
     async def speak(self, request: SpeechRequest, endpoint: Endpoint, hear: SoundSink) -> SpeechAnswer:
         """The whole audio. An adapter that gets it in pieces passes each to `hear` at once."""
         ...

@@ -18,6 +18,7 @@ CREDIT = 1_000_000  # microcredits
 class DefaultModel:
     """A model that a fresh installation offers. `in_auto`: the vendor's model of its kind in the default route.
 
+    `upstream_name`: what its provider calls it, where the slug is already that of the same model for another use.
     `price`: columns of a fixed price in microcredits, for models the price library can't know. `image_tokens`: the most
     that one given picture is billed as.
     """
@@ -29,6 +30,7 @@ class DefaultModel:
     in_auto: bool = False
     price: Mapping[str, int] = field(default_factory=dict)
     image_tokens: int = 2_500
+    upstream_name: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

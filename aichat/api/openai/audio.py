@@ -81,7 +81,7 @@ class SpeechView(AsyncView):
             model=body.model,
             text=body.input,
             voice=body.voice if isinstance(body.voice, str) else body.voice.id,
-            format=body.response_format or "mp3",
+            format=body.response_format,
             speed=body.speed,
             instructions=body.instructions,
             request_id=asked.request_id,

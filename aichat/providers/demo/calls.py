@@ -95,6 +95,9 @@ def judged(text: str) -> dict[str, Any]:
 class DemoSpeech:
     """Hums a tone for each word. The answer is WAV whatever format is asked for: there is no encoder at hand."""
 
+    formats: ClassVar[tuple[str, ...]] = ("wav", "mp3", "opus", "aac", "flac", "pcm")
+    takes_speed: ClassVar[bool] = True
+
     async def speak(self, request: SpeechRequest, endpoint: Endpoint, hear: SoundSink) -> SpeechAnswer:
         return SpeechAnswer(as_wav(await asyncio.to_thread(hummed, request.text)), "audio/wav")
 

@@ -2,14 +2,13 @@
 
 import asyncio
 import base64
+from dataclasses import replace
 from typing import Any, ClassVar
 
-import aiohttp
-
-from aichat.providers import bodies, http
 from aichat.providers.base import Endpoint, Usage
 from aichat.providers.errors import AttemptOutcome, ProviderError
-from aichat.providers.gemini.images import REFUSALS, GeminiImages
+from aichat.providers.gemini import calls
+from aichat.providers.gemini.images import GeminiImages
 from aichat.providers.single_calls import ImageEditAnswer, ImageEditRequest
 
 
@@ -40,32 +39,13 @@ class GeminiImageEdits:
             "contents": [{"role": "user", "parts": [*given, {"text": request.prompt}]}],
             "generationConfig": {"responseModalities": ["TEXT", "IMAGE"]},
         }
-
-        async def whole(response: aiohttp.ClientResponse) -> ImageEditAnswer:
-            return await bodies.read_json(response, read)
-
-        headers = {"X-Request-ID": request.request_id, "x-goog-api-key": endpoint.api_key}
-        url = endpoint.url(f"/v1beta/models/{request.model}:generateContent")
-        return await http.post(url, body, headers, endpoint, whole)
+        return await calls.generate(request.model, body, endpoint, request.request_id, read)
 
 
 def read(answer: dict[str, Any]) -> ImageEditAnswer:
-    candidates = answer.get("candidates") or [{}]
-    parts = (candidates[0].get("content") or {}).get("parts") or []
-    images = [base64.b64decode(part["inlineData"]["data"]) for part in parts if part.get("inlineData")]
+    images = [base64.b64decode(part["inlineData"]["data"]) for part in calls.parts_of(answer) if part.get("inlineData")]
     if not images:
-        refused = (answer.get("promptFeedback") or {}).get("blockReason") or candidates[0].get(
-            "finishReason"
-        ) in REFUSALS
-        raise ProviderError(AttemptOutcome.BLOCKED if refused else AttemptOutcome.EMPTY, "an answer without an image")
-    usage = answer.get("usageMetadata")
-    if not isinstance(usage, dict) or not usage.get("candidatesTokenCount"):
-        return ImageEditAnswer(images[:1], None)
-    return ImageEditAnswer(
-        images[:1],
-        Usage(
-            input_tokens=int(usage.get("promptTokenCount") or 0),
-            output_tokens=int(usage["candidatesTokenCount"]) + int(usage.get("thoughtsTokenCount") or 0),
-            images=1,
-        ),
-    )
+        blocked = calls.reason_of(answer) in calls.REFUSALS
+        raise ProviderError(AttemptOutcome.BLOCKED if blocked else AttemptOutcome.EMPTY, "an answer without an image")
+    usage = calls.usage_of(answer)
+    return ImageEditAnswer(images[:1], replace(usage, images=1) if usage and usage.output_tokens else None)

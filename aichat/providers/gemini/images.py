@@ -13,11 +13,11 @@ from google.genai import errors, types
 from aichat.core.telemetry import spans
 from aichat.providers.base import Endpoint, ImageAnswer, ImageRequest
 from aichat.providers.errors import AttemptOutcome, ProviderError, from_status
+from aichat.providers.gemini.calls import REFUSALS
 from aichat.providers.gemini.usage import GEMINI
 from aichat.providers.usage import UsageReport
 
 ASPECT_RATIOS = {"1024x1024": "1:1", "1536x1024": "3:2", "1024x1536": "2:3"}
-REFUSALS = {"SAFETY", "PROHIBITED_CONTENT", "BLOCKLIST", "RECITATION", "IMAGE_SAFETY", "IMAGE_PROHIBITED_CONTENT"}
 
 
 class GeminiImages:

@@ -6,7 +6,7 @@ import aiohttp
 
 from aichat.providers import bodies, http
 from aichat.providers.base import Endpoint, ListedModel
-from aichat.providers.vendor import CHAT, EMBEDDING, IMAGE
+from aichat.providers.vendor import CHAT, EMBEDDING, IMAGE, SPEECH
 
 MOST = 1000  # a page, which is more than there are
 
@@ -34,4 +34,6 @@ def kind_of(name: str, methods: list[str]) -> str:
         return EMBEDDING
     if "generateContent" not in methods:
         return ""
+    if name.endswith("-tts") or "-tts-" in name:
+        return SPEECH
     return IMAGE if "-image" in name else CHAT

@@ -1,6 +1,16 @@
 """The facts about Google's Gemini: https://ai.google.dev/gemini-api/docs/models, as of November 2026."""
 
-from aichat.providers.vendor import CHAT, EMBEDDING, IMAGE, IMAGE_EDIT, MODEL_LIST, DefaultModel, Vendor
+from aichat.providers.vendor import (
+    CHAT,
+    EMBEDDING,
+    IMAGE,
+    IMAGE_EDIT,
+    MODEL_LIST,
+    SPEECH,
+    TRANSCRIPTION,
+    DefaultModel,
+    Vendor,
+)
 
 VENDORS = (
     Vendor(
@@ -16,6 +26,8 @@ VENDORS = (
             IMAGE_EDIT: "aichat.providers.gemini.image_edits.GeminiImageEdits",
             MODEL_LIST: "aichat.providers.gemini.model_list.GeminiModelList",
             EMBEDDING: "aichat.providers.gemini.embeddings.GeminiEmbeddings",
+            SPEECH: "aichat.providers.gemini.audio.GeminiSpeech",
+            TRANSCRIPTION: "aichat.providers.gemini.audio.GeminiTranscriptions",
         },
         models=(
             DefaultModel("gemini-3.8-flash", 65_536, 1_000_000, in_auto=True),
@@ -25,6 +37,16 @@ VENDORS = (
             DefaultModel("gemini-3.1-flash-image-preview", 32_768, 65_536, IMAGE, in_auto=True),
             DefaultModel("gemini-3.1-flash-lite-image", 32_768, 65_536, IMAGE),
             DefaultModel("gemini-embedding-001", 1, 2_048, EMBEDDING, in_auto=True),
+            DefaultModel("gemini-3.8-flash-lite-tts", 16_384, 8_192, SPEECH, in_auto=True),
+            DefaultModel("gemini-3.8-flash-tts", 16_384, 8_192, SPEECH),
+            DefaultModel(
+                "gemini-transcribe",
+                65_536,
+                1_000_000,
+                TRANSCRIPTION,
+                in_auto=True,
+                upstream_name="gemini-3.5-flash-lite",
+            ),
         ),
     ),
 )

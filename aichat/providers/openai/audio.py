@@ -22,12 +22,15 @@ TEXT_FORMATS = {"text", "srt", "vtt"}
 
 
 class OpenAISpeech:
+    formats: ClassVar[tuple[str, ...]] = ("mp3", "opus", "aac", "flac", "wav", "pcm")
+    takes_speed: ClassVar[bool] = True
+
     async def speak(self, request: SpeechRequest, endpoint: Endpoint, hear: SoundSink) -> SpeechAnswer:
         body: dict[str, Any] = {
             "model": request.model,
             "input": request.text,
             "voice": request.voice,
-            "response_format": request.format,
+            "response_format": request.format or self.formats[0],
         }
         if request.speed is not None:
             body["speed"] = request.speed

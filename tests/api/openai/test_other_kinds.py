@@ -1,5 +1,6 @@
 """Moderation, speech, transcription and image edits: served to the official clients, held, priced, and in usage."""
 
+import base64
 import io
 import struct
 import wave
@@ -124,6 +125,64 @@ def test_a_provider_speaks_and_the_characters_are_charged(http: httpx.Client, al
         "model": "tts-1", "input": "Hello there", "voice": "v1", "response_format": "mp3", "speed": 1.0
     }  # fmt: skip
     paid(alice, "speech", 165_000, "EXACT")  # 15 USD a million
+
+
+SAMPLES = bytes(range(200)) * 10
+SOUND = {"inlineData": {"mimeType": "audio/L16;codec=pcm;rate=16000", "data": base64.b64encode(SAMPLES).decode()}}
+
+
+def gemini_says(*parts: dict[str, Any], reason: str = "STOP", **usage: int) -> Reply:
+    candidate = {"index": 0, "content": {"role": "model", "parts": list(parts)}, "finishReason": reason}
+    return Reply("recorded", payload={"candidates": [candidate], "usageMetadata": usage})
+
+
+def test_gemini_speaks_by_its_own_voices_and_its_tokens_are_charged(
+    server: str, http: httpx.Client, alice: Actor, upstream: Upstream
+) -> None:
+    add_known(["gemini-3.8-flash-lite-tts"])
+    upstream.plan("gemini", gemini_says(SOUND, promptTokenCount=4, candidatesTokenCount=50, totalTokenCount=54))
+    model = "gemini-3.8-flash-lite-tts"
+    said = client(server, alice.key).audio.speech.create(
+        model=model, voice="alloy", input="Hello there", response_format="wav", instructions="Whisper"
+    )
+    with wave.open(io.BytesIO(said.content)) as sound:
+        assert (sound.getframerate(), sound.readframes(sound.getnframes())) == (16_000, SAMPLES)
+    sent = upstream.asked("gemini")[0].body
+    (part,) = sent["contents"][0]["parts"]
+    assert part == {"text": "Hello there", "speechMetadata": {"style": "Whisper"}}
+    assert sent["generationConfig"]["speechConfig"] == {"voiceConfig": {"prebuiltVoiceConfig": {"voiceName": "Kore"}}}
+    record = paid(alice, "speech", 302_000, "EXACT")  # 0.5 USD a million read, 6 USD a million of audio
+    assert (record.input_tokens, record.output_tokens) == (4, 50)
+    for more, param in (({"response_format": "mp3"}, "response_format"), ({"speed": 2}, "speed")):
+        refused = http.post(SPEECH, json={"model": model, "input": "Hi", **more}, headers=alice.headers)
+        assert (refused.status_code, refused.json()["error"]["param"]) == (400, param)
+    upstream.plan("gemini", gemini_says(reason="SAFETY"))
+    blocked = http.post(SPEECH, json={"model": model, "input": "Hi"}, headers=alice.headers)
+    assert blocked.json()["error"]["code"] == "content_blocked" and alice.wallet.held == 0
+
+
+def test_gemini_writes_down_what_is_said_and_auto_finds_who_can_do_what_is_asked(
+    server: str, alice: Actor, upstream: Upstream
+) -> None:
+    add_known(["gemini-transcribe", "whisper-1"])
+    upstream.plan("gemini", gemini_says({"text": "hm", "thought": True}, {"text": "Hi Bob."}, promptTokenCount=92,
+                                        candidatesTokenCount=4, thoughtsTokenCount=10))  # fmt: skip
+    transcriptions = client(server, alice.key).audio.transcriptions
+    answer = transcriptions.create(model="auto", file=("a.bin", wav(1.0)), language="en", prompt="Bob")
+    assert answer.text == "Hi Bob."
+    asked = upstream.asked("gemini")[0]
+    assert "/gemini-3.5-flash-lite:generateContent" in asked.path
+    sound, task = asked.body["contents"][0]["parts"]
+    assert sound["inlineData"] == {"mimeType": "audio/wav", "data": base64.b64encode(wav(1.0)).decode()}
+    assert "Bob" in task["text"] and "language en" in task["text"]
+    record = paid(alice, "transcription", 62_600, "EXACT")  # 0.3 USD a million heard, 2.5 USD a million written
+    assert (record.model, record.input_tokens, record.output_tokens) == ("gemini-transcribe", 92, 14)
+    upstream.plan("openai", Reply("sound", payload=b"1\n00:00:00,000 --> 00:00:01,000\nHi"))
+    subtitles: Any = transcriptions.create(model="auto", file=("a.wav", wav(1.0)), response_format="srt")
+    assert "00:00:01" in subtitles and upstream.asked("openai")[-1].path == "/v1/audio/transcriptions"
+    with pytest.raises(openai.BadRequestError) as refused:
+        transcriptions.create(model="gemini-transcribe", file=("a.wav", wav(1.0)), response_format="srt")
+    assert refused.value.param == "response_format"
 
 
 def test_audio_comes_as_the_provider_sends_it_and_is_settled_before_its_end(
