@@ -5,6 +5,7 @@ from typing import Any
 from uuid import uuid4
 
 from django.utils import timezone
+from django.utils.translation import gettext_noop
 
 from accounts import caller_cache, tenancy
 from accounts.models import AccessToken, User
@@ -15,7 +16,7 @@ from aichat.core.errors import InvalidRequest, NotFound
 
 
 class KeyReplaced(InvalidRequest):
-    message = "This key was rotated: change the one that replaced it."
+    message = gettext_noop("This key was rotated: change the one that replaced it.")
 
 
 def change_api_key(row: AccessToken, changes: dict[str, Any], actor: User) -> AccessToken:

@@ -6,6 +6,7 @@ from typing import Any, cast
 
 from django.http.cookie import parse_cookie
 from django.utils import timezone
+from django.utils.translation import gettext_noop
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from knox.crypto import hash_token
 from rest_framework.authentication import BaseAuthentication
@@ -25,7 +26,7 @@ PORTAL_HEADER = "X-Portal"
 
 class InvalidApiKey(ApiError):
     status, code = 401, "invalid_api_key"
-    message = "This key or token is unknown, expired or revoked: log in again or make a new key."
+    message = gettext_noop("This key or token is unknown, expired or revoked: log in again or make a new key.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,9 @@ class Caller:
 
 
 class CredentialsDiffer(NotAuthenticated):
-    message = "Authorization, x-api-key and api-key hold different credentials: send one, or the same in each."
+    message = gettext_noop(
+        "Authorization, x-api-key and api-key hold different credentials: send one, or the same in each."
+    )
 
 
 def credential(headers: Mapping[str, str]) -> str:

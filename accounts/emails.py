@@ -3,6 +3,7 @@
 from django.conf import settings
 from django.db import IntegrityError
 from django.utils import timezone
+from django.utils.translation import gettext
 
 from accounts import caller_cache, languages, mail_tokens
 from accounts.mail_tokens import EMAIL, RESET, InvalidMailToken
@@ -40,7 +41,7 @@ def send_reset(user: User, *, by: User) -> None:
     """
     mail.require()
     if not user.is_active or not user.has_usable_password():
-        raise InvalidRequest("This account has no password, or is deactivated: nothing was sent.")
+        raise InvalidRequest(gettext("This account has no password, or is deactivated: nothing was sent."))
     token = mail_tokens.make(RESET, user)
     _send(user, "reset", {"token": token, "link": link("reset-password", token)})
     audit_log.record(by, user, audit_log.CHANGED, {}, act=audit_log.RESET_SENT)
@@ -83,7 +84,7 @@ def confirm(user: User, email: str) -> None:
     try:
         transactions.run_atomic(_confirm, user, email)
     except IntegrityError:
-        raise InvalidMailToken("This address can't be used: somebody else has it.", param="token") from None
+        raise InvalidMailToken(gettext("This address can't be used: somebody else has it."), param="token") from None
 
 
 def _confirm(user: User, email: str) -> None:

@@ -13,6 +13,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db.models import QuerySet
 from django.utils import timezone
+from django.utils.translation import gettext, gettext_noop
 
 from accounts import caller_cache, languages, teams, tenancy
 from accounts.emails import link
@@ -25,7 +26,7 @@ from aichat.core.outbound import mail
 
 GOOD_FOR = timedelta(days=7)
 MOST_OPEN = 500  # of a team
-WRONG = "This invitation is wrong, was used or withdrawn, or has expired: ask for a new one."
+WRONG = gettext_noop("This invitation is wrong, was used or withdrawn, or has expired: ask for a new one.")
 
 
 def open_ones(by: Membership) -> QuerySet[Invitation]:
@@ -56,13 +57,15 @@ def _invite(by: Membership, email: str, role: str, *, must_exist: bool = False) 
 
     def work() -> Invitation:
         if by.organization.is_personal:
-            raise InvalidRequest("A personal organization has one member: make a team for several people.")
+            raise InvalidRequest(gettext("A personal organization has one member: make a team for several people."))
         teams.require_over(by, role)
         user = User.objects.filter(email=email, is_active=True).first()
         if user is None and must_exist:
-            raise InvalidRequest("Nobody has this e-mail address here: invite them by mail instead.", param="email")
+            raise InvalidRequest(
+                gettext("Nobody has this e-mail address here: invite them by mail instead."), param="email"
+            )
         if Membership.objects.filter(organization=by.organization, user__email=email).exists():
-            raise InvalidRequest("This person is a member already.", param="email")
+            raise InvalidRequest(gettext("This person is a member already."), param="email")
         Invitation.objects.filter(organization=by.organization, expires_at__lte=timezone.now()).delete()
         Invitation.objects.filter(organization=by.organization, email=email).delete()
         if Invitation.objects.filter(organization=by.organization).count() >= MOST_OPEN:
@@ -137,7 +140,7 @@ def find(token: str) -> Invitation:
         .first()
     )
     if found is None:
-        raise InvalidMailToken(WRONG, param="token")
+        raise InvalidMailToken(gettext(WRONG), param="token")
     return found
 
 
@@ -154,17 +157,19 @@ def lets_register(invitation: Invitation) -> bool:
 def _accept(user: User, invitation: Invitation) -> Membership:
     tenancy.lock(invitation.organization_id)  # as all changes of members: no invitation is used twice
     if user.pk != invitation.user_id and invitation.email != user.email:
-        raise InvalidMailToken("This invitation was sent to another address than your account's.", param="token")
+        raise InvalidMailToken(
+            gettext("This invitation was sent to another address than your account's."), param="token"
+        )
     by = Membership.objects.filter(
         organization_id=invitation.organization_id, user_id=invitation.invited_by_id, user__is_active=True
     ).first()
     used, _ = Invitation.objects.filter(pk=invitation.pk).delete()
     try:
         if by is None or not used:
-            raise InvalidMailToken(WRONG, param="token")
+            raise InvalidMailToken(gettext(WRONG), param="token")
         teams.require_over(by, invitation.role)
     except PermissionDenied:  # whoever invited may not any more
-        raise InvalidMailToken(WRONG, param="token") from None
+        raise InvalidMailToken(gettext(WRONG), param="token") from None
     known = Membership.objects.filter(organization_id=invitation.organization_id, user=user).first()
     membership = known or Membership.objects.create(
         organization=invitation.organization, user=user, role=invitation.role

@@ -21,7 +21,7 @@ from django.conf import settings
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.hashers import make_password
 from django.utils import formats, timezone, translation
-from django.utils.translation import gettext as _
+from django.utils.translation import gettext, gettext_noop
 
 from accounts import caller_cache, languages, second_factor, services, tenancy
 from accounts.models import AccessToken, ExternalIdentity, Invitation, Membership, Organization, Role, User
@@ -42,7 +42,7 @@ _erasers: list[Callable[[User], object]] = []
 
 
 class SoleOwner(InvalidRequest):
-    message = "You are the only owner of a team with other members: make one of them an owner first."
+    message = gettext_noop("You are the only owner of a team with other members: make one of them an owner first.")
 
 
 class TakenBack(Exception):
@@ -73,7 +73,7 @@ def ask(user: User) -> datetime:
         try:
             language = languages.of_mail_to(user)
             with translation.override(language):
-                at = formats.date_format(asked_at + grace(), _("j F Y, H:i"))
+                at = formats.date_format(asked_at + grace(), gettext("j F Y, H:i"))
             mail.send(user.email, "accounts/mail/deletion", {"at": at}, language=language)
         except ApiError as error:
             logger.warning("no notice of a deletion: %s", error.code)

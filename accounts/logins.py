@@ -8,6 +8,7 @@ from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.utils import timezone
+from django.utils.translation import gettext_noop
 
 from accounts import caller_cache, mail_tokens
 from accounts.models import AccessToken, User
@@ -17,7 +18,9 @@ from aichat.core.errors import InvalidRequest, NotFound, PermissionDenied
 
 
 class PasswordsOff(PermissionDenied):
-    message = "Passwords are switched off on this server (PASSWORD_LOGIN): use single sign-on, or an API key."
+    message = gettext_noop(
+        "Passwords are switched off on this server (PASSWORD_LOGIN): use single sign-on, or an API key."
+    )
 
 
 def require_passwords() -> None:

@@ -6,6 +6,7 @@ hash, address and time of confirmation: whatever changes one of these, above all
 
 from django.core import signing
 from django.utils.crypto import constant_time_compare, salted_hmac
+from django.utils.translation import gettext_noop
 
 from accounts.models import User
 from aichat.core.errors import InvalidRequest
@@ -16,7 +17,7 @@ LONGEST = 1000  # characters
 
 
 class InvalidMailToken(InvalidRequest):
-    message = "This code is wrong, was used, or has expired: ask for a new mail."
+    message = gettext_noop("This code is wrong, was used, or has expired: ask for a new mail.")
 
 
 def make(purpose: str, user: User, value: str = "") -> str:

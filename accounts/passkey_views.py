@@ -4,6 +4,7 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
+from django.utils.translation import gettext
 from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework import serializers, status
 from rest_framework.generics import ListAPIView
@@ -134,7 +135,7 @@ class ProofChallengeView(APIView):
         caller = calling(request)
         asked = passkeys.ask(caller.user, passkeys.site_of(request), purpose=passkeys.PROOF, whose=whose(caller))
         if asked is None:
-            raise InvalidRequest("You have no passkey for this host.")
+            raise InvalidRequest(gettext("You have no passkey for this host."))
         return Response(asked)
 
 

@@ -27,6 +27,7 @@ from django.db import IntegrityError
 from django.db.models import F, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.translation import gettext, gettext_noop
 from rest_framework.request import Request
 
 from accounts import second_factor
@@ -48,7 +49,9 @@ REGISTER, LOGIN, SECOND, PROOF = "register", "login", "second", "proof"
 
 class InvalidPasskey(ApiError):
     status, code = 401, "passkey_invalid"
-    message = "This passkey was not accepted: it is not known here, or the attempt was used or is too old. Try again."
+    message = gettext_noop(
+        "This passkey was not accepted: it is not known here, or the attempt was used or is too old. Try again."
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +87,7 @@ def site_of(request: Request | HttpRequest) -> "webauthn.Site":
     netloc = request.get_host().lower()
     host = urlsplit(f"//{netloc}").hostname or ""
     if _is_address(host):
-        raise InvalidRequest("Passkeys belong to a host name: open this server by its name, or by localhost.")
+        raise InvalidRequest(gettext("Passkeys belong to a host name: open this server by its name, or by localhost."))
     is_local = host == "localhost" or host.endswith(".localhost")
     bare = netloc.removesuffix(":443")
     trusted = {origin for origin in settings.CSRF_TRUSTED_ORIGINS if urlsplit(origin).hostname == host}

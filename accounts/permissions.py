@@ -6,6 +6,7 @@ routes and fails for one that says nothing. What forgets it in spite of that nee
 
 from typing import Any, ClassVar, cast
 
+from django.utils.translation import gettext_noop
 from rest_framework.permissions import AllowAny, BasePermission
 from rest_framework.request import Request
 
@@ -21,7 +22,9 @@ class Public(AllowAny):
 
 
 class LimitedKey(PermissionDenied):
-    message = "This key has limits: it reads and generates. To manage, use a login token or a key without limits."
+    message = gettext_noop(
+        "This key has limits: it reads and generates. To manage, use a login token or a key without limits."
+    )
 
 
 class HasRole(BasePermission):
@@ -74,7 +77,9 @@ class IsSubscriber(HasRole):
 
 class SecondFactorMissing(PermissionDenied):
     code = "mfa_required"
-    message = "Administrators need a second factor here (ADMIN_MFA): set one up first, POST /api/v1/me/mfa."
+    message = gettext_noop(
+        "Administrators need a second factor here (ADMIN_MFA): set one up first, POST /api/v1/me/mfa."
+    )
 
 
 class IsAdmin(HasRole):

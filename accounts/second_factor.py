@@ -25,6 +25,7 @@ from cryptography.fernet import Fernet, InvalidToken
 from django.conf import settings
 from django.db.models import F
 from django.utils import timezone
+from django.utils.translation import gettext, gettext_noop
 
 from accounts import logins
 from accounts.models import AccessToken, Passkey, RecoveryCode, SecondFactor, User
@@ -45,12 +46,16 @@ ISSUER = "aichat"
 
 class SecondFactorRequired(ApiError):
     status, code = 401, "mfa_required"
-    message = "This account has a second factor: send `code` as well, from the app or a recovery code, or `passkey`."
+    message = gettext_noop(
+        "This account has a second factor: send `code` as well, from the app or a recovery code, or `passkey`."
+    )
 
 
 class WrongCode(ApiError):
     status, code = 401, "mfa_invalid"
-    message = "This code is wrong or was used: send the next one of the authenticator app, or a recovery code."
+    message = gettext_noop(
+        "This code is wrong or was used: send the next one of the authenticator app, or a recovery code."
+    )
 
 
 def begin(user: User) -> tuple[str, str]:
@@ -73,11 +78,13 @@ def enable(user: User, code: str, *, keep: AccessToken | None) -> list[str]:
     """
     factor = SecondFactor.objects.filter(user=user).first()
     if factor is None:
-        raise InvalidRequest("There is no secret to confirm: POST /api/v1/me/mfa makes one.")
+        raise InvalidRequest(gettext("There is no secret to confirm: POST /api/v1/me/mfa makes one."))
     if user.mfa_enabled_at is not None and factor.last_step:
         raise already_on()
     if not _use_app_code(factor, _cleaned(code)):
-        raise InvalidRequest("This is not the code that the app shows now. Is the phone's clock right?", param="code")
+        raise InvalidRequest(
+            gettext("This is not the code that the app shows now. Is the phone's clock right?"), param="code"
+        )
     return transactions.run_atomic(_enable, user, factor, keep)
 
 
@@ -164,7 +171,7 @@ def _begin(user: User, secret: bytes) -> None:
 def _enable(user: User, factor: SecondFactor, keep: AccessToken | None) -> list[str]:
     User.objects.filter(pk=user.pk).update(revision=F("revision") + 1)
     if not SecondFactor.objects.filter(pk=factor.pk).exists():
-        raise InvalidRequest("Another secret was made meanwhile: confirm that one.", param="code")
+        raise InvalidRequest(gettext("Another secret was made meanwhile: confirm that one."), param="code")
     return turn_on(user, keep)
 
 
@@ -181,7 +188,7 @@ def _disable(user: User, actor: User, details: dict[str, str]) -> bool:
 
 def _renew(user: User) -> list[str]:
     if not User.objects.filter(pk=user.pk, mfa_enabled_at__isnull=False).update(revision=F("revision") + 1):
-        raise InvalidRequest("There is no second factor: POST /api/v1/me/mfa begins one.")
+        raise InvalidRequest(gettext("There is no second factor: POST /api/v1/me/mfa begins one."))
     return _new_recovery_codes(user)
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import segno
 from django.conf import settings
+from django.utils.translation import gettext
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers, status
 from rest_framework.request import Request
@@ -86,7 +87,7 @@ def caller_with_proof(request: Request) -> Caller:
     form.is_valid(raise_exception=True)
     if caller.user.mfa_enabled_at is None:
         rate_limits.hit_code(request, caller.user.email)
-        raise InvalidRequest("There is no second factor: POST /api/v1/me/mfa begins one.")
+        raise InvalidRequest(gettext("There is no second factor: POST /api/v1/me/mfa begins one."))
     _check_proof(request, caller, form.validated_data)
     return caller
 
@@ -102,7 +103,7 @@ def caller_with_password(request: Request) -> Caller:
     rate_limits.hit(settings.RATE_LIMIT_AUTH, "password", str(caller.user.pk))
     has_password = settings.PASSWORD_LOGIN and caller.user.has_usable_password()
     if has_password and not caller.user.check_password(form.validated_data["password"]):
-        raise InvalidRequest("This is not your password.", param="password")
+        raise InvalidRequest(gettext("This is not your password."), param="password")
     if caller.user.mfa_enabled_at is not None:
         _check_proof(request, caller, form.validated_data)
     return caller
@@ -116,7 +117,7 @@ def _check_proof(request: Request, caller: Caller, sent: dict[str, Any]) -> None
         if not passkeys.use(answer, site, purpose=passkeys.PROOF, whose=whose(caller), user=caller.user):
             raise InvalidRequest(passkeys.InvalidPasskey.message, param="passkey")
     elif not sent["code"].strip():
-        raise InvalidRequest("Send a code of your second factor, or a passkey's answer.", param="code")
+        raise InvalidRequest(gettext("Send a code of your second factor, or a passkey's answer."), param="code")
     elif not second_factor.passes(caller.user, sent["code"]):
         raise InvalidRequest(second_factor.WrongCode.message, param="code")
 

@@ -3,6 +3,7 @@ from typing import Any
 
 from django.conf import settings
 from django.utils import timezone
+from django.utils.translation import gettext
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.fields import empty
@@ -307,7 +308,7 @@ class ApiKeySerializer(StrictMembers, serializers.ModelSerializer[AccessToken]):
 
     def validate_expires_at(self, value: datetime | None) -> datetime | None:
         if value is not None and value <= timezone.now():
-            raise serializers.ValidationError("Write a time in the future.")
+            raise serializers.ValidationError(gettext("Write a time in the future."))
         return value
 
 

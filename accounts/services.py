@@ -10,6 +10,7 @@ from django.core.validators import validate_email
 from django.db import IntegrityError
 from django.db.models import F, ManyToOneRel, Q
 from django.utils import timezone
+from django.utils.translation import gettext, gettext_noop
 
 from accounts import tenancy
 from accounts.models import AccessToken, Membership, Organization, Role, User
@@ -59,7 +60,7 @@ def register_user(
     try:
         validate_email(email)
     except ValidationError:
-        raise InvalidRequest("Write an e-mail address.", param="email") from None
+        raise InvalidRequest(gettext("Write an e-mail address."), param="email") from None
     try:
         validate_password(password, User(email=email, name=name))
     except ValidationError as error:
@@ -69,7 +70,7 @@ def register_user(
         user = transactions.run_atomic(_create_with_organization, email, password, name, role, confirmed_at, then)
     except IntegrityError:
         raise InvalidRequest(
-            "An account can't be made with this e-mail address. If it is yours, log in.", param="email"
+            gettext("An account can't be made with this e-mail address. If it is yours, log in."), param="email"
         ) from None
     product_events.emit(product_events.SignedUp(user=user.pk, method="password"))
     return user
@@ -98,7 +99,7 @@ def create_login_token(user: User) -> tuple[AccessToken, str]:
 
 
 class LastAdmin(InvalidRequest):
-    message = "This is the last active administrator: give somebody else the role ADMIN first."
+    message = gettext_noop("This is the last active administrator: give somebody else the role ADMIN first.")
 
 
 def change_user(
@@ -117,7 +118,7 @@ def _change_user(user: User, role: Role | None, is_active: bool | None, actor: U
     role = role or Role(user.role)
     is_active = user.is_active if is_active is None else is_active
     if actor and not (actor.has_role(role) and actor.has_role(Role(user.role))):
-        raise PermissionDenied("This role is above your own.")
+        raise PermissionDenied(gettext("This role is above your own."))
     keep_an_admin(user, role=role, is_active=is_active)
     wanted = {"role": role, "is_active": is_active}
     values = {name: (getattr(user, name), new) for name, new in wanted.items() if getattr(user, name) != new}

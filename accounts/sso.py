@@ -23,6 +23,7 @@ from cryptography.fernet import Fernet, InvalidToken
 from django.conf import settings
 from django.core import signing
 from django.utils.crypto import constant_time_compare
+from django.utils.translation import gettext_noop
 
 from accounts import logins, oidc
 from accounts.models import ExternalIdentity, User
@@ -38,7 +39,9 @@ AGAIN = "This login is over or was begun in another browser: log in again."
 
 class SingleSignOnUnavailable(ApiError):
     status, code = 503, "sso_unavailable"
-    message = "This server has no single sign-on for browsers: its operator sets OIDC_ISSUER and OIDC_CLIENT_ID."
+    message = gettext_noop(
+        "This server has no single sign-on for browsers: its operator sets OIDC_ISSUER and OIDC_CLIENT_ID."
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from django.conf import settings
 from django.contrib.auth import login
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
+from django.utils.translation import gettext
 from drf_spectacular.utils import extend_schema
 from rest_framework import parsers
 from rest_framework.request import Request
@@ -44,7 +45,7 @@ def finish(request: HttpRequest) -> HttpResponse:
     response = HttpResponseRedirect(attempt.target)
     if attempt.target.startswith(reverse("admin:index")):
         if not user.is_staff:
-            raise PermissionDenied("The operator's console is for the role ADMIN, and you don't have it.")
+            raise PermissionDenied(gettext("The operator's console is for the role ADMIN, and you don't have it."))
         login(request, user, backend=admin_sessions.BACKEND)
     else:
         token, secret = services.create_login_token(user)

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from django.db.models import QuerySet
 from django.utils import timezone
+from django.utils.translation import gettext, gettext_noop
 
 from accounts import caller_cache, tenancy
 from accounts.authentication import Caller
@@ -23,7 +24,7 @@ OWNER, ADMIN, MEMBER = Membership.Role.OWNER, Membership.Role.ADMIN, Membership.
 
 
 class LastOwner(InvalidRequest):
-    message = "A team keeps an owner: make another member one first."
+    message = gettext_noop("A team keeps an owner: make another member one first.")
 
 
 def memberships_of(caller: Caller) -> QuerySet[Membership]:
@@ -52,7 +53,7 @@ def _create_team(user: User, name: str) -> Membership:
 
 def rename(by: Membership, name: str) -> None:
     if by.role == MEMBER:
-        raise PermissionDenied("Owners and admins of a team rename it.")
+        raise PermissionDenied(gettext("Owners and admins of a team rename it."))
     by.organization.name = name
     by.organization.save(update_fields=["name"])
 
@@ -86,10 +87,12 @@ def limit_member(by: Membership, user_id: UUID, limits: dict[str, int | None]) -
 
     def work() -> Membership:
         if by.organization.is_personal:
-            raise InvalidRequest("A personal organization has one member: limit its keys.", param=next(iter(limits)))
+            raise InvalidRequest(
+                gettext("A personal organization has one member: limit its keys."), param=next(iter(limits))
+            )
         member = _member(by, user_id)
         if by.role != OWNER and (by.role == MEMBER or member.role != MEMBER):
-            raise PermissionDenied("Owners limit what everybody in a team spends, admins what members spend.")
+            raise PermissionDenied(gettext("Owners limit what everybody in a team spends, admins what members spend."))
         values = {name: (getattr(member, name), new) for name, new in limits.items()}
         for name, new in limits.items():
             setattr(member, name, new)
@@ -144,7 +147,7 @@ def _member(by: Membership, user_id: UUID) -> Membership:
 def require_over(by: Membership, *roles: str) -> None:
     """Raise `PermissionDenied` unless `by` manages the team, and members with each of the roles."""
     if by.role == MEMBER or (by.role == ADMIN and OWNER in roles):
-        raise PermissionDenied("Owners manage everybody in a team, admins everybody but owners.")
+        raise PermissionDenied(gettext("Owners manage everybody in a team, admins everybody but owners."))
 
 
 def _keep_an_owner(member: Membership) -> None:

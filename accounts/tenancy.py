@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 
 from django.db import IntegrityError, models
 from django.db.models import F
+from django.utils.translation import gettext
 
 from accounts.models import Membership, Organization, User
 from aichat.core.database import transactions
@@ -43,7 +44,7 @@ def choose_organization(user: User, wanted: str = "") -> Organization:
         .first()
     )
     if membership is None:
-        raise NotFound("You are not a member of the organization named by X-Organization.")
+        raise NotFound(gettext("You are not a member of the organization named by X-Organization."))
     return membership.organization
 
 

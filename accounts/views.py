@@ -11,6 +11,7 @@ from django.contrib.auth import authenticate as check_password
 from django.db.models import Q
 from django.http import StreamingHttpResponse
 from django.utils import timezone
+from django.utils.translation import gettext
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework import status
@@ -133,7 +134,7 @@ class LoginView(APIView):
         email = User.objects.normalize_email(form.validated_data["email"])
         user = check_password(request, username=email, password=form.validated_data["password"])
         if not isinstance(user, User):
-            raise NotAuthenticated("E-mail or password is wrong.")
+            raise NotAuthenticated(gettext("E-mail or password is wrong."))
         self.require_second_factor(request, user, form.validated_data)
         rate_limits.remember_sign_in(request, email)
         user.take_deletion_back()
@@ -196,7 +197,7 @@ class PasswordView(APIView):
         form.is_valid(raise_exception=True)
         rate_limits.hit(settings.RATE_LIMIT_AUTH, "password", str(caller.user.pk))
         if not caller.user.check_password(form.validated_data["current_password"]):
-            raise InvalidRequest("This is not your password.", param="current_password")
+            raise InvalidRequest(gettext("This is not your password."), param="current_password")
         logins.change_password(caller.user, form.validated_data["new_password"], keep=caller.token)
         return Response(status=status.HTTP_204_NO_CONTENT)
 
@@ -250,7 +251,7 @@ class EmailView(APIView):
         form.is_valid(raise_exception=True)
         rate_limits.hit(settings.RATE_LIMIT_AUTH, "password", str(caller.user.pk))
         if not caller.user.check_password(form.validated_data["password"]):
-            raise InvalidRequest("This is not your password.", param="password")
+            raise InvalidRequest(gettext("This is not your password."), param="password")
         emails.ask_for_change(caller.user, form.validated_data["email"])
         return Response(status=status.HTTP_202_ACCEPTED)
 
@@ -294,7 +295,7 @@ class ExportView(APIView):
         organization. Limited like logins."""
         caller = calling(request)
         if caller.api_key and not caller.organization.is_personal:
-            raise PermissionDenied("This is a team's API key: use a login token.")
+            raise PermissionDenied(gettext("This is a team's API key: use a login token."))
         rate_limits.hit(settings.RATE_LIMIT_AUTH, "export", str(caller.user.pk))
         return json_lines_response(request._request, personal_data.lines(caller.user), "export.jsonl")
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 from django.conf import settings
+from django.utils.translation import gettext
 from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework import serializers, status
 from rest_framework.generics import ListAPIView
@@ -69,7 +70,7 @@ class MeView(APIView):
         rate_limits.hit(settings.RATE_LIMIT_AUTH, "password", str(caller.user.pk))
         if caller.user.has_usable_password():
             if not caller.user.check_password(form.validated_data["password"]):
-                raise InvalidRequest("This is not your password.", param="password")
+                raise InvalidRequest(gettext("This is not your password."), param="password")
         elif caller.api_key:
             raise PermissionDenied("This is an API key: delete the account with your identity provider's token.")
         return Response({"deletion_at": leaving.ask(caller.user)}, status=status.HTTP_202_ACCEPTED)

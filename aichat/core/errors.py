@@ -6,7 +6,7 @@ OpenAI's, so that its SDKs raise their own exception classes: https://platform.o
 
 from typing import Any
 
-from django.utils.translation import gettext
+from django.utils.translation import gettext, gettext_noop
 
 TYPES = {
     401: "authentication_error",
@@ -24,7 +24,7 @@ class ApiError(Exception):
 
     status = 500
     code = "internal_error"
-    message = "Something went wrong on our side. Quote the request ID when you report it."
+    message = gettext_noop("Something went wrong on our side. Quote the request ID when you report it.")
 
     def __init__(
         self,
@@ -60,24 +60,26 @@ class ApiError(Exception):
 
 
 class InvalidRequest(ApiError):
-    status, code, message = 400, "invalid_request", "The request is not valid."
+    status, code, message = 400, "invalid_request", gettext_noop("The request is not valid.")
 
 
 class NotAuthenticated(ApiError):
     status, code = 401, "not_authenticated"
-    message = "Send a login token or an API key as 'Authorization: Bearer …', or in the header x-api-key or api-key."
+    message = gettext_noop(
+        "Send a login token or an API key as 'Authorization: Bearer …', or in the header x-api-key or api-key."
+    )
 
 
 class PermissionDenied(ApiError):
-    status, code, message = 403, "permission_denied", "Your role does not allow this."
+    status, code, message = 403, "permission_denied", gettext_noop("Your role does not allow this.")
 
 
 class NotFound(ApiError):
-    status, code, message = 404, "not_found", "There is nothing here, or it is not yours."
+    status, code, message = 404, "not_found", gettext_noop("There is nothing here, or it is not yours.")
 
 
 class MethodNotAllowed(ApiError):
-    status, code, message = 405, "method_not_allowed", "This method is not allowed here."
+    status, code, message = 405, "method_not_allowed", gettext_noop("This method is not allowed here.")
 
 
 class PayloadTooLarge(ApiError):
@@ -85,13 +87,15 @@ class PayloadTooLarge(ApiError):
 
 
 class RateLimited(ApiError):
-    status, code, message = 429, "rate_limit_exceeded", "Too many requests: wait, then try again."
+    status, code, message = 429, "rate_limit_exceeded", gettext_noop("Too many requests: wait, then try again.")
 
 
 class Overloaded(ApiError):
-    status, code, message = 503, "overloaded", "The server is busy: try again shortly."
+    status, code, message = 503, "overloaded", gettext_noop("The server is busy: try again shortly.")
 
 
 class DatabaseUnavailable(ApiError):
     status, code = 503, "database_unavailable"
-    message = "The database does not answer: try again shortly. The same Idempotency-Key is never charged twice."
+    message = gettext_noop(
+        "The database does not answer: try again shortly. The same Idempotency-Key is never charged twice."
+    )

@@ -1,6 +1,7 @@
 """What becomes of the subscriptions of a person who leaves for good: sold ones are cancelled first, given ones end."""
 
 from django.db.models import QuerySet
+from django.utils.translation import gettext_noop
 
 from accounts import tenancy
 from accounts.models import User
@@ -12,7 +13,7 @@ MANUAL = Subscription.Source.MANUAL
 
 
 class StillPaid(InvalidRequest):
-    message = "Your subscription would be paid on and on: cancel it first, where you bought it."
+    message = gettext_noop("Your subscription would be paid on and on: cancel it first, where you bought it.")
 
 
 def check(user: User) -> None:

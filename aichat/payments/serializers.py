@@ -3,6 +3,7 @@ from datetime import datetime
 from typing import Any
 
 from django.utils import timezone
+from django.utils.translation import gettext
 from rest_framework import serializers
 
 from aichat.core.money import CreditsField
@@ -23,14 +24,14 @@ from aichat.payments.vouchers import MOST_AT_ONCE
 def in_the_future(moment: datetime | None) -> datetime | None:
     """The moment itself. Raises `ValidationError` for one that is over."""
     if moment is not None and moment <= timezone.now():
-        raise serializers.ValidationError("Write a moment that is still to come.")
+        raise serializers.ValidationError(gettext("Write a moment that is still to come."))
     return moment
 
 
 def more_than_nothing(amount: int) -> int:
     """The amount itself. Raises `ValidationError` for 0."""
     if not amount:
-        raise serializers.ValidationError("Write more than 0 credits.")
+        raise serializers.ValidationError(gettext("Write more than 0 credits."))
     return amount
 
 
@@ -171,7 +172,7 @@ class AddressField(serializers.CharField):
     def run_validation(self, data: Any = serializers.empty) -> str:
         url: str = super().run_validation(data) or ""
         if url and not re.fullmatch(r"https?://[^\s/]+\S*", url):
-            raise serializers.ValidationError("Write an address such as https://example.com/alerts.")
+            raise serializers.ValidationError(gettext("Write an address such as https://example.com/alerts."))
         try:
             return webhooks.reachable(url)
         except ValueError as error:
@@ -228,7 +229,7 @@ class CheckoutSerializer(StrictMembers, serializers.Serializer[Any]):
 
     def validate(self, facts: dict[str, Any]) -> dict[str, Any]:
         if ("plan" in facts) == ("credits" in facts):
-            raise serializers.ValidationError({"plan": ["Name either a plan or credits."]})
+            raise serializers.ValidationError({"plan": [gettext("Name either a plan or credits.")]})
         return facts
 
 

@@ -5,6 +5,7 @@ from io import BytesIO
 from typing import Any
 
 from django.conf import settings
+from django.utils.translation import gettext
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import status
 from rest_framework.request import Request
@@ -56,7 +57,9 @@ class CheckoutView(APIView):
         else:
             plan = Plan.objects.filter(slug=facts["plan"], is_active=True).first()
             if plan is None:
-                raise InvalidRequest("There is no plan of this name: GET /api/v1/plans lists them.", param="plan")
+                raise InvalidRequest(
+                    gettext("There is no plan of this name: GET /api/v1/plans lists them."), param="plan"
+                )
             url = stripe_api.sell_plan(organization, plan, **how)
         return Response({"url": url}, status=status.HTTP_201_CREATED)
 

@@ -6,6 +6,7 @@ from uuid import UUID
 from django.db import IntegrityError
 from django.db.models import F
 from django.utils import timezone
+from django.utils.translation import gettext_noop
 
 from accounts.models import Organization, User
 from aichat.core.admin import audit_log
@@ -23,7 +24,7 @@ class VoucherInvalid(ApiError):
     """404: the code is unknown, mistyped, spent or expired. The answer does not say which, so nobody learns of codes."""
 
     status, code = 404, "voucher_invalid"
-    message = "This voucher can't be redeemed: it is mistyped, spent or expired."
+    message = gettext_noop("This voucher can't be redeemed: it is mistyped, spent or expired.")
 
 
 def make_vouchers(

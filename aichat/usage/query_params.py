@@ -6,6 +6,7 @@ from typing import Any
 
 from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
+from django.utils.translation import gettext
 
 from accounts.models import AccessToken, Organization, User
 from aichat.core.database.batches import column_by_key
@@ -34,9 +35,9 @@ def window_of(query: Mapping[str, str]) -> Window:
     end = moment(query.get("to", ""), "to", last=True) or timezone.now()
     start = moment(query.get("from", ""), "from") or Window.last_days(DAYS, end).start
     if start >= end:
-        raise InvalidRequest("`from` is not before `to`.", param="from")
+        raise InvalidRequest(gettext("`from` is not before `to`."), param="from")
     if end - start > LONGEST:
-        raise InvalidRequest("Ask for three years at most.", param="from")
+        raise InvalidRequest(gettext("Ask for three years at most."), param="from")
     return Window(start, end)
 
 
@@ -52,7 +53,9 @@ def moment(text: str, param: str, *, last: bool = False) -> datetime | None:
     except (ValueError, OverflowError):
         found = None
     if found is None:
-        raise InvalidRequest("Write a day such as 2026-11-23, or a moment such as 2026-11-23T10:00:00Z.", param=param)
+        raise InvalidRequest(
+            gettext("Write a day such as 2026-11-23, or a moment such as 2026-11-23T10:00:00Z."), param=param
+        )
     return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 

@@ -17,7 +17,7 @@ LANGUAGES = [code for code, _ in django_settings.LANGUAGES if code != "en"]
 SHOWN = {"title", "placeholder", "aria-label", "alt"}  # attributes that people read
 NAMES = re.compile(r"aichat|https://|[\w., ]+@[\w., @]+")
 LATER = {"chat.html", "images.html"}
-LATER_SCRIPTS = {"chat.js", "images.js", "account.js", "snippets.js"}
+LATER_SCRIPTS = {"chat.js", "images.js", "snippets.js"}
 TAGGED = re.compile(r"{% blocktranslate.*?{% endblocktranslate %}|{%.*?%}|{{.*?}}|{#.*?#}", re.DOTALL)
 # A text of a script that people would read: it begins with a capital letter and has a space in it.
 IN_SCRIPT = re.compile(r"""(\bt\(\s*)?(["`])([A-Z][a-z]*[ .,:!?][^"`\n]*|[A-Z][a-z]+)\2""")

@@ -1,52 +1,61 @@
-import { ask, base } from "./api.js";
+import { ask, base, send } from "./api.js";
 import { onAdd, prove, showPasskeys } from "./account-passkeys.js";
-import { complain, find, make, moment, onClick, onSubmit, paged, showBalance } from "./page.js";
+import { sure } from "./dialogs.js";
+import { showReceived } from "./invitations.js";
+import { complain, find, keepLanguage, make, moment, onClick, onSubmit, paged, showBalance } from "./page.js";
+import { save } from "./files.js";
+import { language, t } from "./text.js";
+
+const ROLES = { USER: t("user"), SUBSCRIBER: t("subscriber"), ADMIN: t("administrator") };
 
 async function show() {
     const me = await ask("api/v1/me");
-    find("who").textContent = `${me.email} · ${me.role.toLowerCase()} · ${me.organization.name}`;
+    find("who").textContent = `${me.email} · ${ROLES[me.role]} · ${me.organization.name}`;
     find("name").value = me.name;
+    find("language").value = me.language ?? "";
     find("operator").hidden = me.role !== "ADMIN";
 }
 
 onSubmit(find("profile"), async () => {
-    await ask("api/v1/me", { method: "PATCH", body: { name: find("name").value } });
-    find("saved").textContent = "Saved.";
+    const chosen = find("language").value;
+    const before = await ask("api/v1/me");
+    await ask("api/v1/me", { method: "PATCH", body: { name: find("name").value, language: chosen || null } });
+    find("saved").textContent = t("Saved.");
+    if ((before.language ?? "") === chosen) return;
+    keepLanguage(chosen);
+    if (chosen !== language) location.reload();
+});
+
+onSubmit(find("address"), async (form) => {
+    const body = { email: find("email").value, password: find("email-password").value };
+    await ask("api/v1/me/email", { method: "POST", body });
+    form.reset();
+    find("mailed").textContent = t("A mail is on its way: the address changes once it is confirmed.");
 });
 
 onSubmit(find("password"), async (form) => {
     const body = { current_password: find("current").value, new_password: find("new").value };
     await ask("api/v1/auth/password", { method: "POST", body });
     form.reset();
-    find("changed").textContent = "Changed. All other logins have ended.";
+    find("changed").textContent = t("Changed. All other logins have ended.");
 });
 
-async function showInvitations() {
-    const { results } = await ask("api/v1/invitations");
-    find("invitations").replaceChildren(...results.map(invitation));
-    find("asked").hidden = results.length === 0;
-}
-
-function invitation({ id, name, role, invited_by: by }) {
-    const answer = (text, work) => {
-        const button = make("button", { type: "button", class: "quiet", text });
-        button.onclick = () => work().then(showInvitations).catch(complain);
-        return make("td", {}, button);
-    };
-    return make(
-        "tr",
-        {},
-        make("td", { text: name }),
-        make("td", { text: `as ${role.toLowerCase()}, asked by ${by}` }),
-        answer("Join", () => ask("api/v1/invitations/accept", { method: "POST", body: { id } })),
-        answer("Decline", () => ask(`api/v1/invitations/${id}`, { method: "DELETE" })),
-    );
-}
+onClick("export", async () => {
+    find("export").disabled = true;
+    find("exported").textContent = t("The file is being made …");
+    try {
+        await save(await send("api/v1/me/export"), "aichat-export.jsonl");
+        find("exported").textContent = t("Saved.");
+    } finally {
+        find("export").disabled = false;
+    }
+});
 
 async function showSecondFactor() {
     const state = await ask("api/v1/me/mfa");
-    const off = state.required ? "Off. Administrators need one here." : "Off: whoever has your password can log in.";
-    const on = `On since ${moment(state.enabled_at)}. ${state.recovery_codes} recovery codes are left.`;
+    const off = state.required ? t("Off. Administrators need one here.") : t("Off: whoever has your password can log in.");
+    const facts = { since: moment(state.enabled_at), left: state.recovery_codes };
+    const on = t("On since {since}. {left} recovery codes are left.", facts);
     find("mfa-state").textContent = state.enabled ? on : off;
     find("mfa-begin").hidden = state.app;
     find("mfa-on").hidden = !state.enabled;
@@ -86,7 +95,7 @@ onSubmit(find("mfa-on"), async (form, button) => {
     if (button.value === "renew") {
         await showRecoveryCodes(await ask("api/v1/me/mfa/recovery-codes", { method: "POST", body }));
     } else {
-        if (!confirm("Switch it off? The app, all passkeys and the recovery codes are forgotten.")) return;
+        if (!confirm(t("Switch it off? The app, all passkeys and the recovery codes are forgotten."))) return;
         await ask("api/v1/me/mfa", { method: "DELETE", body });
         find("mfa-codes").hidden = true;
         await showSecondFactor();
@@ -102,18 +111,21 @@ async function showSessions() {
 }
 
 function session({ id, name, created_at: since, current }) {
-    const end = make("button", { type: "button", class: "quiet", text: "End" });
+    const end = make("button", { type: "button", class: "quiet", text: t("End") });
     end.onclick = () => ask(`api/v1/me/sessions/${id}`, { method: "DELETE" }).then(showSessions).catch(complain);
-    const what = current ? "this one" : name || "a login";
-    return make("tr", {}, make("td", { text: `${what}, since ${moment(since)}` }), make("td", {}, current ? "" : end));
+    const what = current ? t("this one") : name || t("a login");
+    const text = t("{what}, since {when}", { what, when: moment(since) });
+    return make("tr", {}, make("td", { text }), make("td", { class: "actions" }, current ? "" : end));
 }
 
 onSubmit(find("leave"), async () => {
-    if (!confirm("Delete your account?")) return;
     const body = { password: find("leave-password")?.value || "" };
-    const { deletion_at: at } = await ask("api/v1/me", { method: "DELETE", body });
-    alert(`Your account is deleted on ${moment(at)}, unless you log in before.`);
-    location.assign(`${base}login`);
+    const text = t("All logins and keys end. Until the end of the days of grace a login takes it back.");
+    sure(t("Delete your account?"), text, t("Delete my account"), async () => {
+        const { deletion_at: at } = await ask("api/v1/me", { method: "DELETE", body });
+        sessionStorage.setItem("said", t("Your account is deleted on {when}, unless you log in before.", { when: moment(at) }));
+        location.assign(`${base}login`);
+    });
 });
 
 onClick("logout", async () => {
@@ -126,4 +138,6 @@ onClick("logout-all", async () => {
     location.assign(find("logout").dataset.next);
 });
 
-Promise.all([show(), showInvitations(), showSecondFactor(), showSessions(), showBalance()]).catch(complain);
+const received = () => showReceived(() => Promise.all([show(), received(), showBalance()]));
+
+Promise.all([show(), received(), showSecondFactor(), showSessions(), showBalance()]).catch(complain);

@@ -3,9 +3,16 @@ import { find, onClick, onSubmit } from "./page.js";
 import { canUsePasskeys, logIn, sign } from "./passkeys.js";
 
 const form = find("enter");
+const said = sessionStorage.getItem("said"); // by the page that led here
 let challenge = null; // for a passkey as second factor
 
 if (find("passkey")) find("passkey").hidden = !canUsePasskeys;
+
+if (said && find("said")) {
+    find("said").textContent = said;
+    find("said").hidden = false;
+    sessionStorage.removeItem("said");
+}
 
 async function send(more) {
     const body = Object.fromEntries([...new FormData(form)].filter(([, value]) => value));

@@ -23,10 +23,26 @@ const MENDS = {
     provider_timeout: t("Choose another model, or try again in a minute."),
 };
 
+// What models answer is in English for programs; people who read another language get these words by the error's code.
+const WORDS = {
+    insufficient_credits: t("Your credits do not cover this."),
+    content_blocked: t("The provider's safety filter refused this. Nothing was charged."),
+    context_length_exceeded: t("The text is too long for the model: shorten it, or begin a new conversation."),
+    provider_unavailable: t("The provider of the model failed."),
+    provider_error: t("The provider of the model failed."),
+    provider_timeout: t("The model did not answer in time."),
+    model_not_found: t("There is no such model here."),
+    model_not_allowed: t("You may not use this model."),
+    payload_too_large: t("This was too large."),
+    overloaded: t("The server is busy."),
+    rate_limit_exceeded: t("Too many requests: wait a moment, then try again."),
+};
+
 export function inWords(error) {
     if (error instanceof TypeError) return t("The server can't be reached. Nothing is lost: try again.");
     const id = error.requestId ? ` (${t("request {id}", { id: error.requestId })})` : "";
-    return [error.message, MENDS[error.code]].filter(Boolean).join(" ") + id;
+    const words = (language !== "en" && WORDS[error.code]) || error.message;
+    return [words, MENDS[error.code]].filter(Boolean).join(" ") + id;
 }
 
 export function complain(error) {

@@ -1,6 +1,7 @@
 // A month's statement: shown here, to print or keep, or as a file.
 
 import { ask, send } from "./api.js";
+import { save } from "./files.js";
 import { find, make, onSubmit } from "./page.js";
 import { credits, date, t } from "./text.js";
 
@@ -66,12 +67,6 @@ function shown(statement) {
         sums,
         ...parts,
     ];
-}
-
-export async function save(response, name) {
-    const url = URL.createObjectURL(await response.blob());
-    make("a", { href: url, download: name }).click();
-    setTimeout(() => URL.revokeObjectURL(url), 60_000);
 }
 
 onSubmit(find("statement"), async (form, button) => {
