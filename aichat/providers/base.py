@@ -106,7 +106,8 @@ class Delta:
       them back unchanged. https://openrouter.ai/docs/use-cases/reasoning-tokens
     - `images`: pictures as `data:` or `https:` addresses.
     - `annotations` and `logprobs`: as OpenAI's `message.annotations` and `choice.logprobs`.
-    - `items`: items of OpenAI's Responses as they ended, beside the pieces that told them, for a client of that dialect.
+    - `items`: parts of an answer as they ended in the provider's own dialect (items of Responses, blocks of Messages), beside
+      the pieces that told them: for a client of the same dialect.
     """
 
     text: str = ""

@@ -65,13 +65,20 @@ def usage(result: Result) -> dict[str, Any]:
 
 def content(result: Result) -> list[Block]:
     found = thoughts(result.reasoning, result.reasoning_details)
-    if result.text:
+    if result.items:
+        found += map(text_block, result.items)
+    elif result.text:
         found.append({"type": "text", "text": result.text})
     for call in result.tool_calls:
         function = call["function"]
         arguments = as_object(function["arguments"])
         found.append({"type": "tool_use", "id": call["id"], "name": function["name"], "input": arguments})
     return found
+
+
+def text_block(item: Block) -> Block:
+    """A Claude model's own block of text, with what it cites."""
+    return item if item["citations"] else {"type": "text", "text": item["text"]}
 
 
 def thoughts(text: str, details: Sequence[dict[str, Any]]) -> list[Block]:
@@ -150,6 +157,9 @@ class MessageFormat:
             found.append(self.delta({"type": "text_delta", "text": piece.text}))
         for call in piece.tool_calls:
             found += self.tool_use(call)
+        for item in piece.items:
+            found += [self.delta({"type": "citations_delta", "citation": each}) for each in item["citations"]]
+            found += self.close()
         return found
 
     def thought(self, piece: Piece) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ import orjson
 
 from aichat.api.anthropic.schemas import Block, CountBody, MessagesBody, MessagesToolChoice, Thinking
 from aichat.api.fields import is_image_address
+from aichat.api.headers import MOST_NAMES
 from aichat.core.errors import InvalidRequest
 from aichat.providers.thoughts import whole_thoughts
 
@@ -27,6 +28,8 @@ BETAS = (
     "claude-code-", "context-management-", "effort-", "fine-grained-tool-streaming-", "interleaved-thinking-",
     "mid-conversation-", "prompt-caching-", "structured-outputs-", "token-efficient-tools-", "advanced-tool-use-",
 )  # fmt: skip
+# Blocks of an answer that any model gets back. The others are traces of what Anthropic's own tools did.
+OF_AN_ANSWER = {"text", "tool_use", "thinking", "redacted_thinking"}
 CLEARING = "clear_"  # edits of the context that only leave something out; others make the model write more
 
 
@@ -39,7 +42,7 @@ class Translation:
         for number, message in enumerate(body.messages):
             self.messages += message_of(message.role, as_blocks(message.content), f"messages.{number}.content")
         self.native_tools = list(self.runnable(body.tools or ()))
-        self.parameters = self.settings(body)
+        self.parameters = {**dict.fromkeys(claudes_alone(body), True), **self.settings(body)}
         self.parameters[NATIVE] = self.native(body, headers)
 
     def runnable(self, tools: Iterable[Block]) -> Iterator[Block]:
@@ -92,6 +95,21 @@ class Translation:
         if version := headers.get("anthropic-version"):
             given["version"] = version
         return given
+
+
+def claudes_alone(body: CountBody) -> Iterator[str]:
+    """Names of what only a Claude model gets of the messages: any other says that it left them out."""
+    blocks = [(message.role, block) for message in body.messages for block in as_blocks(message.content)]
+    wanted = (item for _, block in blocks for item in (block, *as_list(block.get("content"))))
+    if any(isinstance(item, dict) and isinstance(item.get("citations"), dict) and item["citations"].get("enabled")
+           for item in wanted):  # fmt: skip
+        yield "citations"
+    kinds = {str(block.get("type")) for role, block in blocks if role == "assistant"} - OF_AN_ANSWER
+    yield from (f"content.{kind}" for kind in sorted(kinds)[:MOST_NAMES])
+
+
+def as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def is_clearing(edit: Any) -> bool:

@@ -11,7 +11,7 @@ import aiohttp
 from aichat.providers import http
 from aichat.providers.answers import read_answer
 from aichat.providers.anthropic.outgoing import measure
-from aichat.providers.anthropic.request import NATIVE, THOUGHT_FORMAT, body, version
+from aichat.providers.anthropic.request import NATIVE, THOUGHT_FORMAT, body, cites, version
 from aichat.providers.anthropic.usage import ANTHROPIC
 from aichat.providers.base import (
     ChatRequest,
@@ -57,7 +57,7 @@ class AnthropicChat:
         payload, dropped = body(request)
 
         async def read(response: aiohttp.ClientResponse) -> Finished:
-            return await read_answer(response, Reader(request.report), sink, dropped)
+            return await read_answer(response, Reader(request.report, cites=cites(request)), sink, dropped)
 
         return await http.post(f"{endpoint.base_url}/v1/messages", payload, headers(request, endpoint), endpoint, read)
 
@@ -86,10 +86,12 @@ def headers(request: ChatRequest, endpoint: Endpoint) -> dict[str, str]:
 
 
 class Reader:
-    """Reads one answer: a whole message, or the events of a stream."""
+    """Reads one answer: a whole message, or the events of a stream. With `cites` each text goes on as a block, too."""
 
-    def __init__(self, report: UsageReport) -> None:
+    def __init__(self, report: UsageReport, *, cites: bool = False) -> None:
         self.report = report
+        self.cites = cites
+        self.texts: dict[int, dict[str, Any]] = {}  # by index, the blocks of text whose citations are kept
         self.reason: str | None = None
         self.stop_sequence: str | None = None
         self.calls = 0
@@ -141,6 +143,9 @@ class Reader:
         """The beginning of a block, or a whole one."""
         match block.get("type"):
             case "text":
+                if self.cites:
+                    text, citations = str(block.get("text") or ""), block.get("citations") or ()
+                    self.texts[index] = {"type": "text", "text": text, "citations": [*citations]}
                 return Delta(str(block["text"])) if block.get("text") else None
             case "thinking":
                 text, signature = str(block.get("thinking") or ""), str(block.get("signature") or "")
@@ -162,7 +167,12 @@ class Reader:
     def delta(self, index: int, delta: Mapping[str, Any]) -> Delta | None:
         match delta.get("type"):
             case "text_delta":
+                if index in self.texts:
+                    self.texts[index]["text"] += str(delta["text"])
                 return Delta(str(delta["text"]))
+            case "citations_delta" if index in self.texts:
+                self.texts[index]["citations"].append(delta["citation"])
+                return Delta()
             case "input_json_delta":
                 return self.arguments(index, str(delta["partial_json"])) if index in self.call_of else None
             case "thinking_delta":
@@ -174,6 +184,8 @@ class Reader:
 
     def stop(self, index: int) -> Delta | None:
         """The end of a block: a call without arguments has an empty object of them, in OpenAI's vocabulary."""
+        if text := self.texts.pop(index, None):
+            return Delta(items=(text,)) if text["text"] else None
         return self.arguments(index, "{}") if index in self.without_arguments else None
 
     def arguments(self, index: int, text: str) -> Delta:

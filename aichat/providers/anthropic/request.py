@@ -75,6 +75,22 @@ def sampled(request: ChatRequest) -> tuple[dict[str, Any], tuple[str, ...]]:
     return values, tuple(dropped)
 
 
+def cites(request: ChatRequest) -> bool:
+    """Whether the client asked to have its documents cited, which only its own dialect can say."""
+    if NATIVE not in request.parameters:
+        return False
+    return any(is_cited(block) for message in request.messages for block in message.get(NATIVE) or ())
+
+
+def is_cited(block: Any) -> bool:
+    if not isinstance(block, Mapping):
+        return False
+    wanted, inner = block.get("citations"), block.get("content")
+    if isinstance(wanted, Mapping) and wanted.get("enabled"):
+        return True
+    return block.get("type") == "tool_result" and isinstance(inner, list) and any(map(is_cited, inner))
+
+
 def is_thinking(request: ChatRequest) -> bool:
     native: Mapping[str, Any] | None = request.parameters.get(NATIVE)
     if native is not None:
