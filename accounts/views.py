@@ -28,6 +28,7 @@ from accounts import (
     passkeys,
     personal_data,
     rate_limits,
+    registration,
     second_factor,
     services,
 )
@@ -69,21 +70,21 @@ class RegisterView(APIView):
     @extend_schema(request=RegisterSerializer, responses={201: SessionSerializer}, summary="Sign up")
     @may_answer(429)
     def post(self, request: Request) -> Response:
-        """Makes a user with the role USER and a first login token. 403 while `REGISTRATION_OPEN=false`.
+        """Makes a user with the role USER and a first login token. 403 while registration is closed (`REGISTRATION_OPEN`).
 
         `invitation` is the code of a mail to this address: the user joins the team, and the address is confirmed. An
         administrator's invitation opens a closed registration.
         """
         logins.require_passwords()
         closed = PermissionDenied("Registration is closed here: ask an administrator for an account.")
-        if not settings.REGISTRATION_OPEN and not (isinstance(request.data, dict) and request.data.get("invitation")):
+        if not registration.is_open() and not (isinstance(request.data, dict) and request.data.get("invitation")):
             raise closed
         form = RegisterSerializer(data=request.data)
         form.is_valid(raise_exception=True)
         rate_limits.hit_sign_in(request, "register", form.validated_data["email"])
         token = form.validated_data.pop("invitation")
         invitation = self.invitation(token) if token else None
-        if not settings.REGISTRATION_OPEN and not (invitation and invitations.lets_register(invitation)):
+        if not registration.is_open() and not (invitation and invitations.lets_register(invitation)):
             raise closed
         user = services.register_user(
             **form.validated_data,

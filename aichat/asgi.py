@@ -21,6 +21,7 @@ django.setup(set_prefix=False)
 from aichat.api import admission
 from aichat.core.background import lifecycle
 from aichat.core.config import checks, reachable
+from aichat.core.database import outages
 from aichat.core.telemetry import spans, tracing
 from aichat.core.web import responses
 from aichat.core.web.addresses import canonical_scope
@@ -171,6 +172,7 @@ def bounded(scope: Scope, headers: Headers, receive: Receive, limit: int) -> Rec
 
 if problem := reachable.database_problem(settings.DATABASES["default"]):
     logger.warning("%s Requests get 503 until then.", problem)
-for warning in checks.stop_on_errors():
+    outages.told()
+for warning in checks.stop_on_errors(of_database=not problem):
     logger.warning("%s %s", warning.msg, warning.hint or "")
 application = Application()

@@ -15,7 +15,6 @@ from aichat import __version__
 from aichat.catalog import fallback_reasons
 from aichat.core.config import env, stores
 from aichat.core.database import mongodb
-from aichat.providers.registry import KEY_SETTINGS
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 DATA_DIR = BASE_DIR / "var"
@@ -341,8 +340,8 @@ ANTHROPIC_API_KEY = env.text("ANTHROPIC_API_KEY")
 ANTHROPIC_BASE_URL = env.url("ANTHROPIC_BASE_URL", "https://api.anthropic.com")
 # Whether providers that are rows of the catalog (Ollama, vLLM …) may have private addresses.
 ALLOW_PRIVATE_UPSTREAMS = env.boolean("ALLOW_PRIVATE_UPSTREAMS", False)
-# Open by default only while no paid provider is set, so that strangers can't spend an operator's money.
-REGISTRATION_OPEN = env.boolean("REGISTRATION_OPEN", not any(globals()[name] for name in KEY_SETTINGS))
+# None: open only while no provider has a key, here or in the admin, so that strangers can't spend an operator's money.
+REGISTRATION_OPEN = env.boolean_or_unset("REGISTRATION_OPEN")
 
 # In seconds; `aichat/generation/deadlines.py` says which wait each of them bounds.
 CHAT_CONNECT_TIMEOUT = env.seconds("CHAT_CONNECT_TIMEOUT", 5)

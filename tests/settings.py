@@ -41,6 +41,7 @@ from aichat.settings import DATABASES
 
 EMAIL_URL = "smtp://127.0.0.1:9"  # mail is configured; pytest-django keeps what is sent (`mail.outbox`)
 ANALYTICS_STORED = False  # a thread would write between the tests; those of it switch it on
+REGISTRATION_OPEN = True  # whatever keys a test gives to providers
 FILL_CATALOG = False  # tests say themselves which models there are
 SETTLEMENT_JOURNAL = DIRECTORY / "journal"
 PERIODIC_TASKS = False  # the server of the tests would work in between them

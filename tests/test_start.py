@@ -303,3 +303,18 @@ def test_a_wrong_setting_is_one_clear_line(
     assert ended.stderr.startswith("Configuration error: HOLD_TTL")
     assert ended.stderr.count("\n") == 1
     assert ended.stdout == ""
+
+
+def test_a_server_without_its_database_says_so_in_one_line(installation: Installation, tmp_path: Path) -> None:
+    database = f"postgres://127.0.0.1:{free_port()}/aichat"
+    environment = {**installation.environment, "DATABASE_URL": database, "PORT": free_port(), "WEB_CONCURRENCY": "1"}
+    command = [sys.executable, "-m", "gunicorn", "aichat.asgi:application"]
+    log = tmp_path / "log"
+    with log.open("wb") as output:
+        server = subprocess.Popen(command, cwd=settings.BASE_DIR, env=environment, stdout=output, stderr=output)
+    wait_for(f"http://127.0.0.1:{environment['PORT']}/healthz")
+    server.terminate()
+    server.wait(SECONDS)
+    said = log.read_text()
+    assert said.count("DATABASE_URL: no database answers at 127.0.0.1") == 1
+    assert "Traceback" not in said and "failed" not in said, said

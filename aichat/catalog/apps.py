@@ -6,4 +6,7 @@ class CatalogConfig(AppConfig):
     label = "catalog"
 
     def ready(self) -> None:
-        from aichat.catalog import startup  # noqa: F401  (fills the catalog when a server starts)
+        from accounts import registration
+        from aichat.catalog import startup, state  # noqa: F401  (`startup` fills the catalog when a server starts)
+
+        registration.close_while(state.has_key)

@@ -7,7 +7,7 @@ from django.db import DatabaseError
 
 from aichat.catalog.sync import sync_models
 from aichat.core.background import lifecycle
-from aichat.core.database import executor
+from aichat.core.database import executor, transactions
 
 logger = logging.getLogger(__name__)
 
@@ -20,6 +20,8 @@ async def fill_catalog() -> None:
     try:
         new = await executor.run(sync_models)
     except DatabaseError as error:
+        if transactions.is_unavailable(error):
+            return  # the start has said so; the next start fills it
         logger.warning("the catalog could not be filled (%s): run manage.py migrate", error)
         return
     if new:

@@ -110,6 +110,14 @@ def keys_of(row: Provider) -> list[UsableKey]:
     return [UsableKey(key_id(pk, value), name, weight, value) for pk, name, weight, value in found if value]
 
 
+def has_key() -> bool:
+    """Whether any provider has a key, in a setting, in a variable that its row names, or entered: its calls cost money."""
+    if any(getattr(settings, name) for name in registry.KEY_SETTINGS):
+        return True
+    rows = Provider.objects.filter(enabled=True).prefetch_related("keys")
+    return any(keys_of(row) for row in rows)
+
+
 def key_id(pk: object, value: str) -> str:
     return f"{pk}:{sha256(value.encode()).hexdigest()[:8]}"
 

@@ -18,7 +18,7 @@ from django.db import models
 from django.utils import timezone
 from django.utils.crypto import salted_hmac
 
-from aichat.core.database import executor
+from aichat.core.database import executor, outages
 from aichat.core.money import format_credits
 from aichat.core.outbound import webhooks
 from aichat.core.web.responses import json_bytes
@@ -158,8 +158,8 @@ class WebhookSender:
         while not self.stopping.is_set():
             try:
                 await self.send_due()
-            except Exception:
-                logger.exception("webhook deliveries can't be read")
+            except Exception as error:
+                outages.log_failure(logger, "reading the webhook deliveries", error)
             with suppress(TimeoutError):
                 await asyncio.wait_for(self.stopping.wait(), settings.IMAGE_POLL_SECONDS)
         if self.sending:

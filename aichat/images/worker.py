@@ -14,7 +14,7 @@ from accounts.models import AccessToken
 from aichat.catalog import routing, snapshot
 from aichat.catalog.models import AIModel
 from aichat.core.background import lifecycle
-from aichat.core.database import executor, transactions
+from aichat.core.database import executor, outages, transactions
 from aichat.core.errors import ApiError
 from aichat.core.telemetry import spans, tracing
 from aichat.generation.images import Drawing, able, draw
@@ -137,8 +137,8 @@ class ImageWorker:
                 if free and monotonic() >= self.rests_until:
                     for job in await executor.run(claims.claim_due, free):
                         self.start(job)
-            except Exception:
-                logger.exception("the queue of image jobs can't be read")
+            except Exception as error:
+                outages.log_failure(logger, "reading the queue of image jobs", error)
                 self.rests_until = monotonic() + AFTER_OUTAGE_SECONDS
             with suppress(TimeoutError):
                 await asyncio.wait_for(self.stopping.wait(), settings.IMAGE_POLL_SECONDS)

@@ -16,7 +16,7 @@ from rest_framework.decorators import permission_classes
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from accounts import login_cookie, passkey_views, sso
+from accounts import login_cookie, passkey_views, registration, sso
 from accounts import views as accounts
 from accounts.authentication import LOGIN_COOKIE
 from accounts.browser_pages import target_of
@@ -46,8 +46,7 @@ def page(name: str) -> Page:
             "passwords": settings.PASSWORD_LOGIN,
             "mail": bool(settings.EMAIL_URL),
             # An invitation may open a closed registration: the server asks whose it is.
-            "registration_open": settings.PASSWORD_LOGIN
-            and (settings.REGISTRATION_OPEN or "invitation" in request.GET),
+            "registration_open": settings.PASSWORD_LOGIN and (registration.is_open() or "invitation" in request.GET),
         }
         headers = {"Content-Security-Policy": PAGE_POLICY, "Cache-Control": "no-cache"}
         return TemplateResponse(request, f"portal/{name}.html", context, headers=headers)

@@ -211,3 +211,23 @@ def test_a_vendor_s_key_entered_in_the_admin_brings_its_models(db: None, admin: 
     assert registry.VENDORS["openai"].models[0].slug in [
         model["id"] for model in alice.get("/v1/models").json()["data"]
     ]
+
+
+def test_registration_is_open_by_default_until_a_provider_has_a_key(
+    provider: Provider, give: Callable[..., ProviderKey], admin: Client, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def sign_up(name: str) -> int:
+        body = {"email": f"{name}@example.com", "password": "correct horse battery staple"}
+        return Client().post("/api/v1/auth/register", body, content_type="application/json").status_code
+
+    settings.REGISTRATION_OPEN = None
+    settings.OPENAI_API_KEY = settings.GEMINI_API_KEY = ""
+    assert sign_up("first") == 201
+    key = give(SECRET)
+    assert sign_up("second") == 403
+    key.delete()
+    monkeypatch.setenv("ROUTER_API_KEY", SECRET)
+    Provider.objects.filter(pk=provider.pk).update(api_key_env="ROUTER_API_KEY")
+    assert sign_up("third") == 403
+    settings.REGISTRATION_OPEN = True
+    assert sign_up("fourth") == 201

@@ -10,6 +10,7 @@ import random
 from collections.abc import Awaitable, Callable
 
 from aichat.core.background import lifecycle
+from aichat.core.database import outages
 
 logger = logging.getLogger(__name__)
 
@@ -49,8 +50,8 @@ class Repeating:
         while not self._stopping.is_set():
             try:
                 await self.work()
-            except Exception:
-                logger.exception("%s failed", self.name)
+            except Exception as error:
+                outages.log_failure(logger, self.name, error)
             try:
                 # Not all processes at the same moment.
                 await asyncio.wait_for(self._stopping.wait(), self.every() * random.uniform(0.8, 1.2))

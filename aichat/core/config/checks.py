@@ -16,12 +16,13 @@ from aichat.core.config import env
 LONGEST_TRANSACTION = 10  # seconds
 
 
-def stop_on_errors() -> list[CheckMessage]:
+def stop_on_errors(*, of_database: bool = True) -> list[CheckMessage]:
     """End the process with one line, the first wrong combination and its mend, instead of failing requests later.
 
-    What is only doubtful is answered, for the server to log.
+    What is only doubtful is answered, for the server to log. A database that is away is not asked (`of_database`): each
+    question would wait for it.
     """
-    problems = run_checks(tags=["aichat", Tags.database], databases=["default"])
+    problems = run_checks(tags=["aichat", *([Tags.database] if of_database else [])], databases=["default"])
     for problem in problems:
         if problem.is_serious():
             sys.exit(f"Configuration error: {problem.msg} {problem.hint or ''}".rstrip())

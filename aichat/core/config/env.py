@@ -58,12 +58,18 @@ def text(name: str, default: str = "") -> str:
 
 
 def boolean(name: str, default: bool) -> bool:
-    def parse(raw: str) -> bool:
-        if raw.lower() not in TRUE | FALSE:
-            raise ValueError
-        return raw.lower() in TRUE
+    return _read(name, default, _true_or_false, "true or false")
 
-    return _read(name, default, parse, "true or false")
+
+def boolean_or_unset(name: str) -> bool | None:
+    """None for a variable that is not set: something else decides then."""
+    return _read(name, None, _true_or_false, "true or false")
+
+
+def _true_or_false(raw: str) -> bool:
+    if raw.lower() not in TRUE | FALSE:
+        raise ValueError
+    return raw.lower() in TRUE
 
 
 def booleans(prefix: str) -> dict[str, bool]:
