@@ -412,6 +412,11 @@ PAYMENTS_WEBHOOK_SECRET = env.text("PAYMENTS_WEBHOOK_SECRET")
 # Stripe: the secret key of its API, and what its webhooks are signed with; empty: nothing is sold by Stripe.
 STRIPE_SECRET_KEY = env.text("STRIPE_SECRET_KEY")
 STRIPE_WEBHOOK_SECRET = env.text("STRIPE_WEBHOOK_SECRET")
+# Where the operator's alerts go, and from how many times the usual an hour's spending is one; 0: never.
+ALERT_EMAIL = env.emails("ALERT_EMAIL")
+ALERT_WEBHOOK_URL = env.url("ALERT_WEBHOOK_URL")
+ALERT_SLACK_URL = env.url("ALERT_SLACK_URL")
+ALERT_SPENDING_FACTOR = env.whole("ALERT_SPENDING_FACTOR", 5, maximum=10_000)
 # Whether servers also do the periodic work, one server at a time: expired holds, monthly allowances and the like. When
 # it is off, run the management commands of the same names by cron or another scheduler.
 PERIODIC_TASKS = env.boolean("PERIODIC_TASKS", True)

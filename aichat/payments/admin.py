@@ -223,10 +223,10 @@ class AlertSettingsAdmin(ReadOnlyAdmin):
 
 @admin.register(AlertMessage)
 class AlertMessageAdmin(ReadOnlyAdmin):
-    """Alerts on their way, with the problem of those that did not arrive."""
+    """Alerts on their way, with the problem of those that did not arrive; those without organization are the operator's."""
 
     list_display = ["created_at", "organization", "kind", "channel", "state", "attempts", "problem"]
-    list_filter = ["state", "created_at"]
+    list_filter = ["state", "kind", "created_at"]
     list_select_related = ["organization"]
     search_fields = ["organization__name", "organization__personal_to__email"]
     ordering = ["-created_at"]

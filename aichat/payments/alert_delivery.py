@@ -6,25 +6,26 @@ A process that dies while it sends leaves the message to its lease; another proc
 import asyncio
 import logging
 from datetime import datetime, timedelta
-from typing import Any
+from uuid import UUID
 
 from django.conf import settings
 from django.db.models import F
 from django.utils import timezone, translation
-from django.utils.translation import gettext as _
 
 from accounts.models import User
 from aichat.core.errors import ApiError
 from aichat.core.outbound import mail, webhooks
 from aichat.core.web.responses import json_bytes
+from aichat.payments.alert_texts import body_of, context_of, text_of
 from aichat.payments.models import AlertMessage
 
 logger = logging.getLogger(__name__)
-Kind, Channel, State = AlertMessage.Kind, AlertMessage.Channel, AlertMessage.State
+Channel, State = AlertMessage.Channel, AlertMessage.State
 AT_ONCE = 20
 MOST_ATTEMPTS = 8
 FIRST_WAIT = timedelta(seconds=5)  # four times as long after each attempt: the last one comes after about eight hours
 LEASE = timedelta(seconds=90)  # more than the longest attempt takes
+OPERATOR = UUID(int=0)  # whose secret signs the operator's webhooks
 KEPT = timedelta(days=90)
 
 
@@ -99,7 +100,7 @@ async def _send(row: AlertMessage, language: str | None) -> str:
             await asyncio.to_thread(send_mail, row, language or settings.LANGUAGE_CODE)
             return ""
         said = {"text": text_of(row)} if row.channel == Channel.SLACK else body_of(row)
-        secret = webhooks.secret_of(row.organization_id)
+        secret = webhooks.secret_of(row.organization_id or OPERATOR)
         _, problem = await webhooks.post(row.address, json_bytes(said), secret, message_id=f"msg_{row.pk.hex}")
         return problem
     except (ApiError, OSError, ValueError) as error:
@@ -111,31 +112,3 @@ def send_mail(row: AlertMessage, language: str) -> None:
     with translation.override(language):
         context = context_of(row)
     mail.send_now(row.address, "payments/mail/alert", context, language=language)
-
-
-def body_of(row: AlertMessage) -> dict[str, Any]:
-    """The JSON that a webhook gets."""
-    return {
-        "type": f"alert.{row.kind}",
-        "id": str(row.pk),
-        "timestamp": row.created_at.isoformat(),
-        "organization": str(row.organization_id),
-        **row.facts,
-    }
-
-
-def text_of(row: AlertMessage) -> str:
-    """The alert as one line of text."""
-    facts = {**row.facts, "name": " ".join(row.organization.name.split())}
-    if row.kind == Kind.LOW_BALANCE:
-        return _("%(name)s has %(balance)s credits left, which is less than %(low_balance)s.") % facts
-    words = _(
-        "%(name)s has spent %(spent)s credits in %(month)s: %(percent)s %% of its budget of %(budget)s are reached."
-    )
-    return words % facts
-
-
-def context_of(row: AlertMessage) -> dict[str, Any]:
-    low = row.kind == Kind.LOW_BALANCE
-    subject = _("Your credits are low") if low else _("%(percent)s %% of your budget are spent") % row.facts
-    return {"subject": subject, "text": text_of(row), "link": settings.APP_URL}

@@ -1,4 +1,5 @@
-"""Alerts: an organization is told once when its balance gets low, and when the month's spending passes shares of a budget.
+"""Alerts: an organization is told once when its balance gets low, when the month's spending passes shares of a budget, when
+an hour's is far above the usual, and when a payment of its subscription failed.
 
 A periodic task compares, so that no request does anything for it. What was told stands on the settings' row, which is locked
 and written in the transaction that makes the messages: two processes tell once, and a killed one loses nothing.
@@ -6,18 +7,21 @@ and written in the transaction that makes the messages: two processes tell once,
 
 import logging
 from collections.abc import Callable
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from django.db import IntegrityError
 from django.db.models import F, Sum
+from django.db.models.functions import TruncHour
 from django.utils import timezone
 
 from accounts.models import Organization
 from aichat.core.database import transactions
-from aichat.core.money import format_credits
-from aichat.payments.models import AlertMessage, AlertSettings
+from aichat.core.money import format_credits, to_microcredits
+from aichat.payments import operator_alerts
+from aichat.payments.models import AlertMessage, AlertSettings, Subscription
 from credits.models import LedgerEntry, Wallet
 from credits.services import wallet_of
 
@@ -25,6 +29,7 @@ logger = logging.getLogger(__name__)
 Kind, Channel = AlertMessage.Kind, AlertMessage.Channel
 AT_ONCE = 500  # settings read at a time
 MOST_MAILS_A_DAY = 100  # of one organization: alerts are no way to write to strangers
+WEEK, HOURS = timedelta(days=7), 7 * 24  # that an hour's spending is compared with
 SPENDING = (LedgerEntry.Kind.CHARGE, LedgerEntry.Kind.REFUND)
 
 
@@ -100,10 +105,14 @@ def look(organization_id: UUID, month: date) -> int:
     if row is None or wallet is None:
         return 0
     _count(row, month, wallet.sequence)
-    facts = [*_low_balance(row, wallet.balance), *_budget(row)]
-    row.save(update_fields=["is_low", "month", "spent", "told_percents", "sequence"])
+    facts = [*_low_balance(row, wallet.balance), *_budget(row), *_hour(row, timezone.now())]
+    row.save(update_fields=["is_low", "month", "spent", "told_percents", "hours", "told_hour", "sequence"])
+    return _tell(row, facts)
+
+
+def _tell(row: AlertSettings, facts: list[tuple[str, dict[str, Any]]]) -> int:
     messages = [
-        AlertMessage(organization_id=organization_id, kind=kind, facts=said, channel=channel, address=address)
+        AlertMessage(organization_id=row.organization_id, kind=kind, facts=said, channel=channel, address=address)
         for kind, said in facts
         for channel, address in _allowed(row)
     ]
@@ -111,21 +120,59 @@ def look(organization_id: UUID, month: date) -> int:
     return len(messages)
 
 
+def payment_failed(row: Subscription) -> None:
+    """Tell the organization and the operator that a subscription's renewal was not paid, in the caller's transaction."""
+    facts = {"plan": row.plan.name if row.plan else "", "period_end": row.period_end and f"{row.period_end:%Y-%m-%d}"}
+    found = AlertSettings.objects.filter(organization_id=row.organization_id).first()
+    if found:
+        _tell(found, [(Kind.PAYMENT_FAILED, facts)])
+    operator_alerts.tell(Kind.PAYMENT_FAILED, {**facts, "organization": str(row.organization_id)})
+
+
 def _count(row: AlertSettings, month: date, sequence: int) -> None:
     """Bring `spent` up to the entry `sequence`: what was charged in the month, less what was refunded."""
     if row.month != month:
-        row.month, row.spent, row.sequence, row.told_percents = month, 0, -1, []
-    elif row.sequence < 0:  # the settings changed: what was told is kept, the sum is made anew
+        row.month, row.told_percents, row.sequence = month, [], -1
+    if row.sequence < 0:  # a new month, or the settings changed: what was told is kept, the sums are made anew
         row.spent = 0
+        row.hours = {name: spent for name, spent in row.hours.items() if name < f"{month:%Y-%m-%d}"}
     entries = LedgerEntry.objects.filter(
         wallet_id=row.organization_id,
         kind__in=SPENDING,
         sequence__gt=row.sequence,
         sequence__lte=sequence,
         created_at__gte=datetime.combine(month, time(), UTC),
-    )
-    row.spent -= entries.aggregate(moved=Sum("amount"))["moved"] or 0
+    ).annotate(hour=TruncHour("created_at", tzinfo=UTC))
+    for hour, moved in entries.values_list("hour").annotate(moved=Sum("amount")):
+        row.spent -= moved
+        name = hour_name(hour)
+        row.hours[name] = row.hours.get(name, 0) - moved
     row.sequence = sequence
+
+
+def hour_name(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%dT%H}"
+
+
+def _hour(row: AlertSettings, now: datetime) -> list[tuple[str, dict[str, Any]]]:
+    """The running hour's spending, when it is far above the usual of the last week and was not told."""
+    this = hour_name(now)
+    row.hours = {name: spent for name, spent in row.hours.items() if name > hour_name(now - WEEK)}
+    spent, usual = row.hours.get(this, 0), sum(each for name, each in row.hours.items() if name != this) // HOURS
+    if row.told_hour == this or not is_far_above(spent, usual):
+        return []
+    row.told_hour = this
+    return [(Kind.SPENDING, spending_facts(this, spent, usual))]
+
+
+def is_far_above(spent: int, usual: int) -> bool:
+    """Whether an hour's spending is far above the usual, both in microcredits: some times, and more than a dollar's worth."""
+    factor, least = settings.ALERT_SPENDING_FACTOR, to_microcredits(settings.CREDITS_PER_USD)
+    return bool(factor) and usual > 0 and spent > max(factor * usual, least)
+
+
+def spending_facts(hour: str, spent: int, usual: int) -> dict[str, Any]:
+    return {"hour": f"{hour}:00Z", "spent": format_credits(spent), "usual": format_credits(usual)}
 
 
 def _low_balance(row: AlertSettings, balance: int) -> list[tuple[str, dict[str, Any]]]:

@@ -270,6 +270,8 @@ class AlertSettings(Row):
     month = models.DateField(null=True, editable=False, help_text="The month that `spent` and `told_percents` are of.")
     spent = models.BigIntegerField(default=0, editable=False, help_text="Microcredits charged in the month.")
     told_percents = models.JSONField(default=list, editable=False)
+    hours = models.JSONField(default=dict, editable=False, help_text="Microcredits charged by hour, of the last week.")
+    told_hour = models.CharField(max_length=13, blank=True, default="", editable=False)
     sequence = models.BigIntegerField(default=-1, editable=False, help_text="The last entry that was looked at.")
     # Written first by whoever changes the row, so that on every engine a second one waits and then sees the change.
     revision = models.PositiveIntegerField(default=0, editable=False)
@@ -289,11 +291,15 @@ class AlertSettings(Row):
 
 
 class AlertMessage(Row):
-    """One alert on its way to one address, made in the commit that notes the crossing."""
+    """One alert on its way to one address, made in the commit that notes the crossing; the operator's has no organization."""
 
     class Kind(models.TextChoices):
         LOW_BALANCE = "low_balance"
         BUDGET = "budget"
+        SPENDING = "spending"
+        PAYMENT_FAILED = "payment_failed"
+        PROVIDER = "provider"
+        IMPLAUSIBLE = "implausible"
 
     class Channel(models.TextChoices):
         EMAIL = "email"
@@ -306,7 +312,7 @@ class AlertMessage(Row):
         GIVEN_UP = "GIVEN_UP", "given up"
 
     organization = models.ForeignKey(
-        "accounts.Organization", on_delete=models.CASCADE, related_name="alert_messages", db_index=False
+        "accounts.Organization", null=True, on_delete=models.CASCADE, related_name="alert_messages", db_index=False
     )
     kind = models.CharField(max_length=16, choices=Kind.choices)
     facts = models.JSONField(help_text="What the message says; amounts are credits.")
@@ -326,3 +332,22 @@ class AlertMessage(Row):
 
     def __str__(self) -> str:
         return f"{self.kind} by {self.channel} ({self.state.lower()})"
+
+
+class Watched(Row):
+    """A condition of which the operator is told when it begins; `operator_alerts.py` alone writes these rows."""
+
+    kind = models.CharField(max_length=16, choices=AlertMessage.Kind.choices)
+    subject = models.CharField(max_length=120, help_text="What it is about, such as a provider.")
+    since = models.DateTimeField(null=True, help_text="Since when it holds; empty: it is over.")
+    is_told = models.BooleanField(default=False, help_text="Since it holds.")
+    told_at = models.DateTimeField(null=True)
+    # Written first by whoever changes the row, so that on every engine a second one waits and then sees the change.
+    revision = models.PositiveIntegerField(default=0, editable=False)
+
+    class Meta:
+        verbose_name_plural = "watched"
+        constraints = [models.UniqueConstraint(fields=["kind", "subject"], name="one_row_per_condition")]
+
+    def __str__(self) -> str:
+        return f"{self.kind} of {self.subject}"

@@ -21,7 +21,7 @@ from aichat.core.admin import audit_log
 from aichat.core.database import transactions
 from aichat.core.database.models import uuid7
 from aichat.core.errors import ApiError, InvalidRequest
-from aichat.payments import periods
+from aichat.payments import alerts, periods
 from aichat.payments.models import Plan, Subscription, add_months
 from aichat.payments.periods import Period
 from credits.services import wallet_of
@@ -97,11 +97,12 @@ def record_in_transaction(organization_id: UUID, told: Told) -> Subscription:
     before: Period | None = None
     is_news = row is None
     if row is None:
-        row = _insert(organization_id, told)
+        row, was = _insert(organization_id, told), ""
     else:
         organization_id = row.organization_id  # a subscription stays with whom it began
         tenancy.lock(organization_id)
         row.refresh_from_db()
+        was = row.status
         before = Period(row.plan, row.period_start, row.period_end) if row.plan and row.period_end else None
         is_news = not _is_older(told, row)
         if told.part == "payment":
@@ -112,6 +113,8 @@ def record_in_transaction(organization_id: UUID, told: Told) -> Subscription:
         periods.grant_period(row, told.period, before)
         if before and told.part == "all" and is_news:
             _grant_switch(row, before, told)
+    if row.status == Status.PAST_DUE != was:
+        alerts.payment_failed(row)
     _end_lapsed(organization_id, timezone.now())
     follow_role(organization_id)
     row.refresh_from_db()

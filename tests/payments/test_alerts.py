@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -15,10 +16,16 @@ from standardwebhooks import Webhook
 
 from accounts import teams
 from accounts.models import Organization
+from admin_dashboard import watching
+from aichat.catalog import state
+from aichat.catalog.models import Provider
+from aichat.catalog.state import Health
 from aichat.core.money import CREDIT
 from aichat.core.outbound.webhooks import secret_of
-from aichat.payments import alert_delivery, alerts
-from aichat.payments.models import AlertMessage, AlertSettings
+from aichat.payments import alert_delivery, alert_texts, alerts, operator_alerts
+from aichat.payments.models import AlertMessage, AlertSettings, Plan
+from aichat.payments.subscriptions import Told, record
+from aichat.usage.rollup import roll_up
 from credits.services import Reserve, Settle, apply, hold_expiry
 from tests.conftest import Actor, in_team, join
 from tests.receiver import Receiver
@@ -236,3 +243,91 @@ def test_old_messages_are_deleted(alice: Actor) -> None:
     alerts.check()
     assert alert_delivery.prune() == 0
     assert alert_delivery.prune(timezone.now() + timedelta(days=91)) == 1
+
+
+# --- An hour's spending, and payments that failed ---------------------------------------------------------------------
+
+
+def test_an_hour_far_above_the_usual_is_told_once(alice: Actor, settings: Any) -> None:
+    settings.CREDITS_PER_USD = Decimal(10)
+    alice.set_credits(10_000)
+    put(alice, slack_url="https://example.com/x")
+    spend(alice, 168)
+    alerts.check()
+    hours = AlertSettings.objects.get().hours
+    assert (sum(hours.values()), AlertMessage.objects.count()) == (168 * CREDIT, 0)  # nothing is usual yet
+    earlier = alerts.hour_name(timezone.now() - timedelta(days=2))
+    AlertSettings.objects.update(hours={earlier: 168 * CREDIT, "2020-01-01T00": CREDIT}, sequence=alice.wallet.sequence)
+    for credits, told in ((10, 0), (10, 1), (100, 1)):  # usual is 1 an hour; below a dollar's worth nothing is told
+        spend(alice, credits)
+        alerts.check()
+        assert AlertMessage.objects.filter(kind="spending").count() == told
+    facts = AlertMessage.objects.get().facts
+    assert (facts["spent"], facts["usual"]) == ("20", "1")
+    assert "2020-01-01T00" not in AlertSettings.objects.get().hours
+    assert "far above" in alert_texts.subject_of(AlertMessage.objects.get())
+
+
+@pytest.fixture
+def operator(settings: Any, receiver: Receiver) -> Receiver:
+    settings.ALERT_EMAIL, settings.ALERT_WEBHOOK_URL = ["root@example.com"], f"{receiver.url}/hook"
+    settings.ALERT_SLACK_URL = f"{receiver.url}/slack"
+    return receiver
+
+
+def test_a_renewal_that_was_not_paid_is_told_to_the_organization_and_the_operator_once(
+    alice: Actor, operator: Receiver
+) -> None:
+    put(alice, webhook_url=f"{operator.url}/alice")
+    plan = Plan.objects.create(slug="pro", name="Pro", price=1, currency="EUR", credits=CREDIT)
+    now = timezone.now().replace(microsecond=0)
+    for days, status in ((1, "active"), (31, "past_due"), (31, "past_due")):
+        word = Told(source="shop", external_id="S", plan=plan, period_end=now + timedelta(days=days), status=status)
+        record(alice.organization, word)
+    assert alert_delivery.send_due() == 4
+    paths = sorted(path for path, _, _ in operator.got)
+    assert paths == ["/alice", "/hook", "/slack"]
+    bodies = {path: json.loads(body) for path, _, body in operator.got}
+    assert (bodies["/alice"]["type"], bodies["/alice"]["plan"]) == ("alert.payment_failed", "Pro")
+    assert bodies["/hook"]["organization"] == str(alice.organization.pk)
+    assert "Pro" in bodies["/slack"]["text"]
+    assert "ALERT_EMAIL" in django_mail.outbox[0].body
+
+
+def test_the_operator_is_told_of_providers_usage_and_spending_once_each(
+    alice: Actor, ada: Actor, operator: Receiver, catalog: None, monkeypatch: pytest.MonkeyPatch, settings: Any,
+    usage_record: Any,
+) -> None:  # fmt: skip
+    settings.CREDITS_PER_USD = Decimal(10)
+    health: dict[Any, Health] = {}
+    monkeypatch.setattr(state, "_sources", [lambda pairs: {pair: health[pair] for pair in pairs if pair in health}])
+    assert watching.watch() == 0
+    provider = Provider.objects.filter(enabled=True, models__enabled=True).first()
+    assert provider is not None
+    health.update({(provider.slug, model.slug): Health(error="unauthorized") for model in provider.models.all()})
+    now = timezone.now()
+    found = watching.providers()
+    assert list(found) == [provider.slug]
+    moments = ((0, 0), (1, 0), (2, 1), (3, 0))
+    for minutes, count in moments:
+        moment = now + timedelta(minutes=minutes)
+        assert operator_alerts.watch("provider", found, lasting=watching.LASTING, now=moment) == count
+    operator_alerts.watch("provider", {})
+    for minutes, count in ((10, 0), (70, 1)):  # again within the hour: told when the hour is over
+        moment = now + timedelta(minutes=minutes)
+        assert operator_alerts.watch("provider", found, now=moment) == count
+    AlertMessage.objects.all().delete()
+    usage_record(alice, source="IMPLAUSIBLE", charged=168 * CREDIT, created_at=now - timedelta(days=3))
+    usage_record(alice, source="IMPLAUSIBLE", charged=9 * CREDIT)
+    roll_up()
+    health.clear()
+    assert (watching.watch(), watching.watch()) == (1, 0)  # nine times the usual, and less than a dollar's worth
+    usage_record(alice, charged=2 * CREDIT)
+    assert (watching.watch(), watching.watch()) == (1, 0)
+    assert alert_delivery.send_due() == 6
+    kinds = {json.loads(body)["type"] for path, _, body in operator.got if path == "/hook"}
+    assert kinds == {"alert.implausible", "alert.spending"}
+    assert all("%" not in mail.body for mail in django_mail.outbox)
+    console = Client()
+    console.force_login(ada.user)
+    assert "implausible" in console.get("/admin/payments/alertmessage/").content.decode()

@@ -17,6 +17,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 T = TypeVar("T")
 # Browsers send http and https; desktop applications and extensions have schemes of their own (app://obsidian.md).
+ADDRESS = re.compile(r"[^@\s<>]+@[^@\s<>]+")
 ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s?#@]+")
 RATE = re.compile(r"[1-9]\d*/(sec|min|hour|day)")
 ALIKE = 0.86  # of 1: OPENAI_APIKEY and OPENAI_API_KEY are 0.96 alike, HOST and HOSTNAME 0.67
@@ -221,6 +222,18 @@ def email(name: str, default: str) -> str:
         return raw
 
     return _read(name, default, parse, f"an e-mail address, such as {default} or Our chat <{default}>")
+
+
+def emails(name: str) -> list[str]:
+    """A comma separated list of e-mail addresses."""
+
+    def parse(raw: str) -> list[str]:
+        found = [word.strip() for word in raw.split(",") if word.strip()]
+        if not all(ADDRESS.fullmatch(address) for address in found):
+            raise ValueError
+        return found
+
+    return _read(name, [], parse, "e-mail addresses, such as ops@example.com,owner@example.com")
 
 
 def endpoint(name: str, *, port: int) -> tuple[str, int] | None:
