@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from django.apps import apps
+from django.contrib.admin.models import LogEntry
 from django.core.serializers.json import DjangoJSONEncoder
-from django.db.models import Model, QuerySet
+from django.db.models import Model, Q, QuerySet
 
 from accounts import tenancy
-from accounts.models import User
+from accounts.models import Invitation, User
 from aichat.core.database.batches import rows_by_key
 
 # By table: the column, and whether it holds the person's ID or that of their personal organization.
@@ -51,7 +52,7 @@ EXPORTED: dict[str, tuple[str, str]] = {
     "promptcache.Invalidation": ("actor_id", "person"),
 }
 NOT_EXPORTED = {
-    "admin.LogEntry": "Who did what to whom; the entries hold others' data.",
+    "admin.LogEntry": "Who did what to whom; the entries hold others' data. FURTHER has what they did to their account.",
     "api.ResponseItems": "Parts of answers that are kept for RESPONSE_ITEMS_TTL seconds; they name no person.",
     "chat.ConversationShare": "The rows are those of guardian.UserObjectPermission.",
     "credits.LotCursor": "A number: up to which entry the lots are accounted.",
@@ -68,6 +69,26 @@ HIDDEN = {
     "password", "digest", "token_digest", "sealed_secret", "last_step", "revision",
     "credential_id", "public_key", "sign_count", "last_challenge",
 }  # fmt: skip
+
+
+def _invitations_to(user: User) -> QuerySet[Model]:
+    """Open invitations that the person got: to their account, or to their address, if they have proved that it is theirs."""
+    to_them = Q(user=user) | Q(email=user.email) if user.email_confirmed else Q(user=user)
+    rows: QuerySet[Model] = Invitation.objects.filter(to_them).exclude(invited_by=user)
+    return rows
+
+
+def _own_acts(user: User) -> QuerySet[Model]:
+    """What the audit log has of what the person did to their own account."""
+    rows: QuerySet[Model] = LogEntry.objects.filter(user=user, object_id=str(user.pk))
+    return rows
+
+
+# Rows that no single column finds, by the type of their lines.
+FURTHER: dict[str, Callable[[User], QuerySet[Model]]] = {
+    "accounts.Invitation.received": _invitations_to,
+    "admin.LogEntry.own": _own_acts,
+}
 
 More = Callable[[User], Iterator[tuple[str, dict[str, Any]]]]
 _more: list[More] = []
@@ -87,6 +108,10 @@ def lines(user: User) -> Iterator[bytes]:
     count = 0
     for label in EXPORTED:
         for batch in rows_by_key(rows_of(label, user)):
+            count += len(batch)
+            yield b"".join(_line(label, _data(row)) for row in batch)
+    for label, find in FURTHER.items():
+        for batch in rows_by_key(find(user)):
             count += len(batch)
             yield b"".join(_line(label, _data(row)) for row in batch)
     for more in _more:
