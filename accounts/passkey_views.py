@@ -97,9 +97,11 @@ class BeginPasskeyView(APIView):
     permission_classes = [IsUser]
 
     @extend_schema(request=MyProofSerializer, responses=ChallengeSerializer, summary="Begin with a passkey")
-    @may_answer(429)
+    @may_answer(403, 429)
     def post(self, request: Request) -> Response:
-        """What a browser needs to make one. With the password, and, where there is a second factor, a proof of it."""
+        """What a browser needs to make one. With the password, and, where there is a second factor, a proof of it. 403 for
+        people without a password, whom their identity provider logs in."""
+        passkeys.require_password(calling(request).user)
         caller = caller_with_password(request)
         return Response(passkeys.begin_registration(caller.user, passkeys.site_of(request), whose=whose(caller)))
 

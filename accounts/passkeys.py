@@ -34,7 +34,7 @@ from accounts import second_factor
 from accounts.models import AccessToken, Passkey, User
 from aichat.core.admin import audit_log
 from aichat.core.database import transactions
-from aichat.core.errors import ApiError, InvalidRequest, NotFound
+from aichat.core.errors import ApiError, InvalidRequest, NotFound, PermissionDenied
 
 if TYPE_CHECKING:
     from accounts import webauthn
@@ -92,6 +92,12 @@ def site_of(request: Request | HttpRequest) -> "webauthn.Site":
     bare = netloc.removesuffix(":443")
     trusted = {origin for origin in settings.CSRF_TRUSTED_ORIGINS if urlsplit(origin).hostname == host}
     return Site(host, frozenset({f"https://{bare}", *trusted, *([f"http://{netloc.removesuffix(':80')}"] * is_local)}))
+
+
+def require_password(user: User) -> None:
+    """Raise `PermissionDenied` for people whom an identity provider logs in: a passkey would outlive their place there."""
+    if not (settings.PASSWORD_LOGIN and user.has_usable_password()):
+        raise PermissionDenied("Your identity provider logs you in: set up passkeys there.")
 
 
 def of_person(user: User) -> QuerySet[Passkey]:
@@ -195,7 +201,7 @@ def use(
     if user is not None:
         rows = rows.filter(user=user)
     row = rows.filter(credential_id=webauthn.credential_id_of(answer.credential)).first()
-    if row is None:
+    if row is None or not row.user.has_usable_password():
         return None
     try:
         count = webauthn.signed(site, challenge.value, answer.credential, row.public_key, alone=purpose == LOGIN)

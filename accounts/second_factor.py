@@ -97,6 +97,7 @@ def turn_on(user: User, keep: AccessToken | None) -> list[str]:
     if not User.objects.filter(pk=user.pk, mfa_enabled_at=None).update(mfa_enabled_at=now):
         return []
     user.mfa_enabled_at = now
+    SecondFactor.objects.filter(user=user, last_step=0).delete()  # begun without a proof, by whomever
     logins.end_logins(user, but=keep)
     audit_log.record(user, user, audit_log.CHANGED, {"mfa_enabled_at": (None, now)})
     return _new_recovery_codes(user)

@@ -25,7 +25,7 @@ from accounts import leaving, passkeys, personal_data
 from accounts.models import Passkey, RecoveryCode, User
 from accounts.services import create_api_key, create_login_token
 from aichat.core.admin import audit_log
-from tests.accounts.test_second_factor import alive, login, outcome, set_up
+from tests.accounts.test_second_factor import Phone, alive, login, outcome, set_up
 from tests.conftest import PASSWORD, Actor
 
 HOST, ORIGIN = "localhost", "http://localhost"
@@ -233,6 +233,24 @@ def test_a_thief_of_a_login_and_the_password_can_add_and_remove_none(alice: Acto
     assert Passkey.objects.count() == 1
     by_address = Client(headers={"Host": "127.0.0.1", "Authorization": f"Bearer {alice.token}"})
     assert "host name" in post(by_address, "me/mfa/passkey").json()["error"]["message"]
+
+
+def test_an_app_that_a_thief_began_before_is_worth_nothing_after(alice: Actor) -> None:
+    thiefs = Phone(alice.with_login())
+    assert add(alice, Device()).status_code == 201
+    confirmed = alice.post(
+        "/api/v1/me/mfa/confirm", {"code": thiefs.code()}, headers={"Authorization": f"Bearer {alice.key}"}
+    )
+    assert confirmed.status_code == 400
+
+
+def test_whom_an_issuer_logs_in_has_no_passkey_that_would_outlive_their_place_there(
+    alice: Actor, device: Device
+) -> None:
+    alice.user.set_unusable_password()
+    User.objects.filter(pk=alice.user.pk).update(password=alice.user.password)
+    assert outcome(post(here(alice.token), "me/passkeys/begin")) == (403, "permission_denied")
+    assert outcome(log_in(device)) == (401, "passkey_invalid")
 
 
 def test_of_two_logins_with_one_answer_one_gets_in(server: str, alice: Actor, device: Device) -> None:
