@@ -126,6 +126,8 @@ def end_attempt(attempt: "Attempt | ImageAttempt", result: Result | None = None)
         found |= figures(attempt.usage)
     if first := getattr(attempt, "first_token_at", None):
         found["gen_ai.response.time_to_first_chunk"] = first - attempt.started  # type: ignore[union-attr]
+    if (report := getattr(attempt, "report", None)) and report.model:
+        found["gen_ai.response.model"] = report.model
     if result is not None:
         found |= answered(result)
     spans.end(span, "" if attempt.status in gen_ai.FINE else str(attempt.status), found)

@@ -16,6 +16,7 @@ from typing import Any, Literal
 Figure = Literal["input", "output", "cached", "written", "written_1h", "reasoning", "tools", "total"]
 
 LARGEST_COUNT = 2**31 - 1  # what the columns of a usage record hold on every engine
+LONGEST_NAME = 100  # characters of a model's name
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,17 +108,21 @@ class UsageReport:
 
     A figure is replaced by a later one, as counts in a stream are cumulative, but never by zero or by one that is none.
     `impossible` holds figures that are negative, not finite, or larger than LARGEST_COUNT, as they were reported.
+    `model` is the name under which the provider says that it answered, as far as it told it beside a usage.
     """
 
     format: UsageFormat = OPENAI
+    model: str = ""
     figures: dict[Figure, int] = field(default_factory=dict)
     impossible: dict[str, str] = field(default_factory=dict)
 
-    def read(self, format: UsageFormat, usage: Any) -> None:
-        """Take the figures of a usage object; whatever is none changes nothing. Never raises."""
+    def read(self, format: UsageFormat, usage: Any, model: Any = None) -> None:
+        """Take the figures of a usage object, and the model beside it; whatever is none changes nothing. Never raises."""
         if not isinstance(usage, dict) or not usage:
             return
         self.format = format
+        if isinstance(model, str):
+            self.model = model[:LONGEST_NAME]
         found: dict[Figure, int] = {}
         for figure, name, below in format.places:
             if name not in usage:

@@ -108,7 +108,7 @@ class Reader:
             raise inside_stream(to_json(answer))
         self.is_blank = False
         self.reason, self.stop_sequence = answer.get("stop_reason"), answer.get("stop_sequence")
-        self.report.read(ANTHROPIC, answer.get("usage"))
+        self.report.read(ANTHROPIC, answer.get("usage"), answer.get("model"))
         deltas = []
         for index, block in enumerate(answer.get("content") or ()):
             deltas += [self.start(index, block), self.stop(index)]
@@ -119,7 +119,7 @@ class Reader:
         match facts.get("type"):
             case "message_start":
                 self.is_blank = False
-                self.report.read(ANTHROPIC, facts["message"].get("usage"))
+                self.report.read(ANTHROPIC, facts["message"].get("usage"), facts["message"].get("model"))
             case "content_block_start":
                 delta = self.start(facts["index"], facts["content_block"])
                 return [delta] if delta else []

@@ -34,7 +34,7 @@ class GeminiReader:
         return None if event.strip() == b"[DONE]" else list(self.read(as_object(event)))
 
     def read(self, answer: dict[str, Any]) -> Iterator[Delta]:
-        self.report.read(GEMINI, answer.get("usageMetadata"))
+        self.report.read(GEMINI, answer.get("usageMetadata"), answer.get("modelVersion"))
         if answer.get("error"):
             raise inside_stream(to_json(answer))
         if (answer.get("promptFeedback") or {}).get("blockReason"):

@@ -114,10 +114,10 @@ def read_usage(answer: Mapping[str, Any], report: UsageReport) -> None:
     (https://platform.moonshot.ai/docs/api/chat).
     """
     if isinstance(usage := answer.get("usage"), dict):
-        report.read(OPENAI, usage)
+        report.read(OPENAI, usage, answer.get("model"))
         return
     if "x_groq" in answer and isinstance(groq := answer["x_groq"], dict):
-        report.read(OPENAI, groq.get("usage"))
+        report.read(OPENAI, groq.get("usage"), answer.get("model"))
     choices = answer.get("choices")
     if choices and "usage" in choices[0]:
-        report.read(OPENAI, choices[0]["usage"])
+        report.read(OPENAI, choices[0]["usage"], answer.get("model"))

@@ -117,6 +117,7 @@ def test_a_chat_makes_a_trace_from_the_request_to_the_settlement(
     assert (asked["gen_ai.operation.name"], asked["gen_ai.provider.name"]) == ("chat", "gcp.gemini")
     assert asked["gen_ai.usage.input_tokens"] > 0 and asked["gen_ai.usage.output_tokens"] > 0
     assert asked["gen_ai.response.finish_reasons"] == ["stop"]
+    assert asked["gen_ai.response.model"] == "m"  # as the provider names it
     assert (asked["gen_ai.request.stream"], asked["gen_ai.request.temperature"]) == (stream, 0.5)
     assert attempt.kind == Span.SpanKind.SPAN_KIND_CLIENT
     assert facts(server)["http.response.status_code"] == 200

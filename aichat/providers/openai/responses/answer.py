@@ -147,7 +147,7 @@ class ResponseReader:
 
     def close(self, response: Mapping[str, Any]) -> None:
         """Read the end: usage, status, and why it is incomplete. Raises `ProviderError` for a failed response."""
-        self.report.read(OPENAI, response.get("usage"))
+        self.report.read(OPENAI, response.get("usage"), response.get("model"))
         if response.get("error") or response.get("status") in {"failed", "cancelled"}:
             raise inside_stream(to_json({"error": response.get("error") or {"message": "the response failed"}}))
         status = response.get("status")
