@@ -94,7 +94,7 @@ class User(Row, SpendLimits, AbstractBaseUser, PermissionsMixin):
     erased_at = models.DateTimeField(null=True, blank=True, editable=False, help_text="Nothing personal is left since.")
     created_at = models.DateTimeField(default=timezone.now, editable=False, db_index=True)
     # Written first by changes that must see each other, which every engine makes wait (see `services.change_user`).
-    revision = models.PositiveIntegerField(default=0, editable=False)
+    revision = models.PositiveIntegerField(default=0, db_default=0, editable=False)
 
     USERNAME_FIELD = "email"
     objects: ClassVar[UserManager] = UserManager()
@@ -248,7 +248,7 @@ class Organization(Row, SpendLimits):
     )
     created_at = models.DateTimeField(default=timezone.now, editable=False, db_index=True)
     # Written first by changes of the members, which every engine makes wait for each other.
-    revision = models.PositiveIntegerField(default=0, editable=False)
+    revision = models.PositiveIntegerField(default=0, db_default=0, editable=False)
 
     def __str__(self) -> str:
         return self.name
@@ -343,21 +343,33 @@ class AccessToken(SavesChanges, SpendLimits, AbstractAuthToken):  # type: ignore
         Organization, null=True, blank=True, on_delete=models.CASCADE, related_name="access_tokens"
     )
     rate_limit = models.CharField(
-        max_length=20, blank=True, validators=[RATE], help_text="Of this key alone, such as 60/min. Empty: the role's."
+        max_length=20,
+        blank=True,
+        validators=[RATE],
+        default="",
+        db_default="",
+        help_text="Of this key alone, such as 60/min. Empty: the role's.",
     )
     revoked_at = models.DateTimeField(null=True, blank=True, editable=False, db_index=True)
     spend_limit = models.BigIntegerField(
         null=True, blank=True, help_text="Microcredits the key may ever spend; empty: no limit."
     )
-    allowed_models = models.JSONField(default=list, blank=True, help_text="Slugs of the models it may use; empty: all.")
-    allowed_ips = models.JSONField(
-        default=list, blank=True, help_text="Addresses and networks it may be used from; empty: everywhere."
+    allowed_models = models.JSONField(
+        default=list, db_default=[], blank=True, help_text="Slugs of the models it may use; empty: all."
     )
-    scopes = models.JSONField(default=list, blank=True, help_text="What it may be used for; empty: everything.")
+    allowed_ips = models.JSONField(
+        default=list,
+        db_default=[],
+        blank=True,
+        help_text="Addresses and networks it may be used from; empty: everywhere.",
+    )
+    scopes = models.JSONField(
+        default=list, db_default=[], blank=True, help_text="What it may be used for; empty: everything."
+    )
     last_used_at = models.DateTimeField(null=True, blank=True, editable=False, help_text="To the minute.")
     # Of a key that was rotated: the ID that it had, which its successor has now. Spending counts there.
     replaced_by = models.UUIDField(null=True, blank=True, editable=False, db_index=True)
-    ends_by_rotation = models.BooleanField(default=False, editable=False)
+    ends_by_rotation = models.BooleanField(default=False, db_default=False, editable=False)
 
     objects: ClassVar[AccessTokenManager] = AccessTokenManager()
 

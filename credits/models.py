@@ -94,7 +94,9 @@ class Hold(Row):
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     closed_at = models.DateTimeField(null=True, blank=True)
     closed_by = models.UUIDField(null=True, editable=False, help_text="The batch of operations that closed it.")
-    refunded = models.BigIntegerField(default=0, help_text="Microcredits of its charge that were given back.")
+    refunded = models.BigIntegerField(
+        default=0, db_default=0, help_text="Microcredits of its charge that were given back."
+    )
     counted = models.JSONField(null=True, editable=False, help_text="The spending counters it is counted in.")
 
     class Meta:
@@ -248,8 +250,10 @@ class CreditExpiry(Row):
     reference = models.CharField(max_length=100, help_text="Of the grant.")
     expires_at = models.DateTimeField()
     lapsed = models.BooleanField(default=False, help_text="What was left at the end has been taken off.")
-    rolls = models.BooleanField(default=False, help_text="What is left may go on in a later grant.")
-    rolls_into = models.CharField(max_length=100, blank=True, default="", help_text="The grant in which it goes on.")
+    rolls = models.BooleanField(default=False, db_default=False, help_text="What is left may go on in a later grant.")
+    rolls_into = models.CharField(
+        max_length=100, blank=True, default="", db_default="", help_text="The grant in which it goes on."
+    )
     rolls_at = models.DateTimeField(null=True, help_text="When it does.")
     rolls_most = models.BigIntegerField(null=True, help_text="Microcredits that go on in that grant at most.")
 

@@ -39,7 +39,11 @@ class AIModel(Row):
 
     slug = models.CharField(max_length=100, unique=True, validators=[SLUG])
     aliases = models.JSONField(
-        default=list, blank=True, editable=False, help_text="Earlier slugs, under which the model still answers."
+        default=list,
+        db_default=[],
+        blank=True,
+        editable=False,
+        help_text="Earlier slugs, under which the model still answers.",
     )
     provider = models.ForeignKey(Provider, on_delete=models.PROTECT, related_name="models")
     upstream_name = models.CharField(max_length=100, blank=True, help_text="Empty: the same as the slug.")
@@ -50,6 +54,7 @@ class AIModel(Row):
     fallbacks = models.JSONField(default=list, blank=True, help_text="Slugs to try, in order, when this one fails.")
     fallback_on = models.JSONField(
         default=list,
+        db_default=[],
         blank=True,
         validators=[check_reasons],
         help_text='The failures after which they are tried, such as ["outage", "rate_limit"]. Empty: FALLBACK_ON.',
@@ -57,11 +62,13 @@ class AIModel(Row):
     auto_position = models.PositiveSmallIntegerField(
         null=True, blank=True, help_text="Place in the default route `auto`, lowest first; empty: not part of it."
     )
-    vision = models.BooleanField(default=True, help_text="Reads images.")
-    tools = models.BooleanField(default=True, help_text="Calls functions.")
-    structured_output = models.BooleanField(default=True, help_text="Answers in JSON, by a schema too.")
+    vision = models.BooleanField(default=True, db_default=True, help_text="Reads images.")
+    tools = models.BooleanField(default=True, db_default=True, help_text="Calls functions.")
+    structured_output = models.BooleanField(
+        default=True, db_default=True, help_text="Answers in JSON, by a schema too."
+    )
     image_tokens = models.PositiveIntegerField(
-        default=2_500, help_text="The most tokens one image it reads is billed as."
+        default=2_500, db_default=2_500, help_text="The most tokens one image it reads is billed as."
     )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
@@ -117,10 +124,10 @@ class Price(Row):
     request_price = models.PositiveBigIntegerField(default=0, help_text="Microcredits for each request.")
     image_price = models.PositiveBigIntegerField(default=0, help_text="Microcredits for each image.")
     character_price = models.PositiveBigIntegerField(
-        default=0, help_text="Microcredits for a million characters of text to speak."
+        default=0, db_default=0, help_text="Microcredits for a million characters of text to speak."
     )
     minute_price = models.PositiveBigIntegerField(
-        default=0, help_text="Microcredits for a minute of audio to transcribe."
+        default=0, db_default=0, help_text="Microcredits for a minute of audio to transcribe."
     )
     input_cost = models.PositiveBigIntegerField(default=0, help_text="Millionths of a US dollar for a million tokens.")
     cached_input_cost = models.PositiveBigIntegerField(default=0, help_text="As the input cost.")
@@ -129,10 +136,10 @@ class Price(Row):
     output_cost = models.PositiveBigIntegerField(default=0, help_text="As the input cost.")
     image_cost = models.PositiveBigIntegerField(default=0, help_text="Millionths of a US dollar for each image.")
     character_cost = models.PositiveBigIntegerField(
-        default=0, help_text="Millionths of a US dollar for a million characters of text to speak."
+        default=0, db_default=0, help_text="Millionths of a US dollar for a million characters of text to speak."
     )
     minute_cost = models.PositiveBigIntegerField(
-        default=0, help_text="Millionths of a US dollar for a minute of audio to transcribe."
+        default=0, db_default=0, help_text="Millionths of a US dollar for a minute of audio to transcribe."
     )
     tiers = models.JSONField(default=list, blank=True, help_text="Dearer prices of long inputs.")
     source = models.CharField(max_length=50, default=OPERATOR, help_text="Who set it.")

@@ -99,6 +99,8 @@ class Provider(Row):
         max_length=500,
         blank=True,
         validators=[check_base_url],
+        default="",
+        db_default="",
         help_text="What comes before /chat/completions.",
     )
     api_key_env = models.CharField(
@@ -106,10 +108,13 @@ class Provider(Row):
         max_length=100,
         blank=True,
         validators=[KEY_VARIABLE],
+        default="",
+        db_default="",
         help_text="Name of the environment variable that holds the key. Empty: the server needs none.",
     )
     extra_headers = models.JSONField(
         default=dict,
+        db_default={},
         blank=True,
         validators=[check_headers],
         help_text="Sent with each request. {api_key} in a value becomes the key, which is then sent there only.",
@@ -120,10 +125,13 @@ class Provider(Row):
         max_length=30,
         blank=True,
         choices=registry.profiles,
+        default="",
+        db_default="",
         help_text="What the server can't take or names otherwise: docs/PROVIDERS.md. Empty: known by its address.",
     )
     quirks = models.JSONField(
         default=dict,
+        db_default={},
         blank=True,
         validators=[check_quirks],
         help_text='What this server does otherwise than its profile: {"stream_options": false, "limit": "max_tokens"}.',

@@ -47,7 +47,9 @@ class Message(Row):
     )
     role = models.CharField(max_length=16, choices=Role.choices)
     content = models.TextField()
-    reasoning = models.TextField(blank=True, default="", help_text="The model's thoughts before the answer.")
+    reasoning = models.TextField(
+        blank=True, default="", db_default="", help_text="The model's thoughts before the answer."
+    )
     model = models.CharField(max_length=100, blank=True)
     provider = models.CharField(max_length=50, blank=True)
     finish_reason = models.CharField(max_length=30, blank=True, help_text="Empty: the answer broke off.")

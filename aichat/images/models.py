@@ -49,7 +49,7 @@ class ImageJob(Row):
     size = models.CharField(max_length=20)
     n = models.PositiveSmallIntegerField(default=1)
     background = models.BooleanField(default=False)
-    webhook_url = models.URLField(max_length=500, blank=True)
+    webhook_url = models.URLField(max_length=500, blank=True, default="", db_default="")
 
     status = models.CharField(max_length=16, choices=Status.choices, default=Status.QUEUED)
     model = models.CharField(max_length=100, blank=True, help_text="The one that served.")
@@ -139,7 +139,9 @@ class WebhookDelivery(Row):
     claim = models.UUIDField(
         null=True, editable=False, help_text="Of the attempt that has the delivery, or had it last."
     )
-    receiver = models.CharField(max_length=255, blank=True, editable=False, help_text="Host and port of the URL.")
+    receiver = models.CharField(
+        max_length=255, blank=True, editable=False, default="", db_default="", help_text="Host and port of the URL."
+    )
     organization_id = models.UUIDField(null=True, editable=False)
     status_code = models.PositiveSmallIntegerField(null=True, blank=True, help_text="Of the last attempt.")
     problem = models.CharField(max_length=200, blank=True, help_text="Of the last attempt.")

@@ -36,7 +36,9 @@ class Plan(Row):
     credits = models.BigIntegerField(
         validators=[MinValueValidator(0), MaxValueValidator(LARGEST)], help_text="Microcredits that each period gives."
     )
-    credits_expire = models.BooleanField(default=False, help_text="What is left at the period's end is taken off.")
+    credits_expire = models.BooleanField(
+        default=False, db_default=False, help_text="What is left at the period's end is taken off."
+    )
     rollover = models.BigIntegerField(
         null=True,
         blank=True,
@@ -44,12 +46,15 @@ class Plan(Row):
         help_text="Microcredits that go on into the next period at most, where credits expire.",
     )
     prorate = models.BooleanField(
-        default=False, help_text="A period that is cut short, or a switch in its middle, gives its part of the credits."
+        default=False,
+        db_default=False,
+        help_text="A period that is cut short, or a switch in its middle, gives its part of the credits.",
     )
     stripe_price = models.CharField(
         max_length=255,
         blank=True,
         default="",
+        db_default="",
         help_text="The ID of a Price at Stripe, so that people can switch there.",
     )
     is_active = models.BooleanField(default=True, help_text="Whether the plan is offered. Subscriptions to it go on.")
@@ -156,12 +161,16 @@ class Payment(Row):
     amount = models.BigIntegerField(default=0, help_text="Millionths of the currency's unit.")
     currency = models.CharField(max_length=3, blank=True)
     refund_told = models.BigIntegerField(default=0, help_text="Microcredits that were given back in all, as told.")
-    disputes = models.JSONField(default=dict, editable=False, help_text="By the seller's ID: part, whole, and if won.")
+    disputes = models.JSONField(
+        default=dict, db_default={}, editable=False, help_text="By the seller's ID: part, whole, and if won."
+    )
     switched_down = models.BigIntegerField(
-        default=0, help_text="Microcredits of a larger plan whose unused time was given back."
+        default=0, db_default=0, help_text="Microcredits of a larger plan whose unused time was given back."
     )
     taken_back = models.BigIntegerField(default=0, help_text="Microcredits that were taken from the wallet.")
-    restored = models.BigIntegerField(default=0, help_text="Microcredits that a won dispute gave back, or wrote off.")
+    restored = models.BigIntegerField(
+        default=0, db_default=0, help_text="Microcredits that a won dispute gave back, or wrote off."
+    )
     owed = models.BigIntegerField(default=0, help_text="Microcredits that were spent before they could be taken.")
     created_at = models.DateTimeField(default=timezone.now, editable=False, db_index=True)
     # Written first by whoever changes the row, so that on every engine a second one waits and then sees the change.
@@ -270,8 +279,10 @@ class AlertSettings(Row):
     month = models.DateField(null=True, editable=False, help_text="The month that `spent` and `told_percents` are of.")
     spent = models.BigIntegerField(default=0, editable=False, help_text="Microcredits charged in the month.")
     told_percents = models.JSONField(default=list, editable=False)
-    hours = models.JSONField(default=dict, editable=False, help_text="Microcredits charged by hour, of the last week.")
-    told_hour = models.CharField(max_length=13, blank=True, default="", editable=False)
+    hours = models.JSONField(
+        default=dict, db_default={}, editable=False, help_text="Microcredits charged by hour, of the last week."
+    )
+    told_hour = models.CharField(max_length=13, blank=True, default="", db_default="", editable=False)
     sequence = models.BigIntegerField(default=-1, editable=False, help_text="The last entry that was looked at.")
     # Written first by whoever changes the row, so that on every engine a second one waits and then sees the change.
     revision = models.PositiveIntegerField(default=0, editable=False)

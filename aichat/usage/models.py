@@ -52,16 +52,18 @@ class UsageRecord(Row):
     output_tokens = models.PositiveIntegerField(default=0)
     reasoning_tokens = models.PositiveIntegerField(default=0, help_text="Part of the output tokens.")
     images = models.PositiveIntegerField(default=0)
-    characters = models.PositiveIntegerField(default=0, help_text="Of the text that was spoken.")
-    audio_ms = models.PositiveIntegerField(default=0, help_text="Milliseconds of the audio that was transcribed.")
+    characters = models.PositiveIntegerField(default=0, db_default=0, help_text="Of the text that was spoken.")
+    audio_ms = models.PositiveIntegerField(
+        default=0, db_default=0, help_text="Milliseconds of the audio that was transcribed."
+    )
     source = models.CharField(max_length=15, choices=Source.choices, default=Source.EXACT)
     reported = models.JSONField(null=True, blank=True, help_text="The provider's figures, when they were not believed.")
 
     charged = models.BigIntegerField(default=0, help_text="Microcredits the user paid.")
     shortfall = models.BigIntegerField(default=0, help_text="Microcredits that could not be taken.")
     cost_nanousd = models.BigIntegerField(default=0, help_text="Billionths of a US dollar the provider bills us.")
-    saved = models.BigIntegerField(default=0, help_text="Microcredits the prompt cache spared the user.")
-    saved_nanousd = models.BigIntegerField(default=0, help_text="Billionths of a US dollar it spared us.")
+    saved = models.BigIntegerField(default=0, db_default=0, help_text="Microcredits the prompt cache spared the user.")
+    saved_nanousd = models.BigIntegerField(default=0, db_default=0, help_text="Billionths of a US dollar it spared us.")
     prices = models.JSONField(default=dict, help_text="The prices in force at the time.")
     hold_id = models.UUIDField(null=True, blank=True, db_index=True)
     reference = models.CharField(max_length=100, blank=True, help_text="Of the charge in the ledger.")
@@ -109,7 +111,9 @@ class Sums(Row):
     )
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+", db_index=False)
     api_key_id = models.UUIDField(null=True, blank=True)
-    kind = models.CharField(max_length=20, choices=UsageRecord.Kind.choices, default=UsageRecord.Kind.CHAT)
+    kind = models.CharField(
+        max_length=20, choices=UsageRecord.Kind.choices, default=UsageRecord.Kind.CHAT, db_default=UsageRecord.Kind.CHAT
+    )
     model = models.CharField(max_length=100)
     provider = models.CharField(max_length=50)
     experiment = models.CharField(max_length=100, blank=True)
@@ -121,21 +125,27 @@ class Sums(Row):
     fallbacks = models.BigIntegerField(default=0)
     cache_hits = models.BigIntegerField(default=0)
     estimated = models.BigIntegerField(default=0, help_text="Requests whose usage we counted ourselves.")
-    implausible = models.BigIntegerField(default=0, help_text="Requests whose reported usage was not believed.")
+    implausible = models.BigIntegerField(
+        default=0, db_default=0, help_text="Requests whose reported usage was not believed."
+    )
     input_tokens = models.BigIntegerField(default=0)
     cached_input_tokens = models.BigIntegerField(default=0)
     output_tokens = models.BigIntegerField(default=0)
     images = models.BigIntegerField(default=0)
-    characters = models.BigIntegerField(default=0, help_text="Of the texts that were spoken.")
-    audio_ms = models.BigIntegerField(default=0, help_text="Milliseconds of the audio that was transcribed.")
+    characters = models.BigIntegerField(default=0, db_default=0, help_text="Of the texts that were spoken.")
+    audio_ms = models.BigIntegerField(
+        default=0, db_default=0, help_text="Milliseconds of the audio that was transcribed."
+    )
     charged = models.BigIntegerField(default=0, help_text="Microcredits.")
     shortfall = models.BigIntegerField(default=0, help_text="Microcredits.")
     cost_nanousd = models.BigIntegerField(default=0)
-    saved = models.BigIntegerField(default=0, help_text="Microcredits.")
-    saved_nanousd = models.BigIntegerField(default=0)
-    hit_input_tokens = models.BigIntegerField(default=0, help_text="Of cached answers: no provider bills them.")
-    hit_cached_input_tokens = models.BigIntegerField(default=0)
-    hit_output_tokens = models.BigIntegerField(default=0)
+    saved = models.BigIntegerField(default=0, db_default=0, help_text="Microcredits.")
+    saved_nanousd = models.BigIntegerField(default=0, db_default=0)
+    hit_input_tokens = models.BigIntegerField(
+        default=0, db_default=0, help_text="Of cached answers: no provider bills them."
+    )
+    hit_cached_input_tokens = models.BigIntegerField(default=0, db_default=0)
+    hit_output_tokens = models.BigIntegerField(default=0, db_default=0)
 
     class Meta:
         abstract = True

@@ -23,7 +23,6 @@ NAMES = {
     "ArrayAgg": "PostgreSQL only",
 }
 ARGUMENTS = {
-    "db_default": "use default=",
     "ignore_conflicts": "catch the IntegrityError of one row",
     "update_conflicts": "use update_or_create()",
 }
@@ -78,7 +77,6 @@ def test_shared_code_uses_what_every_database_can_do() -> None:
     [
         "Wallet.objects.select_for_update().get()",
         "from django.db.models import Window",
-        "models.IntegerField(db_default=1)",
         "User.objects.bulk_create(rows, ignore_conflicts=True)",
         "User.objects.raw('SELECT 1')",
         "with connection.cursor() as c: pass",
