@@ -4,11 +4,12 @@ A transaction reads one snapshot. Writing a document that another transaction ch
 the whole transaction runs again: so the values that were read decide, and the filter only confirms them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
 from django.db import connection
+from django.db.models import Model
 
 from aichat.core.database import transactions
 from aichat.core.money import LARGEST
@@ -17,22 +18,49 @@ from credits.engines.portable import available as available
 from credits.engines.portable import close_holds as close_holds
 from credits.engines.portable import reserve as reserve
 from credits.engines.portable import reserves_at_once as reserves_at_once
-from credits.engines.portable import with_digests
-from credits.models import Wallet
+from credits.models import LedgerEntry, Wallet
 
 
 def move_wallets(moves: Sequence[Move]) -> dict[UUID, Standing]:
-    rows = Wallet.objects.filter(pk__in=[move.wallet_id for move in moves])
-    wallets = {pk: facts for pk, *facts in rows.values_list("pk", "available", "held", "sequence")}
+    ids = [move.wallet_id.hex for move in moves]
+    wallets = {
+        UUID(row["_id"]): (row["available"], row["held"], row["sequence"])
+        for row in _find(Wallet, {"_id": {"$in": ids}}, ["available", "held", "sequence"])
+    }
     right = [move for move in moves if move.wallet_id in wallets and _holds(move, *wallets[move.wallet_id])]
     if not right:
         return {}
     _write(right)
+    last = {move.wallet_id: wallets[move.wallet_id][2] for move in right if move.entries}
+    digests = _digests(last)
     found = {}
     for move in right:
         available, held, sequence = wallets[move.wallet_id]
-        found[move.wallet_id] = Standing(available + move.available, held + move.held, sequence + move.entries, None)
-    return with_digests(found, {move.wallet_id: move.entries for move in right})
+        digest = digests.get(move.wallet_id, "")
+        found[move.wallet_id] = Standing(available + move.available, held + move.held, sequence + move.entries, digest)
+    return found
+
+
+def _digests(sequences: Mapping[UUID, int]) -> dict[UUID, str]:
+    """The digests of the wallets' last entries, which have these numbers; none for a wallet without entries."""
+    from bson import Int64
+
+    last = [{"wallet_id": pk.hex, "sequence": Int64(sequence)} for pk, sequence in sequences.items() if sequence]
+    found = _find(LedgerEntry, {"$or": last}, ["wallet_id", "digest"]) if last else ()
+    return {UUID(row["wallet_id"]): row["digest"] for row in found}
+
+
+def _find(model: type[Model], where: dict[str, Any], names: Sequence[str]) -> list[dict[str, Any]]:
+    """The documents as the driver gives them: Django's query for a list of wallets costs more than their settlement."""
+    from django_mongodb_backend.query import wrap_database_errors
+
+    collection: Any = connection.get_collection(model._meta.db_table)  # type: ignore[attr-defined]
+
+    def read() -> list[dict[str, Any]]:
+        return list(collection.find(where, names, session=connection.session))  # type: ignore[attr-defined]
+
+    found: list[dict[str, Any]] = wrap_database_errors(read)()
+    return found
 
 
 def _holds(move: Move, available: int, held: int, sequence: int) -> bool:
