@@ -1,5 +1,7 @@
 """What goes by mail: a new password for one that was forgotten, and confirming or changing an address."""
 
+import logging
+
 from django.conf import settings
 from django.db import IntegrityError
 from django.utils import timezone
@@ -10,8 +12,10 @@ from accounts.mail_tokens import EMAIL, RESET, InvalidMailToken
 from accounts.models import User
 from aichat.core.admin import audit_log
 from aichat.core.database import transactions
-from aichat.core.errors import InvalidRequest
+from aichat.core.errors import ApiError, InvalidRequest
 from aichat.core.outbound import mail
+
+logger = logging.getLogger(__name__)
 
 
 def link(page: str, token: str) -> str:
@@ -74,6 +78,19 @@ def ask_for_change(user: User, email: str) -> None:
     else:
         send_confirmation(user, email)
     _send(user, "email_change", {"email": email})
+
+
+def tell_of_second_factor(user: User, change: str) -> None:
+    """Mail the person that their second factor was changed (`app`, `passkey`, `off`): a thief can't do it unnoticed.
+
+    Without a mail server, and for people without an address, nothing is sent.
+    """
+    if not settings.EMAIL_URL or user.email.endswith(".invalid"):
+        return
+    try:
+        _send(user, "second_factor", {"change": change})
+    except ApiError as error:
+        logger.warning("no notice of a changed second factor: %s", error.code)
 
 
 def confirm(user: User, email: str) -> None:

@@ -12,7 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from accounts import logins, passkeys, rate_limits
+from accounts import emails, logins, passkeys, rate_limits
 from accounts.authentication import calling
 from accounts.models import Passkey
 from accounts.permissions import IsUser, NotForLimitedKeys, Public
@@ -89,6 +89,7 @@ class PasskeysView(ListAPIView[Passkey]):
             whose=whose(caller),
             keep=caller.token,
         )
+        emails.tell_of_second_factor(caller.user, "passkey")
         shown = {**PasskeySerializer(row).data, "recovery_codes": codes}
         return Response(shown, status=status.HTTP_201_CREATED)
 

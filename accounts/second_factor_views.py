@@ -11,7 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from accounts import passkeys, rate_limits, second_factor
+from accounts import emails, passkeys, rate_limits, second_factor
 from accounts.authentication import Caller, calling
 from accounts.models import Role, User
 from accounts.permissions import IsUser, NotForLimitedKeys
@@ -158,7 +158,9 @@ class SecondFactorView(APIView):
     def delete(self, request: Request) -> Response:
         """With a proof: a code of the app, a recovery code, or a passkey. App, passkeys and recovery codes are forgotten, and
         from now on the password is enough."""
-        second_factor.disable(caller_with_proof(request).user)
+        user = caller_with_proof(request).user
+        if second_factor.disable(user):
+            emails.tell_of_second_factor(user, "off")
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
@@ -177,6 +179,7 @@ class ConfirmSecondFactorView(APIView):
         form.is_valid(raise_exception=True)
         rate_limits.hit_code(request, caller.user.email)
         codes = second_factor.enable(caller.user, form.validated_data["code"], keep=caller.token)
+        emails.tell_of_second_factor(caller.user, "app")
         return Response({"recovery_codes": codes})
 
 

@@ -10,6 +10,7 @@ import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from django.contrib.admin.models import LogEntry
+from django.core import mail as outbox
 from django.core.management import call_command
 from django.test import Client
 from fido2.cose import ES256
@@ -25,6 +26,7 @@ from accounts import leaving, passkeys, personal_data
 from accounts.models import Passkey, RecoveryCode, User
 from accounts.services import create_api_key, create_login_token
 from aichat.core.admin import audit_log
+from aichat.core.outbound import mail
 from tests.accounts.test_second_factor import Phone, alive, login, outcome, set_up
 from tests.conftest import PASSWORD, Actor
 
@@ -134,6 +136,14 @@ def test_the_first_one_turns_the_second_factor_on_and_the_last_one_off(alice: Ac
     assert not RecoveryCode.objects.exists()
     acts = [audit_log.details(entry).get("act") for entry in LogEntry.objects.order_by("pk")]
     assert [act for act in acts if act] == ["passkey_added", "passkey_renamed", "passkey_removed"]
+
+
+def test_its_person_is_told_by_mail(transactional_db: None, alice: Actor, settings: Any) -> None:
+    settings.EMAIL_URL = "smtp://localhost"
+    assert add(alice, Device()).status_code == 201
+    mail.wait_until_sent()
+    (told,) = outbox.outbox
+    assert (told.to, "A passkey was added" in told.body) == ([alice.user.email], True)
 
 
 def test_it_logs_in_without_a_password(alice: Actor, device: Device) -> None:

@@ -29,7 +29,7 @@ function passkey({ id, name, host, last_used_at: used }, changed) {
     const button = (text, work) => {
         const made = make("button", { type: "button", class: "quiet", text });
         made.onclick = () => work().catch(complain);
-        return make("td", {}, made);
+        return make("td", { class: "actions" }, made);
     };
     return make(
         "tr",

@@ -68,6 +68,7 @@ async function showRecoveryCodes({ recovery_codes: codes = [] }) {
     if (codes.length) {
         find("mfa-list").textContent = codes.join("\n");
         find("mfa-codes").hidden = false;
+        await showSessions(); // the others have ended
     }
     await showSecondFactor();
 }

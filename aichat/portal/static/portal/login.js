@@ -28,6 +28,7 @@ async function send(more) {
         field.querySelector("input").focus();
         challenge = error.passkey ?? challenge;
         find("second-passkey").hidden = !(challenge && canUsePasskeys);
+        find("passkey").hidden = true; // one is enough
         if (error.code === "mfa_required") return;
         throw error;
     }
