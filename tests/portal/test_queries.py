@@ -7,7 +7,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from accounts import invitations, services, teams
-from accounts.models import User
+from accounts.models import Membership, User
 from aichat.core.money import CREDIT
 from credits.services import Credit, Kind, apply
 from tests.conftest import Actor, in_team, join
@@ -21,7 +21,7 @@ ASKED = [
 ]  # fmt: skip
 
 
-def fill(alice: Actor, team: teams.Membership, numbers: range) -> None:
+def fill(alice: Actor, team: Membership, numbers: range) -> None:
     for number in numbers:
         services.create_api_key(user=alice.user, organization=team.organization, name=f"key {number}")
         services.create_login_token(alice.user)
@@ -30,11 +30,18 @@ def fill(alice: Actor, team: teams.Membership, numbers: range) -> None:
         invitations.invite(team, email=f"stranger{number}@example.com", role="MEMBER")
         own = teams.create_team(other.user, f"Team {number}")
         invitations.ask(own, email=alice.user.email, role="MEMBER")
-        gift = {"amount": CREDIT, "reference": f"gift {number}", "kind": Kind.GRANT, "reason": "gift"}
-        apply([Credit(wallet_id=team.organization_id, actor_id=alice.user.pk, **gift)])[0].or_raise()
+        gift = Credit(
+            wallet_id=team.organization_id,
+            amount=CREDIT,
+            reference=f"gift {number}",
+            kind=Kind.GRANT,
+            actor_id=alice.user.pk,
+            reason="gift",
+        )
+        apply([gift])[0].or_raise()
 
 
-def asked(alice: Actor, team: teams.Membership) -> dict[str, list[str]]:
+def asked(alice: Actor, team: Membership) -> dict[str, list[str]]:
     """The statements of each request."""
     found = {}
     for path in ASKED:
