@@ -25,7 +25,7 @@ SELECTED = $(or $(ARGS),$(if $(filter-out sqlite,$(engine)),$(ON_EACH_ENGINE) $(
 ALONE = $(BIN)/python -m pytest --last-failed --last-failed-no-failures none
 PYTEST = $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadgroup
 
-.PHONY: help run test bench bench-ledger bench-http bench-latency bench-slow trace clients contract upgrade screenshots soak lint style types format build lock sbom audit clean
+.PHONY: help run test bench bench-ledger bench-http bench-latency bench-slow trace clients contract upgrade screenshots soak lint style types format build lock sbom release audit clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -111,6 +111,15 @@ build: $(VENV)/.runtime ## prove that it starts as deployed, with the runtime pa
 sbom: $(VENV)/.runtime ## the bill of materials (CycloneDX) of the runtime packages, into var/sbom.json
 	@mkdir -p var
 	@$(BIN)/python -m tools.sbom > var/sbom.json && echo "var/sbom.json"
+
+RELEASE = var/release
+release: $(VENV)/.development ## check the version, build sdist and wheel, with the bill of materials and checksums, into var/release; TAG=v1.2.0
+	@$(BIN)/python -m tools.release check $(TAG)
+	@rm -rf $(RELEASE) && $(BIN)/uv build --quiet --out-dir $(RELEASE) && rm -f $(RELEASE)/.gitignore
+	@$(BIN)/python -m tools.release wheel $(RELEASE)/*.whl
+	@$(BIN)/python -m tools.sbom > $(RELEASE)/sbom.json
+	@$(BIN)/python -m tools.release notes > var/notes.md
+	@cd $(RELEASE) && sha256sum * > SHA256SUMS && cat SHA256SUMS
 
 audit: $(VENV)/.development ## ask the advisory database about the locked packages; skipped without a network
 	@if $(BIN)/python -c 'import urllib.request as u; u.urlopen("https://api.osv.dev/v1/vulns/OSV-2020-111", timeout=5)' 2>/dev/null; \
