@@ -527,4 +527,5 @@ UNFOLD = {
         {"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("aichat/favicon.svg")},
     ],
     "STYLES": [lambda request: static("aichat/charts.css")],
+    "SCRIPTS": [lambda request: static("aichat/labels.js")],
 }
