@@ -34,7 +34,7 @@ def page(name: str) -> Page:
     """The view of one page: `portal/<name>.html`, the same for everybody but for the way on (`next`)."""
 
     @permission_classes([Public])
-    def show(request: HttpRequest, conversation_id: UUID | None = None) -> HttpResponse:
+    def show(request: HttpRequest, conversation_id: UUID | None = None, token: str = "") -> HttpResponse:
         context = {
             "page": name,
             "portal": settings.PORTAL,
@@ -49,6 +49,8 @@ def page(name: str) -> Page:
             "registration_open": settings.PASSWORD_LOGIN and (registration.is_open() or "invitation" in request.GET),
         }
         headers = {"Content-Security-Policy": PAGE_POLICY, "Cache-Control": "no-cache"}
+        if token:  # of a shared conversation: whoever has the address reads it, so no search engine is to have it
+            headers |= {"X-Robots-Tag": "noindex, nofollow", "Referrer-Policy": "no-referrer"}
         return TemplateResponse(request, f"portal/{name}.html", context, headers=headers)
 
     return show

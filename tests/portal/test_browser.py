@@ -13,6 +13,7 @@ from accounts import second_factor
 from aichat.core.outbound import mail
 from tests.admin_dashboard.chromium import CHROMIUM, NO_CHROMIUM, QUIET
 from tests.conftest import PASSWORD, Actor
+from tests.portal.chatting import nothing_serious, refuse, share, walk_between_branches
 
 NEW = "a completely different passphrase"
 HOSTILE = "<img src=x onerror=alert(1)> [press](javascript:alert(2)) <script>alert(3)</script> **bold**"
@@ -33,30 +34,38 @@ def page(prepared: str, request: pytest.FixtureRequest) -> Iterator[Page]:
     complaints: list[str] = []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
-        page = browser.new_page(base_url=prepared, viewport={"width": request.param, "height": 900})
+        page = browser.new_context(base_url=prepared, viewport={"width": request.param, "height": 900}).new_page()
         page.set_default_timeout(15_000)
         page.on("pageerror", lambda error: complaints.append(f"{page.url}: {error}"))
         page.on("dialog", lambda dialog: complaints.append(dialog.message))
         page.goto("/")
-        page.wait_for_url("**/login")
-        page.fill("[name=email]", "alice@example.com")
-        page.fill("[name=password]", PASSWORD)
-        page.click("[type=submit]")
+        page.wait_for_url("**/login*")
+        log_in(page)
         expect(page.locator("#balance")).to_have_text("50 credits")
         yield page
         browser.close()
     assert complaints == []
 
 
+def log_in(page: Page) -> None:
+    page.fill("[name=email]", "alice@example.com")
+    page.fill("[name=password]", PASSWORD)
+    page.click("#enter [type=submit]")
+    page.wait_for_selector("#balance")
+
+
 def test_chat_draw_make_a_key_and_leave(page: Page) -> None:
     page.fill("#question", HOSTILE)
     page.keyboard.press("Enter")
-    expect(page.locator(".assistant .note")).to_contain_text("1 credits")
+    expect(page.locator(".assistant .note")).to_contain_text("1 credit")
     expect(page.locator(".assistant strong")).to_have_text("bold")
     assert page.locator(".assistant img, .assistant script, .assistant a[href]").count() == 0
     expect(page.locator("#balance")).to_have_text("49 credits")
     page.reload()
     expect(page.locator(".assistant .body")).to_contain_text("demo model")
+    walk_between_branches(page)
+    share(page)
+    nothing_serious(page)
 
     page.goto("/images")
     page.fill("#prompt", "a red cat")
@@ -175,10 +184,44 @@ def with_password_and_passkey(page: Page) -> None:
     page.click("#second-passkey")
 
 
-def test_an_answer_can_be_stopped_and_an_empty_wallet_says_what_to_do(page: Page) -> None:
+def test_an_answer_that_is_stopped_left_or_refused_is_told_in_words(page: Page) -> None:
     page.fill("#question", "word " * 400)
     page.keyboard.press("Enter")
     expect(page.locator(".assistant .body")).to_contain_text("demo")
     page.click("#stop")
-    expect(page.locator(".assistant .note")).to_contain_text("Stopped")
-    expect(page.locator("#send")).to_be_enabled()
+    expect(page.locator(".assistant .broken")).to_contain_text("paid")
+    expect(page.locator(".assistant .request")).not_to_be_empty()
+    expect(page.locator("#send")).to_be_visible()
+
+    page.fill("#question", "second " * 400)
+    page.keyboard.press("Enter")
+    expect(page.locator(".assistant .body").nth(1)).to_contain_text("second")
+    page.reload()
+    expect(page.locator(".assistant .broken")).to_have_count(2)
+    other = page.context.new_page()
+    other.goto(page.url)
+    expect(other.locator("article")).to_have_count(4)
+
+    for tab, text in ((page, "one"), (other, "two")):
+        tab.fill("#question", text)
+        tab.keyboard.press("Enter")
+    expect(other.locator(".assistant .note:not(.broken)")).to_have_count(3)
+    page.reload()
+    expect(page.locator(".user .place")).to_have_text(re.compile("[12] / 2"))
+    other.close()
+
+    refuse(page, 503, "provider_unavailable")
+    expect(page.locator("article.problem")).to_contain_text("Ask demo")
+    refuse(page, 402, "insufficient_credits")
+    assert page.locator("article.problem a").get_attribute("href") == "/credits"
+    page.unroute("**/api/v1/chat")
+    page.get_by_role("button", name="Try again").click()
+    expect(page.locator("article.problem")).to_have_count(0)
+    expect(page.locator(".assistant .note:not(.broken)")).to_have_count(4)
+
+    page.context.clear_cookies()
+    page.fill("#question", "not lost")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/login*")
+    log_in(page)
+    expect(page.locator("#question")).to_have_value("not lost")

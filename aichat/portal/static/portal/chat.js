@@ -1,180 +1,304 @@
-import { ask, base, send } from "./api.js";
-import { render, writer } from "./markdown.js";
-import { complain, credits, fillModels, find, inWords, make, onClick, onSubmit, paged, showBalance } from "./page.js";
+import { ask, base } from "./api.js";
+import { listen } from "./chat-keys.js";
+import { listConversations } from "./chat-list.js";
+import { onChange, openMenu } from "./chat-menu.js";
+import { element, problem, writing } from "./chat-messages.js";
+import { Tree } from "./chat-tree.js";
+import { answerTo } from "./answering.js";
+import { fillModels, priceInWords } from "./models.js";
+import { complain, find, inWords, make, onClick, pathOf, showBalance } from "./page.js";
+import { say } from "./parts.js";
+import { t } from "./text.js";
 
 let conversation = location.pathname.match(/\/c\/([0-9a-f-]{36})$/)?.[1];
-let running = null; // the AbortController of the answer that arrives now
-let heard = [];
+let record = null; // the conversation as the server has it
+let tree = new Tree();
+let running = null; // the AbortController of the answer that is being written
+const drawn = new Map(); // elements by message, as long as its versions stay the same
 
-function bubble(role, text = "") {
-    find("empty")?.remove();
-    const body = make("div", { class: "body" });
-    const item = make("article", { class: role }, body);
-    if (role === "user") body.textContent = text;
-    else if (text) render(body, text);
-    find("messages").append(item);
-    item.scrollIntoView({ block: "end" });
-    return { item, body };
+// --- What is shown ---------------------------------------------------------------------------------------------------
+
+const act = {
+    versions: (id) => tree.versions(id),
+    choose(id) {
+        if (running) return;
+        tree.choose(id);
+        remember();
+        show();
+    },
+    edit: (message, text) => generate({ question: text, replaces: message.id, attachments: message.attachments }),
+    again: (message) => generate({ replaces: message.id }),
+};
+
+function drawing(message) {
+    const state = `${message.id} ${tree.versions(message.id)}`;
+    if (!drawn.has(state)) drawn.set(state, element(message, act));
+    return drawn.get(state);
 }
 
-function addCopy(item, text) {
-    const button = make("button", { type: "button", class: "quiet", text: "Copy" });
-    button.onclick = () => navigator.clipboard.writeText(text).then(() => (button.textContent = "Copied"));
-    item.append(button);
+function show(path = tree.path()) {
+    find("messages").replaceChildren(...path.map(drawing));
+    find("empty").hidden = path.length > 0 || Boolean(conversation);
 }
 
-function note(item, text) {
-    item.append(make("p", { class: "note", text }));
+const scroll = find("scroll");
+const isAtEnd = () => scroll.scrollHeight - scroll.scrollTop - scroll.clientHeight < 80;
+const toEnd = () => (scroll.scrollTop = scroll.scrollHeight);
+let stuck = true; // to the end, also when the page around it grows: a keyboard on the glass, a second line below the form
+scroll.addEventListener(
+    "scroll",
+    () => {
+        stuck = isAtEnd();
+        find("bottom").hidden = stuck;
+    },
+    { passive: true },
+);
+new ResizeObserver(() => stuck && toEnd()).observe(scroll);
+onClick("bottom", async () => toEnd());
+
+// The branch that is looked at is in the address, so that a reload shows it again.
+function remember() {
+    history.replaceState(null, "", `${base}c/${conversation}#${tree.leaf?.id ?? ""}`);
 }
 
-// The events of a stream (https://html.spec.whatwg.org/multipage/server-sent-events.html), as [name, data].
-async function* events(response) {
-    const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
-    let rest = "";
-    for (;;) {
-        const { value, done } = await reader.read();
-        if (done) return;
-        const parts = (rest + value).split("\n\n");
-        rest = parts.pop();
-        for (const part of parts) {
-            const name = part.match(/^event: (.*)$/m)?.[1];
-            const data = part.match(/^data: (.*)$/m)?.[1];
-            if (name && data) yield [name, JSON.parse(data)];
-        }
-    }
+function showRecord() {
+    find("title").textContent = record.title || t("Untitled");
+    document.title = `${record.title} · aichat`;
+    find("system").value = record.system;
+    find("more").hidden = false;
 }
 
-async function answer(question) {
-    const body = { message: question, model: find("model").value || "auto", stream: true };
-    if (conversation) body.conversation_id = conversation;
-    if (find("system").value && !conversation) body.system = find("system").value;
-    running = new AbortController();
-    const options = { method: "POST", body, signal: running.signal, headers: { "Cache-Control": "no-cache" } };
-    const response = await send("api/v1/chat", options);
-    const { item, body: place } = bubble("assistant");
-    const markdown = writer(place);
-    let text = "";
-    let thoughts = null;
-    let whole = false;
-    try {
-        for await (const [name, data] of events(response)) {
-            if (name === "delta") {
-                if (data.reasoning) {
-                    thoughts ??= make("pre");
-                    if (!thoughts.isConnected) {
-                        item.prepend(make("details", {}, make("summary", { text: "Thoughts" }), thoughts));
-                    }
-                    thoughts.append(data.reasoning);
-                }
-                if (data.content) {
-                    text += data.content;
-                    markdown.write(data.content);
-                }
-            } else if (name === "completed") {
-                whole = true;
-                note(item, `${data.model} · ${credits(data.credits.charged)} credits · ${data.request_id}`);
-                opened(data.conversation_id, question);
-            } else if (name === "error") {
-                whole = true;
-                note(item, inWords({ message: data.error.message, code: data.error.code, requestId: data.error.request_id }));
-            }
-        }
-        if (!whole) note(item, "The connection broke. What arrived is paid; reload to see what was kept.");
-    } catch (error) {
-        if (error.name !== "AbortError") throw error;
-        note(item, "Stopped. What had arrived is paid.");
-    } finally {
-        markdown.end();
-        if (text) addCopy(item, text);
-        heard.push(["user", question], ["assistant", text]);
-    }
-}
+const refreshList = () => listConversations(conversation, openMenu);
 
-function opened(id, title) {
-    if (conversation === id) return;
-    conversation = id;
-    history.replaceState(null, "", `${base}c/${id}`);
-    showTitle(title);
-    listConversations().catch(complain);
-}
-
-function showTitle(title) {
-    find("title-bar").hidden = false;
-    find("title").textContent = title;
-}
-
-async function listConversations() {
-    find("conversations").replaceChildren();
-    await paged("api/v1/conversations", (rows) => {
-        for (const row of rows) {
-            const link = make("a", { href: `${base}c/${row.id}`, text: row.title || "Untitled" });
-            if (row.id === conversation) link.setAttribute("aria-current", "page");
-            find("conversations").append(make("li", {}, link));
-        }
-    });
-}
-
-async function load() {
-    const found = await ask(`api/v1/conversations/${conversation}`);
-    showTitle(found.title);
-    find("system").value = found.system;
-    find("system").disabled = true;
-    let path = `api/v1/conversations/${conversation}/messages`;
-    while (path) {
+async function messagesOf(id) {
+    const found = [];
+    const first = `api/v1/conversations/${id}/messages?page_size=200`;
+    for (let path = first; path; ) {
         const { results, next } = await ask(path);
-        for (const message of results) {
-            const { item } = bubble(message.role, message.content);
-            heard.push([message.role, message.content]);
-            if (message.role === "assistant") addCopy(item, message.content);
-        }
-        path = next ? `api/v1/conversations/${conversation}/messages${new URL(next).search}` : null;
+        found.push(...results);
+        path = pathOf(next, first);
     }
+    return found;
 }
 
-onSubmit(find("ask"), async () => {
-    const question = find("question").value;
-    find("question").value = "";
-    bubble("user", question);
-    find("stop").hidden = false;
-    try {
-        await answer(question);
-    } catch (error) {
-        find("question").value = question; // nothing that was written is lost
-        throw error;
-    } finally {
-        running = null;
-        find("stop").hidden = true;
-        showBalance().catch(complain);
+async function treeOf(id) {
+    const grown = new Tree();
+    for (const message of await messagesOf(id)) grown.add(message, id);
+    return grown;
+}
+
+async function load(leaf = location.hash.slice(1)) {
+    const [found, grown] = await Promise.all([ask(`api/v1/conversations/${conversation}`), treeOf(conversation)]);
+    for (const [parent, id] of tree.chosen) if (grown.messages.has(id)) grown.chosen.set(parent, id);
+    record = found;
+    tree = grown;
+    if (tree.messages.has(leaf)) tree.choose(leaf);
+    showRecord();
+    show();
+}
+
+// --- Asking ----------------------------------------------------------------------------------------------------------
+
+function bodyOf({ question, replaces, attachments }) {
+    const body = { model: find("model").value || "auto", stream: true };
+    if (question !== undefined) body.message = question;
+    if (attachments?.length) body.attachments = attachments.map(({ id }) => id);
+    if (conversation) body.conversation_id = conversation;
+    if (replaces) body.replaces = replaces;
+    else if (tree.leaf) body.parent_id = tree.leaf.id;
+    if (find("system").value !== (record?.system ?? "")) body.system = find("system").value;
+    if (find("temperature").value) body.temperature = Number(find("temperature").value);
+    if (find("max-tokens").value) body.max_tokens = Number(find("max-tokens").value);
+    return body;
+}
+
+// Have a question answered: a new one, another version of one, or (without `question`) an answered one again.
+async function generate(asked) {
+    if (running) return;
+    const body = bodyOf(asked);
+    show(asked.replaces ? tree.before(asked.replaces) : tree.path());
+    const answer = writing();
+    answer.item.classList.add("waiting");
+    const places = [answer.item];
+    if (asked.question !== undefined) {
+        places.unshift(element({ role: "user", content: asked.question, attachments: asked.attachments }, act));
     }
+    find("messages").append(...places);
+    find("empty").hidden = true;
+    toEnd();
+    begin();
+    let end;
+    try {
+        end = await answerTo(body, running, answer, { begun, isAtEnd, toEnd });
+    } catch (error) {
+        end = { error };
+    }
+    answer.end();
+    await finish(asked, answer, end).catch(complain);
+}
+
+function begin() {
+    running = new AbortController();
+    find("problem").hidden = true;
+    find("send").hidden = true;
+    find("stop").hidden = false;
+    say(t("The answer is being written."));
+}
+
+// The server said which conversation and message the answer will be: from now on a reload finds it.
+function begun(found, answer) {
+    sessionStorage.setItem("running", JSON.stringify({ conversation: found, answer }));
+    sessionStorage.removeItem("draft");
+    if (conversation === found) return;
+    conversation = found;
+    history.replaceState(null, "", `${base}c/${found}`);
+}
+
+async function finish(asked, answer, { id, error }) {
+    const isStopped = error?.name === "AbortError";
+    if (id && !(await settled(id, error ? 20 : 8))) error ??= new Error(t("The answer is not stored: the conversation may have been deleted."));
+    sessionStorage.removeItem("running");
+    running = null;
+    find("stop").hidden = true;
+    find("send").hidden = false;
+    if (error && !isStopped) failed(asked, answer, error, id);
+    else if (!id) giveBack(asked, answer);
+    if (isAtEnd() || id) toEnd();
+    say(error ? t("The answer ended early.") : t("The answer is complete."));
+    await Promise.all([refreshList(), showBalance()]);
+}
+
+// Stopped before anything had arrived: nothing was kept.
+function giveBack({ question }) {
+    if (question !== undefined && !find("question").value) write(question);
+    show();
+}
+
+function failed(asked, answer, error, id) {
+    if (!id) answer.item.remove();
+    const again = () => {
+        if (find("question").value === asked.question) write("");
+        generate(asked).catch(complain);
+    };
+    const card = problem(inWords(error), error.code, id ? () => act.again(tree.messages.get(id)) : again);
+    find("messages").append(card);
+    if (!id && asked.question !== undefined && !asked.replaces && !find("question").value) write(asked.question);
+    card.scrollIntoView({ block: "nearest" });
+}
+
+// Show the answer as it was stored and paid. A stream that was left is settled a moment later: ask until it is there.
+async function settled(id, times) {
+    for (let pause = 150; times > 0; times -= 1, pause = Math.min(1.6 * pause, 2000)) {
+        try {
+            await load(id);
+            if (tree.messages.has(id)) {
+                remember();
+                return true;
+            }
+        } catch (error) {
+            if (error.status !== 404) throw error;
+        }
+        await new Promise((resolve) => setTimeout(resolve, pause));
+    }
+    return false;
+}
+
+// --- The page --------------------------------------------------------------------------------------------------------
+
+const question = find("question");
+
+function write(text) {
+    question.value = text;
+    question.dispatchEvent(new Event("input"));
+}
+
+question.addEventListener("input", () => {
+    question.style.height = "auto";
+    question.style.height = `${Math.min(question.scrollHeight, 0.4 * innerHeight)}px`;
+    sessionStorage.setItem("draft", question.value); // a reload, or a login that ended, loses nothing
 });
 
-find("question").addEventListener("keydown", (event) => {
-    if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
-        event.preventDefault();
-        if (!running) find("ask").requestSubmit();
-    }
+question.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+    event.preventDefault();
+    find("ask").requestSubmit();
+});
+
+find("ask").addEventListener("submit", (event) => {
+    event.preventDefault();
+    const text = question.value;
+    if (running || !text.trim()) return;
+    write("");
+    sessionStorage.setItem("draft", text); // until the answer has begun
+    generate({ question: text }).catch(complain);
 });
 
 onClick("stop", async () => running?.abort());
+onClick("more", async () => openMenu(record, find("more")));
 
-onClick("rename", async () => {
-    const title = prompt("A name for this conversation", find("title").textContent);
-    if (!title) return;
-    await ask(`api/v1/conversations/${conversation}`, { method: "PATCH", body: { title } });
-    showTitle(title);
-    await listConversations();
+for (const idea of document.querySelectorAll(".idea")) {
+    idea.onclick = () => {
+        write(`${idea.textContent}: `);
+        question.focus();
+    };
+}
+
+onClick("tune", async () => {
+    const isOpen = find("settings").hidden;
+    find("settings").hidden = !isOpen;
+    find("tune").setAttribute("aria-expanded", isOpen);
+    if (isOpen) find("system").focus();
 });
 
-onClick("delete", async () => {
-    if (!confirm("Delete this conversation with all its messages?")) return;
-    await ask(`api/v1/conversations/${conversation}`, { method: "DELETE" });
-    location.assign(base);
+const showPrice = () => (find("price").textContent = priceInWords());
+find("model").addEventListener("change", showPrice);
+
+let typing;
+find("search").addEventListener("input", () => {
+    clearTimeout(typing);
+    typing = setTimeout(() => refreshList().catch(complain), 200);
 });
 
-onClick("export", async () => {
-    const parts = heard.map(([role, text]) => `## ${role === "user" ? "You" : "Answer"}\n\n${text}\n`);
-    const file = new Blob([`# ${find("title").textContent}\n\n${parts.join("\n")}`], { type: "text/markdown" });
-    make("a", { href: URL.createObjectURL(file), download: "conversation.md" }).click();
+const side = find("side");
+onClick("open-side", async () => {
+    side.classList.add("open");
+    find("search").focus();
+});
+onClick("close-side", async () => {
+    side.classList.remove("open");
+    find("open-side").focus();
 });
 
-Promise.all([fillModels("chat"), listConversations(), showBalance(), conversation ? load() : null]).catch(complain);
+// What the menu did to a conversation, or which messages of it are shown.
+onChange(async (id, what) => {
+    if (what === "messages") return (id === conversation ? tree : await treeOf(id)).path();
+    if (what === null && id === conversation) return location.assign(base);
+    if (id === conversation) {
+        Object.assign(record, what);
+        showRecord();
+    }
+    await refreshList();
+});
+
+// Another tab may have gone on with the conversation meanwhile.
+document.addEventListener("visibilitychange", () => {
+    if (document.hidden || running || !record) return;
+    ask(`api/v1/conversations/${conversation}`)
+        .then((found) => (found.updated_at === record.updated_at ? null : load("")))
+        .catch(complain);
+});
+
+async function open() {
+    const left = JSON.parse(sessionStorage.getItem("running"));
+    if (!conversation) return show();
+    if (left?.conversation !== conversation) return load().then(toEnd);
+    const waiting = make("p", { class: "note", role: "status", text: t("Looking for the answer that was being written …") });
+    find("messages").append(waiting);
+    if (!(await settled(left.answer, 40)) && !record) throw new Error(t("Nothing had arrived, so nothing was kept or charged."));
+    sessionStorage.removeItem("running");
+    toEnd();
+}
+
+listen({ act, shown: () => tree.path(), stop: () => running?.abort() });
+if (sessionStorage.getItem("draft")) write(sessionStorage.getItem("draft"));
+Promise.all([fillModels("chat").then(showPrice), refreshList(), showBalance(), open()]).catch(complain);

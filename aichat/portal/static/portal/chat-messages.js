@@ -1,0 +1,185 @@
+// Messages as elements: text, thoughts, files, what an answer cost, and what can be done with it.
+
+import { ask, base } from "./api.js";
+import { dress } from "./code.js";
+import { render, writer } from "./markdown.js";
+import { complain, find, make } from "./page.js";
+import { copies, icon } from "./parts.js";
+import { inCredits, t } from "./text.js";
+
+export function iconButton(name, label, work) {
+    const button = make("button", { type: "button", class: "bare", "aria-label": label, title: label }, icon(name));
+    if (work) button.onclick = () => Promise.resolve(work(button)).catch(complain);
+    return button;
+}
+
+// A question; `act.edit(message, text)` asks it anew.
+function question(message, act) {
+    const body = make("div", { class: "body", dir: "auto", text: message.content });
+    const item = make("article", { class: "user", "aria-label": t("You") }, ...pictures(message), body);
+    if (!message.id) return item;
+    const edit = iconButton("edit", t("Edit"), () => rewrite(item, message, act));
+    edit.dataset.do = "edit";
+    const copy = copies(iconButton("copy", t("Copy")), () => message.content);
+    item.append(make("div", { class: "acts" }, edit, copy, ...versions(message, act)));
+    return item;
+}
+
+function pictures(message) {
+    if (!message.attachments?.length) return [];
+    const shown = message.attachments.map(({ name, media_type: type, url }) => {
+        const address = base + url.replace(/^\//, "");
+        if (!type.startsWith("image/")) {
+            return make("a", { class: "chip", href: address, download: name }, icon("file"), make("span", { text: name }));
+        }
+        const picture = make("img", { src: address, alt: name, loading: "lazy" });
+        return make("a", { href: address, target: "_blank", rel: "noopener" }, picture);
+    });
+    return [make("div", { class: "files" }, ...shown)];
+}
+
+function rewrite(item, message, act) {
+    const text = make("textarea", { dir: "auto", rows: "3", maxlength: "200000", "aria-label": t("Your message") });
+    text.value = message.content;
+    const cancel = make("button", { type: "button", class: "quiet", text: t("Cancel") });
+    const send = make("button", { type: "submit", text: t("Send") });
+    const form = make("form", { class: "rewrite" }, text, make("div", { class: "answers" }, cancel, send));
+    const leave = () => {
+        form.remove();
+        item.classList.remove("edited");
+        item.querySelector("[data-do=edit]").focus();
+    };
+    cancel.onclick = leave;
+    text.onkeydown = (event) => {
+        if (event.key === "Escape") leave();
+        if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+        event.preventDefault();
+        form.requestSubmit();
+    };
+    form.onsubmit = (event) => {
+        event.preventDefault();
+        if (!text.value.trim()) return text.focus();
+        leave();
+        act.edit(message, text.value);
+    };
+    item.classList.add("edited");
+    item.append(form);
+    text.focus();
+}
+
+// ‹ 2 / 3 ›: walks between the versions of a message.
+function versions(message, act) {
+    const all = act.versions(message.id);
+    if (all.length < 2) return [];
+    const at = all.indexOf(message.id);
+    const earlier = iconButton("back", t("Earlier version"), () => act.choose(all[at - 1]));
+    const later = iconButton("on", t("Later version"), () => act.choose(all[at + 1]));
+    earlier.disabled = at === 0;
+    later.disabled = at === all.length - 1;
+    earlier.dataset.do = "earlier";
+    later.dataset.do = "later";
+    const place = make("span", { class: "place", text: `${at + 1} / ${all.length}` });
+    place.setAttribute("aria-label", t("Version {at} of {all}", { at: at + 1, all: all.length }));
+    place.setAttribute("role", "img");
+    return [make("span", { class: "versions" }, earlier, place, later)];
+}
+
+// An answer that is being written: `write`, `think`, `end`.
+export function writing() {
+    const body = make("div", { class: "body", dir: "auto" });
+    const item = make("article", { class: "assistant writing", "aria-label": t("Answer"), "aria-busy": "true" }, body);
+    const markdown = writer(body);
+    let thoughts = null;
+    let text = "";
+    return {
+        item,
+        get text() {
+            return text;
+        },
+        write(piece) {
+            text += piece;
+            markdown.write(piece);
+        },
+        think(piece) {
+            if (!thoughts) {
+                thoughts = make("div", { class: "thoughts", dir: "auto" });
+                item.prepend(make("details", { class: "reasoning" }, make("summary", { text: t("Thoughts") }), thoughts));
+            }
+            thoughts.append(piece);
+        },
+        end() {
+            markdown.end();
+            dress(body);
+            item.classList.remove("writing");
+            item.removeAttribute("aria-busy");
+        },
+    };
+}
+
+function answer(message, act) {
+    const body = make("div", { class: "body", dir: "auto" });
+    render(body, message.content);
+    dress(body);
+    const item = make("article", { class: "assistant", "aria-label": t("Answer") });
+    if (message.reasoning) {
+        const thoughts = make("div", { class: "thoughts", dir: "auto", text: message.reasoning });
+        item.append(make("details", { class: "reasoning" }, make("summary", { text: t("Thoughts") }), thoughts));
+    }
+    item.append(body, ...pictures(message));
+    if (!message.finish_reason) item.append(make("p", { class: "note broken", text: t("The answer broke off here. What had arrived is paid.") }));
+    if (message.finish_reason === "length") item.append(make("p", { class: "note broken", text: t("The answer reached its longest length. Write “go on” for more.") }));
+    const copy = copies(iconButton("copy", t("Copy")), () => message.content);
+    copy.dataset.do = "copy";
+    const again = iconButton("again", t("Another answer"), () => act.again(message));
+    again.dataset.do = "again";
+    const acts = make("div", { class: "acts" }, copy, again, rating(message, 1), rating(message, -1), ...versions(message, act));
+    item.append(acts, facts(message));
+    return item;
+}
+
+function rating(message, value) {
+    const [name, label] = value > 0 ? ["up", t("A good answer")] : ["down", t("A bad answer")];
+    const button = iconButton(name, label, async () => {
+        await ask(`api/v1/messages/${message.id}/feedback`, { method: "POST", body: { rating: value } });
+        for (const one of button.parentElement.querySelectorAll("[aria-pressed]")) one.setAttribute("aria-pressed", one === button);
+    });
+    button.setAttribute("aria-pressed", "false");
+    return button;
+}
+
+// Model, cost and request ID of an answer.
+function facts(message) {
+    const cost = message.credits === null || message.credits === undefined ? [] : [make("span", { text: inCredits(message.credits) })];
+    const id = make("button", { type: "button", class: "text", title: t("Copy the request ID"), text: message.request_id });
+    const said = make("span", { class: "request" }, make("span", { class: "hidden", text: t("Request ID") }), id);
+    copies(id, () => message.request_id);
+    return make("p", { class: "note" }, make("span", { text: message.model }), ...cost, said);
+}
+
+export const element = (message, act) => (message.role === "user" ? question(message, act) : answer(message, act));
+
+const HELPS_TO_CHANGE = new Set(["provider_unavailable", "provider_error", "provider_timeout", "model_not_found", "model_not_allowed", "overloaded"]);
+
+// What went wrong, with buttons for what can be done about it.
+export function problem(words, code, again) {
+    const acts = make("div", { class: "answers" });
+    const card = make("article", { class: "problem", role: "alert", "aria-label": t("Problem") }, make("p", { text: words }), acts);
+    if (code === "insufficient_credits") {
+        acts.append(make("a", { class: "button", href: `${base}credits`, text: t("Get credits") }));
+    }
+    const models = [...find("model").options].map((option) => option.value);
+    const others = models.filter((name) => name !== find("model").value).slice(0, 3);
+    for (const name of HELPS_TO_CHANGE.has(code) ? others : []) {
+        const button = make("button", { type: "button", class: "quiet", text: t("Ask {model}", { model: name }) });
+        button.onclick = () => {
+            find("model").value = name;
+            find("model").dispatchEvent(new Event("change"));
+            again();
+        };
+        acts.append(button);
+    }
+    const retry = make("button", { type: "button", class: "quiet", text: t("Try again") });
+    retry.onclick = again;
+    acts.append(retry);
+    return card;
+}

@@ -1,0 +1,37 @@
+// Blocks of code in an answer: a head with the language and a button to copy, and colours once the block is whole.
+
+import { make } from "./page.js";
+import { copies } from "./parts.js";
+import { t } from "./text.js";
+
+const LONGEST = 50_000; // characters that are coloured
+
+export function dress(root) {
+    for (const code of root.querySelectorAll("pre > code")) {
+        const block = code.parentElement;
+        if (block.parentElement.classList.contains("code")) continue;
+        const language = code.className.trim().split(/\s+/)[0];
+        const copy = copies(make("button", { type: "button", class: "text", text: t("Copy") }), () => code.textContent);
+        const frame = make("div", { class: "code" });
+        block.replaceWith(frame);
+        block.tabIndex = 0; // so that the keyboard can scroll it
+        block.setAttribute("aria-label", t("Code"));
+        block.setAttribute("role", "region");
+        frame.append(make("div", { class: "code-head" }, make("span", { text: language || t("Text") }), copy), block);
+        if (language && code.textContent.length < LONGEST) colour(code, language).catch(() => {}); // the text is there already
+    }
+}
+
+async function colour(code, language) {
+    const { default: library } = await import("./vendor/highlight.js");
+    if (!library.getLanguage(language)) return;
+    const found = library.highlight(code.textContent, { language, ignoreIllegals: true });
+    code.replaceChildren(...found._emitter.rootNode.children.map(painted));
+}
+
+// The library's tree as elements: no HTML of its own is ever parsed here.
+function painted(node) {
+    if (typeof node === "string") return node;
+    const scope = (node.scope ?? "").split(".")[0].replace(/[^\w-]/g, "");
+    return make("span", scope ? { class: `hl-${scope}` } : {}, ...node.children.map(painted));
+}

@@ -1,0 +1,28 @@
+// A conversation for everybody who has its link: asked for without any login, so that nobody's is needed or shown.
+
+import { base } from "./api.js";
+import { dress } from "./code.js";
+import { render } from "./markdown.js";
+import { complain, find, make } from "./page.js";
+import { moment, t } from "./text.js";
+
+function shown({ role, content }) {
+    const body = make("div", { class: "body", dir: "auto" });
+    if (role === "user") body.textContent = content;
+    else render(body, content);
+    dress(body);
+    return make("article", { class: role, "aria-label": role === "user" ? t("Question") : t("Answer") }, body);
+}
+
+async function open() {
+    const token = location.pathname.split("/").at(-1);
+    const response = await fetch(`${base}api/v1/shared/${token}`, { credentials: "omit" });
+    if (!response.ok) throw new Error(t("This link has ended, or its address is incomplete."));
+    const page = await response.json();
+    find("title").textContent = page.title;
+    document.title = page.title;
+    find("since").textContent = t("Shared on {time}. Answers were written by an AI and may be wrong.", { time: moment(page.created_at) });
+    find("messages").append(...page.messages.map(shown));
+}
+
+open().catch(complain);

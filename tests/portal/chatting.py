@@ -1,0 +1,65 @@
+"""What people do on the page Chat, step by step, for the flows through the whole portal."""
+
+import json
+
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, expect
+
+
+def walk_between_branches(page: Page) -> None:
+    """Another answer, another question, and the way back, which a reload keeps."""
+    place, question = page.locator(".assistant .place"), page.locator(".user .place")
+    page.click("[data-do=again]")
+    expect(place).to_have_text("2 / 2")
+    page.locator("#scroll").focus()
+    page.keyboard.press("[")
+    expect(place).to_have_text("1 / 2")
+    page.reload()
+    expect(place).to_have_text("1 / 2")
+    page.locator("#scroll").focus()
+    page.keyboard.press("e")
+    page.fill(".rewrite textarea", "Otherwise?\n```python\nprint('coloured')\n```")
+    page.keyboard.press("Enter")
+    expect(question).to_have_text("2 / 2")
+    expect(page.locator(".assistant .code .hl-string")).to_have_text("'coloured'")
+    expect(page.locator("#balance")).to_have_text("47 credits")
+    page.click(".user [data-do=earlier]")
+    expect(place).to_have_text("1 / 2")
+
+
+def share(page: Page) -> None:
+    """A link shows the branch to somebody who is not logged in, until it is ended."""
+    page.click("#more")
+    page.click("#menu [value=share]")
+    page.click("#make-link")
+    address = page.locator("#links a").get_attribute("href") or ""
+    browser = page.context.browser
+    assert browser
+    stranger = browser.new_page()
+    answer = stranger.goto(address)
+    assert answer and answer.headers["x-robots-tag"] == "noindex, nofollow"
+    expect(stranger.locator(".assistant strong")).to_have_text("bold")
+    assert stranger.locator("article").count() == 2
+    assert "alice" not in stranger.content()
+    page.click("#links button")
+    expect(page.locator("#links li")).to_have_count(0)
+    page.keyboard.press("Escape")
+    stranger.reload()
+    expect(stranger.locator("#problem")).to_contain_text("has ended")
+    stranger.close()
+
+
+def nothing_serious(page: Page) -> None:
+    """Axe finds nothing that keeps people from using the page."""
+    found = Axe().run(page).response["violations"]
+    assert [(one["id"], one["nodes"][0]["html"]) for one in found if one["impact"] in {"serious", "critical"}] == []
+
+
+def refuse(page: Page, status: int, code: str) -> None:
+    """Have the next question refused."""
+    body = json.dumps({"error": {"code": code, "message": "Not now.", "request_id": "r1"}})
+    page.unroute("**/api/v1/chat")
+    page.route("**/api/v1/chat", lambda route: route.fulfill(status=status, body=body))
+    page.fill("#question", "Again")
+    page.keyboard.press("Enter")
+    expect(page.locator("article.problem")).to_contain_text("Not now.")
