@@ -29,6 +29,7 @@ EXPORTED: dict[str, tuple[str, str]] = {
     "accounts.Invitation": ("invited_by_id", "person"),
     "accounts.AccessToken": ("user_id", "person"),
     "analytics.Event": ("user_id", "person"),
+    "chat.Attachment": ("user_id", "person"),
     "chat.Conversation": ("user_id", "person"),
     "chat.ConversationLink": ("conversation__user_id", "person"),
     "chat.Message": ("conversation__user_id", "person"),
@@ -66,7 +67,7 @@ NOT_EXPORTED = {
 }
 # Secrets and their digests, and columns that say nothing of the person.
 HIDDEN = {
-    "password", "digest", "token_digest", "sealed_secret", "last_step", "revision",
+    "password", "data", "digest", "token_digest", "sealed_secret", "last_step", "revision",
     "credential_id", "public_key", "sign_count", "last_challenge",
 }  # fmt: skip
 

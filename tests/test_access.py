@@ -11,11 +11,12 @@ import pytest
 from django.test import Client
 
 from accounts import teams
+from accounts.authentication import Caller
 from accounts.models import Role, Scope
 from accounts.permissions import scopes_of
 from accounts.services import create_api_key, create_login_token
 from aichat.catalog.models import AIModel, Provider
-from aichat.chat import links
+from aichat.chat import attachments, links
 from aichat.chat.models import ConversationLink
 from aichat.core.money import CREDIT
 from aichat.flags.models import Experiment, Flag
@@ -51,6 +52,9 @@ class World:
         if "<str:token>" in route.path:
             link = ConversationLink.objects.get(pk=self.team.link()["link_id"])
             return {"token": links.token_of(link)}
+        if "<str:ticket>" in route.path:
+            caller = Caller(self.team.alice.user, self.team.organization, None)
+            return {"ticket": attachments.signer.sign(str(attachments.store(caller, "a.png", PNG).pk))}
         slug = "demo" if route.path in EVERYBODYS else "spare"
         return {
             "user_id": self.team.alice.user.pk,

@@ -6,9 +6,11 @@ class ChatConfig(AppConfig):
     label = "chat"
 
     def ready(self) -> None:
-        from accounts import leaving
-        from aichat.chat import retention
+        from accounts import leaving, personal_data
+        from aichat.chat import attachments, retention
         from aichat.core.background.periodic.runner import register
 
         leaving.erases(retention.erase)
+        personal_data.adds(attachments.files)
+        register("purge_attachments", attachments.purge, every=lambda: 3600)
         register("purge_conversations", retention.purge, every=lambda: 3600)

@@ -56,5 +56,5 @@ def page(token: str) -> dict[str, Any]:
     return {
         "title": link.conversation.title,
         "created_at": link.created_at,
-        "messages": turns.as_history(branch),
+        "messages": [{"role": message.role, "content": message.content} for message in reversed(branch)],
     }

@@ -50,6 +50,7 @@ class Message(Row):
     reasoning = models.TextField(
         blank=True, default="", db_default="", help_text="The model's thoughts before the answer."
     )
+    attachments = models.JSONField(null=True, blank=True, help_text="Its files: ID, name, media type and size of each.")
     model = models.CharField(max_length=100, blank=True)
     provider = models.CharField(max_length=50, blank=True)
     finish_reason = models.CharField(max_length=30, blank=True, help_text="Empty: the answer broke off.")
@@ -111,3 +112,27 @@ class ConversationLink(Row):
 
     def __str__(self) -> str:
         return f"since {self.created_at:%Y-%m-%d}"
+
+
+class Attachment(Row):
+    """A picture or PDF of a message. Until a message has it, it has no conversation."""
+
+    organization = models.ForeignKey("accounts.Organization", on_delete=models.PROTECT, related_name="+")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+", db_index=False)
+    conversation = models.ForeignKey(
+        Conversation, on_delete=models.CASCADE, null=True, related_name="attachments", db_index=False
+    )
+    name = models.CharField(max_length=200)
+    media_type = models.CharField(max_length=100)
+    size = models.PositiveIntegerField(help_text="Bytes.")
+    data = models.BinaryField()
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["conversation", "created_at"], name="attachments_of_conversation"),
+            models.Index(fields=["user", "conversation"], name="attachments_of_user"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name

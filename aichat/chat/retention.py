@@ -10,7 +10,7 @@ from django.utils import timezone
 from guardian.models import UserObjectPermission
 
 from accounts.models import Organization, User
-from aichat.chat.models import Conversation, Feedback, Message
+from aichat.chat.models import Attachment, Conversation, Feedback, Message
 from aichat.core.database import transactions
 
 AT_ONCE = 20  # conversations in one commit
@@ -37,6 +37,7 @@ def erase(user: User) -> int:
     """Delete the person's conversations, ratings, and what others shared with them; returns how many conversations."""
     UserObjectPermission.objects.filter(user_id=user.pk).delete()
     Feedback.objects.filter(user_id=user.pk).delete()
+    Attachment.objects.filter(user_id=user.pk, conversation=None).delete()
     return delete(Conversation.objects.filter(user_id=user.pk).order_by("updated_at"))
 
 

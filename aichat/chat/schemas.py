@@ -10,9 +10,10 @@ from pydantic import (
     Field,
 )
 
-from aichat.api.fields import MaxTokens, Temperature, Text, storable
+from aichat.api.fields import MaxTokens, Temperature, Text, items, storable
 from aichat.core.web.answer_models import Answer, Maybe
 
+MOST_ATTACHMENTS = 10  # of one message
 LONGEST_SYSTEM_PROMPT = 100_000  # characters; it is kept with its conversation
 
 
@@ -30,6 +31,9 @@ class ChatBody(BaseModel):
         None,
         description="A message of the conversation: a question, beside which `message` begins a branch, or an answer, to "
         "whose question another is written. Both versions are kept.",
+    )
+    attachments: Annotated[list[UUID], *items(MOST_ATTACHMENTS)] = Field(
+        default_factory=list, description="Files sent before by `POST /api/v1/attachments`, or of an earlier message."
     )
     model: str = Field("auto", min_length=1, max_length=100)
     system: Annotated[str, AfterValidator(storable)] | None = Field(

@@ -1,10 +1,11 @@
 from typing import Any
 
 from django.utils import timezone
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from aichat.chat import links
-from aichat.chat.models import Conversation, ConversationLink, Feedback, Message
+from aichat.chat import attachments, links
+from aichat.chat.models import Attachment, Conversation, ConversationLink, Feedback, Message
 from aichat.chat.schemas import LONGEST_SYSTEM_PROMPT
 from aichat.chat.sharing import Access
 from aichat.core.money import CreditsField, format_credits
@@ -77,17 +78,32 @@ class NewShareSerializer(StrictMembers, serializers.Serializer[Conversation]):
     access = serializers.ChoiceField([access.value for access in Access], default=Access.READ.value)
 
 
+class AttachmentSerializer(serializers.Serializer[Attachment]):
+    """A picture or PDF of a message."""
+
+    id = serializers.UUIDField()
+    name = serializers.CharField()
+    media_type = serializers.CharField()
+    size = serializers.IntegerField(help_text="Bytes.")
+    url = serializers.CharField(help_text="A path that shows the file for an hour, to whoever has it.")
+
+
 class MessageSerializer(serializers.ModelSerializer[Message]):
     credits = serializers.SerializerMethodField(
         help_text="What the answer cost the caller; null: others paid, or unknown."
     )
+    attachments = serializers.SerializerMethodField()
 
     class Meta:
         model = Message
         fields = [
-            "id", "parent_id", "role", "content", "reasoning", "model", "provider", "finish_reason", "request_id",
-            "credits", "created_at",
+            "id", "parent_id", "role", "content", "reasoning", "attachments", "model", "provider", "finish_reason",
+            "request_id", "credits", "created_at",
         ]  # fmt: skip
+
+    @extend_schema_field(AttachmentSerializer(many=True))
+    def get_attachments(self, message: Message) -> list[dict[str, Any]]:
+        return attachments.with_urls(message.attachments)
 
     def get_credits(self, message: Message) -> str | None:
         charged = self.context["charges"].get(message.request_id) if message.role == Message.Role.ASSISTANT else None
@@ -112,6 +128,7 @@ class AnswerMessageSerializer(serializers.Serializer[Message]):
     role = serializers.CharField()
     content = serializers.CharField()
     reasoning = serializers.CharField(required=False, help_text="The model's thoughts, if it showed any.")
+    attachments = AttachmentSerializer(many=True, required=False, help_text="The pictures it drew, if any.")
 
 
 class TokensSerializer(serializers.Serializer[Message]):

@@ -8,8 +8,8 @@ from django.utils import timezone
 
 from accounts.authentication import Caller
 from aichat.catalog.snapshot import ModelInfo
-from aichat.chat import sharing
-from aichat.chat.models import Conversation, Feedback, Message
+from aichat.chat import attachments, sharing
+from aichat.chat.models import Attachment, Conversation, Feedback, Message
 from aichat.chat.turns import Turn
 from aichat.core.database.statements import NewRow
 from aichat.core.errors import InvalidRequest, NotFound
@@ -19,17 +19,17 @@ from aichat.generation.request import Result
 from aichat.usage.models import UsageRecord
 
 TITLE_LENGTH = 80
+TOKENS_OF_A_FILE = 2_500  # a picture, or some pages: only how much of the history is left out depends on it
 
 
 def prompt(
-    system: str, history: list[dict[str, Any]], message: str, model: ModelInfo, max_tokens: int
+    system: str, history: list[dict[str, Any]], new: dict[str, Any], model: ModelInfo, max_tokens: int
 ) -> list[dict[str, Any]]:
     """The messages to send: system prompt, as much of the history as the context window holds, and the new message.
 
     The oldest turns are left out first. The kept history begins with a user's turn, as providers expect.
     """
     fixed = [{"role": "system", "content": system}] if system else []
-    new = {"role": "user", "content": message}
     room = model.context_window - max_tokens - sum(_most_likely(turn) for turn in (*fixed, new))
     kept: list[dict[str, Any]] = []
     for turn in reversed(history):
@@ -44,7 +44,12 @@ def prompt(
 
 def _most_likely(turn: dict[str, Any]) -> int:
     """Tokens of a turn, with what an estimate may miss on top."""
-    return tokens.estimate_text(turn["content"]) * 6 // 5 + tokens.MOST_TOKENS_OF_A_FRAME
+    content = turn["content"]
+    if isinstance(content, str):
+        return tokens.estimate_text(content) * 6 // 5 + tokens.MOST_TOKENS_OF_A_FRAME
+    texts = [part["text"] for part in content if part["type"] == "text"]
+    files = (len(content) - len(texts)) * TOKENS_OF_A_FILE
+    return tokens.estimate_texts(texts) * 6 // 5 + files + tokens.MOST_TOKENS_OF_A_FRAME
 
 
 def turn_saver(turn: Turn, system: str | None) -> Callable[[Result], list[NewRow]]:
@@ -53,6 +58,7 @@ def turn_saver(turn: Turn, system: str | None) -> Callable[[Result], list[NewRow
     `system` is the system prompt the request gives the conversation; None leaves the conversation's.
     """
     conversation = turn.conversation
+    pictures: list[Attachment] = []  # of the answer, with the same IDs in every run
 
     def rows_to_save(result: Result) -> list[NewRow]:
         now = timezone.now()
@@ -61,6 +67,9 @@ def turn_saver(turn: Turn, system: str | None) -> Callable[[Result], list[NewRow
         changes = {} if system is None else {"system": system}
         if not turn.is_new and not Conversation.objects.filter(pk=conversation.pk).update(updated_at=now, **changes):
             return []  # deleted meanwhile
+        if result.images and not pictures:
+            pictures.extend(attachments.drawn(result.images, conversation))
+        turn.pictures[:] = [attachments.facts(picture) for picture in pictures]
         common = {"conversation_id": conversation.pk, "request_id": result.request_id, "created_at": now}
         question = {
             "id": turn.question_id,
@@ -68,6 +77,7 @@ def turn_saver(turn: Turn, system: str | None) -> Callable[[Result], list[NewRow
             "role": "user",
             "content": turn.question,
             "reasoning": "",
+            "attachments": turn.attachments or None,
             "model": "",
             "provider": "",
             "finish_reason": "",
@@ -78,11 +88,14 @@ def turn_saver(turn: Turn, system: str | None) -> Callable[[Result], list[NewRow
             "role": "assistant",
             "content": result.text.replace("\0", ""),  # which PostgreSQL can't store
             "reasoning": result.reasoning.replace("\0", ""),
+            "attachments": turn.pictures or None,
             "model": result.model,
             "provider": result.provider,
             "finish_reason": result.finish_reason or "",
         }
         messages: list[NewRow] = [(Message, answer | common)]
+        attachments.attach(turn.attachments, conversation.pk)
+        Attachment.objects.bulk_create(pictures)
         if not turn.is_another_answer:
             messages.insert(0, (Message, question | common))
         return [(Conversation, vars(conversation)), *messages] if turn.is_new else messages

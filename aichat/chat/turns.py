@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from accounts.authentication import Caller
-from aichat.chat import sharing
+from aichat.chat import attachments, sharing
 from aichat.chat.models import Conversation, Message
 from aichat.chat.sharing import Access
 from aichat.core.database.models import uuid7
@@ -22,6 +22,7 @@ class Said(NamedTuple):
     parent_id: UUID | None
     role: str
     content: str
+    attachments: list[dict[str, Any]] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,14 +34,29 @@ class Turn:
     parent_id: UUID  # of the question
     is_new: bool = False  # the conversation begins with it
     is_another_answer: bool = False  # the question is stored already
+    attachments: list[dict[str, Any]] = field(default_factory=list)  # of the question
+    pictures: list[dict[str, Any]] = field(default_factory=list)  # of the answer, once it is stored
+    asked: dict[str, Any] = field(default_factory=dict)  # the question as OpenAI's message
     history: list[dict[str, Any]] = field(default_factory=list)
     question_id: UUID = field(default_factory=uuid7)
     answer_id: UUID = field(default_factory=uuid7)
 
 
-def first(conversation: Conversation, question: str) -> Turn:
-    """The turn that begins a conversation."""
-    return Turn(conversation=conversation, question=question, parent_id=conversation.pk, is_new=True)
+def first(caller: Caller, conversation: Conversation, question: str, files: Sequence[UUID] = ()) -> Turn:
+    """The turn that begins a conversation. Raises `InvalidRequest`."""
+    kept = attachments.chosen(caller, files, conversation)
+    return Turn(
+        conversation=conversation,
+        question=question,
+        parent_id=conversation.pk,
+        is_new=True,
+        attachments=kept,
+        asked=_new(question, kept),
+    )
+
+
+def _new(question: str, kept: list[dict[str, Any]]) -> dict[str, Any]:
+    return as_history([Said(uuid7(), None, Message.Role.USER, question, kept)])[0]
 
 
 def find(
@@ -50,6 +66,7 @@ def find(
     question: str | None,
     parent_id: UUID | None = None,
     replaces: UUID | None = None,
+    files: Sequence[UUID] = (),
 ) -> Turn:
     """The turn with which the caller goes on: after `parent_id` or the latest message, or in place of `replaces`.
 
@@ -75,13 +92,17 @@ def find(
             parent_id=conversation.pk,  # not written: the question has its own
             is_another_answer=True,
             history=as_history(branch[2:]),
+            asked=as_history(branch[1:2])[0],
         )
     before = branch[1:] if replaces else branch
+    kept = attachments.chosen(caller, files, conversation)
     return Turn(
         conversation=conversation,
         question=question or "",
         parent_id=before[0].id if before else conversation.pk,
         history=as_history(before),
+        attachments=kept,
+        asked=_new(question or "", kept),
     )
 
 
@@ -90,7 +111,9 @@ def leading_to(conversation: Conversation, message_id: UUID | None = None) -> li
     rows = Message.objects.filter(conversation=conversation)
     if message_id is not None:
         rows = rows.filter(id__lte=message_id)
-    newest_first = rows.order_by("-id").values_list("id", "parent_id", "role", "content")[:LONGEST_HISTORY]
+    newest_first = rows.order_by("-id").values_list("id", "parent_id", "role", "content", "attachments")[
+        :LONGEST_HISTORY
+    ]
     said = [Said(*row) for row in newest_first]
     if message_id is not None and (not said or said[0].id != message_id):
         return []
@@ -107,5 +130,14 @@ def _branch(newest_first: Sequence[Said]) -> Iterator[Said]:
 
 
 def as_history(newest_first: Sequence[Said]) -> list[dict[str, Any]]:
-    """Messages as OpenAI's, the oldest first."""
-    return [{"role": message.role, "content": message.content} for message in reversed(newest_first)]
+    """Messages with their files as OpenAI's, the oldest first."""
+    files = attachments.parts([message.attachments or [] for message in newest_first])
+    return [_as_message(message, files) for message in reversed(newest_first)]
+
+
+def _as_message(message: Said, files: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    own = [files[one["id"]] for one in message.attachments or ()]
+    if message.role != Message.Role.USER:  # no provider takes files in an answer
+        own = [part for part in own if part["type"] == "text"]
+    content: Any = [{"type": "text", "text": message.content}, *own] if own else message.content
+    return {"role": message.role, "content": content}

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from aichat.chat import link_views, views
+from aichat.chat import attachment_views, link_views, views
 
 urlpatterns = [
     path("chat", views.ChatView.as_view()),
@@ -12,5 +12,7 @@ urlpatterns = [
     path("conversations/<uuid:conversation_id>/links", link_views.LinksView.as_view()),
     path("conversations/<uuid:conversation_id>/links/<uuid:link_id>", link_views.LinkView.as_view()),
     path("shared/<str:token>", link_views.SharedPageView.as_view()),
+    path("attachments", attachment_views.AttachmentsView.as_view()),
+    path("attachments/files/<str:ticket>", attachment_views.AttachmentFileView.as_view()),
     path("messages/<uuid:message_id>/feedback", views.FeedbackView.as_view()),
 ]

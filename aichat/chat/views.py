@@ -23,6 +23,7 @@ from aichat.api.async_views import AsyncView, parse, respond
 from aichat.api.headers import answer_headers, stream_headers
 from aichat.catalog import snapshot
 from aichat.chat import services, sharing, turns
+from aichat.chat.attachments import with_urls
 from aichat.chat.models import Conversation, Feedback, Message
 from aichat.chat.schemas import ChatBody, ChatDelta
 from aichat.chat.serializers import (
@@ -106,7 +107,7 @@ async def prepare(caller: Caller, body: ChatBody) -> tuple[GenerationRequest, "C
     )
     most = min(generation_request.most_tokens, model.max_output_tokens)
     generation_request = replace(
-        generation_request, messages=services.prompt(system, turn.history, turn.question, model, most)
+        generation_request, messages=services.prompt(system, turn.history, turn.asked, model, most)
     )
     return generation_request, ChatFormat(turn, treatment)
 
@@ -121,7 +122,10 @@ async def turn_of(caller: Caller, body: ChatBody) -> Turn:
                 raise InvalidRequest("Name the conversation of this message.", param="conversation_id")
         if body.message is None:
             raise InvalidRequest("message: Field required.", param="message")
-        return turns.first(services.new_conversation(caller, body.message, body.system or ""), body.message)
+        begun = services.new_conversation(caller, body.message, body.system or "")
+        if body.attachments:
+            return await executor.run(turns.first, caller, begun, body.message, body.attachments)
+        return turns.first(caller, begun, body.message)
     turn = await executor.run(
         turns.find,
         caller,
@@ -129,6 +133,7 @@ async def turn_of(caller: Caller, body: ChatBody) -> Turn:
         question=body.message,
         parent_id=body.parent_id,
         replaces=body.replaces,
+        files=body.attachments,
     )
     if body.system is not None:
         if turn.conversation.user_id != caller.user.pk:
@@ -154,6 +159,7 @@ class ChatFormat:
                 "role": "assistant",
                 "content": result.text,
                 **({"reasoning": result.reasoning} if result.reasoning else {}),
+                **({"attachments": with_urls(self.turn.pictures)} if self.turn.pictures else {}),
             },
             "model": result.model,
             "provider": result.provider,
