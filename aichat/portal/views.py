@@ -40,6 +40,7 @@ def page(name: str) -> Page:
             "portal": settings.PORTAL,
             "base": get_script_prefix(),
             "next": target_of(request),
+            "largest_file": settings.MAX_REQUEST_BYTES,
             "languages": settings.LANGUAGES,
             "sells": bool(settings.STRIPE_SECRET_KEY),
             "sso": sso.is_on(),

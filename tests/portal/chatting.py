@@ -63,3 +63,17 @@ def refuse(page: Page, status: int, code: str) -> None:
     page.fill("#question", "Again")
     page.keyboard.press("Enter")
     expect(page.locator("article.problem")).to_contain_text("Not now.")
+
+
+def show_a_picture(page: Page, picture: bytes) -> None:
+    """A text file is refused in words; a picture is sent, shown, and kept when its question is edited."""
+    page.set_input_files("#file", [{"name": "a.txt", "mimeType": "text/plain", "buffer": b"x"}])
+    expect(page.locator("#problem")).to_contain_text("a.txt is not a picture")
+    page.set_input_files("#file", [{"name": "cat.png", "mimeType": "image/png", "buffer": picture}])
+    expect(page.locator("#files .chip:not(.sending)")).to_contain_text("cat.png")
+    page.fill("#question", "What is it?")
+    page.keyboard.press("Enter")
+    expect(page.locator(".user img")).to_have_js_property("complete", True)
+    assert page.locator(".user img").last.evaluate("image => image.naturalWidth") > 0
+    expect(page.locator(".assistant .note")).to_have_count(2)
+    expect(page.locator("#files")).to_be_hidden()

@@ -10,10 +10,13 @@ from django.core import mail as django_mail
 from playwright.sync_api import Page, expect, sync_playwright
 
 from accounts import second_factor
+from aichat.catalog import snapshot
+from aichat.catalog.models import AIModel
 from aichat.core.outbound import mail
 from tests.admin_dashboard.chromium import CHROMIUM, NO_CHROMIUM, QUIET
 from tests.conftest import PASSWORD, Actor
-from tests.portal.chatting import nothing_serious, refuse, share, walk_between_branches
+from tests.images.conftest import PNG
+from tests.portal.chatting import nothing_serious, refuse, share, show_a_picture, walk_between_branches
 
 NEW = "a completely different passphrase"
 HOSTILE = "<img src=x onerror=alert(1)> [press](javascript:alert(2)) <script>alert(3)</script> **bold**"
@@ -23,6 +26,8 @@ HOSTILE = "<img src=x onerror=alert(1)> [press](javascript:alert(2)) <script>ale
 def prepared(server: str, alice: Actor) -> str:
     """Before the browser starts: it has an event loop of its own, beside which Django asks no database."""
     alice.set_credits(50)
+    AIModel.objects.filter(slug="demo").update(vision=True)  # it reads no picture, and has no other use for this
+    snapshot.forget()
     return server.replace("127.0.0.1", "localhost")  # passkeys belong to names
 
 
@@ -65,12 +70,15 @@ def test_chat_draw_make_a_key_and_leave(page: Page) -> None:
     expect(page.locator(".assistant .body")).to_contain_text("demo model")
     walk_between_branches(page)
     share(page)
+    show_a_picture(page, PNG)
     nothing_serious(page)
 
     page.goto("/images")
     page.fill("#prompt", "a red cat")
-    page.click("[type=submit]")
-    expect(page.locator("figcaption")).to_have_text("a red cat")
+    expect(page.locator("#price")).to_contain_text("5 credits")
+    page.click("#draw [type=submit]")
+    expect(page.locator("figcaption p")).to_have_text("a red cat")
+    nothing_serious(page)
 
     page.goto("/credits")
     expect(page.locator("#entries tr")).not_to_have_count(0)

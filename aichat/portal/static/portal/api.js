@@ -21,7 +21,10 @@ export class ApiError extends Error {
 export async function send(path, { method = "GET", body, headers = {}, signal, stay = false } = {}) {
     const options = { method, signal, headers: { "X-Portal": "1", Accept: "*/*", ...headers } };
     if (acting.get() && !path.startsWith("portal/")) options.headers["X-Organization"] = acting.get();
-    if (body !== undefined) {
+    if (body instanceof Blob) {
+        options.headers["Content-Type"] = body.type;
+        options.body = body;
+    } else if (body !== undefined) {
         options.headers["Content-Type"] = "application/json";
         options.body = JSON.stringify(body);
     }

@@ -174,12 +174,12 @@ export function problem(words, code, again) {
         button.onclick = () => {
             find("model").value = name;
             find("model").dispatchEvent(new Event("change"));
-            again();
+            again().catch(complain);
         };
         acts.append(button);
     }
     const retry = make("button", { type: "button", class: "quiet", text: t("Try again") });
-    retry.onclick = again;
+    retry.onclick = () => again().catch(complain);
     acts.append(retry);
     return card;
 }

@@ -1,11 +1,12 @@
 import { ask, base } from "./api.js";
 import { listen } from "./chat-keys.js";
 import { listConversations } from "./chat-list.js";
+import * as files from "./chat-files.js";
 import { onChange, openMenu } from "./chat-menu.js";
 import { element, problem, writing } from "./chat-messages.js";
 import { Tree } from "./chat-tree.js";
 import { answerTo } from "./answering.js";
-import { fillModels, priceInWords } from "./models.js";
+import { fillModels, model, priceInWords } from "./models.js";
 import { complain, find, inWords, make, onClick, pathOf, showBalance } from "./page.js";
 import { say } from "./parts.js";
 import { t } from "./text.js";
@@ -162,27 +163,36 @@ async function finish(asked, answer, { id, error }) {
     find("stop").hidden = true;
     find("send").hidden = false;
     if (error && !isStopped) failed(asked, answer, error, id);
-    else if (!id) giveBack(asked, answer);
+    else if (!id) giveBack(asked);
     if (isAtEnd() || id) toEnd();
     say(error ? t("The answer ended early.") : t("The answer is complete."));
     await Promise.all([refreshList(), showBalance()]);
 }
 
 // Stopped before anything had arrived: nothing was kept.
-function giveBack({ question }) {
-    if (question !== undefined && !find("question").value) write(question);
+function giveBack(asked) {
+    if (asked.question !== undefined && !asked.replaces) putBack(asked);
     show();
+}
+
+function putBack({ question: text, attachments }) {
+    if (question.value) return;
+    write(text);
+    files.giveBack(attachments);
 }
 
 function failed(asked, answer, error, id) {
     if (!id) answer.item.remove();
-    const again = () => {
-        if (find("question").value === asked.question) write("");
-        generate(asked).catch(complain);
+    const again = async () => {
+        if (question.value === asked.question) {
+            write("");
+            await files.take();
+        }
+        await generate(asked);
     };
-    const card = problem(inWords(error), error.code, id ? () => act.again(tree.messages.get(id)) : again);
+    const card = problem(inWords(error), error.code, id ? async () => act.again(tree.messages.get(id)) : again);
     find("messages").append(card);
-    if (!id && asked.question !== undefined && !asked.replaces && !find("question").value) write(asked.question);
+    if (!id && asked.question !== undefined && !asked.replaces) putBack(asked);
     card.scrollIntoView({ block: "nearest" });
 }
 
@@ -226,12 +236,19 @@ question.addEventListener("keydown", (event) => {
 
 find("ask").addEventListener("submit", (event) => {
     event.preventDefault();
+    submit().catch(complain);
+});
+
+async function submit() {
     const text = question.value;
-    if (running || !text.trim()) return;
+    if (running || !text.trim()) return question.focus();
+    if (files.hasPictures() && model()?.vision === false) {
+        throw new Error(t("{model} does not read pictures: choose another model, or remove them.", { model: model().id }));
+    }
     write("");
     sessionStorage.setItem("draft", text); // until the answer has begun
-    generate({ question: text }).catch(complain);
-});
+    await generate({ question: text, attachments: await files.take() });
+}
 
 onClick("stop", async () => running?.abort());
 onClick("more", async () => openMenu(record, find("more")));

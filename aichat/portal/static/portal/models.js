@@ -50,3 +50,13 @@ export function priceInWords() {
     if (!Number(prices.input) && !Number(prices.output)) return t("An answer costs {price}.", { price: inCredits(prices.request) });
     return t("A usual answer costs about {price}, more in long conversations.", { price: inCredits(rounded(price)) });
 }
+
+// What so many pictures of the chosen model cost, before they are drawn; for the automatic model the range.
+export function picturePrice(number) {
+    const chosen = model();
+    const models = chosen?.prices ? [chosen] : [...known.values()].filter(({ prices }) => prices);
+    const prices = models.map(({ prices: { image, request } }) => Number(request) + Number(image) * number);
+    if (!prices.length) return "";
+    const [least, most] = [Math.min(...prices), Math.max(...prices)].map((price) => inCredits(rounded(price)));
+    return least === most ? t("This costs about {price}.", { price: most }) : t("This costs between {least} and {most}.", { least, most });
+}

@@ -1,0 +1,117 @@
+// Pictures and PDFs for the next message: chosen, pasted or dropped; checked here, sent at once, shown until the message goes.
+
+import { ask, base } from "./api.js";
+import { complain, find, make } from "./page.js";
+import { icon, say } from "./parts.js";
+import { number, t } from "./text.js";
+
+const MOST = 10;
+const TYPES = new Set(find("file").accept.split(","));
+const largest = Number(find("file").dataset.largest); // bytes
+let files = []; // { kept, chip, sending }
+
+const inMegabytes = (bytes) => t("{size} MB", { size: number(bytes / 2 ** 20, 1) });
+
+// Why a file can't be sent, in words; nothing when it can.
+function obstacle(file) {
+    const name = file.name || t("The file");
+    if (!TYPES.has(file.type)) return t("{name} is not a picture (PNG, JPEG, WebP, GIF) or a PDF.", { name });
+    if (file.size > largest) {
+        return t("{name} has {size}; files may have up to {largest}.", { name, size: inMegabytes(file.size), largest: inMegabytes(largest) });
+    }
+    if (!file.size) return t("{name} is empty.", { name });
+    return files.length < MOST ? "" : t("A message has at most {most} files.", { most: MOST });
+}
+
+export function add(list) {
+    find("problem").hidden = true;
+    for (const file of list) {
+        const words = obstacle(file);
+        if (words) complain(new Error(words));
+        else begin(file);
+    }
+}
+
+function begin(file) {
+    const name = file.name || t("Picture");
+    const entry = { kept: null, chip: chipOf(name, file.type.startsWith("image/") ? URL.createObjectURL(file) : null) };
+    entry.chip.classList.add("sending");
+    entry.sending = ask(`api/v1/attachments?name=${encodeURIComponent(name.slice(-200))}`, { method: "POST", body: file }).then(
+        (kept) => {
+            entry.kept = kept;
+            entry.chip.classList.remove("sending");
+            say(t("{name} is added.", { name }));
+        },
+        (error) => {
+            remove(entry);
+            complain(error);
+        },
+    );
+    insert(entry);
+}
+
+function chipOf(name, picture) {
+    const shown = picture ? make("img", { src: picture, alt: "" }) : icon("file");
+    return make("span", { class: "chip" }, shown, make("span", { text: name }));
+}
+
+function insert(entry) {
+    const away = make("button", { type: "button", class: "bare", "aria-label": t("Remove {name}", { name: entry.chip.textContent }) }, icon("close"));
+    away.onclick = () => remove(entry);
+    entry.chip.append(away);
+    files.push(entry);
+    find("files").append(entry.chip);
+    find("files").hidden = false;
+}
+
+function remove(entry) {
+    files = files.filter((one) => one !== entry);
+    entry.chip.remove();
+    find("files").hidden = files.length === 0;
+}
+
+export const hasPictures = () => files.some(({ chip }) => chip.querySelector("img"));
+
+// The files for a message that goes now, once all of them were sent.
+export async function take() {
+    await Promise.all(files.map(({ sending }) => sending));
+    const taken = files.map(({ kept }) => kept).filter(Boolean);
+    for (const entry of [...files]) remove(entry);
+    return taken;
+}
+
+// Files of a message that was not answered, for another try.
+export function giveBack(kept = []) {
+    for (const one of kept) {
+        const picture = one.media_type.startsWith("image/") ? base + one.url.replace(/^\//, "") : null;
+        insert({ kept: one, chip: chipOf(one.name, picture), sending: Promise.resolve() });
+    }
+}
+
+find("attach").addEventListener("click", () => find("file").click());
+find("file").addEventListener("change", () => {
+    add(find("file").files);
+    find("file").value = "";
+});
+find("question").addEventListener("paste", (event) => {
+    if (!event.clipboardData.files.length) return;
+    event.preventDefault();
+    add(event.clipboardData.files);
+});
+
+const place = document.querySelector(".chat main");
+const hasFiles = (event) => event.dataTransfer.types.includes("Files");
+place.addEventListener("dragover", (event) => {
+    if (!hasFiles(event)) return;
+    event.preventDefault();
+    place.classList.add("dropping");
+});
+place.addEventListener("dragleave", (event) => {
+    if (!place.contains(event.relatedTarget)) place.classList.remove("dropping");
+});
+place.addEventListener("drop", (event) => {
+    if (!hasFiles(event)) return;
+    event.preventDefault();
+    place.classList.remove("dropping");
+    add(event.dataTransfer.files);
+});
