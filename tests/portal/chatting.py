@@ -3,7 +3,7 @@
 import json
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, expect
+from playwright.sync_api import FilePayload, Page, expect
 
 
 def walk_between_branches(page: Page) -> None:
@@ -67,9 +67,9 @@ def refuse(page: Page, status: int, code: str) -> None:
 
 def show_a_picture(page: Page, picture: bytes) -> None:
     """A text file is refused in words; a picture is sent, shown, and kept when its question is edited."""
-    page.set_input_files("#file", [{"name": "a.txt", "mimeType": "text/plain", "buffer": b"x"}])
+    page.set_input_files("#file", FilePayload(name="a.txt", mimeType="text/plain", buffer=b"x"))
     expect(page.locator("#problem")).to_contain_text("a.txt is not a picture")
-    page.set_input_files("#file", [{"name": "cat.png", "mimeType": "image/png", "buffer": picture}])
+    page.set_input_files("#file", FilePayload(name="cat.png", mimeType="image/png", buffer=picture))
     expect(page.locator("#files .chip:not(.sending)")).to_contain_text("cat.png")
     page.fill("#question", "What is it?")
     page.keyboard.press("Enter")

@@ -190,7 +190,9 @@ function failed(asked, answer, error, id) {
         }
         await generate(asked);
     };
-    const card = problem(inWords(error), error.code, id ? async () => act.again(tree.messages.get(id)) : again);
+    // Files are what most refusals are about that name no model: another one may take them.
+    const code = error.status === 400 && asked.attachments?.length ? "model_not_allowed" : error.code;
+    const card = problem(inWords(error), code, id ? async () => act.again(tree.messages.get(id)) : again);
     find("messages").append(card);
     if (!id && asked.question !== undefined && !asked.replaces) putBack(asked);
     card.scrollIntoView({ block: "nearest" });
