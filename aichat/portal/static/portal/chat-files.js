@@ -100,7 +100,7 @@ find("question").addEventListener("paste", (event) => {
 });
 
 const place = document.querySelector(".chat main");
-const hasFiles = (event) => event.dataTransfer.types.includes("Files");
+const hasFiles = (event) => [...event.dataTransfer.items].some(({ kind }) => kind === "file");
 place.addEventListener("dragover", (event) => {
     if (!hasFiles(event)) return;
     event.preventDefault();
