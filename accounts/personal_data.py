@@ -55,6 +55,7 @@ EXPORTED: dict[str, tuple[str, str]] = {
 NOT_EXPORTED = {
     "admin.LogEntry": "Who did what to whom; the entries hold others' data. FURTHER has what they did to their account.",
     "api.ResponseItems": "Parts of answers that are kept for RESPONSE_ITEMS_TTL seconds; they name no person.",
+    "api.StopRequest": "That an answer is to end; kept an hour.",
     "chat.ConversationShare": "The rows are those of guardian.UserObjectPermission.",
     "credits.LotCursor": "A number: up to which entry the lots are accounted.",
     "credits.LotUse": "What a charge took of which lot; the charge is in credits.LedgerEntry.",

@@ -250,7 +250,9 @@ async def stream(
         async with stream_limits.counted(generation_request.caller.user.pk):
             return await generate(generation_request, sink)
 
-    feed = Feed(generation_request.caller, work, response_format, KEEP_ALIVE_SECONDS)
+    feed = Feed(
+        generation_request.caller, work, response_format, KEEP_ALIVE_SECONDS, goes_on_as=generation_request.goes_on_as
+    )
     try:
         first = await feed.next()
     except BaseException:

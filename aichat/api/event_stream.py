@@ -2,9 +2,10 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from uuid import UUID
 
 from accounts.authentication import Caller
-from aichat.api import open_streams
+from aichat.api import open_streams, stops
 from aichat.core.background import lifecycle
 from aichat.core.errors import ApiError
 from aichat.core.telemetry import prometheus
@@ -29,6 +30,7 @@ class Feed:
         work: Callable[[EventSink], Awaitable[Ending]],
         response_format: ResponseFormat,
         patience: float,
+        goes_on_as: UUID | None = None,
     ) -> None:
         self.caller, self.response_format, self.patience = caller, response_format, patience
         self.headers: dict[str, str] | None = None  # what the first event says of the answer
@@ -43,6 +45,9 @@ class Feed:
         self.timer = self.loop.call_later(patience, self.look)
         self.task = lifecycle.spawn(self.fill(work))
         open_streams.add(self)
+        self.goes_on, self.is_left = goes_on_as is not None, False
+        if goes_on_as is not None:
+            stops.add(goes_on_as, self)
 
     async def fill(self, work: Callable[[EventSink], Awaitable[Ending]]) -> None:
         try:
@@ -61,6 +66,8 @@ class Feed:
         if self.headers is None:
             self.headers = self.response_format.headers(event)
         data = self.response_format.encode(event)
+        if self.is_left:
+            return
         self.pieces.append(data)
         self.size += len(data)
         self.wake()
@@ -116,11 +123,21 @@ class Feed:
         lifecycle.cancel(self.task, reason)
 
     async def close(self) -> None:
-        """Cancel `work`, because nobody reads any more, and wait until it has settled."""
+        """Cancel `work`, because nobody reads any more, and wait until it has settled; or let it go on, once it has begun."""
         self.timer.cancel()
+        if self.goes_on and self.headers is not None and not self.task.done():
+            self.leave()
+            return
         if not self.task.done():
             self.task.cancel()
             await asyncio.wait({self.task})
+
+    def leave(self) -> None:
+        """Let `work` go on without a reader: its answer is stored for who asks for it later."""
+        self.is_left = True
+        self.pieces, self.size = [], 0
+        if self.taken is not None and not self.taken.done():
+            self.taken.set_result(None)
 
 
 class Body:

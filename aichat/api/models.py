@@ -1,5 +1,6 @@
 """The tables in which the endpoints of vendors' dialects keep what clients may refer to later."""
 
+from django.conf import settings
 from django.db import models
 from django.utils import timezone
 
@@ -21,3 +22,14 @@ class ResponseItems(Row):
 
     def __str__(self) -> str:
         return f"resp_{self.pk.hex}"
+
+
+class StopRequest(Row):
+    """Somebody wants an answer to end that another process writes; looked at every second while there are such answers."""
+
+    answer_id = models.UUIDField(db_index=True)
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+", db_index=False)
+    created_at = models.DateTimeField(default=timezone.now, editable=False, db_index=True)
+
+    def __str__(self) -> str:
+        return str(self.answer_id)

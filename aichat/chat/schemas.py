@@ -42,6 +42,18 @@ class ChatBody(BaseModel):
     temperature: Temperature | None = None
     max_tokens: MaxTokens | None = None
     stream: bool = False
+    finish: bool = Field(
+        False,
+        description="Finish a stream when its client leaves; `POST /api/v1/chat/stop` ends it.",
+    )
+
+
+class StopBody(BaseModel):
+    """`POST /api/v1/chat/stop`"""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    message_id: UUID = Field(description="The answer's: `X-Message-ID` of its stream.")
 
 
 class ChatDelta(Answer):

@@ -4,6 +4,7 @@ from aichat.chat import attachment_views, link_views, views
 
 urlpatterns = [
     path("chat", views.ChatView.as_view()),
+    path("chat/stop", views.StopView.as_view()),
     path("conversations", views.ConversationsView.as_view()),
     path("conversations/<uuid:conversation_id>", views.ConversationView.as_view()),
     path("conversations/<uuid:conversation_id>/messages", views.MessagesView.as_view()),

@@ -5,7 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema, extend_schema_view
 from rest_framework import serializers, status
@@ -19,13 +19,14 @@ from accounts.authentication import Caller, calling
 from accounts.models import Scope
 from accounts.permissions import ForLimitedKeys, IsUser
 from accounts.tenancy import owned
+from aichat.api import stops
 from aichat.api.async_views import AsyncView, parse, respond
 from aichat.api.headers import answer_headers, stream_headers
 from aichat.catalog import snapshot
 from aichat.chat import services, sharing, turns
 from aichat.chat.attachments import with_urls
 from aichat.chat.models import Conversation, Feedback, Message
-from aichat.chat.schemas import ChatBody, ChatDelta
+from aichat.chat.schemas import ChatBody, ChatDelta, StopBody
 from aichat.chat.serializers import (
     ChatAnswerSerializer,
     ConversationRowSerializer,
@@ -85,6 +86,18 @@ class ChatView(AsyncView):
         return await respond(request, caller, lambda: prepare(caller, body))
 
 
+class StopView(AsyncView):
+    permission_classes = [IsUser]
+    scope = Scope.CHAT
+
+    @extend_schema(summary="Stop an answer", request=StopBody, responses={202: None})
+    async def post(self, request: HttpRequest, caller: Caller) -> HttpResponseBase:
+        """End an answer of the caller's that was asked for with `finish`: what had arrived is stored and charged."""
+        body = await parse(StopBody, request)
+        await stops.stop(caller, body.message_id)
+        return HttpResponse(status=status.HTTP_202_ACCEPTED)
+
+
 async def prepare(caller: Caller, body: ChatBody) -> tuple[GenerationRequest, "ChatFormat"]:
     """The generation request for a chat body, with its branch's history. Raises `NotFound` and other `ApiError`s."""
     turn = await turn_of(caller, body)
@@ -102,6 +115,7 @@ async def prepare(caller: Caller, body: ChatBody) -> tuple[GenerationRequest, "C
         parameters={} if body.temperature is None else {"temperature": body.temperature},
         rows_to_save=services.turn_saver(turn, body.system),
         treatment=treatment,
+        goes_on_as=turn.answer_id if body.finish else None,
         # The answer that is to be replaced may be the one in the cache.
         freshness=Freshness.NEW if turn.is_another_answer else Freshness.ANY,
     )

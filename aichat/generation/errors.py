@@ -54,6 +54,13 @@ class ServerStopping(ApiError):
         super().__init__(retry_after=1)
 
 
+class AnswerStopped(ApiError):
+    """The client asked to end the answer."""
+
+    status, code = 409, "cancelled"
+    message = "The answer was stopped. What had arrived is charged."
+
+
 class ClientLeft(ApiError):
     """The client left before the end. Only a replay with the same Idempotency-Key returns this error."""
 

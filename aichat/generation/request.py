@@ -59,6 +59,7 @@ class GenerationRequest:
     param_names: Mapping[str, str] = field(default_factory=dict)
     parameters: Mapping[str, Any] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
+    goes_on_as: UUID | None = None  # a stream is finished when its reader leaves, and stopped by this name
     rows_to_save: Callable[["Result"], Sequence[NewRow]] = no_rows
     treatment: Treatment = NOTHING
     store_replay: Callable[["Result", ApiError | None], None] = store_nothing

@@ -14,6 +14,7 @@ from django.db import connection
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 
+from aichat.api.models import StopRequest
 from aichat.catalog import snapshot
 from aichat.catalog.models import AIModel
 from aichat.chat.models import Conversation, Message
@@ -264,6 +265,37 @@ def test_a_client_that_leaves_a_stream_pays_what_was_delivered(http: httpx.Clien
     assert (record.status, record.source) == ("cancelled", "ESTIMATED")
     assert 0 < record.output_tokens < 100
     assert Message.objects.get(role="assistant").content.startswith("This is the ")
+
+
+def test_an_answer_that_is_to_be_finished_is_when_the_client_leaves(http: httpx.Client, alice: Actor) -> None:
+    stream = events(http, alice, "word " * 40 + "end", finish=True)
+    next(stream)
+    stream.close()  # type: ignore[attr-defined]
+    record = wait_for(UsageRecord.objects.first)
+    assert (record.status, record.charged) == ("ok", CREDIT)
+    assert Message.objects.get(role="assistant").content.endswith("word end")
+    assert nothing_is_held()
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_an_answer_that_is_to_be_finished_is_stopped_by_its_owner(
+    server: str, alice: Actor, bob: Actor, elsewhere: bool
+) -> None:
+    body = {"message": "word " * 400, "stream": True, "finish": True}
+    with httpx.stream("POST", server + CHAT, json=body, headers=alice.headers) as response:
+        lines = response.iter_lines()
+        next(lines)
+        wish = {"message_id": response.headers["x-message-id"]}
+        assert httpx.post(f"{server}{CHAT}/stop", json=wish, headers=bob.headers).status_code == 202
+        if elsewhere:  # as another process would find it
+            StopRequest.objects.create(answer_id=wish["message_id"], user=alice.user)
+        else:
+            assert httpx.post(f"{server}{CHAT}/stop", json=wish, headers=alice.headers).status_code == 202
+        *_, last = [line for line in lines if line.startswith("data: ")]
+    assert json.loads(last[6:])["error"]["code"] == "cancelled"
+    assert UsageRecord.objects.get().status == "partial"
+    assert 0 < len(Message.objects.get(role="assistant").content) < 2000
+    assert nothing_is_held()
 
 
 @pytest.mark.parametrize("accepted", [False, True])

@@ -101,7 +101,7 @@ async function load(leaf = location.hash.slice(1)) {
 // --- Asking ----------------------------------------------------------------------------------------------------------
 
 function bodyOf({ question, replaces, attachments }) {
-    const body = { model: find("model").value || "auto", stream: true };
+    const body = { model: find("model").value || "auto", stream: true, finish: true };
     if (question !== undefined) body.message = question;
     if (attachments?.length) body.attachments = attachments.map(({ id }) => id);
     if (conversation) body.conversation_id = conversation;
@@ -156,7 +156,7 @@ function begun(found, answer) {
 }
 
 async function finish(asked, answer, { id, error }) {
-    const isStopped = error?.name === "AbortError";
+    const isStopped = error?.name === "AbortError" || error?.code === "cancelled";
     if (id && !(await settled(id, error ? 20 : 8))) error ??= new Error(t("The answer is not stored: the conversation may have been deleted."));
     sessionStorage.removeItem("running");
     running = null;
@@ -199,7 +199,7 @@ function failed(asked, answer, error, id) {
 }
 
 // Show the answer as it was stored and paid. A stream that was left is settled a moment later: ask until it is there.
-async function settled(id, times) {
+async function settled(id, times, wait = () => {}) {
     for (let pause = 150; times > 0; times -= 1, pause = Math.min(1.6 * pause, 2000)) {
         try {
             await load(id);
@@ -210,6 +210,7 @@ async function settled(id, times) {
         } catch (error) {
             if (error.status !== 404) throw error;
         }
+        wait();
         await new Promise((resolve) => setTimeout(resolve, pause));
     }
     return false;
@@ -252,7 +253,8 @@ async function submit() {
     await generate({ question: text, attachments: await files.take() });
 }
 
-onClick("stop", async () => running?.abort());
+const stop = async () => (running?.stop ? running.stop() : running?.abort());
+onClick("stop", stop);
 onClick("more", async () => openMenu(record, find("more")));
 
 for (const idea of document.querySelectorAll(".idea")) {
@@ -312,12 +314,11 @@ async function open() {
     if (!conversation) return show();
     if (left?.conversation !== conversation) return load().then(toEnd);
     const waiting = make("p", { class: "note", role: "status", text: t("Looking for the answer that was being written …") });
-    find("messages").append(waiting);
-    if (!(await settled(left.answer, 40)) && !record) throw new Error(t("Nothing had arrived, so nothing was kept or charged."));
+    if (!(await settled(left.answer, 300, () => find("messages").append(waiting))) && !record) throw new Error(t("Nothing had arrived, so nothing was kept or charged."));
     sessionStorage.removeItem("running");
     toEnd();
 }
 
-listen({ act, shown: () => tree.path(), stop: () => running?.abort() });
+listen({ act, shown: () => tree.path(), stop: () => stop().catch(complain) });
 if (sessionStorage.getItem("draft")) write(sessionStorage.getItem("draft"));
 Promise.all([fillModels("chat").then(showPrice), refreshList(), showBalance(), open()]).catch(complain);
