@@ -11,7 +11,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('accounts', '0015_language'),
-        ('chat', '0007_branches_pins_and_links'),
+        ('chat', '0008_kept_defaults'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
