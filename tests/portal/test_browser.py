@@ -19,7 +19,10 @@ from tests.images.conftest import PNG
 from tests.portal.chatting import nothing_serious, refuse, share, show_a_picture, walk_between_branches
 
 NEW = "a completely different passphrase"
-HOSTILE = "<img src=x onerror=alert(1)> [press](javascript:alert(2)) <script>alert(3)</script> **bold**"
+HOSTILE = (
+    "<img src=x onerror=alert(1)> [press](javascript:alert(2)) <script>alert(3)</script> **bold** <svg onload=alert(4)> "
+    "[page](data:text/html,<script>alert(5)</script>) <iframe src=javascript:alert(6)></iframe> ![x](javascript:alert(7))"
+)
 
 
 @pytest.fixture
@@ -64,7 +67,8 @@ def test_chat_draw_make_a_key_and_leave(page: Page) -> None:
     page.keyboard.press("Enter")
     expect(page.locator(".assistant .note")).to_contain_text("1 credit")
     expect(page.locator(".assistant strong")).to_have_text("bold")
-    assert page.locator(".assistant img, .assistant script, .assistant a[href]").count() == 0
+    made = page.locator(".assistant .body").locator("img[src], script, a[href], svg, iframe")
+    assert made.count() == 0
     expect(page.locator("#balance")).to_have_text("49 credits")
     page.reload()
     expect(page.locator(".assistant .body")).to_contain_text("demo model")
@@ -193,6 +197,9 @@ def with_password_and_passkey(page: Page) -> None:
 
 
 def test_an_answer_that_is_stopped_left_or_refused_is_told_in_words(page: Page) -> None:
+    slow = {"offline": False, "latency": 200, "downloadThroughput": 50_000, "uploadThroughput": 20_000}
+    network = page.context.new_cdp_session(page)
+    network.send("Network.emulateNetworkConditions", slow)
     page.fill("#question", "word " * 400)
     page.keyboard.press("Enter")
     expect(page.locator(".assistant .body")).to_contain_text("demo")
@@ -200,6 +207,9 @@ def test_an_answer_that_is_stopped_left_or_refused_is_told_in_words(page: Page) 
     expect(page.locator(".assistant .broken")).to_contain_text("paid")
     expect(page.locator(".assistant .request")).not_to_be_empty()
     expect(page.locator("#send")).to_be_visible()
+    network.send(
+        "Network.emulateNetworkConditions", {**slow, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
+    )
 
     page.fill("#question", "second " * 100 + "end")
     page.keyboard.press("Enter")
