@@ -79,6 +79,7 @@ export async function showBalance() {
     const me = await ask("api/v1/me").catch((error) => {
         if (error.status !== 404 || !acting.get()) throw error;
         actFor(""); // the team is gone, or the browser has another person now
+        return new Promise(() => {}); // the page is loaded anew
     });
     speak(me.language);
     find("balance").textContent = inCredits(me.credits.available);
