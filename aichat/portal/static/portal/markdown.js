@@ -23,6 +23,17 @@ function renderer(root) {
     return made;
 }
 
+// A picture of elsewhere is not fetched, or its server would know who reads what; its words lead there.
+function linkTo(picture) {
+    const address = picture.getAttribute("src");
+    const words = picture.textContent || address || "";
+    if (!address) return words;
+    const link = document.createElement("a");
+    link.href = address;
+    link.textContent = words;
+    return link;
+}
+
 // A writer: `write(text)` adds a piece, `end()` says that there is no more.
 export function writer(root) {
     const parser = smd.parser(renderer(root));
@@ -30,6 +41,7 @@ export function writer(root) {
         write: (text) => smd.parser_write(parser, text),
         end() {
             smd.parser_end(parser);
+            for (const picture of root.querySelectorAll("img")) picture.replaceWith(linkTo(picture));
             for (const link of root.querySelectorAll("a")) {
                 link.rel = "noopener noreferrer nofollow";
                 link.target = "_blank";
