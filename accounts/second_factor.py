@@ -173,7 +173,10 @@ def _enable(user: User, factor: SecondFactor, keep: AccessToken | None) -> list[
     User.objects.filter(pk=user.pk).update(revision=F("revision") + 1)
     if not SecondFactor.objects.filter(pk=factor.pk).exists():
         raise InvalidRequest(gettext("Another secret was made meanwhile: confirm that one."), param="code")
-    return turn_on(user, keep)
+    codes = turn_on(user, keep)
+    if not codes:  # beside a passkey, so that this alone is the change
+        audit_log.record(user, user, audit_log.CHANGED, {}, act=audit_log.APP_ADDED)
+    return codes
 
 
 def _disable(user: User, actor: User, details: dict[str, str]) -> bool:
@@ -190,6 +193,7 @@ def _disable(user: User, actor: User, details: dict[str, str]) -> bool:
 def _renew(user: User) -> list[str]:
     if not User.objects.filter(pk=user.pk, mfa_enabled_at__isnull=False).update(revision=F("revision") + 1):
         raise InvalidRequest(gettext("There is no second factor: POST /api/v1/me/mfa begins one."))
+    audit_log.record(user, user, audit_log.CHANGED, {}, act=audit_log.CODES_RENEWED)
     return _new_recovery_codes(user)
 
 

@@ -1,5 +1,6 @@
 """Passkeys: a second factor, and a login without password. The device is one of this file's, made of the library's parts."""
 
+import base64
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +23,7 @@ from fido2.webauthn import (
     CollectedClientData,
 )
 
-from accounts import leaving, passkeys, personal_data
+from accounts import leaving, passkeys, personal_data, second_factor
 from accounts.models import Passkey, RecoveryCode, User
 from accounts.services import create_api_key, create_login_token
 from aichat.core.admin import audit_log
@@ -164,6 +165,14 @@ def test_an_app_is_set_up_beside_it_with_a_proof(alice: Actor, device: Device) -
     begun = post(client, "me/mfa", {"password": PASSWORD, **proof})
     assert begun.status_code == 201 and begun.json()["qr_code"].startswith("data:image/svg+xml")
     assert password_login(alice).json()["error"]["methods"] == ["passkey", "recovery_code"], "not before its first code"
+    code = second_factor.app_code(base64.b32decode(begun.json()["secret"]), second_factor.current_step())
+    confirmed = post(client, "me/mfa/confirm", {"code": code})
+    assert (confirmed.status_code, confirmed.json()) == (200, {"recovery_codes": []})
+    assert password_login(alice).json()["error"]["methods"] == ["app", "passkey", "recovery_code"]
+    proof = {"passkey": device.sign(post(client, "me/mfa/passkey").json())}
+    assert len(post(client, "me/mfa/recovery-codes", proof).json()["recovery_codes"]) == 10
+    acts = [audit_log.details(entry).get("act") for entry in LogEntry.objects.order_by("pk")]
+    assert acts[-2:] == ["app_added", "recovery_codes_renewed"]
 
 
 def test_what_proves_nothing_is_refused(alice: Actor, bob: Actor, device: Device, settings: Any) -> None:

@@ -23,9 +23,11 @@ ROTATED, REVOKED = "rotated", "revoked"
 PASSWORD_CHANGED, PASSWORD_RESET, RESET_SENT = "password_changed", "password_reset", "reset_mailed"
 DELETION_ASKED = "deletion_asked"
 PASSKEY_ADDED, PASSKEY_RENAMED, PASSKEY_REMOVED = "passkey_added", "passkey_renamed", "passkey_removed"
+APP_ADDED, CODES_RENEWED = "app_added", "recovery_codes_renewed"
 ACTS = (
     ROTATED, REVOKED, PASSWORD_CHANGED, PASSWORD_RESET, RESET_SENT, DELETION_ASKED,
     PASSKEY_ADDED, PASSKEY_RENAMED, PASSKEY_REMOVED,
+    APP_ADDED, CODES_RENEWED,
 )  # fmt: skip
 AT_ONCE = 500  # entries that one commit deletes
 FLAGS = {ADDED: ADDITION, CHANGED: CHANGE, DELETED: DELETION}
