@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -22,6 +23,7 @@ from aichat.payments.subscriptions import follow_time
 from credits.models import LedgerEntry
 from credits.verify import problems
 from tests.conftest import Actor
+from tests.service import ROOT
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 HOOK = "/webhooks/payments"
@@ -312,6 +314,17 @@ def test_a_switch_in_the_middle_of_a_period_gives_the_difference_once_to_whoever
     assert (periods.count(), send(refunded("pay_2")).status_code, bob.wallet.balance) == (4, 200, before)
     assert Payment.objects.get().organization == alice.organization
     assert movements(alice) == [-500]
+
+
+def test_the_shop_of_the_documentation_runs(server: str, bob: Actor, pro: Plan) -> None:
+    code = re.findall("```python\n(.*?)```", (ROOT / "docs/PAYMENTS.md").read_text(), re.DOTALL)[0]
+    for written, used in (("whsec_…", SECRET), ("https://ai.example.com", server), ("(0, 5, 60, ", "(0,) or (")):
+        assert written in code
+        code = code.replace(written, used)
+    before = bob.wallet.balance
+    exec(code, {})
+    assert (movements(bob), bob.wallet.balance - before) == ([500, -500], 500 * CREDIT)
+    assert bob.get("/api/v1/subscription").json()["plan"] == "pro"
 
 
 @pytest.mark.django_db(transaction=True)
