@@ -85,6 +85,14 @@ class GenerationRequest:
 TEXT_OF_A_CALL = {"function": "arguments", "custom": "input"}
 
 
+def as_function(call: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a tool call, or a delta of one, says in the words of a function, for dialects that know no other tools."""
+    custom = call.get("custom")
+    if custom is None:
+        return call.get("function") or {}
+    return {"arguments" if name == "input" else name: value for name, value in custom.items()}
+
+
 @dataclass(slots=True)
 class Result:
     """The answer as far as it was delivered; `charged` and `available` are in microcredits."""

@@ -15,7 +15,7 @@ from aichat.api.anthropic.translation import CLAUDE, sealed
 from aichat.api.headers import answer_headers, stream_headers
 from aichat.core.errors import ApiError
 from aichat.core.web import responses, sse
-from aichat.generation.request import Completed, Failed, GenerationEvent, Piece, Result, Started
+from aichat.generation.request import Completed, Failed, GenerationEvent, Piece, Result, Started, as_function
 from aichat.providers.base import FinishReason
 from aichat.providers.thoughts import whole_thoughts
 
@@ -70,7 +70,7 @@ def content(result: Result) -> list[Block]:
     elif result.text:
         found.append({"type": "text", "text": result.text})
     for call in result.tool_calls:
-        function = call["function"]
+        function = as_function(call)
         arguments = as_object(function["arguments"])
         found.append({"type": "tool_use", "id": call["id"], "name": function["name"], "input": arguments})
     return found
@@ -185,7 +185,7 @@ class MessageFormat:
         return found
 
     def tool_use(self, call: dict[str, Any]) -> list[dict[str, Any]]:
-        function = call.get("function") or {}
+        function = as_function(call)
         found: list[dict[str, Any]] = []
         if call["index"] != self.call:
             self.call = call["index"]

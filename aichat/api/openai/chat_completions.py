@@ -20,7 +20,16 @@ from aichat.core.web import responses, sse
 from aichat.core.web.openapi import CHAT_HEADERS, charges, may_answer
 from aichat.generation import experiments
 from aichat.generation.errors import STATUSES
-from aichat.generation.request import Completed, Failed, GenerationEvent, GenerationRequest, Piece, Result, Started
+from aichat.generation.request import (
+    Completed,
+    Failed,
+    GenerationEvent,
+    GenerationRequest,
+    Piece,
+    Result,
+    Started,
+    as_function,
+)
 
 DONE = b"data: [DONE]\n\n"
 CALL_REASON = "function_call"  # the finish reason that clients of `functions` know instead of `tool_calls`
@@ -172,7 +181,7 @@ class FunctionCallFormat(CompletionFormat):
         choice = body["choices"][0]
         calls = choice["message"].pop("tool_calls", None)
         if calls:
-            choice["message"]["function_call"] = calls[0]["function"]
+            choice["message"]["function_call"] = as_function(calls[0])
         choice["finish_reason"] = finish_reason(result)
         return responses.json_bytes(body), answer_headers(result)
 
@@ -181,9 +190,7 @@ class FunctionCallFormat(CompletionFormat):
             case Piece() if event.tool_calls:
                 delta: dict[str, Any] = {"content": event.text} if event.text else {}
                 first = [call for call in event.tool_calls if call.get("index", 0) == 0]
-                pieces = [
-                    self.chunk({**delta, "function_call": call["function"]}) for call in first if "function" in call
-                ]
+                pieces = [self.chunk({**delta, "function_call": as_function(call)}) for call in first]
                 return b"".join(pieces)
             case Completed(result):
                 return self.ending(result, finish_reason(result))

@@ -161,6 +161,11 @@ RATE = {"code": "rate_limit_exceeded", "message": "slow down"}
         # No events of items; a null where a list should be; an event that is not known yet; the usage in two events.
         ([{"type": "response.completed", "response": response_answer([message_item("Hello")])}], 200, "response.completed"),
         ([{"type": "response.new", "x": None}, *response_events([{**message_item("Hello"), "content": []}])], 502, ""),
+        # Items without a type, without content, and a call without arguments.
+        ([*response_events([message_item("Hello")])[:-1],
+          *({"type": "response.output_item.done", "output_index": 1 + number, "item": item}
+            for number, item in enumerate(({}, {"type": None}, {**OTHER, "arguments": None, "call_id": None}))),
+          response_events([message_item("Hello")])[-1]], 200, "response.completed"),
         ([*response_events([message_item("Hello")])[:-1], *[response_events([message_item("Hello")])[-1]] * 2], 200,
          "response.completed"),
     ],
@@ -223,6 +228,23 @@ def test_a_model_that_speaks_responses_alone_answers_chat_completions(
     with pytest.raises(openai.BadRequestError) as refused:
         client.chat.completions.create(messages=hello, stop="x", **asked)
     assert refused.value.param == "stop"
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["json", "stream"])
+def test_a_custom_tool_that_nobody_offered_breaks_no_dialect(
+    http: httpx.Client, upstream: Upstream, alice: Actor, stream: bool
+) -> None:
+    custom = {"index": 0, "id": "call_1", "type": "custom", "custom": {"name": "exec", "input": "ls"}}
+    choice = {"index": 0, "message": {"role": "assistant", "tool_calls": [custom]}, "finish_reason": "tool_calls"}
+    usage = {**openai_chunk({}, None), "choices": [], "usage": OPENAI_USAGE}
+    events = [openai_chunk({"tool_calls": [custom]}, None), openai_chunk({}, "tool_calls"), usage]
+    body: dict[str, Any] = {"model": "gpt-4.1-mini", "messages": [{"role": "user", "content": "Hi"}], "stream": stream}
+    for path, more in (("/v1/messages", {"max_tokens": 9}), ("/v1/chat/completions", {"functions": [{"name": "f"}]})):
+        whole = {"choices": [choice], "usage": OPENAI_USAGE}
+        upstream.plan("openai", Reply("recorded", payload=events if stream else whole))
+        answer = http.post(path, json={**body, **more}, headers=alice.headers)
+        assert answer.status_code == 200 and "exec" in answer.text, answer.text
+    assert alice.wallet.held == 0
 
 
 def test_custom_tools_go_to_whom_has_them_and_are_refused_by_name_elsewhere(

@@ -11,6 +11,12 @@ from aichat.providers.response_items import details_of, flat_name
 from aichat.providers.usage import OPENAI, UsageReport
 
 REASONS: dict[str, FinishReason] = {"max_output_tokens": "length", "content_filter": "content_filter"}
+# What an item has that its server left out.
+USUAL: dict[str, dict[str, Any]] = {
+    "reasoning": {"summary": []},
+    "function_call": {"arguments": "{}"},
+    "custom_tool_call": {"input": ""},
+}
 CALLS = {"function_call": "arguments", "custom_tool_call": "input"}
 ENDS = {"response.completed", "response.incomplete", "response.failed", "response.cancelled"}
 PARAGRAPH = "\n\n"
@@ -109,7 +115,7 @@ class ResponseReader:
             return []
         self.calls[index] = len(self.calls)
         name = flat_name(str(item.get("name") or ""), str(item.get("namespace") or ""))
-        call: dict[str, Any] = {"index": self.calls[index], "id": str(item.get("call_id") or item.get("id") or "")}
+        call: dict[str, Any] = {"index": self.calls[index], "id": call_id(item)}
         if kind == "custom_tool_call":
             call |= {"type": "custom", "custom": {"name": name, "input": ""}}
         else:
@@ -134,8 +140,9 @@ class ResponseReader:
                 deltas += self.tell(index, Delta(reasoning=thought))
             if details := details_of(item):
                 deltas.append(Delta(reasoning_details=details))
-        if self.in_dialect and (kind != "message" or index in self.told):  # an empty one is no beginning of an answer
-            deltas.append(Delta(items=(dict(item),)))
+        is_begun = kind != "message" or index in self.told  # an empty message is no beginning of an answer
+        if self.in_dialect and is_begun and (whole := whole_item(item)):
+            deltas.append(Delta(items=(whole,)))
         return deltas
 
     def untold(self, response: Mapping[str, Any]) -> list[Delta]:
@@ -169,6 +176,21 @@ class ResponseReader:
         if self.is_blank:
             raise ProviderError(AttemptOutcome.EMPTY, "an answer with nothing in it")
         raise ProviderError(AttemptOutcome.BROKEN_STREAM, "the answer ended without its last event")
+
+
+def whole_item(item: Mapping[str, Any]) -> dict[str, Any] | None:
+    """An item with the members that clients rely on; None for what is none, or for a message without its content."""
+    kind = item.get("type")
+    if not isinstance(kind, str) or (kind == "message" and not isinstance(item.get("content"), list)):
+        return None
+    found = {**USUAL.get(kind, {}), **{name: value for name, value in item.items() if value is not None}}
+    if kind in CALLS:
+        found["call_id"] = call_id(item)
+    return found
+
+
+def call_id(item: Mapping[str, Any]) -> str:
+    return str(item.get("call_id") or item.get("id") or "")
 
 
 def part_delta(part: Mapping[str, Any]) -> Delta:
