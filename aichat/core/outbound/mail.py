@@ -185,7 +185,7 @@ def _seal() -> Fernet:
     return Fernet(base64.urlsafe_b64encode(key))
 
 
-def _message(to: str, template: str, context: dict[str, Any], language: str | None) -> EmailMultiAlternatives:
+def _message(to: str, template: str, context: dict[str, Any], language: str | None = None) -> EmailMultiAlternatives:
     with translation.override(language or settings.LANGUAGE_CODE):
         subject, _, text = render_to_string(f"{template}.txt", context).strip().partition("\n")
         page = render_to_string(f"{template}.html", context)
