@@ -1,8 +1,11 @@
 """The files that containers are run by name settings, paths and commands of the product, and give it time to end."""
 
 import re
+import shutil
+import subprocess
 from typing import Any
 
+import pytest
 import yaml
 from django.core.management import get_commands
 from django.urls import resolve
@@ -53,3 +56,43 @@ def test_running_requests_and_pictures_may_end() -> None:
     assert PODS["aichat-web"]["terminationGracePeriodSeconds"] > drain + before
     assert int(COMPOSE["stop_grace_period"].removesuffix("s")) > drain
     assert PODS["aichat-image-worker"]["terminationGracePeriodSeconds"] > 240  # IMAGE_TOTAL_TIMEOUT
+
+
+def rendered(*words: str) -> dict[tuple[str, str], dict[str, Any]]:
+    """What the chart makes, by kind and name."""
+    command = ["helm", "template", "aichat", str(ROOT / "deploy" / "helm"), "--kube-version", "1.31", *words]
+    made = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return {(found["kind"], found["metadata"]["name"]): found for found in yaml.safe_load_all(made) if found}
+
+
+@pytest.mark.skipif(not shutil.which("helm"), reason="helm is not installed")
+def test_the_chart_changes_the_manifests_by_its_values_alone() -> None:
+    made = rendered()
+    assert made.keys() == {(found["kind"], found["metadata"]["name"]) for found in OBJECTS}
+    for found in OBJECTS:
+        mine = made[found["kind"], found["metadata"]["name"]]
+        assert mine.get("data") == found.get("data")
+        if "template" not in found.get("spec", {}):
+            assert mine.get("spec") == found.get("spec")
+            continue
+        pod, container = mine["spec"]["template"]["spec"], mine["spec"]["template"]["spec"]["containers"][0]
+        plain = CONTAINERS[found["metadata"]["name"]]
+        assert {**pod, "containers": []} == {**PODS[found["metadata"]["name"]], "containers": []}
+        changed = {"image", "env", "envFrom"}
+        assert {name: container[name] for name in container.keys() - changed} == {
+            name: plain[name] for name in plain.keys() - changed
+        }
+        assert container["envFrom"][-1] == {"secretRef": {"name": "aichat"}}
+    job = made["Job", "aichat-migrate"]["spec"]["template"]["spec"]["containers"][0]
+    assert {each["name"]: each["value"] for each in job["env"]} == made["ConfigMap", "aichat"]["data"]
+
+    fewer = rendered(
+        "--set", "web.autoscaling.enabled=false,web.replicas=1,imageWorker.replicas=0,secret=other,image.tag=1.2.3"
+    )
+    assert ("HorizontalPodAutoscaler", "aichat-web") not in fewer
+    web, worker = fewer["Deployment", "aichat-web"]["spec"], fewer["Deployment", "aichat-image-worker"]["spec"]
+    assert (web["replicas"], worker["replicas"]) == (1, 0)
+    container = web["template"]["spec"]["containers"][0]
+    assert container["image"].endswith(":1.2.3") and container["envFrom"][-1] == {"secretRef": {"name": "other"}}
+    with pytest.raises(subprocess.CalledProcessError):
+        rendered("--set", "web.replica=1")

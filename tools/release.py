@@ -18,6 +18,8 @@ VERSION = r"\d+\.\d+\.\d+"
 COPIES = (
     ("pyproject.toml", r'\nversion = "', '"'),
     ("aichat/__init__.py", r'__version__ = "', '"'),
+    ("deploy/helm/Chart.yaml", r'\nversion: "', '"'),
+    ("deploy/helm/Chart.yaml", r'appVersion: "', '"'),
     ("deploy/kubernetes/kustomization.yaml", r'newTag: "', '"'),
 )
 UNRELEASED = "## Unreleased\n"
