@@ -196,6 +196,6 @@ def test_confirming_addresses_without_a_mail_server_stops_the_start(settings: An
 
 
 def test_a_message_has_one_line_of_subject() -> None:
-    message = mail._message("a@example.com", "accounts/mail/email_change", {"email": "x\ny@example.com"})
+    message = mail._message("a@example.com", "accounts/mail/email_change", {"email": "x\ny@example.com"}, None)
     assert isinstance(message, EmailMultiAlternatives)
     assert "\n" not in message.subject
