@@ -23,7 +23,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 CHAT, COMPLETIONS = "/api/v1/chat", "/v1/chat/completions"
 HELLO = {"message": "Hello", "model": "demo"}
 APP = "https://app.example.com"
-CHANGING = {"x-request-id", "ratelimit-remaining", "ratelimit-reset"}
+CHANGING = {"x-request-id", "x-conversation-id", "x-message-id", "ratelimit-remaining", "ratelimit-reset"}
 Answer = tuple[int, list[tuple[str, str]], bytes]
 
 
