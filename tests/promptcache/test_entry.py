@@ -150,7 +150,10 @@ CALL = {
     "measured": "not: sizes of what is sent, which is in the key",
 }
 CHAT_REQUEST = {"model", "messages", "max_tokens", "stream", "parameters", "request_id", "may_drop", "report"}
-CHAT_BODY = {"message", "conversation_id", "model", "system", "temperature", "max_tokens", "stream"}
+# `parent_id` and `replaces` choose the messages, which are in the key.
+CHAT_BODY = {
+    "message", "conversation_id", "parent_id", "replaces", "model", "system", "temperature", "max_tokens", "stream",
+}  # fmt: skip
 # Left out of `parameters()`: in the key by another way, or of one value only, or only about the stream's wording.
 NO_PARAMETERS = {
     "model", "messages", "max_tokens", "max_completion_tokens", "stream", "stream_options", "n", "modalities",
