@@ -148,11 +148,13 @@ CALL = {
     "request_id": "not: of this request",
     "kind": "not: only chats are kept here",
     "measured": "not: sizes of what is sent, which is in the key",
+    "goes_on_as": "not: whether the answer is finished without a reader",
 }
 CHAT_REQUEST = {"model", "messages", "max_tokens", "stream", "parameters", "request_id", "may_drop", "report"}
-# `parent_id` and `replaces` choose the messages, which are in the key.
+# `parent_id`, `replaces` and `attachments` make the messages, which are in the key; `finish` is of its reader alone.
 CHAT_BODY = {
-    "message", "conversation_id", "parent_id", "replaces", "model", "system", "temperature", "max_tokens", "stream",
+    "message", "conversation_id", "parent_id", "replaces", "attachments", "finish", "model", "system", "temperature",
+    "max_tokens", "stream",
 }  # fmt: skip
 # Left out of `parameters()`: in the key by another way, or of one value only, or only about the stream's wording.
 NO_PARAMETERS = {
