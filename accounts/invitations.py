@@ -69,7 +69,8 @@ def _invite(by: Membership, email: str, role: str, *, must_exist: bool = False) 
         Invitation.objects.filter(organization=by.organization, expires_at__lte=timezone.now()).delete()
         Invitation.objects.filter(organization=by.organization, email=email).delete()
         if Invitation.objects.filter(organization=by.organization).count() >= MOST_OPEN:
-            raise InvalidRequest(f"A team has at most {MOST_OPEN} open invitations: withdraw some.")
+            text = gettext("A team has at most %(most)s open invitations: withdraw some.")
+            raise InvalidRequest(text % {"most": MOST_OPEN})
         invitation = Invitation.objects.create(
             organization=by.organization,
             email=email,

@@ -91,7 +91,7 @@ def _ask(user: User) -> datetime:
     teams = _teams_of(user)
     names = [team.name for team in teams if _heir(team.pk, user) is not None]
     if names:
-        raise SoleOwner(f"{SoleOwner.message} ({', '.join(names)[:500]})")
+        raise SoleOwner(f"{gettext(SoleOwner.message)} ({', '.join(names)[:500]})")
     if User.objects.filter(pk=user.pk, deletion_requested_at=None).update(deletion_requested_at=timezone.now()):
         audit_log.record(user, user, audit_log.CHANGED, {}, act=audit_log.DELETION_ASKED)
     user.end_logins()

@@ -25,6 +25,7 @@ from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.db import IntegrityError
 from django.utils import timezone
+from django.utils.translation import gettext, gettext_noop
 
 from accounts import issuer_groups, tenancy
 from accounts.models import ExternalIdentity, Role, User
@@ -56,7 +57,7 @@ class InvalidJwt(ApiError):
 
 class IdentityProviderUnavailable(ApiError):
     status, code = 503, "identity_provider_unavailable"
-    message = "The identity provider's keys can't be fetched at the moment: try again shortly."
+    message = gettext_noop("The identity provider's keys can't be fetched at the moment: try again shortly.")
 
 
 class IssuerKeys:
@@ -170,7 +171,7 @@ def exchange(fields: Mapping[str, str]) -> str:
     except HTTPError as error:
         logger.warning("%s refused a code: %s", settings.OIDC_ISSUER, error.code)
         if 400 <= error.code < 500:
-            raise InvalidJwt("The identity provider refused this login: log in again.") from None
+            raise InvalidJwt(gettext("The identity provider refused this login: log in again.")) from None
         raise IdentityProviderUnavailable(retry_after=1) from None
     except UNUSABLE as error:
         logger.warning("can't exchange a code at %s: %s", settings.OIDC_ISSUER, error)

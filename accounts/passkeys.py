@@ -97,7 +97,7 @@ def site_of(request: Request | HttpRequest) -> "webauthn.Site":
 def require_password(user: User) -> None:
     """Raise `PermissionDenied` for people whom an identity provider logs in: a passkey would outlive their place there."""
     if not (settings.PASSWORD_LOGIN and user.has_usable_password()):
-        raise PermissionDenied("Your identity provider logs you in: set up passkeys there.")
+        raise PermissionDenied(gettext("Your identity provider logs you in: set up passkeys there."))
 
 
 def of_person(user: User) -> QuerySet[Passkey]:
@@ -125,7 +125,7 @@ def register(
 
     challenge = _opened(answer.state, REGISTER, whose, site)
     if challenge is None:
-        raise InvalidRequest(InvalidPasskey.message, param="state")
+        raise InvalidRequest(gettext(InvalidPasskey.message), param="state")
     try:
         made = webauthn.registered(site, challenge.value, answer.credential)
     except webauthn.NotProven as error:
@@ -134,7 +134,8 @@ def register(
     def work() -> tuple[Passkey, list[str]]:
         User.objects.filter(pk=user.pk).update(revision=F("revision") + 1)  # a second one waits here
         if of_person(user).count() >= MOST:
-            raise InvalidRequest(f"You have {MOST} passkeys, which is the most: remove one first.")
+            text = gettext("You have %(most)s passkeys, which is the most: remove one first.")
+            raise InvalidRequest(text % {"most": MOST})
         if Passkey.objects.filter(credential_id=made.credential_id).exists():
             raise _known()
         row = Passkey.objects.create(

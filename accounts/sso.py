@@ -23,7 +23,7 @@ from cryptography.fernet import Fernet, InvalidToken
 from django.conf import settings
 from django.core import signing
 from django.utils.crypto import constant_time_compare
-from django.utils.translation import gettext_noop
+from django.utils.translation import gettext, gettext_noop
 
 from accounts import logins, oidc
 from accounts.models import ExternalIdentity, User
@@ -105,7 +105,7 @@ def finish(attempt: Attempt, answer: Mapping[str, str], redirect_uri: str) -> tu
         raise InvalidRequest(AGAIN, param="state")
     if problem := answer.get("error"):
         shown = problem[:100] if problem.isprintable() and problem.isascii() else "an error"
-        raise PermissionDenied(f"The identity provider did not log you in: {shown}.")
+        raise PermissionDenied(gettext("The identity provider did not log you in: %(reason)s.") % {"reason": shown})
     code = answer.get("code", "")
     if not 0 < len(code) <= LONGEST:
         raise InvalidRequest(AGAIN, param="code")
@@ -118,7 +118,7 @@ def finish(attempt: Attempt, answer: Mapping[str, str], redirect_uri: str) -> tu
     token = oidc.exchange(fields)
     claims = oidc.verify(token, audience=settings.OIDC_CLIENT_ID)
     if not constant_time_compare(str(claims.get("nonce", "")), attempt.nonce):
-        raise oidc.InvalidJwt("This token was made for another login: log in again.")
+        raise oidc.InvalidJwt(gettext("This token was made for another login: log in again."))
     if claims.get("azp", settings.OIDC_CLIENT_ID) != settings.OIDC_CLIENT_ID:
         raise oidc.InvalidJwt("This token was made for another application.")
     return oidc.user_of_claims(claims, is_login=True), hint_of(token)

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from django.core.signing import BadSignature, TimestampSigner
 from django.utils import timezone
+from django.utils.translation import gettext
 from PIL import Image, UnidentifiedImageError
 
 from accounts.authentication import Caller
@@ -38,19 +39,20 @@ def media_type_of(content: bytes) -> str:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(content), formats=list(PICTURES)) as picture:
                 if picture.width * picture.height > LARGEST_PIXELS:
-                    raise InvalidRequest("The picture has too many pixels.", param="body")
+                    raise InvalidRequest(gettext("The picture has too many pixels."), param="body")
                 found = PICTURES[picture.format or ""]
                 picture.verify()
                 return found
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, KeyError, Warning):
-        raise InvalidRequest("Send a PNG, JPEG, WebP or GIF picture, or a PDF.", param="body") from None
+        raise InvalidRequest(gettext("Send a PNG, JPEG, WebP or GIF picture, or a PDF."), param="body") from None
 
 
 def store(caller: Caller, name: str, content: bytes) -> Attachment:
     """Keep a file for the caller's next message. Raises `InvalidRequest`."""
     media_type = media_type_of(content)
     if _unsent(caller).count() >= MOST_UNSENT:
-        raise InvalidRequest(f"You have {MOST_UNSENT} files that no message has: they are deleted after a day.")
+        text = gettext("You have %(most)s files that no message has: they are deleted after a day.")
+        raise InvalidRequest(text % {"most": MOST_UNSENT})
     return Attachment.objects.create(
         organization=caller.organization,
         user=caller.user,

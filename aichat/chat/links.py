@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from django.core.signing import BadSignature, Signer
+from django.utils.translation import gettext
 
 from aichat.chat import turns
 from aichat.chat.models import Conversation, ConversationLink
@@ -19,21 +20,18 @@ MOST_LINKS = 20  # of one conversation
 signer = Signer(sep=".", salt="aichat.chat.links")
 
 
-class TooManyLinks(InvalidRequest):
-    message = f"A conversation has at most {MOST_LINKS} links: end one."
-
-
 def make(conversation: Conversation, message_id: UUID | None) -> tuple[ConversationLink, bool]:
     """The link that shows a conversation up to a message, or the latest, and whether it is new. Raises `InvalidRequest`."""
     branch = turns.leading_to(conversation, message_id)
     if not branch:
-        raise InvalidRequest("The conversation has no such message.", param="message_id")
+        raise InvalidRequest(gettext("The conversation has no such message."), param="message_id")
     shown = branch[0].id
     made = ConversationLink.objects.filter(conversation=conversation)
     if (found := made.filter(message_id=shown).first()) is not None:
         return found, False
     if made.count() >= MOST_LINKS:
-        raise TooManyLinks(param="message_id")
+        text = gettext("A conversation has at most %(most)s links: end one.")
+        raise InvalidRequest(text % {"most": MOST_LINKS}, param="message_id")
     return ConversationLink.objects.create(conversation=conversation, message_id=shown), True
 
 

@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from django.utils import timezone
+from django.utils.translation import gettext
 
 from accounts.authentication import Caller
 from aichat.catalog.snapshot import ModelInfo
@@ -126,7 +127,7 @@ def rate(caller: Caller, message_id: UUID, rating: int, comment: str) -> Feedbac
     if message is None or not sharing.conversations_of(caller).filter(id=message.conversation_id).exists():
         raise NotFound()
     if message.role != Message.Role.ASSISTANT:
-        raise InvalidRequest("Only answers can be rated.")
+        raise InvalidRequest(gettext("Only answers can be rated."))
     records = UsageRecord.objects.filter(
         request_id=message.request_id, organization=caller.organization, user=caller.user, final=True
     )

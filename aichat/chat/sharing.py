@@ -12,6 +12,7 @@ from uuid import UUID
 
 from django.contrib.auth.models import Permission
 from django.db.models import Q, QuerySet
+from django.utils.translation import gettext, gettext_noop
 from guardian.models import UserObjectPermission
 
 from accounts.authentication import Caller
@@ -27,11 +28,13 @@ class Access(StrEnum):
     WRITE = "write"
 
 
+WRONG_PERSON = gettext_noop("Write the e-mail address of another person with an account.")
+WRONG_MEMBER = gettext_noop("Write the e-mail address of another member of the organization.")
 CODENAMES = {"view_conversation": Access.READ, "change_conversation": Access.WRITE}
 
 
 class ReadOnly(PermissionDenied):
-    message = "This conversation is shared with you to read: its owner can let you write."
+    message = gettext_noop("This conversation is shared with you to read: its owner can let you write.")
 
 
 def conversations_of(caller: Caller) -> QuerySet[Conversation]:
@@ -84,8 +87,7 @@ def share(conversation: Conversation, *, email: str, access: Access) -> dict[str
     if user and not organization.is_personal:
         user = user if Membership.objects.filter(organization=organization, user=user).exists() else None
     if user is None or user.pk == conversation.user_id:
-        whom = "another person with an account" if organization.is_personal else "another member of the organization"
-        raise InvalidRequest(f"Write the e-mail address of {whom}.", param="email")
+        raise InvalidRequest(gettext(WRONG_PERSON if organization.is_personal else WRONG_MEMBER), param="email")
     transactions.run_atomic(_share, conversation, user, access)
     return {"id": user.pk, "email": user.email, "access": access}
 

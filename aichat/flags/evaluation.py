@@ -16,6 +16,7 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
+from django.utils.translation import gettext
 
 from aichat.core.errors import PermissionDenied
 from aichat.core.snapshot import Snapshot
@@ -31,7 +32,8 @@ class FeatureDisabled(PermissionDenied):
     """403: the feature named by `feature` is switched off, for everybody or for the caller."""
 
     def __init__(self, feature: str) -> None:
-        super().__init__(f"The feature {feature!r} is switched off at the moment.", feature=feature)
+        text = gettext("The feature '%(feature)s' is switched off at the moment.")
+        super().__init__(text % {"feature": feature}, feature=feature)
 
 
 def is_enabled(key: str, who: Any = None) -> bool:

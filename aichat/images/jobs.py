@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 
 from django.conf import settings
 from django.utils import timezone
+from django.utils.translation import gettext_noop
 
 from accounts.authentication import Caller
 from accounts.models import User
@@ -34,7 +35,7 @@ HOLD_PREFIX = "image:"  # with which the references of the jobs' holds begin
 
 class JobIsRunning(ApiError):
     status, code = 409, "invalid_request"
-    message = "This job is running: it can be deleted once it is over."
+    message = gettext_noop("This job is running: it can be deleted once it is over.")
 
 
 # --- Begin ------------------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.db import IntegrityError
+from django.utils.translation import gettext
 
 from accounts.models import Organization
 from aichat.core.database import transactions
@@ -64,7 +65,7 @@ def _asking() -> "Iterator[None]":
         yield
     except stripe.StripeError as error:
         logger.error("Stripe refused or did not answer: %s", error.user_message or type(error).__name__)
-        raise BillingUnavailable("Stripe does not sell at the moment: try again shortly.") from error
+        raise BillingUnavailable(gettext("Stripe does not sell at the moment: try again shortly.")) from error
 
 
 def units_in(currency: str) -> int:
@@ -139,9 +140,9 @@ def sell_credits(organization: Organization, *, credits: int, email: str, back: 
     cents = int(exact.to_integral_value(rounding=ROUND_CEILING))
     if not SMALLEST_CENTS <= cents <= LARGEST_CENTS:
         least, most = (settings.CREDITS_PER_USD * limit / 100 for limit in (SMALLEST_CENTS, LARGEST_CENTS))
-        raise InvalidRequest(
-            f"Buy from {least.normalize():f} to {most.normalize():f} credits at once.", param="credits"
-        )
+        text = gettext("Buy from %(least)s to %(most)s credits at once.")
+        limits = {"least": f"{least.normalize():f}", "most": f"{most.normalize():f}"}
+        raise InvalidRequest(text % limits, param="credits")
     metadata = {"organization": str(organization.pk), "credits": str(credits)}
     product = {"name": f"{format_credits(credits)} credits"}
     line = {"quantity": 1, "price_data": {"currency": "usd", "unit_amount": cents, "product_data": product}}
@@ -155,7 +156,9 @@ def sell_plan(organization: Organization, plan: Plan, *, email: str, back: str) 
     """
     running = Subscription.objects.filter(organization=organization, source=Subscription.Source.STRIPE, is_live=True)
     if running.exists():
-        raise InvalidRequest("There is a subscription already: change it by POST /api/v1/billing/portal.", param="plan")
+        raise InvalidRequest(
+            gettext("There is a subscription already: change it by POST /api/v1/billing/portal."), param="plan"
+        )
     try:
         price = to_units(plan.price, plan.currency)
     except ValueError as error:
@@ -193,7 +196,7 @@ def _checkout(
     with _asking():
         session = client().v1.checkout.sessions.create(params=params)
     if not session.url:
-        raise BillingUnavailable("Stripe made no page: try again shortly.")
+        raise BillingUnavailable(gettext("Stripe made no page: try again shortly."))
     return session.url
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from uuid import UUID
 
 from django.utils import timezone
+from django.utils.translation import gettext
 
 from aichat.core.database.batches import in_batches
 from aichat.core.errors import InvalidRequest
@@ -33,7 +34,7 @@ def month_of(text: str) -> datetime:
             return month
     except ValueError:
         pass
-    raise InvalidRequest("Write a month such as 2026-11.", param="month")
+    raise InvalidRequest(gettext("Write a month such as 2026-11."), param="month")
 
 
 def _end_of(month: datetime) -> datetime:

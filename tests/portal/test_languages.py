@@ -9,6 +9,7 @@ from django.conf import settings as django_settings
 from django.core import mail as django_mail
 from django.test import Client
 
+from aichat.chat.models import Conversation
 from aichat.core.outbound import mail
 from tests.conftest import PASSWORD, Actor
 from tools import messages
@@ -120,6 +121,13 @@ def test_each_person_reads_pages_errors_and_mails_in_their_language(alice: Actor
     program = Client(headers={"Accept-Language": "de"})
     empty = program.post("/api/v1/auth/login", {"password": "x"}, content_type="application/json").json()
     assert empty["error"]["message"] == "This field is required."
+
+    portal = {"X-Portal": "1", "Accept-Language": "de"}
+    conversation = Conversation.objects.create(user=alice.user, organization=alice.organization, title="Mine")
+    shares, body = f"/api/v1/conversations/{conversation.pk}/shares", {"email": "nobody@example.com"}
+    refused = alice.post(shares, body, headers=portal).json()["error"]["message"]
+    assert refused == "Schreiben Sie die E-Mail-Adresse einer anderen Person, die ein Konto hat."
+    assert "another person" in alice.post(shares, body).json()["error"]["message"]
 
     assert alice.with_login().patch("/api/v1/me", {"language": "fr"}).status_code == 400
     assert alice.patch("/api/v1/me", {"language": "de"}).json()["language"] == "de"

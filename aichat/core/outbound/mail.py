@@ -32,6 +32,7 @@ from django.core.mail import EmailMultiAlternatives
 from django.db import connections, transaction
 from django.template.loader import render_to_string
 from django.utils import timezone, translation
+from django.utils.translation import gettext, gettext_noop
 
 from aichat.core.background import lifecycle
 from aichat.core.errors import ApiError, Overloaded
@@ -53,7 +54,9 @@ _lock = threading.Lock()
 
 class MailUnavailable(ApiError):
     status, code = 503, "mail_unavailable"
-    message = "This server can't send mail: its operator sets EMAIL_URL (such as smtp://user:password@host:587)."
+    message = gettext_noop(
+        "This server can't send mail: its operator sets EMAIL_URL (such as smtp://user:password@host:587)."
+    )
 
 
 def require() -> None:
@@ -118,7 +121,7 @@ def wait_until_sent(seconds: float = 10) -> None:
 
 def _has_room() -> None:
     if len(_pending) >= LONGEST_QUEUE:
-        raise Overloaded("Too many mails wait to be sent: try again shortly.", retry_after=30)
+        raise Overloaded(gettext("Too many mails wait to be sent: try again shortly."), retry_after=30)
 
 
 def _submit(row: QueuedMail) -> None:

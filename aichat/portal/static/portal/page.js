@@ -35,6 +35,11 @@ const WORDS = {
     model_not_allowed: t("You may not use this model."),
     payload_too_large: t("This was too large."),
     overloaded: t("The server is busy."),
+    cancelled: t("The answer was stopped. What had arrived is paid."),
+    idempotency_conflict: t("This was asked before in another way: load the page anew, then try again."),
+    idempotency_in_progress: t("This is being done already: wait a moment."),
+    database_unavailable: t("The server's database does not answer. Nothing is paid twice: try again in a minute."),
+    internal_error: t("Something went wrong on our side."),
     rate_limit_exceeded: t("Too many requests: wait a moment, then try again."),
 };
 
