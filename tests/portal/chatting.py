@@ -28,9 +28,19 @@ def walk_between_branches(page: Page) -> None:
 
 
 def share(page: Page) -> None:
-    """A link shows the branch to somebody who is not logged in, until it is ended."""
+    """A person is let in and out again; a link shows the branch to somebody who is not logged in, until it is ended."""
     page.click("#more")
     page.click("#menu [value=share]")
+    page.fill("#share-email", "nobody@example.com")
+    page.keyboard.press("Enter")
+    expect(page.locator("#share-problem")).to_contain_text("another person with an account")
+    page.fill("#share-email", "bob@example.com")
+    page.select_option("#share-access", "write")
+    page.click("#share-form [type=submit]")
+    expect(page.locator("#people")).to_contain_text("bob@example.comreads and writes")
+    nothing_serious(page)
+    page.click("#people button")
+    expect(page.locator("#people li")).to_have_count(0)
     page.click("#make-link")
     expect(page.locator("#links a")).to_have_count(1)
     address = page.locator("#links a").get_attribute("href") or ""

@@ -26,7 +26,7 @@ HOSTILE = (
 
 
 @pytest.fixture
-def prepared(server: str, alice: Actor) -> str:
+def prepared(server: str, alice: Actor, bob: Actor) -> str:
     """Before the browser starts: it has an event loop of its own, beside which Django asks no database."""
     alice.set_credits(50)
     AIModel.objects.filter(slug="demo").update(vision=True)  # it reads no picture, and has no other use for this

@@ -1,9 +1,10 @@
 // What can be done with a conversation: pin, rename, share, save, delete.
 
-import { ask, base } from "./api.js";
-import { complain, find, make } from "./page.js";
-import { answered, copy, download } from "./parts.js";
-import { moment, t } from "./text.js";
+import { ask } from "./api.js";
+import { openSharing } from "./chat-share.js";
+import { complain, find } from "./page.js";
+import { answered, download } from "./parts.js";
+import { t } from "./text.js";
 
 const menu = find("menu");
 let subject = null; // the conversation that the menu is about
@@ -56,9 +57,7 @@ const WORK = {
         await afterwards(conversation.id, { title });
     },
     async share(conversation) {
-        find("share-problem").textContent = "";
-        await showLinks(conversation);
-        await answered("share-dialog");
+        await openSharing(path(conversation), () => afterwards(conversation.id, "messages"));
     },
     async export(conversation) {
         const messages = await afterwards(conversation.id, "messages");
@@ -72,34 +71,3 @@ const WORK = {
         await afterwards(conversation.id, null);
     },
 };
-
-const address = ({ token }) => new URL(`${base}s/${token}`, location.href).href;
-
-async function showLinks(conversation) {
-    const links = await ask(`${path(conversation)}/links`);
-    const rows = links.map((link) => {
-        const open = make("a", { href: address(link), target: "_blank", rel: "noopener", text: t("Link of {time}", { time: moment(link.created_at) }) });
-        const end = make("button", { type: "button", class: "quiet", text: t("End it") });
-        end.onclick = () => inDialog(async () => {
-            await ask(`${path(conversation)}/links/${link.id}`, { method: "DELETE" });
-            await showLinks(conversation);
-        });
-        return make("li", {}, open, end);
-    });
-    find("links").replaceChildren(...rows);
-    find("make-link").onclick = () => inDialog(async () => {
-        const messages = await afterwards(conversation.id, "messages");
-        const body = messages.length ? { message_id: messages.at(-1).id } : {};
-        const link = await ask(`${path(conversation)}/links`, { method: "POST", body });
-        await showLinks(conversation);
-        await copy(address(link)).then(
-            () => (find("share-problem").textContent = t("The link is copied.")),
-            () => (find("share-problem").textContent = address(link)),
-        );
-    });
-}
-
-// What goes wrong while a dialog is open is told in it: the page behind it can't be read.
-function inDialog(work) {
-    work().catch((error) => (find("share-problem").textContent = error.message));
-}

@@ -179,6 +179,8 @@ globalThis.portalWords = {
     "none": "keine",
     "only {number}": "nur {number}",
     "only {uses}": "nur {uses}",
+    "reads": "liest",
+    "reads and writes": "liest und schreibt",
     "request {id}": "Anfrage {id}",
     "rotated": "erneuert",
     "subscriber": "Abonnent",
