@@ -92,13 +92,14 @@ class MessageSerializer(serializers.ModelSerializer[Message]):
     credits = serializers.SerializerMethodField(
         help_text="What the answer cost the caller; null: others paid, or unknown."
     )
+    rating = serializers.SerializerMethodField(help_text="The caller's own, 1 or -1; null: none.")
     attachments = serializers.SerializerMethodField()
 
     class Meta:
         model = Message
         fields = [
             "id", "parent_id", "role", "content", "reasoning", "attachments", "model", "provider", "finish_reason",
-            "request_id", "credits", "created_at",
+            "request_id", "credits", "rating", "created_at",
         ]  # fmt: skip
 
     @extend_schema_field(AttachmentSerializer(many=True))
@@ -108,6 +109,10 @@ class MessageSerializer(serializers.ModelSerializer[Message]):
     def get_credits(self, message: Message) -> str | None:
         charged = self.context["charges"].get(message.request_id) if message.role == Message.Role.ASSISTANT else None
         return None if charged is None else format_credits(charged)
+
+    def get_rating(self, message: Message) -> int | None:
+        rating: int | None = self.context["ratings"].get(message.pk)
+        return rating
 
 
 class FeedbackSerializer(StrictMembers, serializers.ModelSerializer[Feedback]):

@@ -121,6 +121,12 @@ def charges(caller: Caller, messages: Iterable[Message]) -> dict[str, int]:
     return {request_id: amounts[0] for request_id, amounts in found.items() if len(amounts) == 1}
 
 
+def ratings(caller: Caller, messages: Iterable[Message]) -> dict[UUID, int]:
+    """The caller's own ratings of these messages: 1 or -1 by message."""
+    rows = Feedback.objects.filter(message_id__in=[message.pk for message in messages], user=caller.user)
+    return dict(rows.values_list("message_id", "rating"))
+
+
 def rate(caller: Caller, message_id: UUID, rating: int, comment: str) -> Feedback:
     """Save the caller's rating of an answer in their conversation. Raises `NotFound`, `InvalidRequest`."""
     message = Message.objects.select_related("conversation").filter(id=message_id).first()

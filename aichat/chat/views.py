@@ -301,8 +301,9 @@ class MessagesView(ListAPIView[Message]):
         return Message.objects.filter(conversation=conversation)
 
     def get_serializer(self, messages: Any, **options: Any) -> Any:
-        context = {**self.get_serializer_context(), "charges": services.charges(calling(self.request), messages)}
-        return MessageSerializer(messages, context=context, **options)
+        caller = calling(self.request)
+        own = {"charges": services.charges(caller, messages), "ratings": services.ratings(caller, messages)}
+        return MessageSerializer(messages, context={**self.get_serializer_context(), **own}, **options)
 
 
 class FeedbackView(GenericAPIView[Feedback]):

@@ -34,7 +34,11 @@ def test_one_to_read_is_read_and_nothing_else(
 ) -> None:
     assert share(alice, conversation, bob, "read").status_code == 201
     assert bob.get(conversation).json()["title"] == "Tea"
-    assert bob.get(f"{conversation}/messages").json()["results"][0]["content"] == "More tea?"
+    message = bob.get(f"{conversation}/messages").json()["results"][0]
+    assert message["content"] == "More tea?"
+    rated = [who.post(f"/api/v1/messages/{message['id']}/feedback", {"rating": -1}).status_code for who in (alice, bob)]
+    seen = [who.get(f"{conversation}/messages").json()["results"][0]["rating"] for who in (alice, bob)]
+    assert (rated, seen) == ([201, 404], [-1, None])
     assert (titles(bob), titles(charlie)) == (["Tea"], [])
     assert bob.get("/api/v1/conversations").json()["results"] == []
     turn = {"message": "Yes", "conversation_id": conversation.rpartition("/")[2]}

@@ -7,15 +7,18 @@ from playwright.sync_api import FilePayload, Page, expect
 
 
 def walk_between_branches(page: Page) -> None:
-    """Another answer, another question, and the way back, which a reload keeps."""
+    """Another answer, another question, and the way back, which a reload keeps, as it does a rating."""
     place, question = page.locator(".assistant .place"), page.locator(".user .place")
     page.click("[data-do=again]")
     expect(place).to_have_text("2 / 2")
     page.locator("#scroll").focus()
     page.keyboard.press("[")
     expect(place).to_have_text("1 / 2")
+    page.click(".assistant [aria-label='A good answer']")
+    expect(page.locator(".assistant [aria-pressed=true]")).to_have_count(1)
     page.reload()
     expect(place).to_have_text("1 / 2")
+    expect(page.locator(".assistant [aria-pressed=true]")).to_have_attribute("aria-label", "A good answer")
     page.locator("#scroll").focus()
     page.keyboard.press("e")
     page.fill(".rewrite textarea", "Otherwise?\n```python\nprint('coloured')\n```")

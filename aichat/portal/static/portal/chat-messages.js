@@ -143,7 +143,7 @@ function rating(message, value) {
         await ask(`api/v1/messages/${message.id}/feedback`, { method: "POST", body: { rating: value } });
         for (const one of button.parentElement.querySelectorAll("[aria-pressed]")) one.setAttribute("aria-pressed", one === button);
     });
-    button.setAttribute("aria-pressed", "false");
+    button.setAttribute("aria-pressed", message.rating === value);
     return button;
 }
 
