@@ -57,7 +57,7 @@ def find(caller: Caller, conversation_id: object, access: Access = Access.READ) 
     if not given:
         raise NotFound()
     if access == Access.WRITE and access not in given.values():
-        raise ReadOnly()
+        raise ReadOnly(param="conversation_id")
     return row
 
 

@@ -42,7 +42,8 @@ def test_one_to_read_is_read_and_nothing_else(
     assert (titles(bob), titles(charlie)) == (["Tea"], [])
     assert bob.get("/api/v1/conversations").json()["results"] == []
     turn = {"message": "Yes", "conversation_id": conversation.rpartition("/")[2]}
-    assert bob.post("/api/v1/chat", turn).status_code == 403
+    refused = bob.post("/api/v1/chat", turn)
+    assert (refused.status_code, refused.json()["error"]["param"]) == (403, "conversation_id")
     assert [bob.patch(conversation, {"title": "Coffee"}).status_code, bob.delete(conversation).status_code] == [404] * 2
     assert bob.get(f"{conversation}/shares").status_code == 404
     assert charlie.get(conversation).status_code == 404

@@ -14,7 +14,7 @@ export const acting = {
 export class ApiError extends Error {
     constructor(status, error) {
         super(error.message || t("The server answered {status}.", { status }));
-        Object.assign(this, { status, code: error.code, requestId: error.request_id, passkey: error.passkey });
+        Object.assign(this, { status, code: error.code, param: error.param, requestId: error.request_id, passkey: error.passkey });
     }
 }
 

@@ -23,7 +23,8 @@ const MENDS = {
     provider_timeout: t("Choose another model, or try again in a minute."),
 };
 
-// What models answer is in English for programs; people who read another language get these words by the error's code.
+// What models answer is in English for programs; people who read another language get these words by the error's code, or by
+// its code and the field at fault.
 const WORDS = {
     insufficient_credits: t("Your credits do not cover this."),
     content_blocked: t("The provider's safety filter refused this. Nothing was charged."),
@@ -41,12 +42,19 @@ const WORDS = {
     database_unavailable: t("The server's database does not answer. Nothing is paid twice: try again in a minute."),
     internal_error: t("Something went wrong on our side."),
     rate_limit_exceeded: t("Too many requests: wait a moment, then try again."),
+    "permission_denied conversation_id": t("This conversation is shared with you to read: its owner can let you write."),
+    "permission_denied system": t("The system prompt of a shared conversation is its owner's: leave it as it is."),
+    "invalid_request attachments": t("A file is no longer there: add it again."),
+    "invalid_request parent_id": t("The conversation has changed meanwhile: load the page anew."),
+    "invalid_request replaces": t("The conversation has changed meanwhile: load the page anew."),
+    "invalid_request size": t("The model does not draw this size: choose another."),
 };
 
 export function inWords(error) {
     if (error instanceof TypeError) return t("The server can't be reached. Nothing is lost: try again.");
     const id = error.requestId ? ` (${t("request {id}", { id: error.requestId })})` : "";
-    const words = (language !== "en" && WORDS[error.code]) || error.message;
+    const known = language !== "en" && (WORDS[`${error.code} ${error.param}`] ?? WORDS[error.code]);
+    const words = known || error.message;
     return [words, MENDS[error.code]].filter(Boolean).join(" ") + id;
 }
 
