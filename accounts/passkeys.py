@@ -129,7 +129,8 @@ def register(
     try:
         made = webauthn.registered(site, challenge.value, answer.credential)
     except webauthn.NotProven as error:
-        raise InvalidRequest(f"This is no passkey for this server: {error}", param="credential") from None
+        text = gettext("This is no passkey for this server: %(reason)s")
+        raise InvalidRequest(text % {"reason": error}, param="credential") from None
 
     def work() -> tuple[Passkey, list[str]]:
         User.objects.filter(pk=user.pk).update(revision=F("revision") + 1)  # a second one waits here

@@ -170,7 +170,7 @@ class LogoutView(APIView):
         if caller.api_key:
             raise PermissionDenied("This is an API key: revoke it with DELETE /api/v1/api-keys/{id}.")
         if caller.token is None:
-            raise PermissionDenied("This token is your identity provider's: log out there.")
+            raise PermissionDenied(gettext("This token is your identity provider's: log out there."))
         caller.token.revoke()
         return Response(status=status.HTTP_204_NO_CONTENT)
 

@@ -162,7 +162,8 @@ def sell_plan(organization: Organization, plan: Plan, *, email: str, back: str) 
     try:
         price = to_units(plan.price, plan.currency)
     except ValueError as error:
-        raise InvalidRequest(f"This plan can't be sold by Stripe: {error}.", param="plan") from None
+        text = gettext("This plan can't be sold by Stripe: %(reason)s.")
+        raise InvalidRequest(text % {"reason": error}, param="plan") from None
     # `price` tells a later switch to a price that is no plan's.
     metadata = {"organization": str(organization.pk), "plan": plan.slug, "price": plan.stripe_price or str(price)}
     line: dict[str, Any] = {"quantity": 1}
@@ -205,6 +206,6 @@ def portal(organization: Organization, *, back: str) -> str:
     asked = client()
     found = StripeCustomer.objects.filter(organization=organization).first()
     if found is None:
-        raise InvalidRequest("Nothing was bought by Stripe yet: begin with POST /api/v1/billing/checkout.")
+        raise InvalidRequest(gettext("Nothing was bought by Stripe yet: begin with POST /api/v1/billing/checkout."))
     with _asking():
         return asked.v1.billing_portal.sessions.create(params={"customer": found.external_id, "return_url": back}).url
