@@ -158,3 +158,32 @@ async def test_a_question_about_a_flag_on_the_event_loop_never_reads(monkeypatch
     monkeypatch.setattr(evaluation._rules, "read", read)
     evaluation.forget()
     assert evaluation.is_enabled("streaming")
+
+
+async def test_a_change_at_the_very_end_of_a_reading_is_waited_for_without_holding_the_event_loop(
+    snapshot: Snapshot[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between a reading's end and the callback that takes note of it, a request may ask: it awaits another reading."""
+    asked: list[asyncio.Task[int]] = []
+    begun = 0
+
+    async def ask() -> int:
+        snapshot.forget()
+        return await snapshot.ready()
+
+    async def run(work: Callable[[], None]) -> None:
+        work()
+        if not asked:
+            asked.append(asyncio.create_task(ask()))  # runs before the callbacks of the task that ends here
+
+    def begin_reading() -> "asyncio.Task[None]":
+        nonlocal begun
+        begun += 1
+        assert begun < 100, "the event loop is held"
+        return begin()
+
+    begin = snapshot._begin_reading
+    monkeypatch.setattr(snapshots.executor, "run", run)
+    monkeypatch.setattr(snapshot, "_begin_reading", begin_reading)
+    await snapshot.ready()
+    assert await asked[0] == 2
