@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx
 from PIL import Image
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 from tests.admin_dashboard.chromium import CHROMIUM, QUIET
 from tests.service import ROOT, Service
@@ -33,6 +33,15 @@ PROMPTS = [
     "A paper boat",
     "A robot that waters tulips",
 ]
+
+CODE = """How do I count the words of a file? Mine is
+
+```python
+from pathlib import Path
+
+print(len(Path("notes.txt").read_text().split()))
+```"""
+QUESTIONS = ["Which of our plans fits ten people who chat a little, and what would it cost a month?", CODE]
 
 
 def main() -> None:
@@ -65,14 +74,37 @@ def take(service: Service) -> None:
         state = page.context.storage_state()
         for name, address, size, is_dark, is_whole in PICTURES:
             data = shot(browser, service.address, state, address or results, size, is_dark, is_whole)
-            picture = (
-                Image.open(BytesIO(data))
-                .convert("RGB")
-                .quantize(256, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
-            )
-            picture.save(FOLDER / f"{name}.png", optimize=True)
-            print(f"{name}.png {(FOLDER / f'{name}.png').stat().st_size // 1024} kB")  # noqa: T201
+            save(name, data)
+        take_portal(browser, service)
         browser.close()
+
+
+def take_portal(browser: Browser, service: Service) -> None:
+    """The chat page after a question, as a person of the portal sees it, at a desk and on a phone."""
+    page = browser.new_page(base_url=service.address, viewport={"width": 1360, "height": 900})
+    page.goto("/login")
+    page.fill("[name=email]", "admin@example.com")
+    page.fill("[name=password]", service.password)
+    page.click("#enter [type=submit]")
+    page.wait_for_selector("#balance")
+    for number, question in enumerate(QUESTIONS, 1):
+        page.fill("#question", question)
+        page.locator("#question").press("Enter")
+        expect(page.locator(".assistant .note")).to_have_count(number)
+    page.wait_for_load_state("networkidle")
+    save("portal", page.screenshot())
+    page.set_viewport_size({"width": PHONE[0], "height": 812})
+    save("portal-phone", page.screenshot())
+    page.close()
+
+
+def save(name: str, data: bytes) -> None:
+    """Store a picture in the folder, reduced to the colours that it needs."""
+    picture = Image.open(BytesIO(data)).convert("RGB")
+    reduced = picture.quantize(256, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    path = FOLDER / f"{name}.png"
+    reduced.save(path, optimize=True)
+    print(f"{path.name} {path.stat().st_size // 1024} kB")  # noqa: T201
 
 
 def shot(
