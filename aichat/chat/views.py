@@ -288,7 +288,7 @@ class MessagePages(drf.CursorPages):
     ordering = "id"
 
 
-@extend_schema_view(get=extend_schema(summary="A conversation's messages"))
+@extend_schema_view(get=extend_schema(summary="A conversation's messages", responses=MessageSerializer(many=True)))
 class MessagesView(ListAPIView[Message]):
     """The messages of a conversation, the oldest first."""
 

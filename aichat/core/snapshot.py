@@ -113,7 +113,9 @@ class Snapshot(Generic[T]):
         """The reading under way on this event loop, else a new one."""
         loop = asyncio.get_running_loop()
         reading = self._readings.get(loop)
-        if reading is None or reading.done():  # done: `_end_reading` is still to run, and whoever waits needs a later one
+        if (
+            reading is None or reading.done()
+        ):  # done: `_end_reading` is still to run, and whoever waits needs a later one
             if timer := self._timers.pop(loop, None):
                 timer.cancel()
             reading = self._readings[loop] = loop.create_task(executor.run(self._read_alone), context=Context())

@@ -339,6 +339,7 @@ class AlertMessage(Row):
         indexes = [
             models.Index(fields=["state", "next_at"], name="alerts_by_time"),
             models.Index(fields=["organization", "created_at"], name="alerts_of_organization"),
+            models.Index(fields=["kind", "-created_at"], name="alerts_by_kind"),
         ]
 
     def __str__(self) -> str:

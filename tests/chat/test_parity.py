@@ -172,7 +172,7 @@ def test_the_demo_refuses_what_it_would_ignore(post: Any) -> None:
         ({"max_tokens": 0}, "max_tokens"),
         ({"seed": "x"}, "seed"),
         ({"stop": ["a", "b", "c", "d", "e"]}, "stop"),
-        ({"tools": [{"type": "custom"}]}, "tools.0.type"),
+        ({"tools": [{"type": "custom"}]}, "tools.0"),
         ({"tools": [{"type": "function", "function": {"name": "a b"}}]}, "tools.0.function.name"),
         ({"tool_choice": "maybe"}, "tool_choice"),
         ({"tool_choice": "required"}, "tool_choice"),

@@ -72,6 +72,8 @@ def some_value(field: Any) -> Any:
             return uuid7()
         case "CharField" | "TextField":
             return "x"
+        case "BinaryField":
+            return b"x"
     return 1
 
 
