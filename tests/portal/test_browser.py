@@ -238,8 +238,8 @@ def test_an_answer_that_is_stopped_left_or_refused_is_told_in_words(page: Page) 
     expect(page.locator("article.problem")).to_have_count(0)
     expect(page.locator(".assistant .note:not(.broken)")).to_have_count(4)
 
-    page.context.clear_cookies()
     page.fill("#question", "not lost")
+    page.context.clear_cookies()  # the next request, be it the question or the list in the background, finds no login
     page.keyboard.press("Enter")
     page.wait_for_url("**/login*")
     log_in(page)
