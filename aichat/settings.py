@@ -269,12 +269,14 @@ SPECTACULAR_SETTINGS = {
     "SERVE_PERMISSIONS": ["accounts.permissions.Public"],
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "GET_LIB_DOC_EXCLUDES": "aichat.core.web.openapi.classes_that_describe_nothing",
     "ENUM_NAME_OVERRIDES": {
         "RoleEnum": "accounts.models.Role",
         "MembershipRoleEnum": "accounts.models.Membership.Role",
         "MessageRoleEnum": "aichat.chat.models.Message.Role",
         "SubscriptionStatusEnum": ["active", "past_due", "cancelled", "none"],
         "ResponseStatusEnum": ["in_progress", "completed", "incomplete", "failed"],
+        "ToolTypeEnum": ["function", "custom"],
         "ResponseFormatTypeEnum": ["text", "json_object", "json_schema"],
     },
 }

@@ -10,10 +10,11 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from drf_spectacular.openapi import AutoSchema
+from drf_spectacular.plumbing import get_lib_doc_excludes
 from drf_spectacular.utils import OpenApiParameter
 
 from aichat.core.web.answer_models import Error
-from aichat.core.web.drf import AnyAccept
+from aichat.core.web.drf import AnyAccept, StrictMembers
 
 # Of answers; those that are not text are whole numbers.
 HEADERS = {
@@ -73,6 +74,11 @@ ERRORS = {
     503: "The server, its database or a provider is not available: `Retry-After` says when to try again.",
     504: "The AI provider did not answer in time.",
 }
+
+
+def classes_that_describe_nothing() -> list[Any]:
+    """Base classes whose docstrings say how they work: a serializer without its own has no description, not theirs."""
+    return [*get_lib_doc_excludes(), StrictMembers]  # type: ignore[no-untyped-call]
 
 
 def may_answer(*statuses: int) -> Callable[[Handler], Handler]:

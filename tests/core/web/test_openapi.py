@@ -43,6 +43,11 @@ def test_the_document_is_valid_openapi_3_1(document: dict[str, Any]) -> None:
     validate_schema(document)  # type: ignore[no-untyped-call]
 
 
+def test_descriptions_are_for_clients_alone(document: dict[str, Any]) -> None:
+    described = [found for found in document["components"]["schemas"].values() if "description" in found]
+    assert [found["description"] for found in described if "Mixin" in found["description"]] == []
+
+
 def test_every_route_is_in_the_document_and_nothing_else(document: dict[str, Any]) -> None:
     assert set(operations(document)) == set(served(get_resolver().url_patterns))
 
