@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from aichat.core import snapshot as snapshots
+from aichat.core.database import executor
 from aichat.core.snapshot import LIMIT, REFRESH, Snapshot
 from aichat.flags import evaluation
 
@@ -183,7 +184,7 @@ async def test_a_change_at_the_very_end_of_a_reading_is_waited_for_without_holdi
         return begin()
 
     begin = snapshot._begin_reading
-    monkeypatch.setattr(snapshots.executor, "run", run)
+    monkeypatch.setattr(executor, "run", run)
     monkeypatch.setattr(snapshot, "_begin_reading", begin_reading)
     await snapshot.ready()
     assert await asked[0] == 2
