@@ -189,6 +189,6 @@ def leave(page: Page) -> None:
     page.fill("#leave-password", PASSWORD)
     page.click("#leave [type=submit]")
     page.click("#confirm [type=submit]")
-    page.wait_for_url("**/login")
+    page.wait_for_url("**/login*")
     expect(page.locator("#said")).to_contain_text("wird am")
     looks_right(page)
