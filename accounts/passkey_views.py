@@ -63,7 +63,7 @@ class PasskeyPages(CursorPages):
 
 @extend_schema_view(get=extend_schema(summary="My passkeys"))
 class PasskeysView(ListAPIView[Passkey]):
-    """At most twenty, newest first."""
+    """Lists the caller's passkeys, at most twenty, the newest first."""
 
     permission_classes = [IsUser, NotForLimitedKeys]
     serializer_class = PasskeySerializer
@@ -75,8 +75,8 @@ class PasskeysView(ListAPIView[Passkey]):
     @extend_schema(request=NewPasskeySerializer, responses={201: AddedPasskeySerializer}, summary="Register a passkey")
     @may_answer(429)
     def post(self, request: Request) -> Response:
-        """With the browser's answer to `POST /api/v1/me/passkeys/begin`. The first second factor ends all other logins, and
-        its recovery codes are in this answer only."""
+        """Stores the passkey that the browser made after `POST /api/v1/me/passkeys/begin`. The first second factor
+        of a person ends all other logins, and its recovery codes are in this answer only."""
         caller = calling(request)
         form = NewPasskeySerializer(data=request.data)
         form.is_valid(raise_exception=True)
@@ -100,8 +100,8 @@ class BeginPasskeyView(APIView):
     @extend_schema(request=MyProofSerializer, responses=ChallengeSerializer, summary="Begin with a passkey")
     @may_answer(403, 429)
     def post(self, request: Request) -> Response:
-        """What a browser needs to make one. With the password, and, where there is a second factor, a proof of it. 403 for
-        people without a password, whom their identity provider logs in."""
+        """Returns what a browser needs to make a passkey. The body has the password and, where there is a second factor, a
+        proof of it. 403 for people without a password, whom their identity provider logs in."""
         passkeys.require_password(calling(request).user)
         caller = caller_with_password(request)
         return Response(passkeys.begin_registration(caller.user, passkeys.site_of(request), whose=whose(caller)))
@@ -112,7 +112,7 @@ class PasskeyView(APIView):
 
     @extend_schema(request=PasskeySerializer, responses=PasskeySerializer, summary="Rename a passkey")
     def patch(self, request: Request, passkey_id: UUID) -> Response:
-        """`name` is for its person alone."""
+        """Gives one of the caller's passkeys another `name`, which only its person sees."""
         row = passkeys.one(calling(request).user, passkey_id)
         form = PasskeySerializer(row, data=request.data)
         form.is_valid(raise_exception=True)
@@ -121,7 +121,8 @@ class PasskeyView(APIView):
     @extend_schema(request=ProofSerializer, responses={204: None}, summary="Remove a passkey")
     @may_answer(400, 429)
     def delete(self, request: Request, passkey_id: UUID) -> Response:
-        """With a proof: a code, or a passkey. Without another one and without an app the password is enough again."""
+        """Removes a passkey. The body has a proof of the second factor: a code, or an answer of a passkey. Once no passkey
+        and no authenticator app is left, the password alone logs in again."""
         user = calling(request).user
         passkeys.one(user, passkey_id)  # a stranger's is not found, whatever the proof
         passkeys.remove(caller_with_proof(request).user, passkey_id)
@@ -134,7 +135,8 @@ class ProofChallengeView(APIView):
     @extend_schema(request=None, responses=ChallengeSerializer, summary="Prove it is me with a passkey")
     @may_answer(400)
     def post(self, request: Request) -> Response:
-        """What a browser needs to sign with a passkey of the caller's; the answer is `passkey` wherever `code` is taken."""
+        """Returns what a browser needs to sign with one of the caller's passkeys. Its answer can be sent as `passkey`
+        wherever a `code` of the second factor is taken."""
         caller = calling(request)
         asked = passkeys.ask(caller.user, passkeys.site_of(request), purpose=passkeys.PROOF, whose=whose(caller))
         if asked is None:
@@ -149,7 +151,8 @@ class AskPasskeyView(APIView):
     @extend_schema(request=None, responses=ChallengeSerializer, summary="Begin to log in with a passkey")
     @may_answer(400, 403)
     def post(self, request: Request) -> Response:
-        """What a browser needs to sign with any passkey of its device for this host. 403 with `PASSWORD_LOGIN=false`."""
+        """Returns what a browser needs to sign with any passkey that its device has for this host. 403 with
+        `PASSWORD_LOGIN=false`."""
         logins.require_passwords()
         return Response(passkeys.ask_alone(passkeys.site_of(request)))
 

@@ -56,7 +56,7 @@ class InvalidPasskey(ApiError):
 
 @dataclass(frozen=True, slots=True)
 class Challenge:
-    """What a passkey has to sign: for which purpose, for whom (a user's or a login's ID), on which host, made when.
+    """A value that a passkey has to sign, with its purpose, its person or login (`whose`, an ID), its host and its time.
 
     `value` is base64url, `made_at` in microseconds since 1970.
     """
@@ -74,7 +74,7 @@ class Challenge:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a client sends back: the state that came with the challenge, and the browser's credential as JSON."""
+    """A client's answer to a challenge: the state that came with it, and the credential of the browser as JSON."""
 
     state: str
     credential: Mapping[str, Any]
@@ -105,7 +105,7 @@ def of_person(user: User) -> QuerySet[Passkey]:
 
 
 def begin_registration(user: User, site: "webauthn.Site", *, whose: str) -> dict[str, Any]:
-    """What a browser needs to make a passkey: `{state, public_key}`. `whose` is the ID of the login that asks."""
+    """Return what a browser needs to make a passkey, `{state, public_key}`. `whose` is the ID of the login that asks."""
     from accounts import webauthn
 
     challenge = _new(REGISTER, whose, site)
@@ -158,7 +158,7 @@ def register(
 
 
 def ask(user: User, site: "webauthn.Site", *, purpose: str, whose: str) -> dict[str, Any] | None:
-    """What a browser needs to use one of the person's passkeys, `{state, public_key}`; None without one for this host."""
+    """Return what a browser needs to sign with one of the person's passkeys; None if they have none for this host."""
     known = list(of_person(user).filter(host=site.host).values_list("credential_id", flat=True))
     if not known:
         return None
@@ -180,7 +180,7 @@ def ways(user: User, request: Request | HttpRequest, *, purpose: str, whose: str
 
 
 def ask_alone(site: "webauthn.Site") -> dict[str, Any]:
-    """As `ask`, for a login without password: whose passkey it is, the device says."""
+    """Return what a browser needs to log in without a password: the device chooses the passkey, and so says whose it is."""
     from accounts import webauthn
 
     challenge = _new(LOGIN, "", site)
@@ -190,7 +190,7 @@ def ask_alone(site: "webauthn.Site") -> dict[str, Any]:
 def use(
     answer: Answer, site: "webauthn.Site", *, purpose: str, whose: str = "", user: User | None = None
 ) -> User | None:
-    """The person whose passkey signed a challenge of ours, which is used up by it; None for anything else.
+    """Use up a challenge and return the person whose passkey signed it; None for anything that proves nothing.
 
     `user` is whose passkey it must be; without one (purpose LOGIN) the device must have recognized its person.
     """

@@ -124,10 +124,10 @@ class Snapshot(Generic[T]):
 
     def _end_reading(self, reading: "asyncio.Task[None]") -> None:
         loop = reading.get_loop()
-        if self._readings.get(loop) is not reading:
-            return  # `reset` came first
-        del self._readings[loop]
         error = None if reading.cancelled() else reading.exception()
+        if self._readings.get(loop) is not reading:
+            return  # `reset`, or a later reading, came first
+        del self._readings[loop]
         if error is not None and not self.is_failing:
             logger.warning("%s can't be read again: %s", self.name, error)
         self.is_failing = error is not None
