@@ -106,7 +106,15 @@ build: $(VENV)/.runtime ## prove that it starts as deployed, with the runtime pa
 	@$(BIN)/python -m compileall -q $(PACKAGES) manage.py gunicorn.conf.py
 	@$(BIN)/python manage.py check
 	@$(BIN)/gunicorn --check-config aichat.asgi:application
-	@if docker info >/dev/null 2>&1; then docker build --tag aichat .; else echo "No Docker here: the image was not built."; fi
+	@if docker info >/dev/null 2>&1; then $(MAKE) image; else echo "No Docker here: the image was not built."; fi
+
+# podman and buildah leave out the health check unless they are told to write Docker's format.
+.PHONY: image
+image: ## build the image `aichat`, by Docker, else podman, else buildah; ARGS="--build-arg BASE=registry.example.com/python:3.13-slim"
+	@if docker info >/dev/null 2>&1; then docker build --tag aichat $(ARGS) .; \
+	elif command -v podman >/dev/null; then podman build --format docker --tag aichat $(ARGS) .; \
+	elif command -v buildah >/dev/null; then buildah build --format docker --tag aichat $(ARGS) .; \
+	else echo "An image needs a Docker that answers, podman, or buildah (apt-get install buildah)."; exit 1; fi
 
 sbom: $(VENV)/.runtime ## the bill of materials (CycloneDX) of the runtime packages, into var/sbom.json
 	@mkdir -p var
