@@ -51,7 +51,7 @@ KINDS = [
     ),
     Kind("one resource", conversation, calls=107, files=24, hops=3),
     Kind(
-        "list", lambda alice: Request("GET", "/api/v1/conversations", alice.headers), calls=111, files=24, hops=3,
+        "list", lambda alice: Request("GET", "/api/v1/conversations", alice.headers), calls=114, files=24, hops=3,
     ),
     Kind("refused for credits", completion(NEW), calls=375, files=76, hops=1, status=402),
 ]  # fmt: skip

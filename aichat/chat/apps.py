@@ -7,10 +7,11 @@ class ChatConfig(AppConfig):
 
     def ready(self) -> None:
         from accounts import leaving, personal_data
-        from aichat.chat import attachments, retention
+        from aichat.chat import attachments, retention, search
         from aichat.core.background.periodic.runner import register
 
         leaving.erases(retention.erase)
         personal_data.adds(attachments.files)
         register("purge_attachments", attachments.purge, every=lambda: 3600)
+        register("index_messages", search.index_waiting, every=lambda: 60)
         register("purge_conversations", retention.purge, every=lambda: 3600)

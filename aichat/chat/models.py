@@ -56,11 +56,16 @@ class Message(Row):
     finish_reason = models.CharField(max_length=30, blank=True, help_text="Empty: the answer broke off.")
     request_id = models.CharField(max_length=64, blank=True)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
+    owner_id = models.UUIDField(
+        null=True, editable=False, help_text="The person whose conversation it is: search finds no message without."
+    )
 
     class Meta:
+        # And the index of the words, which each engine has in its own way: migration 0010, `search.py`.
         indexes = [
             models.Index(fields=["conversation", "id"], name="messages_of_conversation"),
             models.Index(fields=["request_id"], name="messages_of_request"),
+            models.Index(fields=["owner_id"], condition=models.Q(owner_id=None), name="messages_without_owner"),
         ]
 
     def __str__(self) -> str:

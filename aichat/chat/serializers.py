@@ -31,12 +31,31 @@ class ConversationSerializer(StrictMembers, serializers.ModelSerializer[Conversa
         return changed
 
 
+class SnippetPieceSerializer(serializers.Serializer[Message]):
+    text = serializers.CharField(help_text="Plain text: escape it.")
+    marked = serializers.BooleanField(help_text="Whether it is what was searched for.")
+
+
+class HitSerializer(serializers.Serializer[Message]):
+    """The newest message of a conversation in which the words were found, and the text around them."""
+
+    message_id = serializers.UUIDField()
+    snippet = SnippetPieceSerializer(many=True)
+
+
 class ConversationRowSerializer(serializers.ModelSerializer[Conversation]):
     """A conversation in a list: without its system prompt, which may be long."""
 
+    hit = serializers.SerializerMethodField(help_text="Null without `search`, or when only the title has its words.")
+
     class Meta:
         model = Conversation
-        fields = ["id", "title", "pinned", "created_at", "updated_at"]
+        fields = ["id", "title", "pinned", "created_at", "updated_at", "hit"]
+
+    @extend_schema_field(HitSerializer(allow_null=True))
+    def get_hit(self, conversation: Conversation) -> dict[str, Any] | None:
+        hit = self.context["hits"].get(conversation.pk)
+        return None if hit is None else dict(HitSerializer(hit).data)
 
 
 class LinkSerializer(serializers.ModelSerializer[ConversationLink]):

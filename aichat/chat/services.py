@@ -71,7 +71,12 @@ def turn_saver(turn: Turn, system: str | None) -> Callable[[Result], list[NewRow
         if result.images and not pictures:
             pictures.extend(attachments.drawn(result.images, conversation))
         turn.pictures[:] = [attachments.facts(picture) for picture in pictures]
-        common = {"conversation_id": conversation.pk, "request_id": result.request_id, "created_at": now}
+        common = {
+            "conversation_id": conversation.pk,
+            "request_id": result.request_id,
+            "created_at": now,
+            "owner_id": conversation.user_id,
+        }
         question = {
             "id": turn.question_id,
             "parent_id": turn.parent_id,

@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
+from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema, extend_schema_view
@@ -23,7 +24,7 @@ from aichat.api import stops
 from aichat.api.async_views import AsyncView, parse, respond
 from aichat.api.headers import answer_headers, stream_headers
 from aichat.catalog import snapshot
-from aichat.chat import services, sharing, turns
+from aichat.chat import search, services, sharing, turns
 from aichat.chat.attachments import with_urls
 from aichat.chat.models import Conversation, Feedback, Message
 from aichat.chat.schemas import ChatBody, ChatDelta, StopBody
@@ -229,7 +230,9 @@ class ConversationPages(drf.CursorPages):
 class ConversationsFilter(StrictMembers, serializers.Serializer[Conversation]):
     """The query of a list of conversations."""
 
-    search = serializers.CharField(required=False, max_length=100, help_text="A part of the title.")
+    search = serializers.CharField(
+        required=False, max_length=100, help_text="A part of the title, or words that one of its messages has."
+    )
     pinned = serializers.BooleanField(required=False, allow_null=True, default=None)
 
 
@@ -243,22 +246,29 @@ class ConversationsFilter(StrictMembers, serializers.Serializer[Conversation]):
     )
 )
 class ConversationsView(ListAPIView[Conversation]):
-    """The caller's conversations, the latest first: all, those pinned or not, or those with a word in their title."""
+    """The caller's conversations, the latest first: all, those pinned or not, or those in which some words are found."""
 
     permission_classes = [IsUser]
     serializer_class = ConversationRowSerializer
     pagination_class = ConversationPages
+    found: search.Found = search.NOTHING
 
     def get_queryset(self) -> Any:
         caller, query = calling(self.request), self.request.query_params
         form = ConversationsFilter(data={name: query[name] for name in ("search", "pinned") if query.get(name)})
         form.is_valid(raise_exception=True)
-        rows = sharing.shared_with(caller) if query.get("shared") == "true" else sharing.conversations_of(caller)
-        if search := form.validated_data.get("search"):
-            rows = rows.filter(title__icontains=search)
+        is_shared = query.get("shared") == "true"
+        rows = sharing.shared_with(caller) if is_shared else sharing.conversations_of(caller)
+        if text := form.validated_data.get("search"):
+            self.found = search.among(rows, text) if is_shared else search.of(caller.user.pk, text)
+            rows = rows.filter(Q(title__icontains=text) | Q(pk__in=list(self.found.hits)))
         if (pinned := form.validated_data["pinned"]) is not None:
             rows = rows.filter(pinned_at__isnull=not pinned)
         return rows.defer("system")
+
+    def get_serializer(self, page: Any, **options: Any) -> Any:
+        hits = self.found.shown([conversation.pk for conversation in page])
+        return ConversationRowSerializer(page, context={**self.get_serializer_context(), "hits": hits}, **options)
 
 
 @extend_schema_view(

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from typing import Any
+from uuid import UUID
 
 import pytest
 from django.contrib.admin import site
@@ -12,7 +13,9 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from accounts.models import AccessToken, Organization, User
+from aichat.chat import search
 from aichat.chat.models import Conversation, Message
+from aichat.core.database.models import uuid7
 from aichat.usage.models import UsageRecord
 from credits.models import Hold, LedgerEntry, Wallet
 from tests.conftest import Actor
@@ -79,6 +82,40 @@ def test_an_index_finds_the_rows(alice: Actor, name: str) -> None:
     if connection.vendor == "sqlite" and name == "admin search of people":
         pytest.skip("SQLite's LIKE never uses an index while it ignores case; its tables are small")
     assert scans(QUERIES[name](alice)) == ""
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("within", [[], [uuid7()]], ids=["own", "shared"])
+def test_the_words_of_messages_are_found_by_their_index(alice: Actor, within: list[UUID]) -> None:
+    asked = alice.user.pk, ["some", "of"], within
+    match connection.vendor:
+        case "mongodb":
+            plan = str(search.in_mongodb(*asked).explain())
+            assert "TEXT_MATCH" in plan and f"'indexPrefix': {{'owner_id': '{alice.user.pk.hex}'}}" in plan, plan
+        case "postgresql":
+            with connection.cursor() as cursor:
+                cursor.execute("SET LOCAL enable_seqscan = off")
+            index = "using messages_of_conversation" if within else "on messages_by_words"
+            assert f"Index Scan {index}" in plan_of(*search.in_postgresql(*asked))
+        case _:
+            plan = plan_of(*search.in_sqlite(*asked))
+            assert "chat_search VIRTUAL TABLE INDEX" in plan and plan.count("SEARCH") == 2, plan
+
+
+@pytest.mark.django_db
+def test_messages_that_are_not_in_the_index_of_words_are_found_by_an_index() -> None:
+    if connection.vendor == "mongodb":
+        documents = connection.get_collection("chat_message")  # type: ignore[attr-defined]
+        assert "COLLSCAN" not in str(documents.find({"owner_id": None}).limit(9).explain())
+    else:
+        assert scans(search.waiting()) == ""  # type: ignore[arg-type]
+
+
+def plan_of(statement: str, values: list[Any]) -> str:
+    explain = "EXPLAIN" if connection.vendor == "postgresql" else "EXPLAIN QUERY PLAN"
+    with connection.cursor() as cursor:
+        cursor.execute(f"{explain} {statement}", values)
+        return "\n".join(str(row) for row in cursor.fetchall())
 
 
 def test_a_scan_is_noticed(alice: Actor) -> None:

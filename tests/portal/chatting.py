@@ -28,6 +28,28 @@ def walk_between_branches(page: Page) -> None:
     expect(page.locator("#balance")).to_have_text("47 credits")
     page.click(".user [data-do=earlier]")
     expect(place).to_have_text("1 / 2")
+    find_in_a_branch(page)
+    page.click(".user [data-do=earlier]")
+    expect(place).to_have_text("1 / 2")
+
+
+def find_in_a_branch(page: Page) -> None:
+    """The search finds a word of a message, and leads to the branch in which it stands."""
+    is_narrow = page.locator("#open-side").is_visible()
+    if is_narrow:
+        page.click("#open-side")
+    page.fill("#search", "colour")
+    expect(page.locator("#conversations mark").first).to_have_text("coloured")
+    nothing_serious(page)
+    page.locator("#conversations a").first.click()
+    expect(page.locator("article.found")).to_contain_text("coloured")
+    expect(page.locator(".user .place")).to_have_text("2 / 2")
+    if is_narrow:
+        page.click("#open-side")
+    page.fill("#search", "")
+    expect(page.locator("#conversations mark")).to_have_count(0)
+    if is_narrow:
+        page.click("#close-side")
 
 
 def share(page: Page) -> None:

@@ -6,6 +6,8 @@ from typing import Any, cast
 from django.db import NotSupportedError
 from django.db.models import CheckConstraint, Index, Model, Q
 from django_mongodb_backend import schema
+from pymongo import ASCENDING
+from pymongo.operations import IndexModel
 
 LOWEST_STRING = ""
 
@@ -28,6 +30,9 @@ class DatabaseSchemaEditor(schema.DatabaseSchemaEditor):  # type: ignore[misc]
         parent_model: type[Model] | None = None,
     ) -> None:
         fields: list[Any] = [field] if field else [model._meta.get_field(name) for name, _ in index.fields_orders]
+        if not unique and index.condition == Q(**{fields[0].name: None}):
+            self._index_nulls(model, index, fields[0].column)
+            return
         if not unique or index.condition:
             super().add_index(
                 model, index, field=field, unique=unique, column_prefix=column_prefix, parent_model=parent_model
@@ -45,6 +50,11 @@ class DatabaseSchemaEditor(schema.DatabaseSchemaEditor):  # type: ignore[misc]
         if nullable:
             wanted.document["partialFilterExpression"] = nullable
         self.get_collection((parent_model or model)._meta.db_table).create_indexes([wanted])
+
+    def _index_nulls(self, model: type[Model], index: Any, column: str) -> None:
+        """Index the documents in which a column is null or missing: a condition that MongoDB's backend does not take."""
+        keys = IndexModel([(column, ASCENDING)], name=index.name, partialFilterExpression={column: None})
+        self.get_collection(model._meta.db_table).create_indexes([keys])
 
     def effective_default(self, field: Any) -> Any:
         """A new column's value in existing rows, as a literal: a pipeline takes `{}` and `$…` for expressions."""

@@ -1,4 +1,4 @@
-// The list of conversations: pinned ones, then by day; searched by their titles.
+// The list of conversations: pinned ones, then by day; searched by their titles and by the words of their messages.
 
 import { ask, base } from "./api.js";
 import { complain, find, make, pathOf } from "./page.js";
@@ -6,6 +6,7 @@ import { icon } from "./parts.js";
 import { language, t } from "./text.js";
 
 const list = find("conversations");
+export const FOUND = "found-"; // before the message's ID in the address of a hit
 let current = "";
 let latest = 0; // the list that was asked for last: an earlier answer that comes late is not shown
 
@@ -19,8 +20,19 @@ function folder(text) {
     return new Date(text).toLocaleDateString(language, { month: "long", year: "numeric" });
 }
 
+// The text around what was found, with the words marked.
+function snippet(pieces) {
+    const parts = pieces.map(({ text, marked }) => (marked ? make("mark", { text }) : text));
+    return make("span", { class: "snippet" }, ...parts);
+}
+
 function row(conversation, openMenu) {
-    const link = make("a", { href: `${base}c/${conversation.id}`, dir: "auto", text: conversation.title || t("Untitled") });
+    const { id, title, hit } = conversation;
+    const link = make("a", { href: `${base}c/${id}`, dir: "auto", text: title || t("Untitled") });
+    if (hit) {
+        link.append(snippet(hit.snippet));
+        link.hash = `${FOUND}${hit.message_id}`;
+    }
     if (conversation.id === current) link.setAttribute("aria-current", "page");
     const label = t("What to do with {title}", { title: conversation.title });
     const more = make("button", { type: "button", class: "bare", "aria-label": label, "aria-haspopup": "menu" }, icon("more"));
@@ -41,13 +53,12 @@ export async function listConversations(conversation, openMenu) {
     current = conversation;
     const mine = ++latest;
     const search = find("search").value.trim();
-    const [pinned, shared] = search ? [null, null] : await Promise.all([
-        ask("api/v1/conversations?pinned=true&page_size=200"),
-        ask("api/v1/conversations?shared=true"),
+    const words = search ? `search=${encodeURIComponent(search)}` : "";
+    const [pinned, shared] = await Promise.all([
+        words ? null : ask("api/v1/conversations?pinned=true&page_size=200"),
+        ask(`api/v1/conversations?shared=true&${words}`),
     ]);
-    let next = search
-        ? `api/v1/conversations?search=${encodeURIComponent(search)}`
-        : "api/v1/conversations?pinned=false";
+    let next = `api/v1/conversations?${words || "pinned=false"}`;
     const older = find("older");
     const more = async (isFirst) => {
         const page = await ask(next);
@@ -58,7 +69,7 @@ export async function listConversations(conversation, openMenu) {
             for (const one of shared?.results ?? []) addTo(t("Shared with me"), one, openMenu);
         }
         for (const one of page.results) addTo(folder(one.updated_at), one, openMenu);
-        if (!list.children.length) list.append(make("p", { class: "hint", text: search ? t("No title has these words.") : t("Your conversations will be here.") }));
+        if (!list.children.length) list.append(make("p", { class: "hint", text: search ? t("Nothing has these words: in messages whole words or their beginnings are found, in titles any part.") : t("Your conversations will be here.") }));
         next = pathOf(page.next, next);
         older.hidden = !next;
     };

@@ -1,6 +1,6 @@
 import { ask, base } from "./api.js";
 import { listen } from "./chat-keys.js";
-import { listConversations } from "./chat-list.js";
+import { FOUND, listConversations } from "./chat-list.js";
 import * as files from "./chat-files.js";
 import { onChange, openMenu } from "./chat-menu.js";
 import { element, problem, writing } from "./chat-messages.js";
@@ -309,15 +309,34 @@ document.addEventListener("visibilitychange", () => {
         .catch(complain);
 });
 
+// Show the branch of a message that was searched for, and the message in the middle.
+async function goTo(id) {
+    await load(id);
+    remember();
+    const place = tree.messages.has(id) && drawing(tree.messages.get(id));
+    if (!place) return toEnd();
+    place.classList.add("found");
+    place.scrollIntoView({ block: "center" });
+}
+
 async function open() {
     const left = JSON.parse(sessionStorage.getItem("running"));
     if (!conversation) return show();
+    const anchor = location.hash.slice(1);
+    if (anchor.startsWith(FOUND)) return goTo(anchor.slice(FOUND.length));
     if (left?.conversation !== conversation) return load().then(toEnd);
     const waiting = make("p", { class: "note", role: "status", text: t("Looking for the answer that was being written …") });
     if (!(await settled(left.answer, 300, () => find("messages").append(waiting))) && !record) throw new Error(t("Nothing had arrived, so nothing was kept or charged."));
     sessionStorage.removeItem("running");
     toEnd();
 }
+
+// A hit in the conversation that is shown already.
+addEventListener("hashchange", () => {
+    if (running || !location.hash.startsWith(`#${FOUND}`)) return;
+    side.classList.remove("open");
+    open().catch(complain);
+});
 
 listen({ act, shown: () => tree.path(), stop: () => stop().catch(complain) });
 if (sessionStorage.getItem("draft")) write(sessionStorage.getItem("draft"));
