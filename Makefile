@@ -62,6 +62,10 @@ clients: $(VENV)/.development ## the clients of docs/CLIENTS.md against the prod
 chaos: $(VENV)/.development ## try to break every promise of docs/RELIABILITY.md on three databases, and print the table
 	@$(BIN)/python -m tests.soak.chaos
 
+.PHONY: cluster
+cluster: $(VENV)/.development ## three hosts behind HAProxy restarted, frozen, cut off, with wrong clocks, under load, in ten minutes; ENGINE=mongodb, ARGS="--rate 20 --streams 40" for small machines
+	@DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python -m tests.soak.cluster --engine $(or $(if $(findstring command line,$(origin ENGINE)),$(ENGINE)),postgres) $(ARGS)
+
 upgrade: $(VENV)/.development ## an earlier version's data migrated, and its code on the new tables: FROM=<commit>; ENGINE=postgres for one database
 	@$(BIN)/python -m tests.upgrade $(FROM) $(if $(findstring command line,$(origin ENGINE)),$(ENGINE))
 
