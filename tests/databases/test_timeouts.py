@@ -80,3 +80,16 @@ def test_waiting_for_somebody_elses_lock_is_ended(impatient: str) -> None:
     finally:
         done.set()
         holder.join()
+
+
+def test_a_process_that_stops_inside_a_transaction_keeps_its_rows_locked_for_half_the_timeout(impatient: str) -> None:
+    """A frozen or cut-off host says nothing any more; MongoDB has a test of its own (`test_mongodb.py`)."""
+    if connection.vendor != "postgresql":
+        pytest.skip("PostgreSQL's own setting")
+    stopped: Any = connections[impatient].get_new_connection(connections[impatient].get_connection_params())
+    try:
+        stopped.execute("BEGIN")
+        stopped.execute("UPDATE accounts_organization SET revision = revision + 1")
+        assert Organization.objects.using(impatient).update(revision=9) == 1
+    finally:
+        stopped.close()

@@ -174,8 +174,11 @@ def _postgresql(address: str, timeout: float, threads: int) -> dict[str, object]
             **_postgresql_options(parts.query),
             "connect_timeout": max(1, min(5, int(timeout))),
             "tcp_user_timeout": milliseconds,  # a server whose machine is gone says nothing, not even no
+            # A process that stops inside a transaction (frozen, or its host cut off) would lock its wallets meanwhile: it is
+            # ended before those who wait for them lose patience.
             # What is prepared is meant to be planned once: the server would plan some of it anew for each list.
             "options": f"-c statement_timeout={milliseconds} -c lock_timeout={milliseconds} "
+            f"-c idle_in_transaction_session_timeout={max(1, milliseconds // 2)} "
             "-c plan_cache_mode=force_generic_plan",
             "pool": {
                 "min_size": 1,
