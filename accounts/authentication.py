@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from django.http.cookie import parse_cookie
-from django.utils import timezone
 from django.utils.translation import gettext_noop
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from knox.crypto import hash_token
@@ -14,6 +13,7 @@ from rest_framework.request import Request
 
 from accounts import oidc, tenancy
 from accounts.models import AccessToken, Membership, Organization, User
+from aichat.core.database import clock
 from aichat.core.errors import ApiError, NotAuthenticated, NotFound
 from aichat.core.telemetry import tracing
 
@@ -105,7 +105,7 @@ def stored_token(secret: str) -> AccessToken:
         token: AccessToken = AccessToken.objects.select_related("user", "organization").get(digest=hash_token(secret))
     except AccessToken.DoesNotExist:
         raise InvalidApiKey() from None
-    if not token.is_usable(timezone.now()) or not token.user.is_active:
+    if not token.is_usable(clock.shared_now()) or not token.user.is_active:
         raise InvalidApiKey()
     return token
 

@@ -14,6 +14,7 @@ look-up.
 
 import asyncio
 import hashlib
+import math
 import threading
 import time
 from collections.abc import Iterable, Sequence
@@ -31,7 +32,7 @@ from django.db.models.signals import post_delete, post_save
 from accounts import oidc
 from accounts.authentication import Caller, authenticate
 from accounts.models import AccessToken, ExternalIdentity, Membership, Organization, User
-from aichat.core.database import executor
+from aichat.core.database import clock, executor
 from aichat.core.errors import ApiError
 from aichat.core.redis import health, pipeline
 from aichat.core.telemetry import tracing
@@ -66,8 +67,12 @@ class CachedCaller:
         """Whether this process knows of nothing that outdates the entry."""
         user, organization = self.owners
         latest = max(_forgotten, _latest.get(user, 0), _latest.get(organization, 0))
-        is_young = time.monotonic() - self.at < SHARED_SECONDS and time.time() < self.ends
-        return is_young and self.changes >= latest
+        is_young = time.monotonic() - self.at < SHARED_SECONDS
+        return (
+            is_young
+            and self.changes >= latest
+            and (self.ends == math.inf or clock.shared_now().timestamp() < self.ends)
+        )
 
 
 @dataclass(frozen=True, slots=True)

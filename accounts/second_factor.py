@@ -18,7 +18,6 @@ import hashlib
 import hmac
 import logging
 import secrets
-import time
 from urllib.parse import quote, urlencode
 
 from cryptography.fernet import Fernet, InvalidToken
@@ -30,7 +29,7 @@ from django.utils.translation import gettext, gettext_noop
 from accounts import logins
 from accounts.models import AccessToken, Passkey, RecoveryCode, SecondFactor, User
 from aichat.core.admin import audit_log
-from aichat.core.database import transactions
+from aichat.core.database import clock, transactions
 from aichat.core.errors import ApiError, InvalidRequest
 
 logger = logging.getLogger(__name__)
@@ -158,7 +157,7 @@ def app_code(secret: bytes, step: int) -> str:
 
 
 def current_step() -> int:
-    return int(time.time()) // PERIOD
+    return int(clock.shared_now().timestamp()) // PERIOD
 
 
 def _begin(user: User, secret: bytes) -> None:

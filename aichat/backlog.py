@@ -7,9 +7,9 @@ from datetime import datetime
 
 from django.conf import settings
 from django.db.models import Count, Min, QuerySet, Sum
-from django.utils import timezone
 
 from aichat.core.background.journal import SUFFIX
+from aichat.core.database import clock
 from aichat.core.money import CREDIT
 from aichat.images.models import ImageJob, WebhookDelivery
 from credits.models import Hold
@@ -30,7 +30,7 @@ Backlog = Sequence[Gauge]
 
 def read() -> Backlog:
     """All gauges; each is one look into an index. Raises what the database raises."""
-    now = timezone.now()
+    now = clock.shared_now()
     held = Hold.objects.filter(state=Hold.State.OPEN).aggregate(count=Count("pk"), amount=Sum("amount"))
     overdue = Hold.objects.filter(state=Hold.State.OPEN, expires_at__lt=now).count()
     jobs = ImageJob.objects.filter(status__in=[ImageJob.Status.QUEUED, ImageJob.Status.RUNNING])

@@ -157,7 +157,7 @@ async def compare_clocks() -> None:
     seconds_ahead = await _seconds_ahead()
     if seconds_ahead is not None and abs(seconds_ahead) > clock.TOLERANCE:
         logger.warning(
-            "The clock of this host is %.1f seconds %s the database's: set both by NTP. Leases and spending limits go by it.",
+            "The clock of this host is %.1f seconds %s the database's: set both by NTP. Spending limits go by this host's.",
             abs(seconds_ahead),
             "ahead of" if seconds_ahead > 0 else "behind",
         )
@@ -165,6 +165,13 @@ async def compare_clocks() -> None:
 
 clock_comparison = Repeating(
     "the comparison of clocks", compare_clocks, every=lambda: 600.0, is_wanted=lambda: connection.vendor != "sqlite"
+)
+
+shared_clock = Repeating(
+    "keeping the database's time",
+    lambda: executor.run(clock.keep_compared),
+    every=lambda: clock.COMPARED_EVERY,
+    is_wanted=lambda: connection.vendor != "sqlite",
 )
 
 

@@ -19,10 +19,9 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import DatabaseError, DataError, IntegrityError
-from django.utils import timezone
 
 from accounts.models import Organization
-from aichat.core.database import outcomes, transactions
+from aichat.core.database import clock, outcomes, transactions
 from aichat.core.database.statements import NewRow, insert_rows
 from aichat.core.money import LARGEST, to_microcredits
 from credits import engines, guards
@@ -321,5 +320,5 @@ def starter_credits(wallet_id: UUID) -> Credit:
 
 def _now() -> datetime:
     """The present in whole milliseconds: MongoDB keeps no more, and an entry has the same digest on every engine."""
-    now = timezone.now()
+    now = clock.shared_now()
     return now.replace(microsecond=now.microsecond // 1000 * 1000)

@@ -11,10 +11,9 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import IntegrityError
-from django.utils import timezone
 
 from accounts.models import Organization, User
-from aichat.core.database import transactions
+from aichat.core.database import clock, transactions
 from aichat.core.database.models import uuid7
 from aichat.core.money import to_microcredits
 from aichat.core.telemetry import product_events
@@ -161,7 +160,8 @@ def expire_holds(now: datetime | None = None, *, batch: int = 500) -> int:
 
     Any number of processes may run this at any time.
     """
-    moment = now or timezone.now()
+    clock.keep_compared()
+    moment = now or clock.shared_now()
     overdue = Hold.objects.filter(state=State.OPEN, expires_at__lte=moment).order_by("expires_at", "id")
     released = 0
     failed: set[UUID] = set()
@@ -196,7 +196,7 @@ def notice_if_low(outcome: OperationResult, user_id: UUID) -> None:
 
 def hold_expiry() -> datetime:
     """The moment at which a hold made now expires: HOLD_TTL seconds from now."""
-    return timezone.now() + timedelta(seconds=settings.HOLD_TTL)
+    return clock.shared_now() + timedelta(seconds=settings.HOLD_TTL)
 
 
 def renew_holds(holds: Iterable[HoldRef]) -> int:

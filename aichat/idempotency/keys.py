@@ -17,11 +17,10 @@ from django.conf import settings
 from django.db import IntegrityError
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.utils import timezone
 from rest_framework.request import Request
 
 from accounts.authentication import Caller
-from aichat.core.database import transactions
+from aichat.core.database import clock, transactions
 from aichat.core.errors import ApiError, InvalidRequest
 from aichat.idempotency.canonical import canonical_body
 from aichat.idempotency.models import IdempotentRequest
@@ -143,7 +142,7 @@ class _Request:
 
 
 def _claim(found: _Request, claim: KeyClaim) -> KeyClaim | Answer:
-    now = timezone.now()
+    now = clock.shared_now()
     fresh: dict[str, Any] = {
         "fingerprint": found.fingerprint,
         "state": State.RUNNING,
@@ -175,5 +174,5 @@ def _claim(found: _Request, claim: KeyClaim) -> KeyClaim | Answer:
 
 def forget_expired() -> int:
     """Delete the keys that expired (24 hours after they were claimed). Returns how many."""
-    deleted, _ = IdempotentRequest.objects.filter(expires_at__lte=timezone.now()).delete()
+    deleted, _ = IdempotentRequest.objects.filter(expires_at__lte=clock.shared_now()).delete()
     return deleted

@@ -10,12 +10,11 @@ from datetime import timedelta
 from django.conf import settings
 from django.db import DatabaseError
 from django.http import HttpRequest
-from django.utils import timezone
 
 from accounts.authentication import Caller
 from aichat.core.background import lifecycle
 from aichat.core.background.repeating import Repeating
-from aichat.core.database import executor
+from aichat.core.database import clock, executor
 from aichat.idempotency.keys import Answer, KeyClaim, claim_key
 from aichat.idempotency.models import IdempotentRequest
 
@@ -26,7 +25,7 @@ FREE_PAUSES = (0.2, 1.0, 5.0)  # seconds
 
 def renew() -> None:
     """Give every claim of this process a full lease again, by one UPDATE."""
-    until = timezone.now() + timedelta(seconds=settings.IDEMPOTENCY_LEASE)
+    until = clock.shared_now() + timedelta(seconds=settings.IDEMPOTENCY_LEASE)
     running = IdempotentRequest.objects.filter(state=IdempotentRequest.State.RUNNING)
     running.filter(attempt__in=[claim.attempt for claim in held]).update(lease_until=until)
 

@@ -7,9 +7,8 @@ from uuid import uuid4
 from django.conf import settings
 from django.db import DatabaseError
 from django.db.models import F
-from django.utils import timezone
 
-from aichat.core.database import transactions
+from aichat.core.database import clock, transactions
 from aichat.core.errors import ApiError
 from aichat.images.completion import fail
 from aichat.images.jobs import HOLD_PREFIX
@@ -27,7 +26,7 @@ def claim_due(limit: int) -> list[ImageJob]:
     claimed = []
     # Where Celery hands out the jobs, this loop takes only those that Celery has lost.
     patience = timedelta(seconds=settings.IMAGE_SWEEP_SECONDS if settings.IMAGE_DISPATCHER == "celery" else 0)
-    for job in ImageJob.objects.due(timezone.now() - patience).order_by("run_after")[:limit]:
+    for job in ImageJob.objects.due(clock.shared_now() - patience).order_by("run_after")[:limit]:
         try:
             if job.attempts >= settings.IMAGE_ATTEMPTS:
                 give_up(job)
@@ -72,7 +71,7 @@ def keep_holds_of_queue() -> None:
     So a job keeps its credits held however long it waits. A renewed hold makes room for the next ones: the length of the
     queue does not matter.
     """
-    soon = timezone.now() + timedelta(seconds=settings.HOLD_TTL / 2)
+    soon = clock.shared_now() + timedelta(seconds=settings.HOLD_TTL / 2)
     ageing = Hold.objects.filter(state=Hold.State.OPEN, expires_at__lt=soon, reference__startswith=HOLD_PREFIX)
     oldest = {hold.pk: hold for hold in ageing.order_by("expires_at", "id")[:AT_ONCE]}
     waiting = ImageJob.objects.filter(status=Status.QUEUED, hold_id__in=list(oldest))

@@ -5,9 +5,8 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 
 from django.conf import settings
-from django.utils import timezone
 
-from aichat.core.database import transactions
+from aichat.core.database import clock, transactions
 from aichat.core.errors import ApiError
 from aichat.generation.errors import as_api_error
 from aichat.generation.images import Drawing, ImageAttempt
@@ -84,7 +83,7 @@ def _succeed(job: ImageJob, drawing: "Drawing[Verified]", pictures: Sequence[Pic
         status=Status.SUCCEEDED,
         model=served.slug,
         provider=served.provider.slug,
-        finished_at=timezone.now(),
+        finished_at=clock.shared_now(),
     ):
         outcome = apply([operation])[0]
         ImageJob.objects.filter(pk=job.pk).update(charged=outcome.charged)
@@ -104,13 +103,14 @@ def announce(job: ImageJob) -> None:
 
     A job that failed and was tried again ends once more: its delivery begins anew, and an attempt under way is void.
     """
-    again = {"state": WebhookDelivery.State.WAITING, "attempts": 0, "claim": None, "next_at": timezone.now()}
+    again = {"state": WebhookDelivery.State.WAITING, "attempts": 0, "claim": None, "next_at": clock.shared_now()}
     if job.webhook_url and not WebhookDelivery.objects.filter(job=job).update(**again, status_code=None, problem=""):
         row = WebhookDelivery(
             job=job,
             url=job.webhook_url,
             receiver=receiver_of(job.webhook_url),
             organization_id=job.organization_id,
+            next_at=clock.shared_now(),
         )
         WebhookDelivery.objects.bulk_create([row])
 
@@ -124,7 +124,7 @@ def retry_later(job: ImageJob, drawing: "Drawing[Verified]") -> bool:
     """Back into the queue, later each time; the failed attempts are on record."""
     assert drawing.error is not None
     wait = max(drawing.error.retry_after or 0, min(LONGEST_BACKOFF, settings.IMAGE_BACKOFF_SECONDS * 2**job.attempts))
-    ours = transactions.run_atomic(_retry_later, job, timezone.now() + timedelta(seconds=wait), drawing.attempts)
+    ours = transactions.run_atomic(_retry_later, job, clock.shared_now() + timedelta(seconds=wait), drawing.attempts)
     if ours:
         reporting.measure(job, drawing.attempts, is_over=False)
     return ours
@@ -154,7 +154,9 @@ def end(job: ImageJob, status: str, code: str = "", message: str = "", attempts:
 
 
 def _end(job: ImageJob, status: str, code: str, message: str, attempts: Sequence[ImageAttempt]) -> bool:
-    ended = job.unchanged().update(status=status, error_code=code, error_message=message, finished_at=timezone.now())
+    ended = job.unchanged().update(
+        status=status, error_code=code, error_message=message, finished_at=clock.shared_now()
+    )
     if ended:
         apply([Release(hold=job.hold)])
         records = [usage_record(job, attempt) for attempt in attempts]

@@ -11,7 +11,7 @@ from django.utils.translation import gettext_noop
 
 from accounts.authentication import Caller
 from accounts.models import User
-from aichat.core.database import transactions
+from aichat.core.database import clock, transactions
 from aichat.core.database.batches import rows_by_key
 from aichat.core.database.models import uuid7
 from aichat.core.errors import ApiError
@@ -75,6 +75,7 @@ def enqueue(
         api_key_id=key.stable_id if key else None,
         request_id=tracing.request_id(),
         traceparent=spans.traceparent() or None,
+        run_after=clock.shared_now(),
         prompt=prompt,
         requested_model=model,
         size=size,
@@ -151,7 +152,7 @@ def _retry(job: ImageJob) -> bool:
         status=Status.QUEUED,
         claim=None,
         attempts=0,
-        run_after=timezone.now(),
+        run_after=clock.shared_now(),
         error_code="",
         error_message="",
         finished_at=None,

@@ -8,13 +8,14 @@ from django.db import models
 from django.utils import timezone
 
 from accounts.authentication import Caller
+from aichat.core.database import clock
 from aichat.core.database.models import Row
 from credits.models import Hold, HoldRef
 
 
 def lease_end() -> datetime:
     """The end of a lease that begins or is renewed now."""
-    return timezone.now() + timedelta(seconds=settings.IMAGE_LEASE_SECONDS)
+    return clock.shared_now() + timedelta(seconds=settings.IMAGE_LEASE_SECONDS)
 
 
 class ImageJobQuerySet(models.QuerySet["ImageJob"]):

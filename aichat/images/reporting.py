@@ -2,8 +2,7 @@
 
 from collections.abc import Sequence
 
-from django.utils import timezone
-
+from aichat.core.database import clock
 from aichat.core.telemetry import measurements, product_events
 from aichat.generation.images import ImageAttempt
 from aichat.generation.reporting import implausible
@@ -61,7 +60,7 @@ def measure(job: ImageJob, attempts: Sequence[ImageAttempt], *, is_over: bool, c
 
 def usage_record(job: ImageJob, attempt: ImageAttempt) -> UsageRecord:
     """The unsaved usage record of one attempt, without a charge."""
-    rates, now = attempt.model.rates, timezone.now()
+    rates, now = attempt.model.rates, clock.shared_now()
     assert rates is not None  # routing leaves out models without a price
     return UsageRecord(
         kind=UsageRecord.Kind.IMAGE,

@@ -15,10 +15,9 @@ from uuid import UUID, uuid4
 
 from django.conf import settings
 from django.db import models
-from django.utils import timezone
 from django.utils.crypto import salted_hmac
 
-from aichat.core.database import executor, outages
+from aichat.core.database import clock, executor, outages
 from aichat.core.money import format_credits
 from aichat.core.outbound import webhooks
 from aichat.core.web.responses import json_bytes
@@ -70,7 +69,7 @@ def body_of(job: ImageJob) -> bytes:
 def claim_due(room: "Room") -> list[WebhookDelivery]:
     """Claim the due deliveries for which there is room, the longest waiting first."""
     claimed = []
-    due = WebhookDelivery.objects.filter(state=State.WAITING, next_at__lte=timezone.now())
+    due = WebhookDelivery.objects.filter(state=State.WAITING, next_at__lte=clock.shared_now())
     due = due.exclude(receiver__in=room.full_receivers()).exclude(organization_id__in=room.full_organizations())
     for row in due.select_related("job").order_by("next_at")[: room.free]:
         if room.has(row) and claim(row):
@@ -83,7 +82,7 @@ def claim(row: WebhookDelivery) -> bool:
     """Claim a delivery for one attempt, by one conditional UPDATE. Returns False when another process was quicker."""
     token = uuid4()
     claimed = WebhookDelivery.objects.filter(pk=row.pk, attempts=row.attempts, next_at=row.next_at, state=State.WAITING)
-    if not claimed.update(claim=token, attempts=models.F("attempts") + 1, next_at=timezone.now() + LEASE):
+    if not claimed.update(claim=token, attempts=models.F("attempts") + 1, next_at=clock.shared_now() + LEASE):
         return False
     row.claim, row.attempts = token, row.attempts + 1
     return True
@@ -102,13 +101,13 @@ def record(row: WebhookDelivery, status_code: int | None, problem: str) -> None:
         logger.warning("a webhook was given up", extra={"delivery": str(row.pk), "problem": problem})
         return
     wait = FIRST_WAIT_SECONDS * 4 ** (row.attempts - 1) * random.uniform(0.8, 1.2)
-    mine.update(next_at=timezone.now() + timedelta(seconds=wait), **facts)
+    mine.update(next_at=clock.shared_now() + timedelta(seconds=wait), **facts)
 
 
 def send_again(row: WebhookDelivery) -> bool:
     """Have a delivery that was given up sent again, with all its attempts. Returns False for any other."""
     given_up = WebhookDelivery.objects.filter(pk=row.pk, state=State.GIVEN_UP)
-    return bool(given_up.update(state=State.WAITING, attempts=0, next_at=timezone.now()))
+    return bool(given_up.update(state=State.WAITING, attempts=0, next_at=clock.shared_now()))
 
 
 # --- Sending ----------------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from accounts.models import AccessToken
 from aichat.catalog import routing, snapshot
 from aichat.catalog.models import AIModel
 from aichat.core.background import lifecycle
-from aichat.core.database import executor, outages, transactions
+from aichat.core.database import clock, executor, outages, transactions
 from aichat.core.errors import ApiError
 from aichat.core.telemetry import spans, tracing
 from aichat.generation.images import Drawing, able, draw
@@ -132,6 +132,7 @@ class ImageWorker:
         sending = asyncio.get_running_loop().create_task(self.webhooks.run())
         while not self.stopping.is_set():
             try:
+                await executor.run(clock.keep_compared)
                 await executor.run(claims.keep_holds_of_queue)
                 free = self.concurrency - len(self.running)
                 if free and monotonic() >= self.rests_until:

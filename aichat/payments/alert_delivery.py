@@ -10,9 +10,10 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db.models import F
-from django.utils import timezone, translation
+from django.utils import translation
 
 from accounts.models import User
+from aichat.core.database import clock
 from aichat.core.errors import ApiError
 from aichat.core.outbound import mail, webhooks
 from aichat.core.web.responses import json_bytes
@@ -42,18 +43,18 @@ def send_due() -> int:
 
 def prune(now: datetime | None = None) -> int:
     """Delete the messages of a quarter of a year ago; return how many there were."""
-    deleted, _ = AlertMessage.objects.filter(created_at__lt=(now or timezone.now()) - KEPT).delete()
+    deleted, _ = AlertMessage.objects.filter(created_at__lt=(now or clock.shared_now()) - KEPT).delete()
     return deleted
 
 
 def send_again(row: AlertMessage) -> bool:
     """Have a message that was given up sent again, with all its attempts. Returns False for any other."""
     given_up = AlertMessage.objects.filter(pk=row.pk, state=State.GIVEN_UP)
-    return bool(given_up.update(state=State.WAITING, attempts=0, next_at=timezone.now()))
+    return bool(given_up.update(state=State.WAITING, attempts=0, next_at=clock.shared_now()))
 
 
 def _claim_due() -> list[AlertMessage]:
-    now = timezone.now()
+    now = clock.shared_now()
     due = AlertMessage.objects.select_related("organization").filter(state=State.WAITING, next_at__lte=now)
     return [row for row in due.order_by("next_at")[:AT_ONCE] if _claim(row, now)]
 
@@ -76,7 +77,7 @@ def _record(row: AlertMessage, problem: str) -> None:
         mine.update(state=State.GIVEN_UP, problem=problem)
         logger.warning("an alert was given up", extra={"alert": str(row.pk), "problem": problem})
     else:
-        mine.update(next_at=timezone.now() + FIRST_WAIT * 4 ** (row.attempts - 1), problem=problem)
+        mine.update(next_at=clock.shared_now() + FIRST_WAIT * 4 ** (row.attempts - 1), problem=problem)
 
 
 # --- Sending ----------------------------------------------------------------------------------------------------------

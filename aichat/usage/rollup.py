@@ -12,9 +12,8 @@ from typing import Any
 from uuid import UUID
 
 from django.db.models import Count
-from django.utils import timezone
 
-from aichat.core.database import transactions
+from aichat.core.database import clock, transactions
 from aichat.core.database.batches import in_batches
 from aichat.usage.histogram import bucket
 from aichat.usage.models import DailyLatency, DailyUsage, HourlyLatency, HourlyUsage, RollupState, UsageRecord
@@ -34,7 +33,7 @@ Latency = dict[tuple[Any, ...], int]  # by LATENCY and bucket
 
 def roll_up(until: datetime | None = None) -> int:
     """Bring the roll-ups up to `until` (by default five minutes ago); answers how many records were added."""
-    limit = until or timezone.now() - SETTLED
+    limit = until or clock.shared_now() - SETTLED
     # MongoDB keeps milliseconds: a limit between two of them would never be reached.
     limit = limit.replace(microsecond=limit.microsecond // 1000 * 1000)
     added = 0

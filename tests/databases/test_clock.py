@@ -1,4 +1,4 @@
-"""A host whose clock is off against the database's is named."""
+"""A host whose clock is off against the database's is named, and takes nothing of other hosts."""
 
 import asyncio
 from datetime import datetime, timedelta
@@ -7,9 +7,18 @@ from typing import Any
 import httpx
 import pytest
 from django.db import connection
+from django.utils import timezone
 
+from accounts.authentication import InvalidApiKey, stored_token
+from accounts.models import AccessToken
 from aichat import health
 from aichat.core.database import clock, executor
+from aichat.images import claims
+from aichat.images.models import ImageJob
+from credits.models import Hold
+from credits.services import expire_holds
+from tests.conftest import Actor
+from tests.images.test_workers import enqueue
 from tests.logs import Logs
 
 
@@ -47,3 +56,28 @@ def test_a_clock_that_is_off_is_a_warning_in_the_log(transactional_db: None, log
     else:
         (warning,) = warnings
         assert ("ahead of" if off > 0 else "behind") in warning
+
+
+@pytest.mark.usefixtures("catalog")
+def test_what_is_over_is_over_by_the_databases_clock(
+    transactional_db: None, alice: Actor, off: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A minute ago is over and the next minute is not, for jobs' leases, holds and keys, on a host ten minutes off."""
+    if connection.vendor == "sqlite":
+        pytest.skip("one host")
+    right, key = timezone.now(), AccessToken.objects.filter(user=alice.user, kind="API_KEY")
+    moments = {"over": right - timedelta(minutes=1), "running": right + timedelta(minutes=1)}
+    jobs = {name: enqueue(alice) for name in moments}
+    for name, moment in moments.items():
+        ImageJob.objects.filter(pk=jobs[name].pk).update(run_after=moment)
+        Hold.objects.filter(pk=jobs[name].hold_id).update(expires_at=moment)
+    monkeypatch.setattr(timezone, "now", lambda: right + timedelta(seconds=off))
+    monkeypatch.setattr(clock, "_compared", None)
+    clock.keep_compared()
+    assert [job.pk for job in claims.claim_due(5)] == [jobs["over"].pk]
+    assert expire_holds() == 1
+    key.update(expiry=moments["running"])
+    assert stored_token(alice.key)
+    key.update(expiry=moments["over"])
+    with pytest.raises(InvalidApiKey):
+        stored_token(alice.key)

@@ -1,27 +1,69 @@
-"""How far this host's clock is from the database's: leases, periods and spending limits compare times of several hosts."""
+"""The database's clock, which all hosts share: leases, expiries and the times of charges go by it, whatever a host's says.
 
-from datetime import UTC, datetime
+A process compares the clocks at its start and once a minute, and counts on from there by a clock that nobody can set. With
+SQLite, and before the first comparison, the host's own clock is all there is.
+"""
 
+import logging
+import time
+from datetime import UTC, datetime, timedelta
+
+from django.db import Error as DatabaseFailure
 from django.db import connection
+from django.utils import timezone
 
 from aichat.core.database import transactions
 
+logger = logging.getLogger(__name__)
 TOLERANCE = 3.0  # seconds that a clock may be off without a word
+COMPARED_EVERY = 60.0  # seconds
+LONGEST_QUESTION = 0.5  # seconds; an answer that took longer says little about the present
+
+_compared: tuple[datetime, float] | None = None  # the database's time, and `_steady` at that moment
 
 
 def now() -> datetime:
     return datetime.now(UTC)
 
 
+def shared_now() -> datetime:
+    """The present by the database's clock, as far as it was compared; asks nobody."""
+    if _compared is None:
+        return timezone.now()
+    at, since = _compared
+    return at + timedelta(seconds=_steady() - since)
+
+
+def _steady() -> float:
+    """Seconds of a clock that nobody sets, and that goes on while the process is frozen or the machine asleep."""
+    if hasattr(time, "CLOCK_BOOTTIME"):  # Linux
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+    return time.monotonic()
+
+
+def keep_compared() -> None:
+    """Compare the clocks if that was not done within the last minute. A database that is away changes nothing."""
+    if connection.vendor != "sqlite" and (_compared is None or _steady() - _compared[1] > COMPARED_EVERY):
+        try:
+            seconds_ahead()
+        except DatabaseFailure as error:
+            logger.warning("the clocks can't be compared: %s", type(error).__name__)
+
+
 def seconds_ahead() -> float:
-    """Seconds by which this host's clock is ahead of the database's, negative when behind; one round trip.
+    """Compare the clocks by one round trip.
+
+    Returns the seconds by which this host's clock is ahead of the database's, negative when behind.
 
     The time of the round trip is not counted: 0.0 when the database's time lies between question and answer, and with
     SQLite, which has no clock of its own. Raises `django.db.Error` when the database does not answer.
     """
-    asked = now()
+    global _compared
+    asked, begun = now(), _steady()
     theirs = _database_time()
-    answered = now()
+    answered, ended = now(), _steady()
+    if theirs is not None and (_compared is None or ended - begun < LONGEST_QUESTION):
+        _compared = theirs, (begun + ended) / 2
     if theirs is None or asked <= theirs <= answered:
         return 0.0
     return (asked - theirs if theirs < asked else answered - theirs).total_seconds()

@@ -31,10 +31,11 @@ from django.conf import settings
 from django.core.mail import EmailMultiAlternatives
 from django.db import connections, transaction
 from django.template.loader import render_to_string
-from django.utils import timezone, translation
+from django.utils import translation
 from django.utils.translation import gettext, gettext_noop
 
 from aichat.core.background import lifecycle
+from aichat.core.database import clock
 from aichat.core.errors import ApiError, Overloaded
 from aichat.core.outbound.models import QueuedMail
 from aichat.core.telemetry import tracing
@@ -105,7 +106,7 @@ def send_due() -> int:
     A server that lets each mail wait keeps nobody for longer than a run may take: the next run goes on.
     """
     until = time.monotonic() + RUN_SECONDS
-    due = QueuedMail.objects.filter(due_at__lte=timezone.now()).order_by("due_at")
+    due = QueuedMail.objects.filter(due_at__lte=clock.shared_now()).order_by("due_at")
     taken = 0
     for row in due[:AT_ONCE]:
         if time.monotonic() > until:
@@ -152,7 +153,7 @@ def _take_and_send(row: QueuedMail) -> bool:
     if _is_over(row):
         QueuedMail.objects.filter(pk=row.pk, holder=mine).delete()
     else:
-        again = timezone.now() + AGAIN[row.tries]
+        again = clock.shared_now() + AGAIN[row.tries]
         QueuedMail.objects.filter(pk=row.pk, holder=mine).update(due_at=again, tries=row.tries + 1)
     return True
 
@@ -180,7 +181,7 @@ def _is_over(row: QueuedMail) -> bool:
 
 
 def _lease() -> Any:
-    return timezone.now() + LEASE
+    return clock.shared_now() + LEASE
 
 
 def _seal() -> Fernet:

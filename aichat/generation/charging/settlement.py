@@ -7,9 +7,8 @@ from math import inf
 from time import monotonic
 from typing import Any
 
-from django.utils import timezone
-
 from aichat.catalog.snapshot import ModelInfo
+from aichat.core.database import clock
 from aichat.core.database.models import uuid7
 from aichat.core.database.statements import Encoded, NewRow
 from aichat.core.errors import ApiError
@@ -80,7 +79,7 @@ def settlement(
     return Unit(
         operation=_operation(request, hold, charge),
         wallet_of=None if hold else request.caller.organization,
-        write=_Writing(request, hold, attempts, result, timezone.now(), monotonic()),
+        write=_Writing(request, hold, attempts, result, clock.shared_now(), monotonic()),
         committed=lambda outcome: notice_if_low(outcome, request.caller.user.pk),
         patience=SETTLE_PATIENCE,
     )

@@ -174,7 +174,6 @@ class Host:
         }
         if self.clock_off:
             found |= {"LD_PRELOAD": str(FAKETIME), "FAKETIME": f"{self.clock_off:+d}s"}
-            found |= {"FAKETIME_DONT_FAKE_MONOTONIC": "1"}
         return found
 
     def start(self) -> None:

@@ -16,12 +16,11 @@ from uuid import uuid4
 
 from django.conf import settings
 from django.db import IntegrityError
-from django.utils import timezone
 
 from aichat.core.background import lifecycle
 from aichat.core.background.periodic.models import PeriodicTask
 from aichat.core.background.repeating import Repeating
-from aichat.core.database import executor, transactions
+from aichat.core.database import clock, executor, transactions
 from aichat.core.telemetry import tracing
 
 logger = logging.getLogger(__name__)
@@ -49,14 +48,14 @@ def register(name: str, work: Callable[[], object], *, every: Callable[[], float
 
 def due() -> list[Task]:
     """The tasks that are due now, as far as the rows say; `run` decides which process gets one."""
-    now = timezone.now()
+    now = clock.shared_now()
     rows = dict(PeriodicTask.objects.filter(pk__in=list(_tasks)).values_list("name", "due_at"))
     return [task for task in _tasks.values() if rows.get(task.name, now) <= now]
 
 
 def run(task: Task) -> bool:
     """Run the task if this process gets its lease; return whether it did."""
-    holder, now = uuid4(), timezone.now()
+    holder, now = uuid4(), clock.shared_now()
     lease = {"due_at": now + LEASE, "holder": holder}
     row = PeriodicTask.objects.filter(pk=task.name)
     if not row.filter(due_at__lte=now).update(**lease) and not _first_run(task, lease):
@@ -69,7 +68,7 @@ def run(task: Task) -> bool:
         logger.log(level, "%s done", task.name, extra={"task": task.name, "result": result})
     except Exception:
         logger.exception("%s failed", task.name, extra={"task": task.name})
-    row.filter(holder=holder).update(due_at=now + timedelta(seconds=task.every()), finished_at=timezone.now())
+    row.filter(holder=holder).update(due_at=now + timedelta(seconds=task.every()), finished_at=clock.shared_now())
     return True
 
 
