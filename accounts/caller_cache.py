@@ -1,15 +1,22 @@
 """A cache of authenticated callers in this process, so that a busy key is not looked up for every request.
 
-An entry lives `SHARED_SECONDS` while Redis answers, `ALONE_SECONDS` otherwise. A change of anything an entry contains (a
-revoked key, a role, a limit, a membership) writes a mark for its user or organization, in this process and in Redis. An
-entry is used only while the marks equal those that were read before the database was: a look-up that was under way
-during a revocation can't bring the revoked key back. Redis's marks are read in the round trip of the rate limit, so with
-Redis a change holds for the next request everywhere. Without Redis a change holds at once in the process that made it and
-within a second in the others. (A process that can't write its mark to Redis, because Redis is full or unreachable for that
-process alone, is noticed by the others after `SHARED_SECONDS`.) Failed authentications are not cached.
+A change of anything an entry contains (a revoked key, a role, a limit, a membership) writes a mark for its user or
+organization, in this process and in Redis. An entry is used only while the marks equal those that were read before the
+database was: a look-up that was under way during a revocation can't bring the revoked key back. Redis's marks are read in
+the round trip of the rate limit, so with Redis a change holds for the next request everywhere. Without Redis a change
+holds at once in the process that made it and within a second in the others. Failed authentications are not cached.
 
-An entry that has lived for most of its time is used, and looked up again beside the request: a busy caller waits for no
-look-up.
+| age of an entry, in seconds | while Redis answers | without Redis |
+| --- | --- | --- |
+| up to `FRESH_SECONDS` | is used | – |
+| up to `SHARED_SECONDS` | is used, and looked up again beside the request | – |
+| up to `AHEAD` of `ALONE_SECONDS` | – | is used |
+| up to `ALONE_SECONDS` | – | is used, and looked up again beside the request |
+| beyond | the request waits for a look-up | the request waits for a look-up |
+
+So a mark that never reached Redis (it was full, or unreachable for that process alone), or that Redis has lost, is made up
+for by the look-up beside the next request, which is the last that a revoked key can make in a process, a minute later at
+most.
 """
 
 import asyncio
@@ -17,14 +24,11 @@ import hashlib
 import math
 import threading
 import time
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import jwt
-import redis
 from django.conf import settings
 from django.db import transaction
 from django.db.models.signals import post_delete, post_save
@@ -34,16 +38,14 @@ from accounts.authentication import Caller, authenticate
 from accounts.models import AccessToken, ExternalIdentity, Membership, Organization, User
 from aichat.core.database import clock, executor
 from aichat.core.errors import ApiError
-from aichat.core.redis import health, pipeline
+from aichat.core.redis import change_marks
 from aichat.core.telemetry import tracing
 
-SHARED_SECONDS = 5.0
+FRESH_SECONDS = 5.0
+SHARED_SECONDS = 60.0  # less than a mark lives in Redis: no mark comes and goes in the lifetime of an entry
 ALONE_SECONDS = 1.0
-AHEAD = 0.8  # of its time, after which an entry in use is looked up again
-MARK_SECONDS = 15  # in Redis: longer than any entry that was made before the mark
+AHEAD = 0.8  # of `ALONE_SECONDS`, after which an entry in use is looked up again
 MOST = 10_000  # entries, and marks of this process
-
-Marks = Sequence[bytes | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,7 @@ class CachedCaller:
     owners: tuple[str, str]
     at: float
     changes: int
-    marks: Marks | None
+    marks: change_marks.Marks | None
     ends: float
 
     @property
@@ -102,17 +104,17 @@ class Recognition:
         self.key = hashlib.sha256("\n".join(self.headers).encode()).digest()
         self.latest = _known.get(self.key)
         self.found = self.latest if self.latest and self.latest.is_valid else None
-        self.marks: asyncio.Future[Marks] | None = None
+        self.marks: asyncio.Future[change_marks.Marks] | None = None
         if self.latest and settings.REDIS_URL:
-            self.marks = _marks_of(self.latest.owners)
+            self.marks = change_marks.read(*map(_mark_name, self.latest.owners))
 
     async def caller(self) -> Caller:
         """Return the cached caller if nothing has changed, else look the caller up. Raises what `authenticate` raises."""
         if found := self.found:
-            marks = await _answer(self.marks) if self.marks is not None else None
-            age, limit = time.monotonic() - found.at, ALONE_SECONDS if marks is None else SHARED_SECONDS
-            if age < limit and (marks is None or marks == found.marks):
-                if age > limit * AHEAD:
+            seen = await change_marks.answer(self.marks) if self.marks is not None else None
+            age, is_alone = time.monotonic() - found.at, seen is None
+            if age < (ALONE_SECONDS if is_alone else SHARED_SECONDS) and (is_alone or seen == found.marks):
+                if age > (ALONE_SECONDS * AHEAD if is_alone else FRESH_SECONDS):
                     self.begin_look_up()
                 user, organization = found.owners
                 tracing.bind(user=user, organization=organization)
@@ -142,19 +144,19 @@ class Recognition:
     async def look_up_alone(self) -> Caller:
         """Read the caller from the database and cache it, with marks that were read before the database was."""
         at, changes = time.monotonic(), _changes
-        marks = await _answer(self.marks)
+        seen = await change_marks.answer(self.marks)
         caller = await executor.run(_read, *self.headers)
         owners = _owners_of(caller)
         if settings.REDIS_URL and (self.latest is None or self.latest.owners != owners):
             # Only now it is known whose marks matter. Where there is no mark, nothing changed during the look-up.
-            marks = await _answer(_marks_of(owners))
-            if marks and any(marks):
+            seen = await change_marks.answer(change_marks.read(*map(_mark_name, owners)))
+            if seen and any(seen):
                 at, changes = time.monotonic(), _changes
                 caller = await executor.run(_read, *self.headers)
         if owners == _owners_of(caller):
             if len(_known) >= MOST:
                 _known.clear()
-            _known[self.key] = CachedCaller(caller, owners, at, changes, marks, _end(caller, self.headers[0]))
+            _known[self.key] = CachedCaller(caller, owners, at, changes, seen, _end(caller, self.headers[0]))
         return caller
 
 
@@ -202,22 +204,7 @@ def _mark(owners: list[str]) -> None:
             _latest.clear()
             _forgotten = _changes
         _latest.update(dict.fromkeys(owners, _changes))
-    if settings.REDIS_URL:
-        with suppress(redis.RedisError), health.guarded():
-            client = redis.Redis(connection_pool=health.pool())
-            for owner in owners:
-                client.set(_mark_name(owner), uuid4().hex, ex=MARK_SECONDS)
-
-
-def _marks_of(owners: Iterable[str]) -> "asyncio.Future[Marks]":
-    return pipeline.ask("MGET", *map(_mark_name, owners))
-
-
-async def _answer(marks: "asyncio.Future[Marks] | None") -> Marks | None:
-    try:
-        return await marks if marks is not None else None
-    except redis.RedisError:
-        return None
+    change_marks.write(*map(_mark_name, owners))
 
 
 def _mark_name(owner: str) -> str:

@@ -61,7 +61,7 @@ KINDS = [
 def tracer(monkeypatch: pytest.MonkeyPatch) -> Iterator[Tracer]:
     """Nothing grows old while it counts: what is read again after a time is not part of a request."""
     for module, name in (
-        (snapshot, "REFRESH"), (snapshot, "LIMIT"), (caller_cache, "ALONE_SECONDS"), (caller_cache, "SHARED_SECONDS"),
+        (snapshot, "REFRESH"), (snapshot, "LIMIT"), (caller_cache, "ALONE_SECONDS"), (caller_cache, "FRESH_SECONDS"),
         (circuit_breaker, "WELL_SECONDS"), (CancelledWhenLeft, "LISTEN_AFTER"),
     ):  # fmt: skip
         monkeypatch.setattr(module, name, 3600.0)

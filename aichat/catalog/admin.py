@@ -79,11 +79,11 @@ class ProviderAdmin(ConditionAdmin):
 
     def save_model(self, request: HttpRequest, obj: Provider, form: Any, change: bool) -> None:
         super().save_model(request, obj, form, change)
-        editing.forget_snapshot()
+        snapshot.forget()
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
         super().save_related(request, form, formsets, change)
-        editing.forget_snapshot()  # again: the keys are stored now
+        snapshot.forget()  # again: the keys are stored now
         saved = self.get_queryset(request).get(pk=form.instance.pk)  # with the keys as they are now
         if new := add_models_of(saved):
             messages.success(request, f"Added its current models: {', '.join(new)}.")
@@ -182,7 +182,7 @@ class AIModelAdmin(ConditionAdmin):
         editing.require_price(form.instance)
         if not set(form.changed_data).isdisjoint(ALLOWED):
             access.assign(form.instance, **{name.removeprefix("allowed_"): form.cleaned_data[name] for name in ALLOWED})
-        editing.forget_snapshot()
+        snapshot.forget()
         self.warn_of(request, editing.with_prices(AIModel.objects.filter(pk=form.instance.pk)).get())
 
     def conditions(self, rows: list[Any]) -> Mapping[Any, state.Condition]:

@@ -5,7 +5,7 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 
-from aichat.catalog import editing
+from aichat.catalog import snapshot
 from aichat.catalog.models import Provider, ProviderKey
 from aichat.catalog.sync import add_models_of
 from aichat.core.admin import audit_log
@@ -53,7 +53,7 @@ def connect(choice: Choice, *, slug: str, base_url: str, key: str, actor: Any) -
     Raises `ValidationError` that names the field.
     """
     provider: Provider = transactions.run_atomic(_connect, choice, slug, base_url, key, actor)
-    editing.forget_snapshot()
+    snapshot.forget()
     add_models_of(provider)
     return provider
 

@@ -9,7 +9,6 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from django.db import transaction
 from django.db.models import Prefetch, QuerySet
 from django.utils import timezone
 
@@ -106,7 +105,7 @@ def set_price(
     Price.objects.update_or_create(
         model=model, effective_at=begins, defaults={**new, "tiers": [], "source": Price.OPERATOR}
     )
-    forget_snapshot()
+    snapshot.forget()
     return {
         name: (format_millionths(stored[name]) if old else None, format_millionths(new[name]))
         for name in AMOUNTS
@@ -121,12 +120,6 @@ def require_price(model: AIModel) -> None:
     update_prices(model)
     if not model.prices.exists():
         raise PriceRequired(model)
-
-
-def forget_snapshot() -> None:
-    """Let requests of this process see a change at once; those of other processes see it within a second."""
-    snapshot.forget()
-    transaction.on_commit(snapshot.forget)  # somebody may have read the old state meanwhile
 
 
 def in_library(provider_kind: str, name: str, kind: str) -> bool:
@@ -169,7 +162,7 @@ def _save(model: AIModel, fields: Mapping[str, Any], amounts: Mapping[str, int |
         model.save(update_fields=["enabled"])
     if values:
         audit_log.record(actor, model, audit_log.ADDED if is_new else audit_log.CHANGED, values)
-    forget_snapshot()
+    snapshot.forget()
 
 
 def delete(model: AIModel, *, actor: Any) -> None:
@@ -180,7 +173,7 @@ def delete(model: AIModel, *, actor: Any) -> None:
 def _delete(model: AIModel, actor: Any) -> None:
     audit_log.record(actor, model, audit_log.DELETED, {"slug": (model.slug, None), "provider": (model.provider, None)})
     model.delete()
-    forget_snapshot()
+    snapshot.forget()
 
 
 def provider_named(slug: str) -> Provider:
@@ -200,4 +193,4 @@ def _set_enabled(model: AIModel, enabled: bool, actor: Any) -> None:
     require_price(model)
     model.save(update_fields=["enabled"])
     audit_log.record(actor, model, audit_log.CHANGED, {"enabled": (not enabled, enabled)})
-    forget_snapshot()
+    snapshot.forget()

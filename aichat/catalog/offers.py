@@ -6,7 +6,7 @@ from typing import Any
 
 from genai_prices.data_snapshot import get_snapshot
 
-from aichat.catalog import editing
+from aichat.catalog import editing, snapshot
 from aichat.catalog.models import SLUG, AIModel, Price, Provider
 from aichat.catalog.sync import ALWAYS, LibraryPrice, library_prices
 from aichat.core.admin import audit_log
@@ -78,7 +78,7 @@ def add(
     Answers the new slugs; a model that is there already is left alone. Raises `PriceRequired` when neither has a price.
     """
     found: list[str] = transactions.run_atomic(_add, provider, list(chosen), amounts, actor)
-    editing.forget_snapshot()
+    snapshot.forget()
     return found
 
 

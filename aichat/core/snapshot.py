@@ -13,8 +13,12 @@ The protocol, by the age of the value (seconds since its reading began):
 | up to LIMIT | serves the value, and starts a reading beside the request | serves the value |
 | beyond LIMIT, or older than `forget` | waits for one reading that all waiters share | reads |
 
-While requests ask for a value, a timer of the event loop reads the value again every REFRESH seconds, so only the first
-request after a quiet time waits. A change by another process is therefore seen within LIMIT seconds.
+While requests ask for a value, a timer of the event loop begins a reading every REFRESH seconds, so only the first request
+after a quiet time waits. A change by another process is therefore seen within LIMIT seconds.
+
+With Redis a reading begins with a look at the mark of the value, which `forget` writes (`core/redis/change_marks.py`).
+While the mark is the same, the value counts as read without a look into the database, for TRUSTED seconds at most: within
+that time is seen what was changed past `forget`, as rows are by hand in SQL, or while Redis could not be written.
 """
 
 import asyncio
@@ -27,12 +31,17 @@ from time import monotonic
 from typing import Any, Generic, TypeVar
 from weakref import WeakKeyDictionary
 
+from django.conf import settings
+from django.db import transaction
+
 from aichat.core.database import executor
+from aichat.core.redis import change_marks
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 REFRESH = 0.5  # seconds after which a value in use is read again, beside the requests
 LIMIT = 1.0  # seconds after which a value is not served any more
+TRUSTED = 5.0  # seconds after which the database is read though the mark says that nothing changed
 IN_USE = 10.0  # seconds without a question, after which a value is not refreshed any more
 NEVER = float("-inf")
 _snapshots: "list[Snapshot[Any]]" = []
@@ -43,6 +52,7 @@ class Snapshot(Generic[T]):
 
     def __init__(self, name: str, read: Callable[[], T], *, empty: T) -> None:
         self.name, self.read, self.empty = name, read, empty
+        self._mark = f"snapshot-changed:{name}"
         self.changes = self.known = 0  # changes made by this process, and how many of them the value includes
         self.reset()
         _snapshots.append(self)
@@ -50,7 +60,12 @@ class Snapshot(Generic[T]):
     def reset(self) -> None:
         """Forget the value and all work for it: for a forked child, and between tests."""
         self.value = self.empty
-        self.read_at = self.used_at = NEVER  # moments of `time.monotonic`; `read_at` is the beginning of the reading
+        # Moments of `time.monotonic`. `read_at` is the beginning of the last reading, `seen_at` of the last one that looked
+        # into the database, and `doubted_at` is when somebody said that the mark does not tell the truth.
+        self.read_at = self.seen_at = self.used_at = self.doubted_at = NEVER
+        self.marks: change_marks.Marks | None = (
+            None  # as they were before the database was read; None: Redis did not answer
+        )
         self.changes += 1
         self.is_failing = False
         self._lock = threading.Lock()
@@ -68,7 +83,7 @@ class Snapshot(Generic[T]):
 
     async def newly_read(self) -> T:
         """The value from a reading that begins now or later: for a caller that has heard of a change elsewhere."""
-        self.used_at = now = monotonic()
+        self.used_at = self.doubted_at = now = monotonic()
         await self._next_reading(now)
         return self.value
 
@@ -84,8 +99,17 @@ class Snapshot(Generic[T]):
         return self.value
 
     def forget(self) -> None:
-        """Have the value read before it is served again: called by whoever changes the rows, in their own process."""
+        """Have the value read before it is served again, by this process and, through Redis, by the others.
+
+        Whoever changes the rows calls this, in their transaction or after it.
+        """
+        self._change()
+        if transaction.get_connection().in_atomic_block:
+            transaction.on_commit(self._change, robust=True)  # somebody may have read the old state meanwhile
+
+    def _change(self) -> None:
         self.changes += 1
+        change_marks.write(self._mark)
 
     # --- Reading ------------------------------------------------------------------------------------------------------
 
@@ -97,11 +121,24 @@ class Snapshot(Generic[T]):
         lock, began, changes = self._lock, monotonic(), self.changes
         value = self.read()
         if lock is self._lock:
-            self.value, self.read_at, self.known = value, began, changes
+            self.value, self.known = value, changes
+            self.read_at = self.seen_at = began
 
     def _read_alone(self) -> None:
         with self._lock:
             self._read()
+
+    async def _read_if_changed(self) -> None:
+        """Read the value, unless its mark says that it is as it was."""
+        began, seen = monotonic(), None
+        if settings.REDIS_URL:
+            seen = await change_marks.answer(change_marks.read(self._mark))
+        is_known = self.known == self.changes and self.seen_at > max(began - TRUSTED, self.doubted_at)
+        if is_known and seen is not None and seen == self.marks:
+            self.read_at = max(self.read_at, began)
+        else:
+            await executor.run(self._read_alone)
+            self.marks = seen
 
     async def _next_reading(self, oldest: float) -> None:
         """Wait until the value is from a reading begun at `oldest` or later, with every change before this call."""
@@ -118,7 +155,7 @@ class Snapshot(Generic[T]):
         ):  # done: `_end_reading` is still to run, and whoever waits needs a later one
             if timer := self._timers.pop(loop, None):
                 timer.cancel()
-            reading = self._readings[loop] = loop.create_task(executor.run(self._read_alone), context=Context())
+            reading = self._readings[loop] = loop.create_task(self._read_if_changed(), context=Context())
             reading.add_done_callback(self._end_reading)
         return reading
 

@@ -11,7 +11,7 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts import caller_cache, services, teams
-from accounts.authentication import Caller, authenticate
+from accounts.authentication import Caller, InvalidApiKey, authenticate
 from accounts.caller_cache import Recognition
 from accounts.models import AccessToken, Membership, Role
 from accounts.services import change_user
@@ -65,7 +65,7 @@ def test_a_busy_key_is_looked_up_once(
     request: pytest.FixtureRequest,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for limit in ("ALONE_SECONDS", "SHARED_SECONDS"):
+    for limit in ("ALONE_SECONDS", "FRESH_SECONDS"):
         monkeypatch.setattr(caller_cache, limit, 60.0)  # five chats may take longer
     settled()
     if state == "redis":
@@ -78,8 +78,7 @@ def test_a_busy_key_is_looked_up_once(
 async def test_an_ageing_entry_is_served_and_looked_up_beside_the_request(
     state: str, alice: Actor, look_ups: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for limit in ("ALONE_SECONDS", "SHARED_SECONDS"):
-        monkeypatch.setattr(caller_cache, limit, 60.0)
+    monkeypatch.setattr(caller_cache, "ALONE_SECONDS", 60.0)
     settled()
 
     async def recognized() -> Caller:
@@ -99,8 +98,7 @@ async def test_an_ageing_entry_is_served_and_looked_up_beside_the_request(
 async def test_a_look_up_beside_a_request_drops_a_key_that_is_gone(
     alice: Actor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for limit in ("ALONE_SECONDS", "SHARED_SECONDS"):
-        monkeypatch.setattr(caller_cache, limit, 60.0)
+    monkeypatch.setattr(caller_cache, "ALONE_SECONDS", 60.0)
     settled()
     await Recognition(f"Bearer {alice.key}", "").caller()
     [(key, entry)] = caller_cache._known.items()
@@ -110,6 +108,17 @@ async def test_a_look_up_beside_a_request_drops_a_key_that_is_gone(
     await asyncio.wait([caller_cache._under_way[key].task])
     await asyncio.sleep(0)
     assert key not in caller_cache._known
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_an_old_entry_is_looked_up_before_it_is_used(valkey: Valkey, alice: Actor) -> None:
+    settled()
+    await Recognition(f"Bearer {alice.key}", "").caller()
+    [(key, entry)] = caller_cache._known.items()
+    await AccessToken.objects.filter(user=alice.user).aupdate(revoked_at=timezone.now())  # and the mark was lost
+    caller_cache._known[key] = dataclasses.replace(entry, at=entry.at - caller_cache.SHARED_SECONDS)
+    with pytest.raises(InvalidApiKey):
+        await Recognition(f"Bearer {alice.key}", "").caller()
 
 
 def test_after_a_change_a_key_is_looked_up_anew_and_then_kept(

@@ -3,14 +3,17 @@
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
+from time import monotonic
 from typing import Any
 
 import pytest
+from django.db import transaction
 
 from aichat.core import snapshot as snapshots
 from aichat.core.database import executor
-from aichat.core.snapshot import LIMIT, REFRESH, Snapshot
+from aichat.core.snapshot import LIMIT, REFRESH, TRUSTED, Snapshot
 from aichat.flags import evaluation
+from tests.engines import Valkey
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -188,3 +191,72 @@ async def test_a_change_at_the_very_end_of_a_reading_is_waited_for_without_holdi
     monkeypatch.setattr(snapshot, "_begin_reading", begin_reading)
     await snapshot.ready()
     assert await asked[0] == 2
+
+
+# --- With Redis -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def another_process(snapshot: Snapshot[int]) -> Iterator[Snapshot[int]]:
+    """The same value as another process keeps it."""
+    made = Snapshot(snapshot.name, lambda: 0, empty=0)
+    yield made
+    snapshots._snapshots.remove(made)
+
+
+async def test_an_unmarked_value_is_fresh_without_a_look_into_the_database(
+    valkey: Valkey, snapshot: Snapshot[int], reading: Reading
+) -> None:
+    await snapshot.ready()
+    grow_older(snapshot, LIMIT + 0.1)
+    assert await snapshot.ready() == 1
+    assert monotonic() - snapshot.read_at < LIMIT and reading.runs == 1
+
+
+async def test_a_change_by_another_process_is_read_when_the_mark_shows_it(
+    valkey: Valkey, snapshot: Snapshot[int], another_process: Snapshot[int]
+) -> None:
+    await snapshot.ready()
+    await asyncio.to_thread(another_process.forget)
+    grow_older(snapshot, LIMIT + 0.1)
+    assert await snapshot.ready() == 2
+
+
+async def test_a_change_is_marked_again_when_it_is_committed(
+    valkey: Valkey, snapshot: Snapshot[int], another_process: Snapshot[int]
+) -> None:
+    def change() -> None:
+        with transaction.atomic():
+            another_process.forget()
+            asyncio.run_coroutine_threadsafe(read_again(), loop).result(5)  # the rows of before, with the mark of after
+
+    async def read_again() -> None:
+        grow_older(snapshot, LIMIT + 0.1)
+        await snapshot.ready()
+
+    loop = asyncio.get_running_loop()
+    await snapshot.ready()
+    await executor.run(change)
+    await read_again()
+    assert snapshot.value == 3
+
+
+async def test_what_changed_without_a_mark_is_read_after_a_while(
+    valkey: Valkey, snapshot: Snapshot[int], reading: Reading
+) -> None:
+    await snapshot.ready()
+    snapshot.seen_at -= TRUSTED
+    grow_older(snapshot, LIMIT + 0.1)
+    assert await snapshot.ready() == 2
+
+
+async def test_a_caller_that_heard_of_a_change_does_not_trust_the_mark(valkey: Valkey, snapshot: Snapshot[int]) -> None:
+    await snapshot.ready()
+    assert await snapshot.newly_read() == 2
+
+
+async def test_without_an_answer_of_redis_the_database_is_read(valkey: Valkey, snapshot: Snapshot[int]) -> None:
+    await snapshot.ready()
+    valkey.stop()
+    grow_older(snapshot, LIMIT + 0.1)
+    assert await snapshot.ready() == 2
