@@ -7,12 +7,13 @@ logged in on the portal's pages needs no second login: the session then has that
 
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth import login
 from django.contrib.auth.signals import user_logged_in, user_logged_out
 from django.http import HttpRequest
 from django.utils import timezone
 
-from accounts.authentication import LOGIN_COOKIE, stored_token
+from accounts.authentication import stored_token
 from accounts.models import AccessToken, User
 from aichat.core.errors import ApiError
 
@@ -32,7 +33,7 @@ def is_ended(request: HttpRequest) -> bool:
 def begin_from_cookie(request: HttpRequest) -> bool:
     """Begin a session for an administrator who is logged in on the portal's pages; returns whether there is one."""
     try:
-        token = stored_token(request.COOKIES.get(LOGIN_COOKIE, ""))
+        token = stored_token(request.COOKIES.get(settings.LOGIN_COOKIE_NAME, ""))
     except ApiError:
         return False
     if token.kind != AccessToken.Kind.LOGIN or not token.user.may_administer:
@@ -47,7 +48,7 @@ def _is_ended(token_id: str | None) -> bool:
 
 
 def _begin(sender: Any, request: HttpRequest | None, user: User, **_: Any) -> None:
-    if request is None or not request.path.startswith(PATHS):
+    if request is None or not request.path_info.startswith(PATHS):
         return
     token = getattr(request, "_login_token", None)
     if token is None:

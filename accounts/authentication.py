@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+from django.conf import settings
 from django.http.cookie import parse_cookie
 from django.utils.translation import gettext_noop
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
@@ -18,9 +19,8 @@ from aichat.core.errors import ApiError, NotAuthenticated, NotFound
 from aichat.core.telemetry import tracing
 
 KEY_HEADERS = ("x-api-key", "api-key")
-# The portal's pages: a browser sends the cookie by itself, and only a script of our own origin can add the header. Another
-# site's form or script can do neither: the cookie is SameSite=Strict, and CORS does not allow the header.
-LOGIN_COOKIE = "aichat_login"
+# The portal's pages: a browser sends the cookie LOGIN_COOKIE_NAME by itself, and only a script of our own origin can add the
+# header. Another site's form or script can do neither: the cookie is SameSite=Strict, and CORS does not allow the header.
 PORTAL_HEADER = "X-Portal"
 
 
@@ -73,7 +73,7 @@ def credential(headers: Mapping[str, str]) -> str:
 def _of_portal(headers: Mapping[str, str]) -> str:
     if not headers.get(PORTAL_HEADER, ""):
         return ""
-    token = parse_cookie(headers.get("Cookie", "")).get(LOGIN_COOKIE, "")
+    token = parse_cookie(headers.get("Cookie", "")).get(settings.LOGIN_COOKIE_NAME, "")
     return f"Bearer {token}" if token else ""
 
 

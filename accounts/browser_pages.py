@@ -64,9 +64,9 @@ def page(view: View) -> View:
 
 
 def target_of(request: HttpRequest, default: str = "") -> str:
-    """Return the path to which the browser goes after the login, as `next` says: of this server, never another site's."""
+    """Return the path to which the browser goes after the login, as `next` says: one of ours, never a neighbour's."""
     wanted = request.GET.get("next", "")
-    is_ours = wanted.startswith("/") and url_has_allowed_host_and_scheme(wanted, allowed_hosts=None)
+    is_ours = wanted.startswith(get_script_prefix()) and url_has_allowed_host_and_scheme(wanted, allowed_hosts=None)
     return wanted if is_ours and len(wanted) <= LONGEST_PATH else default or get_script_prefix()
 
 

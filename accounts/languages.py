@@ -39,6 +39,6 @@ class LanguageMiddleware(Middleware):
 
 
 def is_shown_to_people(request: HttpRequest) -> bool:
-    if request.path.startswith("/admin/"):
+    if request.path_info.startswith("/admin/"):
         return False
     return PORTAL_HEADER in request.headers or "text/html" in request.headers.get("Accept", "")

@@ -5,9 +5,20 @@ from typing import Any
 
 from django.conf import settings
 
-from accounts.authentication import LOGIN_COOKIE
-
 
 def put(response: Any, token: str, expires: datetime) -> None:
     """Put the login token where no script can read it, and from where no other site's request takes it."""
-    response.set_cookie(LOGIN_COOKIE, token, expires=expires, secure=settings.HTTPS, httponly=True, samesite="Strict")
+    response.set_cookie(
+        settings.LOGIN_COOKIE_NAME,
+        token,
+        expires=expires,
+        path=settings.SESSION_COOKIE_PATH,
+        secure=settings.HTTPS,
+        httponly=True,
+        samesite="Strict",
+    )
+
+
+def forget(response: Any) -> None:
+    """Have the browser forget the login token."""
+    response.delete_cookie(settings.LOGIN_COOKIE_NAME, path=settings.SESSION_COOKIE_PATH, samesite="Strict")

@@ -17,11 +17,15 @@ from accounts.permissions import Public
 from aichat.core.errors import InvalidRequest, PermissionDenied
 
 COOKIE, HINT = "aichat_sso", "aichat_sso_hint"
-PATH = "/accounts/"
 
 
 def callback_address(request: HttpRequest) -> str:
     return request.build_absolute_uri(reverse("sso-callback"))
+
+
+def cookie_path() -> str:
+    """The path below which a browser has what must come back from the issuer."""
+    return f"{settings.URL_PREFIX}/accounts/"
 
 
 @page
@@ -30,7 +34,13 @@ def begin(request: HttpRequest) -> HttpResponse:
     address, attempt = sso.begin(target_of(request), callback_address(request))
     response = HttpResponseRedirect(address)
     response.set_cookie(
-        COOKIE, attempt.sealed(), max_age=sso.GOOD_FOR, path=PATH, secure=settings.HTTPS, httponly=True, samesite="Lax"
+        COOKIE,
+        attempt.sealed(),
+        max_age=sso.GOOD_FOR,
+        path=cookie_path(),
+        secure=settings.HTTPS,
+        httponly=True,
+        samesite="Lax",
     )
     return response
 
@@ -50,7 +60,7 @@ def finish(request: HttpRequest) -> HttpResponse:
     else:
         token, secret = services.create_login_token(user)
         login_cookie.put(response, secret, token.expiry)
-    response.delete_cookie(COOKIE, path=PATH, samesite="Lax")
+    response.delete_cookie(COOKIE, path=cookie_path(), samesite="Lax")
     response.set_cookie(HINT, hint, path=reverse("sso-logout"), secure=settings.HTTPS, httponly=True, samesite="Strict")
     return response
 

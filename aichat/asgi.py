@@ -24,7 +24,7 @@ from aichat.core.config import checks, reachable
 from aichat.core.database import outages
 from aichat.core.telemetry import spans, tracing
 from aichat.core.web import responses
-from aichat.core.web.addresses import canonical_scope
+from aichat.core.web.addresses import below_prefix, canonical_scope, with_prefix
 from aichat.core.web.compression import BODY_LIMIT, BODY_TOO_LARGE, inflated
 from aichat.core.web.fast_path.handler import FastPathHandler, Receive, Scope, Send, is_fast_path, start
 
@@ -46,6 +46,7 @@ class Application(ASGIHandler):
         if scope["type"] == "lifespan":
             await self.lifespan(receive, send)
         elif scope["type"] == "http":
+            scope = below_prefix(scope)
             headers = dict(scope["headers"])
             traced = Traced(scope, headers, send)
             try:
@@ -90,7 +91,7 @@ class Application(ASGIHandler):
 
     def create_request(self, scope: Mapping[str, Any], body_file: Any) -> tuple[Any, Any]:
         """Make Django's request; one that Django can't read (its query is not UTF-8) gets our error shape."""
-        request, refusal = super().create_request(scope, body_file)
+        request, refusal = super().create_request(with_prefix(scope), body_file)
         if refusal is not None:
             refusal = responses.unreadable_address()
         return request, refusal

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import environ
 from django.templatetags.static import static
+from django.urls import reverse
 from pythonjsonlogger.core import RESERVED_ATTRS
 
 from aichat import __version__
 from aichat.catalog import fallback_reasons
-from aichat.core.config import env, stores
+from aichat.core.config import env, prefix, stores
 from aichat.core.database import mongodb
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -26,10 +27,15 @@ SECRET_KEY = stores.secret_key(keep_in=DATA_DIR / "secret_key")
 FIELD_ENCRYPTION_KEY = env.text("FIELD_ENCRYPTION_KEY")
 ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
 CSRF_TRUSTED_ORIGINS = env.origins("CSRF_TRUSTED_ORIGINS")
+# The path below which a proxy shows this server: FORCE_SCRIPT_NAME, STATIC_URL and the cookies' names and paths follow.
+URL_PREFIX = env.path_prefix("URL_PREFIX")
+BELOW_PREFIX = prefix.settings_of(URL_PREFIX)
+globals().update(BELOW_PREFIX)
+LOGIN_COOKIE_NAME: str = BELOW_PREFIX["LOGIN_COOKIE_NAME"]
 ROOT_URLCONF = "aichat.urls"
 ASGI_APPLICATION = "aichat.asgi.application"
 AUTH_USER_MODEL = "accounts.User"
-LOGIN_REDIRECT_URL = "/admin/"
+LOGIN_REDIRECT_URL = "admin:index"
 
 INSTALLED_APPS = [
     "aichat",  # the first: its migrate and runserver stand before those of others
@@ -100,7 +106,6 @@ TEMPLATES = [
 # The languages of the portal and of mails; programs, logs and the admin are in English.
 LANGUAGE_CODE = "en"
 LANGUAGES = [("en", "English"), ("de", "Deutsch")]
-LANGUAGE_COOKIE_NAME = "aichat_language"
 LOCALE_PATHS = [BASE_DIR / "aichat" / "locale"]
 TIME_ZONE = "UTC"
 USE_TZ = True
@@ -143,17 +148,11 @@ CACHE_TIMEOUT = env.seconds("CACHE_TIMEOUT", 0.25)  # for connecting and each co
 CACHES = stores.caches(REDIS_URL, timeout=CACHE_TIMEOUT)
 
 # WhiteNoise serves static files from the packages' own folders, so `collectstatic` is not needed.
-STATIC_URL = "static/"
 WHITENOISE_USE_FINDERS = True
 
 # --- Security ---------------------------------------------------------------------------------------------------------
 HTTPS = env.boolean("HTTPS", False)
 SECURE_SSL_REDIRECT = HTTPS
-SECURE_REDIRECT_EXEMPT = [
-    r"^healthz$",
-    r"^readyz$",
-    r"^metrics$",
-]  # probes ask the port itself
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
 SECURE_HSTS_SECONDS = int(timedelta(days=365).total_seconds()) if HTTPS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = HTTPS
@@ -264,6 +263,7 @@ SPECTACULAR_SETTINGS = {
     "VERSION": "1",
     "DESCRIPTION": "Multi-user AI chat and images with credits. Errors have one shape; see `docs/API.md`.",
     "OAS_VERSION": "3.1.0",
+    "SERVERS": [{"url": URL_PREFIX}] if URL_PREFIX else [],
     "SCHEMA_PATH_PREFIX": "/(api/)?v1",  # the part of a path before the operation's name
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_PERMISSIONS": ["accounts.permissions.Public"],
@@ -519,7 +519,7 @@ UNFOLD = {
     "SITE_TITLE": "aichat",
     "SITE_HEADER": "aichat",
     "SITE_SYMBOL": "forum",
-    "SITE_URL": "/api/docs/",
+    "SITE_URL": lambda request: reverse("docs"),
     "SHOW_VIEW_ON_SITE": False,
     "DASHBOARD_CALLBACK": "admin_dashboard.pages.dashboard.context",
     "SIDEBAR": {"navigation": "admin_dashboard.pages.sidebar.navigation", "command_search": True},

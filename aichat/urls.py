@@ -59,6 +59,7 @@ urlpatterns = [
     path(
         "api/docs/",
         SpectacularSwaggerSplitView.as_view(url_name="schema", permission_classes=[Public], authentication_classes=[]),
+        name="docs",
     ),
 ]
 

@@ -130,5 +130,9 @@ def first_steps() -> list[dict[str, Any]]:
             "text": "Add the people who will use it, or let them sign up.",
             "url": reverse("admin:accounts_user_add"),
         },
-        {"done": False, "text": "Send the first chat: the API's page shows how.", "url": "/api/docs/"},
+        {
+            "done": False,
+            "text": "Send the first chat: the API's page shows how.",
+            "url": reverse("docs"),
+        },
     ]

@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from django import forms
+from django.conf import settings
 from django.contrib import admin, messages
 from django.db.models import Max, QuerySet
 from django.http import HttpRequest, HttpResponse
@@ -240,6 +241,7 @@ def make_key(page: PersonAdmin, request: HttpRequest, person: User) -> HttpRespo
             )
         except ApiError as error:
             form.add_error(None, error.message)
+    models = request.build_absolute_uri(f"{settings.URL_PREFIX}/v1/models")
     context = {
         **page.admin_site.each_context(request),
         "title": f"A key for {person}",
@@ -247,7 +249,7 @@ def make_key(page: PersonAdmin, request: HttpRequest, person: User) -> HttpRespo
         "form": form,
         "owner": person,
         "secret": secret,
-        "example": f'curl {request.build_absolute_uri("/v1/models")} -H "Authorization: Bearer {secret}"',
+        "example": f'curl {models} -H "Authorization: Bearer {secret}"',
     }
     page_with_key = TemplateResponse(request, "admin_dashboard/make_key.html", context)
     add_never_cache_headers(page_with_key)

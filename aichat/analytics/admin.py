@@ -11,7 +11,7 @@ from unfold.decorators import display
 
 from accounts.models import User
 from aichat.analytics.models import Event
-from aichat.core.admin.base import LongListAdmin, by_email, link, pretty
+from aichat.core.admin.base import LongListAdmin, by_email, link, link_to_request, pretty
 from aichat.core.telemetry.product_events import AMOUNTS
 
 
@@ -44,7 +44,7 @@ class EventAdmin(LongListAdmin):
 
     @display(description="Request ID")
     def request_link(self, event: Event) -> str:
-        return link(f"/admin/requests/{event.request_id}/", event.request_id) if event.request_id else "-"
+        return link_to_request(event.request_id)
 
     def get_search_results(
         self, request: HttpRequest, rows: QuerySet[Event], term: str

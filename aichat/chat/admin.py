@@ -12,7 +12,7 @@ from aichat.chat import sharing
 from aichat.chat.models import Conversation, ConversationShare, Feedback, Message
 from aichat.chat.sharing import Access
 from aichat.core.admin import audit_log
-from aichat.core.admin.base import Admin, LongListAdmin, ReadOnlyInline, acting, by_email, link, link_to
+from aichat.core.admin.base import Admin, LongListAdmin, ReadOnlyInline, acting, by_email, link_to, link_to_request
 from aichat.flags import evaluation
 from aichat.flags.features import MESSAGE_CONTENT
 
@@ -31,7 +31,7 @@ class MessageInline(ReadOnlyInline):
 
     @display(description="Request ID")
     def request_link(self, message: Message) -> str:
-        return link(f"/admin/requests/{message.request_id}/", message.request_id) if message.request_id else "-"
+        return link_to_request(message.request_id)
 
 
 @admin.register(Conversation)

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from django.core.signing import BadSignature, TimestampSigner
 from django.utils import timezone
 from django.utils.translation import gettext
@@ -97,7 +98,9 @@ def facts(row: Attachment) -> dict[str, Any]:
 
 def with_urls(kept: Sequence[Mapping[str, Any]] | None) -> list[dict[str, Any]]:
     """The files of a message, with addresses that show them to whoever has them for `URL_SECONDS`."""
-    return [{**one, "url": f"/api/v1/attachments/files/{signer.sign(one['id'])}"} for one in kept or ()]
+    return [
+        {**one, "url": f"{settings.URL_PREFIX}/api/v1/attachments/files/{signer.sign(one['id'])}"} for one in kept or ()
+    ]
 
 
 def by_ticket(ticket: str) -> Attachment:

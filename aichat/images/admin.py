@@ -1,5 +1,6 @@
 """The admin's pages of image jobs (a gallery) and of webhook deliveries."""
 
+from django.conf import settings
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
@@ -7,7 +8,7 @@ from django.utils.html import format_html_join
 from unfold.decorators import display
 
 from aichat.core.admin import audit_log
-from aichat.core.admin.base import ReadOnlyAdmin, acting, credits_column, link
+from aichat.core.admin.base import ReadOnlyAdmin, acting, credits_column, link_to_request
 from aichat.core.errors import ApiError
 from aichat.images import jobs, webhooks
 from aichat.images.models import ImageJob, WebhookDelivery
@@ -77,8 +78,8 @@ class ImageJobAdmin(ReadOnlyAdmin):
     def thumbnails(self, job: ImageJob, height: int) -> str:
         return format_html_join(
             " ",
-            '<img src="/api/v1/images/files/{}" class="thumbnail" style="height:{}px" alt="">',
-            ((sign(picture.pk, "thumbnail"), height) for picture in job.pictures.all()),
+            '<img src="{}/api/v1/images/files/{}" class="thumbnail" style="height:{}px" alt="">',
+            ((settings.URL_PREFIX, sign(picture.pk, "thumbnail"), height) for picture in job.pictures.all()),
         )
 
     @display(description="Prompt", ordering="prompt")
@@ -94,7 +95,7 @@ class ImageJobAdmin(ReadOnlyAdmin):
 
     @display(description="Request ID")
     def request_link(self, job: ImageJob) -> str:
-        return link(f"/admin/requests/{job.request_id}/", job.request_id) if job.request_id else "-"
+        return link_to_request(job.request_id)
 
     @admin.action(description="Try failed jobs again")
     def retry(self, request: HttpRequest, rows: QuerySet[ImageJob]) -> None:

@@ -2,6 +2,7 @@
 
 from typing import Any, cast
 
+from django.conf import settings
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
@@ -12,7 +13,7 @@ from aichat.images.storage import sign
 
 def picture_url(request: Any, picture: Picture, variant: str = "file") -> str:
     """A URL that shows one picture for an hour, to anybody who has the URL."""
-    return str(request.build_absolute_uri(f"/api/v1/images/files/{sign(picture.pk, variant)}"))
+    return str(request.build_absolute_uri(f"{settings.URL_PREFIX}/api/v1/images/files/{sign(picture.pk, variant)}"))
 
 
 class PictureSerializer(serializers.ModelSerializer[Picture]):

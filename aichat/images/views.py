@@ -4,6 +4,7 @@ import base64
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from drf_spectacular.utils import OpenApiResponse, extend_schema
@@ -71,7 +72,7 @@ class ImagesView(AsyncView):
         if not body.background:
             job = await run_now(asked)
         response = responses.json_response(await executor.run(describe, request, job), code)
-        response["Location"] = f"/api/v1/images/{job.pk}"
+        response["Location"] = f"{settings.URL_PREFIX}/api/v1/images/{job.pk}"
         for name, value in ({**asked.headers, **charged_headers(job)} if job.is_over else asked.headers).items():
             response[name] = value
         return response

@@ -31,7 +31,7 @@ TOLERANCE_SECONDS = 300
 
 def back_to(request: Request) -> str:
     """Where Stripe sends the person when they are done: our page of credits, or the root."""
-    base = settings.APP_URL or request.build_absolute_uri("/").rstrip("/")
+    base = settings.APP_URL or request.build_absolute_uri(f"{settings.URL_PREFIX}/").rstrip("/")
     return f"{base}/credits" if settings.PORTAL else f"{base}/"
 
 

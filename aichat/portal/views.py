@@ -18,7 +18,6 @@ from rest_framework.response import Response
 
 from accounts import login_cookie, passkey_views, registration, sso
 from accounts import views as accounts
-from accounts.authentication import LOGIN_COOKIE
 from accounts.browser_pages import target_of
 from accounts.permissions import Public
 from aichat.core.web.middleware import SELF, policy
@@ -39,6 +38,7 @@ def page(name: str) -> Page:
             "page": name,
             "portal": settings.PORTAL,
             "base": get_script_prefix(),
+            "language_cookie": settings.LANGUAGE_COOKIE_NAME,
             "next": target_of(request),
             "largest_file": settings.MAX_REQUEST_BYTES,
             "languages": settings.LANGUAGES,
@@ -94,5 +94,5 @@ class LogoutView(accounts.LogoutView):
 
     def post(self, request: Request) -> Response:
         response = super().post(request)
-        response.delete_cookie(LOGIN_COOKIE, samesite="Strict")
+        login_cookie.forget(response)
         return response

@@ -6,12 +6,13 @@ from typing import Any
 from django.contrib import admin
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
+from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
 from accounts.models import User
-from aichat.core.admin.base import LongListAdmin, by_email, credits_column, link, pretty, rounded
+from aichat.core.admin.base import LongListAdmin, by_email, credits_column, link_to_request, pretty, rounded
 from aichat.usage.models import UsageRecord
 from aichat.usage.queries import FINAL, FINE
 
@@ -107,7 +108,7 @@ class UsageRecordAdmin(LongListAdmin):
 
     @display(description="Request")
     def request_short(self, record: UsageRecord) -> SafeString:
-        url = f"/admin/requests/{record.request_id}/"
+        url = reverse("admin_request", args=[record.request_id])
         return format_html('<a href="{}" title="{}">{}…</a>', url, record.request_id, record.request_id[:8])
 
     @display(description="Cost (USD)")
@@ -124,7 +125,7 @@ class UsageRecordAdmin(LongListAdmin):
 
     @display(description="Request ID")
     def request_link(self, record: UsageRecord) -> str:
-        return link(f"/admin/requests/{record.request_id}/", record.request_id)
+        return link_to_request(record.request_id)
 
     def get_search_results(
         self, request: HttpRequest, records: QuerySet[UsageRecord], term: str

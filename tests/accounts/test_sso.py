@@ -8,12 +8,12 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import jwt
 import pytest
+from django.conf import settings
 from django.contrib.admin.models import LogEntry
 from django.core.exceptions import ImproperlyConfigured
 from django.test import Client
 
 from accounts import oidc, sso
-from accounts.authentication import LOGIN_COOKIE
 from accounts.models import AccessToken, Membership, Organization, Role, User
 from accounts.services import create_api_key
 from accounts.teams import create_team
@@ -57,7 +57,7 @@ def test_the_portal_lets_in_whom_the_issuer_sends_and_makes_them_at_first_sight(
     browser = Client()
     done = log_in(browser, issuer, "/account?x=1", email="dora@example.com", email_verified=True, name="Dora")
     assert (done.status_code, done["Location"], done["Cache-Control"]) == (302, "/account?x=1", "no-store")
-    cookie = done.cookies[LOGIN_COOKIE]
+    cookie = done.cookies[settings.LOGIN_COOKIE_NAME]
     assert (cookie["httponly"], cookie["samesite"]) == (True, "Strict")
     answer = me(browser).json()
     assert (answer["email"], answer["role"], answer["credits"]["balance"]) == ("dora@example.com", "USER", "100")
@@ -85,7 +85,7 @@ def test_another_browsers_login_is_none_of_mine(issuer: Issuer) -> None:
     assert back(victim, lure).status_code == 400, "nobody is logged in as somebody else by a link"
     victim.get("/accounts/oidc/login")
     assert back(victim, lure).status_code == 400
-    assert LOGIN_COOKIE not in victim.cookies
+    assert settings.LOGIN_COOKIE_NAME not in victim.cookies
 
 
 def test_the_code_is_exchanged_with_the_verifier_of_the_challenge(

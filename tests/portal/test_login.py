@@ -9,7 +9,6 @@ from django.http.cookie import SimpleCookie
 from django.test import Client
 from django.urls import clear_url_caches
 
-from accounts.authentication import LOGIN_COOKIE
 from aichat import urls
 from tests.conftest import PASSWORD, Actor
 
@@ -45,7 +44,7 @@ def test_every_page_opens_and_runs_scripts_of_ours_only(browser: Client, db: Non
 
 
 def test_the_login_cookie_is_kept_from_scripts_and_from_other_sites(browser: Client, alice: Actor) -> None:
-    cookie = log_in(browser, alice)[LOGIN_COOKIE]
+    cookie = log_in(browser, alice)[settings.LOGIN_COOKIE_NAME]
     assert (cookie["httponly"], cookie["samesite"]) == (True, "Strict")
     assert browser.get("/api/v1/me", headers=PORTAL).json()["email"] == alice.user.email
 
@@ -62,10 +61,10 @@ def test_a_key_in_the_header_counts_before_the_cookie(browser: Client, alice: Ac
 
 
 def test_logging_out_ends_the_login_for_a_thief_of_the_cookie_too(browser: Client, alice: Actor) -> None:
-    stolen = log_in(browser, alice)[LOGIN_COOKIE].value
+    stolen = log_in(browser, alice)[settings.LOGIN_COOKIE_NAME].value
     assert browser.post("/portal/logout", headers=PORTAL).status_code == 204
-    assert browser.cookies[LOGIN_COOKIE].value == ""
-    browser.cookies[LOGIN_COOKIE] = stolen
+    assert browser.cookies[settings.LOGIN_COOKIE_NAME].value == ""
+    browser.cookies[settings.LOGIN_COOKIE_NAME] = stolen
     assert browser.get("/api/v1/me", headers=PORTAL).status_code == 401
 
 
@@ -77,7 +76,7 @@ def test_another_sites_form_can_log_nobody_in(browser: Client, alice: Actor) -> 
 def test_a_wrong_password_makes_no_cookie(browser: Client, alice: Actor) -> None:
     body = {"email": alice.user.email, "password": "wrong"}
     assert browser.post("/portal/login", body, content_type="application/json").status_code == 401
-    assert LOGIN_COOKIE not in browser.cookies
+    assert settings.LOGIN_COOKIE_NAME not in browser.cookies
 
 
 @pytest.fixture

@@ -57,7 +57,7 @@ class Command(BaseCommand):
 def own_address() -> str:
     """The address at which a browser or curl on this machine reaches the server."""
     host = "127.0.0.1" if settings.HOST in {"", "0.0.0.0", "::"} else settings.HOST  # noqa: S104
-    return f"http://[{host}]:{settings.PORT}" if ":" in host else f"http://{host}:{settings.PORT}"
+    return f"http://{f'[{host}]' if ':' in host else host}:{settings.PORT}{settings.URL_PREFIX}"
 
 
 def python() -> str:

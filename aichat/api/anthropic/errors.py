@@ -60,7 +60,7 @@ class AnthropicErrorsMiddleware(Middleware):
     """Answers errors below `/v1/messages` in Anthropic's shape, and names the request in Anthropic's header too."""
 
     def after(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
-        if not request.path.startswith(PATH):
+        if not request.path_info.startswith(PATH):
             return response
         response["request-id"] = tracing.request_id()
         if response.status_code >= 400 and isinstance(response, HttpResponse):

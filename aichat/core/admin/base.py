@@ -212,6 +212,11 @@ def link(url: str, text: object) -> SafeString:
     return format_html('<a href="{}" class="text-primary-600 dark:text-primary-500">{}</a>', url, text)
 
 
+def link_to_request(request_id: str) -> str:
+    """An HTML link to the page that shows everything about one request; "-" without a request."""
+    return link(reverse("admin_request", args=[request_id]), request_id) if request_id else "-"
+
+
 def link_to(row: Model | None, text: object = "") -> str:
     """An HTML link to the row's admin page; "-" without a row."""
     if row is None:

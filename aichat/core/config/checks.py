@@ -2,7 +2,7 @@
 
 import sys
 from base64 import b64decode
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from typing import Any
 from urllib.parse import urlsplit
@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register, run_checks
 from django.db import OperationalError, connections
+from django.urls import get_resolver
 
 from aichat.core.config import env
 
@@ -234,6 +235,26 @@ def secret_key_is_strong(**kwargs: Any) -> list[CheckMessage]:
             id="aichat.E030",
         )
     ]
+
+
+@register("aichat")
+def the_prefix_is_told_from_our_paths(**kwargs: Any) -> list[CheckMessage]:
+    """A proxy may pass the prefix on or take it away: which one it did is seen by the path's beginning."""
+    prefix, problems = settings.URL_PREFIX, list[CheckMessage]()
+    if prefix and prefix[1:].partition("/")[0] in {"static", "openai", *_beginnings(get_resolver().url_patterns)}:
+        hint = "Choose another, such as /ai: a request could be for a page of the server or for the prefix."
+        problems.append(Error(f"URL_PREFIX={prefix} begins as paths of this server do.", hint=hint, id="aichat.E015"))
+    if prefix and settings.APP_URL and not f"{urlsplit(settings.APP_URL).path}/".startswith(f"{prefix}/"):
+        hint = f"Mails link below APP_URL: write APP_URL={settings.APP_URL}{prefix}, unless it has pages of your own."
+        problems.append(Warning("APP_URL is not below URL_PREFIX.", hint=hint, id="aichat.W016"))
+    return problems
+
+
+def _beginnings(patterns: Sequence[Any]) -> Iterator[str]:
+    """The first part of the path of each route."""
+    for pattern in patterns:
+        route = str(pattern.pattern)
+        yield from [route.partition("/")[0]] if route else _beginnings(getattr(pattern, "url_patterns", []))
 
 
 @register("aichat")

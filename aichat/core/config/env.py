@@ -19,6 +19,7 @@ T = TypeVar("T")
 # Browsers send http and https; desktop applications and extensions have schemes of their own (app://obsidian.md).
 ADDRESS = re.compile(r"[^@\s<>]+@[^@\s<>]+")
 ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s?#@]+")
+PREFIX = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+")
 RATE = re.compile(r"[1-9]\d*/(sec|min|hour|day)")
 ALIKE = 0.86  # of 1: OPENAI_APIKEY and OPENAI_API_KEY are 0.96 alike, HOST and HOSTNAME 0.67
 LARGEST = 10**9  # of a decimal setting: keeps every price and amount inside a 64-bit column
@@ -209,6 +210,18 @@ def url(name: str, default: str = "", schemes: tuple[str, ...] = ("http", "https
         return raw.rstrip("/")
 
     return _read(name, default, parse, "an address starting with " + " or ".join(f"{scheme}://" for scheme in schemes))
+
+
+def path_prefix(name: str) -> str:
+    """The beginning of all paths, without a slash at its end: `/ai`, `/tools/ai`. Empty: none."""
+
+    def parse(raw: str) -> str:
+        raw = raw.rstrip("/")
+        if raw and not PREFIX.fullmatch(raw):
+            raise ValueError
+        return raw
+
+    return _read(name, "", parse, "a path that begins with a slash, such as /ai, of letters, digits and . _ ~ -")
 
 
 def email(name: str, default: str) -> str:

@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import parse_qs, quote
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponsePermanentRedirect
 
 from aichat.core.web.middleware import Middleware
@@ -26,6 +27,22 @@ VERSION_TWICE = re.compile(rf"/v1/v1/({OPERATIONS})")
 AZURE = re.compile(rf"/openai/(?:v1/)?({OPERATIONS})")
 DEPLOYMENT = re.compile(rf"/openai/deployments/(?P<deployment>.+?)/(?P<operation>{OPERATIONS})")
 DEPLOYMENT_PARAMETER = "deployment"  # of the query, under which the views find the model that Azure's path names
+
+
+def below_prefix(scope: dict[str, Any]) -> dict[str, Any]:
+    """The ASGI scope with the path below URL_PREFIX, whether the proxy passes the prefix on or takes it away."""
+    prefix = settings.URL_PREFIX
+    if not prefix:
+        return scope
+    path = scope["path"]
+    if path == prefix or path.startswith(f"{prefix}/"):
+        path = path.removeprefix(prefix) or "/"
+    return {**scope, "path": path, "raw_path": quote(path).encode(), "root_path": prefix}
+
+
+def with_prefix(scope: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The scope with its whole path, as the ASGI specification and Django's requests have it."""
+    return {**scope, "path": settings.URL_PREFIX + scope["path"]} if settings.URL_PREFIX else scope
 
 
 @lru_cache(maxsize=1024)
@@ -72,7 +89,7 @@ class AddressMiddleware(Middleware):
     def before(self, request: HttpRequest) -> HttpResponsePermanentRedirect | None:
         path, deployment = canonical(request.path_info)
         if path != request.path_info:
-            request.path = request.path_info = path
+            request.path, request.path_info = settings.URL_PREFIX + path, path
             if deployment:
                 query = request.META.get("QUERY_STRING", "")
                 named = f"{DEPLOYMENT_PARAMETER}={quote(deployment, safe='')}"

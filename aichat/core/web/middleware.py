@@ -110,9 +110,9 @@ class ContentPolicyMiddleware(Middleware):
     """Adds the Content-Security-Policy: what a browser may load and run because of a response."""
 
     def after(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
-        if request.path.startswith("/admin/"):
+        if request.path_info.startswith("/admin/"):
             found = ADMIN_POLICY
-        elif request.path.startswith("/api/docs/"):
+        elif request.path_info.startswith("/api/docs/"):
             found = DOCS_POLICY
         else:
             found = API_POLICY
@@ -124,7 +124,7 @@ class HostMiddleware(CommonMiddleware):
     """Django's CommonMiddleware, which does not check the Host of probes: they ask an address, not a host name."""
 
     def process_request(self, request: HttpRequest) -> HttpResponsePermanentRedirect | None:
-        return None if request.path in PROBES else super().process_request(request)
+        return None if request.path_info in PROBES else super().process_request(request)
 
 
 class AddressMiddleware(Middleware):

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import orjson
+from django.conf import settings
 from django.core.exceptions import DisallowedHost, RequestDataTooBig
 from django.core.exceptions import PermissionDenied as DjangoPermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
@@ -127,7 +128,7 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response:
 
 def is_page(request: HttpRequest) -> bool:
     """Whether the request is for a page of the admin: pages get Django's HTML errors, all else gets JSON."""
-    return request.path.startswith("/admin/")
+    return request.path_info.startswith("/admin/")
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponseBase:
@@ -166,12 +167,12 @@ def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponseBa
 def base_urls(request: HttpRequest) -> str:
     """A hint for whoever gave a client a wrong base URL: the addresses to configure, on the host that was asked."""
     try:
-        host = request.build_absolute_uri("/").rstrip("/")
+        host = request.build_absolute_uri(f"{settings.URL_PREFIX}/").rstrip("/")
     except DisallowedHost:
-        host = "http://HOST"
+        host = f"http://HOST{settings.URL_PREFIX}"
     return (
         f"The base URL is {host}/v1 for OpenAI clients, {host} for Anthropic clients and Azure endpoints; "
-        "all paths are listed at /api/docs/."
+        f"all paths are listed at {settings.URL_PREFIX}/api/docs/."
     )
 
 

@@ -32,7 +32,7 @@ class Command(BaseCommand):
                 probe.bind((host, port))
             except OSError as error:
                 raise CommandError(f"Can't listen on {host}:{port} ({error.strerror}): choose another port.") from None
-        sys.stdout.write(f"Serving http://{host}:{port}/ for development; Ctrl-C ends it.\n")
+        sys.stdout.write(f"Serving http://{host}:{port}{settings.URL_PREFIX}/ for development; Ctrl-C ends it.\n")
         os.environ.setdefault("DJANGO_SETTINGS_MODULE", "aichat.settings")  # of the process that reload starts
         uvicorn.run(
             "aichat.asgi:application",

@@ -44,6 +44,8 @@ def given(monkeypatch: pytest.MonkeyPatch) -> Any:
             ["https://a.example.com", "http://localhost:3000"],
         ),
         (lambda: env.text("X", "d"), "  t  ", "t"),
+        (lambda: env.path_prefix("X"), "/tools/ai/", "/tools/ai"),
+        (lambda: env.path_prefix("X"), "/", ""),
     ],
 )
 def test_a_right_value_is_read(given: Any, read: Any, raw: str, expected: object) -> None:

@@ -174,6 +174,28 @@ def test_only_posts_to_hot_urls_are_hot() -> None:
     assert not handler.is_fast_path({"method": "POST", "path": CHAT, "root_path": "/prefix"})
 
 
+@pytest.mark.parametrize("path", [f"/ai{CHAT}", CHAT, "/ai/chat/completions", "/ai/v1/nothing"])
+def test_an_answer_below_a_prefix_is_the_same(
+    both: Callable[..., Any], settings: Any, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    settings.URL_PREFIX, settings.FORCE_SCRIPT_NAME = "/ai", "/ai"
+    served: list[str] = []
+    respond = MiddlewareChain.respond
+
+    async def watched(self: MiddlewareChain, request: FastPathRequest, view: Any) -> Any:
+        served.append(request.path)
+        return await respond(self, request, view)
+
+    monkeypatch.setattr(MiddlewareChain, "respond", watched)
+    thin, stock = both(path)
+    assert steady(thin) == steady(stock)
+    assert served == {
+        f"/ai{CHAT}": [f"/ai{CHAT}"],
+        CHAT: [f"/ai{CHAT}"],
+        "/ai/chat/completions": [f"/ai{COMPLETIONS}"],
+    }.get(path, [])
+
+
 class Watched(dict[str, Any]):
     """Notes which names are looked up."""
 
@@ -236,7 +258,9 @@ async def test_a_view_has_the_last_word_on_what_layers_only_add(monkeypatch: pyt
     assert [value for name, value in headers if name == "vary"] == ["accept, origin"]
 
 
-def test_a_request_has_what_djangos_has() -> None:
+@pytest.mark.parametrize("prefix", ["", "/ai"])
+def test_a_request_has_what_djangos_has(settings: Any, prefix: str) -> None:
+    settings.URL_PREFIX, settings.FORCE_SCRIPT_NAME = prefix, prefix or None
     pairs = [
         (b"host", b"localhost"),
         (b"content-type", b"application/json; charset=utf-8"),
@@ -245,8 +269,19 @@ def test_a_request_has_what_djangos_has() -> None:
         (b"x_spoofed", b"1"),
     ]
     scope = {"method": "POST", "path": CHAT, "query_string": b"a=1", "headers": pairs}
-    ours, django = FastPathRequest(scope, b"{}"), ASGIRequest(scope, BytesIO(b"{}"))
-    for name in ("method", "path", "path_info", "content_type", "content_params", "META", "GET", "body", "COOKIES"):
+    ours, django = FastPathRequest(scope, b"{}"), ASGIRequest({**scope, "path": prefix + CHAT}, BytesIO(b"{}"))
+    for name in (
+        "method",
+        "path",
+        "path_info",
+        "script_name",
+        "content_type",
+        "content_params",
+        "META",
+        "GET",
+        "body",
+        "COOKIES",
+    ):
         assert getattr(ours, name) == getattr(django, name)
     assert ours.get_full_path() == django.get_full_path()
     for header in ("Content-Type", "ACCEPT", "X-Spoofed", "x_spoofed", "Host"):

@@ -13,7 +13,7 @@ from contextlib import aclosing
 from types import TracebackType
 from typing import Any, cast
 
-from django.core.handlers.asgi import get_script_prefix
+from django.conf import settings
 from django.core.handlers.exception import response_for_exception
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
@@ -37,7 +37,7 @@ Send = Callable[[Mapping[str, Any]], Awaitable[None]]
 
 
 def is_fast_path(scope: Scope) -> bool:
-    return (scope["method"], scope["path"]) in FAST_PATHS and not get_script_prefix(scope)
+    return (scope["method"], scope["path"]) in FAST_PATHS and scope.get("root_path", "") == settings.URL_PREFIX
 
 
 class FastPathHandler:
@@ -73,7 +73,7 @@ class FastPathHandler:
                 await send({"type": "http.response.body", "body": cast(HttpResponse, response).content})
 
     async def view(self, request: HttpRequest) -> HttpResponseBase:
-        match = request.resolver_match = self.matches[request.path]
+        match = request.resolver_match = self.matches[request.path_info]
         if (trace := tracing.current()) is not None:
             trace.route = match.route
         try:

@@ -5,7 +5,10 @@ from functools import cached_property
 from io import BytesIO
 from typing import Any
 
+from django.conf import settings
 from django.core.handlers.asgi import ASGIRequest
+
+from aichat.core.web.addresses import with_prefix
 
 
 class RequestHeaders(dict[str, str]):
@@ -37,8 +40,8 @@ class FastPathRequest(ASGIRequest):
     def __init__(self, scope: Mapping[str, Any], body: bytes) -> None:
         scope.get("query_string", b"").decode()
         self.scope = scope
-        self.method, self.path = scope["method"], scope["path"]
-        self.path_info, self.script_name = self.path, ""
+        self.method, self.path_info, self.script_name = scope["method"], scope["path"], settings.URL_PREFIX
+        self.path = self.script_name + self.path_info
         self.resolver_match = None
         self._body, self._stream = body, BytesIO(body)
         self._post_parse_error = self._read_started = False
@@ -63,4 +66,4 @@ class FastPathRequest(ASGIRequest):
     @cached_property
     def complete(self) -> ASGIRequest:
         """The same request, made by Django, for its less common parts."""
-        return ASGIRequest(self.scope, self._stream)
+        return ASGIRequest(with_prefix(self.scope), self._stream)

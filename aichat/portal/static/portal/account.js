@@ -1,4 +1,4 @@
-import { ask, base, send } from "./api.js";
+import { ask, base, own, send } from "./api.js";
 import { onAdd, prove, showPasskeys } from "./account-passkeys.js";
 import { sure } from "./dialogs.js";
 import { showReceived } from "./invitations.js";
@@ -124,7 +124,7 @@ onSubmit(find("leave"), async () => {
     const text = t("All logins and keys end. Until the end of the days of grace a login takes it back.");
     sure(t("Delete your account?"), text, t("Delete my account"), async () => {
         const { deletion_at: at } = await ask("api/v1/me", { method: "DELETE", body });
-        sessionStorage.setItem("said", t("Your account is deleted on {when}, unless you log in before.", { when: moment(at) }));
+        sessionStorage.setItem(own("said"), t("Your account is deleted on {when}, unless you log in before.", { when: moment(at) }));
         location.assign(`${base}login`);
     });
 });

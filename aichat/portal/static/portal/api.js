@@ -5,10 +5,13 @@ import { t } from "./text.js";
 export const base = document.querySelector("[data-base]").dataset.base;
 let leaving = false;
 
+// The name of something that the browser keeps: other programs on this host keep theirs in the same place.
+export const own = (name) => (base + name).slice(1);
+
 // For whom this browser acts: a team's ID, or nothing for the person alone.
 export const acting = {
-    get: () => localStorage.getItem("organization") || "",
-    set: (id) => (id ? localStorage.setItem("organization", id) : localStorage.removeItem("organization")),
+    get: () => localStorage.getItem(own("organization")) || "",
+    set: (id) => (id ? localStorage.setItem(own("organization"), id) : localStorage.removeItem(own("organization"))),
 };
 
 export class ApiError extends Error {

@@ -83,7 +83,7 @@ export async function take() {
 // Files of a message that was not answered, for another try.
 export function giveBack(kept = []) {
     for (const one of kept) {
-        const picture = one.media_type.startsWith("image/") ? base + one.url.replace(/^\//, "") : null;
+        const picture = one.media_type.startsWith("image/") ? one.url : null;
         insert({ kept: one, chip: chipOf(one.name, picture), sending: Promise.resolve() });
     }
 }

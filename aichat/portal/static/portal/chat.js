@@ -1,4 +1,4 @@
-import { ask, base } from "./api.js";
+import { ask, base, own } from "./api.js";
 import { listen } from "./chat-keys.js";
 import { FOUND, listConversations } from "./chat-list.js";
 import * as files from "./chat-files.js";
@@ -148,8 +148,8 @@ function begin() {
 
 // The server said which conversation and message the answer will be: from now on a reload finds it.
 function begun(found, answer) {
-    sessionStorage.setItem("running", JSON.stringify({ conversation: found, answer }));
-    sessionStorage.removeItem("draft");
+    sessionStorage.setItem(own("running"), JSON.stringify({ conversation: found, answer }));
+    sessionStorage.removeItem(own("draft"));
     if (conversation === found) return;
     conversation = found;
     history.replaceState(null, "", `${base}c/${found}`);
@@ -158,7 +158,7 @@ function begun(found, answer) {
 async function finish(asked, answer, { id, error }) {
     const isStopped = error?.name === "AbortError" || error?.code === "cancelled";
     if (id && !(await settled(id, error ? 20 : 8))) error ??= new Error(t("The answer is not stored: the conversation may have been deleted."));
-    sessionStorage.removeItem("running");
+    sessionStorage.removeItem(own("running"));
     running = null;
     find("stop").hidden = true;
     find("send").hidden = false;
@@ -228,7 +228,7 @@ function write(text) {
 question.addEventListener("input", () => {
     question.style.height = "auto";
     question.style.height = `${Math.min(question.scrollHeight, 0.4 * innerHeight)}px`;
-    sessionStorage.setItem("draft", question.value); // a reload, or a login that ended, loses nothing
+    sessionStorage.setItem(own("draft"), question.value); // a reload, or a login that ended, loses nothing
 });
 
 question.addEventListener("keydown", (event) => {
@@ -249,7 +249,7 @@ async function submit() {
         throw new Error(t("{model} does not read pictures: choose another model, or remove them.", { model: model().id }));
     }
     write("");
-    sessionStorage.setItem("draft", text); // until the answer has begun
+    sessionStorage.setItem(own("draft"), text); // until the answer has begun
     await generate({ question: text, attachments: await files.take() });
 }
 
@@ -320,14 +320,14 @@ async function goTo(id) {
 }
 
 async function open() {
-    const left = JSON.parse(sessionStorage.getItem("running"));
+    const left = JSON.parse(sessionStorage.getItem(own("running")));
     if (!conversation) return show();
     const anchor = location.hash.slice(1);
     if (anchor.startsWith(FOUND)) return goTo(anchor.slice(FOUND.length));
     if (left?.conversation !== conversation) return load().then(toEnd);
     const waiting = make("p", { class: "note", role: "status", text: t("Looking for the answer that was being written …") });
     if (!(await settled(left.answer, 300, () => find("messages").append(waiting))) && !record) throw new Error(t("Nothing had arrived, so nothing was kept or charged."));
-    sessionStorage.removeItem("running");
+    sessionStorage.removeItem(own("running"));
     toEnd();
 }
 
@@ -339,5 +339,5 @@ addEventListener("hashchange", () => {
 });
 
 listen({ act, shown: () => tree.path(), stop: () => stop().catch(complain) });
-if (sessionStorage.getItem("draft")) write(sessionStorage.getItem("draft"));
+if (sessionStorage.getItem(own("draft"))) write(sessionStorage.getItem(own("draft")));
 Promise.all([fillModels("chat").then(showPrice), refreshList(), showBalance(), open()]).catch(complain);

@@ -1,9 +1,9 @@
-import { ask } from "./api.js";
+import { ask, own } from "./api.js";
 import { find, onClick, onSubmit } from "./page.js";
 import { canUsePasskeys, logIn, sign } from "./passkeys.js";
 
 const form = find("enter");
-const said = sessionStorage.getItem("said"); // by the page that led here
+const said = sessionStorage.getItem(own("said")); // by the page that led here
 let challenge = null; // for a passkey as second factor
 
 if (find("passkey")) find("passkey").hidden = !canUsePasskeys;
@@ -11,7 +11,7 @@ if (find("passkey")) find("passkey").hidden = !canUsePasskeys;
 if (said && find("said")) {
     find("said").textContent = said;
     find("said").hidden = false;
-    sessionStorage.removeItem("said");
+    sessionStorage.removeItem(own("said"));
 }
 
 async function send(more) {

@@ -1,6 +1,6 @@
 // The models a person may use, with their prices in words.
 
-import { ask } from "./api.js";
+import { ask, own } from "./api.js";
 import { find, make } from "./page.js";
 import { inCredits, t } from "./text.js";
 
@@ -18,7 +18,7 @@ export function usualPrice({ prices }) {
 const rounded = (amount) => Number(amount.toPrecision(2));
 
 // Fill the page's list with the models of a kind, and choose the one that was chosen last.
-export async function fillModels(kind, chosen = localStorage.getItem(`model-${kind}`)) {
+export async function fillModels(kind, chosen = localStorage.getItem(own(`model-${kind}`))) {
     const { data } = await ask("v1/models");
     const models = data.filter((model) => model.kind === kind);
     if (kind === "image") models.unshift({ id: "auto" });
@@ -28,7 +28,7 @@ export async function fillModels(kind, chosen = localStorage.getItem(`model-${ki
     for (const model of models) known.set(model.id, model);
     list.replaceChildren(...models.map((model) => make("option", { value: model.id, text: named(model, kind) })));
     if (known.has(picked)) list.value = picked;
-    list.addEventListener("change", () => localStorage.setItem(`model-${kind}`, list.value));
+    list.addEventListener("change", () => localStorage.setItem(own(`model-${kind}`), list.value));
 }
 
 function named(model, kind) {

@@ -5,6 +5,7 @@ import { inCredits, language, t } from "./text.js";
 
 export { credits, inCredits, moment, t } from "./text.js";
 
+const { languageCookie } = document.querySelector("[data-base]").dataset;
 export const find = (id) => document.getElementById(id);
 
 export function make(tag, { text, ...attributes } = {}, ...children) {
@@ -115,7 +116,7 @@ export function actFor(id) {
 
 // Show the pages in the person's language from now on; with nothing chosen, in the browser's.
 export function speak(chosen) {
-    const cookie = `aichat_language=${chosen}`;
+    const cookie = `${languageCookie}=${chosen}`;
     if (!chosen || chosen === language || document.cookie.split("; ").includes(cookie)) return;
     keepLanguage(chosen);
     location.reload();
@@ -124,7 +125,7 @@ export function speak(chosen) {
 export function keepLanguage(chosen) {
     const age = chosen ? 365 * 86400 : 0;
     const safe = location.protocol === "https:" ? "; secure" : "";
-    document.cookie = `aichat_language=${chosen}; path=${base}; max-age=${age}; samesite=lax${safe}`;
+    document.cookie = `${languageCookie}=${chosen}; path=${base}; max-age=${age}; samesite=lax${safe}`;
 }
 
 export async function fillModels(kind) {
