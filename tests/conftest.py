@@ -26,7 +26,9 @@ from django.db import OperationalError
 from django.db.backends.base.operations import BaseDatabaseOperations
 from django.test import Client
 from django.utils import timezone
+from pytest_django.plugin import blocking_manager_key
 
+import tests.settings
 from accounts import caller_cache, key_limits, rate_limits, services
 from accounts.models import Membership, Organization, Role, User
 from accounts.tenancy import personal_organization
@@ -46,9 +48,18 @@ from aichat.usage.models import UsageRecord
 from credits import verify as ledger
 from credits.models import Wallet
 from credits.services import wallet_of
+from tests import schema
 from tests.engines import Valkey
 from tests.logs import Logs, collected
 from tests.upstream import Upstream
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Before the workers start: they find out at their first test whether the database is there that they copy."""
+    has_workers = getattr(config.option, "numprocesses", None) and not hasattr(config, "workerinput")
+    if has_workers and tests.settings.IS_OF_THIS_RUN:
+        with config.stash[blocking_manager_key].unblock():
+            schema.make_beside()
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
@@ -84,6 +95,13 @@ def _no_thread_writes_last_uses() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(key_limits.last_uses, "_start", lambda: None)
         yield
+
+
+@pytest.fixture(scope="session")
+def django_db_keepdb(django_db_keepdb: bool, django_db_modify_db_settings: None, django_db_blocker: Any) -> bool:
+    """Whether the worker's database is there already, as a copy of the run's."""
+    with django_db_blocker.unblock():
+        return django_db_keepdb or schema.copy_to_test_database()
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 from django.conf import settings
 
+from tests import schema
 from tests.engines import DATABASES, Server, end_with_parent, free_port, process_tree
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -44,6 +45,8 @@ class Service:
             "LOG_LEVEL": "WARNING",
             **options,
         }
+        if database is None:
+            schema.copy_file(directory / "db.sqlite3")
         self.log = directory / "log"
         keys = self.manage("quickstart")
         self.key = re.findall(r"sk-\w+", keys)[0]

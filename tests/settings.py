@@ -25,6 +25,7 @@ for name in (
 DIRECTORY = Path(tempfile.mkdtemp(prefix="aichat-tests-"))
 atexit.register(shutil.rmtree, DIRECTORY, ignore_errors=True)
 engine = os.environ.get("TEST_DATABASE_URL") or "sqlite"
+IS_OF_THIS_RUN = engine == "sqlite" or engine in engines.DATABASES  # else somebody's own server, which stays as it was
 if engine in engines.DATABASES:
     database_server = engines.DATABASES[engine]()
     atexit.register(database_server.close)
