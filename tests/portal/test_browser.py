@@ -63,6 +63,8 @@ def log_in(page: Page) -> None:
 
 
 def test_chat_draw_make_a_key_and_leave(page: Page) -> None:
+    ends = page.locator("header nav a").evaluate_all("links => links.map((link) => link.getBoundingClientRect().right)")
+    assert len(ends) == 6 and max(ends) <= page.evaluate("innerWidth")  # every page is reached at a glance
     page.fill("#question", HOSTILE)
     page.keyboard.press("Enter")
     expect(page.locator(".assistant .note")).to_contain_text("1 credit")
