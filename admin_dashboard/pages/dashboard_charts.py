@@ -48,7 +48,7 @@ def pictures(now: Statistics) -> list[DashboardChart]:
     if failures:
         bars = [Series("requests", [count for _, count in failures])]
         links = [(name, usage_url(now.window, status__exact=name)) for name, _ in failures]
-        found.append(DashboardChart(Chart("Failures by kind", [name for name, _ in failures], bars).bars(), links))
+        found.append(DashboardChart(Chart("Failures by kind", [name for name, _ in failures], bars).rows(), links))
     return found
 
 

@@ -16,6 +16,7 @@ from django.utils.safestring import SafeString
 HEIGHT = 200  # of the plot, in pixels
 TOP, BOTTOM = 8, 24  # room for the highest label, and for the labels below the axis
 MOST_X_LABELS = 6
+ROW, BAR = 32, 8  # of a chart of named rows, in pixels: a row's height, and that of the bar below its name
 COLOURS = 8  # of `charts.css`; the last one is grey
 
 
@@ -55,6 +56,39 @@ class Chart:
         """Draw the chart as one line for each series."""
         axis = ticks(max((value or 0 for series in self.series for value in series.values), default=0))
         return self._figure(axis, self._lines(axis))
+
+    def rows(self) -> SafeString:
+        """Draw the first series as a row for each label, for names of any length: the name, the value, and a bar below."""
+        (series, *_) = self.series
+        highest = max((value or 0 for value in series.values), default=0) or 1
+        rows = format_html_join(
+            "",
+            '<text x="0" y="{}">{}</text><text x="100%" y="{}" text-anchor="end">{}</text>'
+            '<rect x="0" y="{}" width="{}%" height="{}" class="plot-fill-{}"><title>{}</title></rect>',
+            (
+                (
+                    number * ROW + 13,
+                    label,
+                    number * ROW + 13,
+                    self.format(value or 0),
+                    number * ROW + 18,
+                    f"{100 * (value or 0) / highest:.3f}",
+                    BAR,
+                    self.colour(0),
+                    f"{label} · {series.name}: {self.format(value or 0)}",
+                )
+                for number, (label, value) in enumerate(zip(self.labels, series.values, strict=True))
+            ),
+        )
+        return format_html(
+            '<figure class="plot"><figcaption><strong>{}</strong></figcaption>'
+            '<svg class="plot-marks plot-rows" width="100%" height="{}" role="img" aria-label="{}">{}</svg>{}</figure>',
+            self.title,
+            len(self.labels) * ROW,
+            f"{self.title}: {len(self.labels)} values; the table below has them.",
+            rows,
+            self._table(),
+        )
 
     def colour(self, number: int) -> int:
         own = self.series[number].colour

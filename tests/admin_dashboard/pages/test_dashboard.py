@@ -248,3 +248,12 @@ def test_a_chart_has_axes_a_legend_and_escapes_names() -> None:
     assert "Nov 2" in picture and 'class="plot-legend"' in picture
     assert ticks(5) == [0, 2, 4, 6]
     assert ticks(0) == [0, 1]
+
+
+def test_long_names_of_a_chart_have_a_row_each() -> None:
+    picture = Chart("Failures", ["provider_unavailable", "<b>"], [Series("requests", [4, 1])]).rows()
+    heights = re.findall(r'<text x="0" y="(\d+)">', picture)
+    assert len(set(heights)) == 2
+    assert re.findall(r'width="([\d.]+)%" height="8"', picture) == ["100.000", "25.000"]
+    assert "&lt;b&gt;" in picture and "<b>" not in picture
+    assert '<th scope="row">provider_unavailable</th><td class="number">4</td>' in picture
