@@ -5,7 +5,7 @@ This module moves no credits. The image job that calls it reserves them before a
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from math import ceil
 from time import monotonic
@@ -99,12 +99,20 @@ class Drawing(Generic[T]):
 
 
 async def draw(
-    candidates: Sequence[ModelInfo], *, prompt: str, size: str, n: int, request_id: str, check: Callable[[bytes], T]
+    candidates: Sequence[ModelInfo],
+    *,
+    prompt: str,
+    size: str,
+    n: int,
+    request_id: str,
+    check: Callable[[bytes], T],
+    confirm: Callable[[], Awaitable[None]],
 ) -> Drawing[T]:
     """Ask the candidates in order until one delivers at least one good image, or the time is over.
 
     `check` runs in a thread: it decodes one image, answers what the caller keeps of it, and raises `ProviderError` for
-    bytes that are no image. A failure is answered as `Drawing.error`, not raised.
+    bytes that are no image. `confirm` is awaited before each candidate is asked; what it raises ends the drawing. A
+    provider's failure is answered as `Drawing.error`, not raised.
     """
     drawing: Drawing[T] = Drawing()
     deadline = monotonic() + settings.IMAGE_TOTAL_TIMEOUT
@@ -112,6 +120,7 @@ async def draw(
     for number, (model, circuit) in enumerate(zip(candidates, circuits, strict=True), start=1):
         if monotonic() >= deadline:
             break
+        await confirm()
         if not await circuit.admits():
             continue
         attempt = ImageAttempt(model, number)

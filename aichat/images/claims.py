@@ -58,9 +58,10 @@ def take(job: ImageJob) -> bool:
 
 def heartbeat(job: ImageJob) -> bool:
     """Renew the job's lease and its hold. Returns False when the job is no longer this worker's."""
-    job.run_after = lease_end()
-    ours = bool(job.unchanged().update(run_after=job.run_after))
+    until = lease_end()
+    ours = bool(job.unchanged().update(run_after=until))
     if ours:
+        job.run_after = until
         renew_holds([job.hold])
     return ours
 

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from time import monotonic
 from uuid import UUID
 
@@ -59,6 +60,24 @@ async def _keep(job: ImageJob, running: "asyncio.Task[None]") -> float:
     return settings.IMAGE_LEASE_SECONDS / 3
 
 
+class LeaseLost(Exception):
+    """Another worker has the job."""
+
+
+async def _confirm(job: ImageJob) -> None:
+    """Have the job's lease before a provider is asked, who bills every picture that is drawn.
+
+    A worker that was frozen or without a database for longer than its lease renews it first, as soon as the database
+    answers. Raises `LeaseLost`.
+    """
+    while clock.shared_now() >= job.run_after:
+        try:
+            if not await executor.run(claims.heartbeat, job):
+                raise LeaseLost
+        except DatabaseError:
+            await asyncio.sleep(RENEW_AGAIN_SECONDS)
+
+
 async def _run(job: ImageJob) -> None:
     try:
         # Whether its owner may use the model was asked when the job was made.
@@ -68,10 +87,18 @@ async def _run(job: ImageJob) -> None:
             found = [model for model in found if not slugs or model.is_named_in(slugs)] or found[:1]
         candidates = able(found, job.size)
         drawing = await draw(
-            candidates, prompt=job.prompt, size=job.size, n=job.n, request_id=job.request_id, check=verify
+            candidates,
+            prompt=job.prompt,
+            size=job.size,
+            n=job.n,
+            request_id=job.request_id,
+            check=verify,
+            confirm=partial(_confirm, job),
         )
         with spans.step("settle"):
             await lifecycle.finish(complete(job, drawing))
+    except LeaseLost:
+        logger.warning("an image job is left to the worker that has it now", extra={"job": str(job.pk)})
     except ApiError as error:
         await executor.run(completion.fail, job, error)
     except Exception:

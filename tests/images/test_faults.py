@@ -1,20 +1,26 @@
 """The storage of pictures fails after the provider has answered; the database goes away while a picture is drawn."""
 
+import asyncio
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from django.utils import timezone
 
+from aichat.core.database import executor
 from aichat.core.money import CREDIT
-from aichat.images import completion, worker
+from aichat.images import claims, completion, worker
 from aichat.images.models import ImageJob
+from aichat.providers import http as http_of_providers
 from aichat.usage.models import UsageRecord
 from credits.models import LedgerEntry
 from tests.conftest import Actor
 from tests.databases.test_outage import gone
 from tests.images.conftest import Answer, FakeUpstream
+from tests.images.test_workers import enqueue
 from tests.service import running_service
 
 ORDER = {"prompt": "a cat", "model": "gpt-image-2", "background": True}
@@ -99,6 +105,27 @@ def test_the_cost_of_pictures_that_no_storage_took_is_recorded_and_the_job_is_tr
     charge = LedgerEntry.objects.get(kind="CHARGE")
     assert -charge.amount == stored.charged > 0
     assert alice.wallet.available == 10_000 * CREDIT - stored.charged
+
+
+@pytest.mark.parametrize("has_it", ["another worker", "nobody else"])
+def test_a_worker_whose_lease_ran_out_before_it_asked_the_provider_asks_only_if_the_job_is_its_own(
+    upstream: FakeUpstream, alice: Actor, has_it: str
+) -> None:
+    job = enqueue(alice, model="gpt-image-2")
+    assert claims.take(job)
+    job.run_after = timezone.now() - timedelta(seconds=1)  # as if it had been frozen
+    ImageJob.objects.filter(pk=job.pk).update(run_after=job.run_after)
+    if has_it == "another worker":
+        assert claims.claim_due(1)
+
+    async def run() -> None:
+        await worker.run_job(job)
+        await http_of_providers.close()
+
+    asyncio.run(run())
+    executor.close()
+    assert len(upstream.requests) == (has_it == "nobody else")
+    assert ImageJob.objects.get().status == ("succeeded" if upstream.requests else "running")
 
 
 def test_a_picture_is_paid_once_although_the_database_is_away_for_longer_than_its_lease(
