@@ -63,7 +63,10 @@ async def experiments(run: Run, names: list[str]) -> list[Phase]:
         run.load.phase = name
         watching = asyncio.create_task(watch(run.load, phase))
         if name in EXPERIMENTS:
-            phase.faults = await EXPERIMENTS[name](run)
+            try:
+                phase.faults = await EXPERIMENTS[name](run)
+            except Exception as error:  # the others are tried all the same
+                run.broken.append(f"{name}: {error!r}")
         else:
             await run.rest(CALM)
         watching.cancel()

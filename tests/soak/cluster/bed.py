@@ -225,6 +225,7 @@ class Bed:
             **SHORT,
             **UNLIMITED,
             "DJANGO_SETTINGS_MODULE": "aichat.settings",
+            "ALLOWED_HOSTS": "127.0.0.1,127.0.1.1,127.0.1.2,127.0.1.3",
             "SECRET_KEY": "of-the-test-bed-alone-and-long-enough-for-it",
             "MEDIA_ROOT": str(directory / "pictures"),
             "OPENAI_API_KEY": "test-key",
