@@ -10,6 +10,7 @@ import pytest
 from tests.engines import Valkey
 from tests.service import Service, running_service
 
+pytestmark = pytest.mark.xdist_group("workers")  # one service for the whole file
 CHAT = {"message": "Hello"}
 AT_ONCE = 20
 NOT_KEPT = httpx.Limits(max_keepalive_connections=0)

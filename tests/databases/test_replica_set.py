@@ -15,6 +15,7 @@ from tests.databases.test_processes import CHAT, LARGE, SHORT
 from tests.engines import ReplicaSet, ReplicaSetMember
 from tests.service import Service, running_service
 
+pytestmark = pytest.mark.xdist_group("replica set")  # one service and its three servers for the whole file
 CLIENTS = 20
 STARTED_WITH = 100_000  # credits; a chat costs one
 BEFORE, AFTER = 1.0, 4.0  # seconds of chats before the primary goes, and after

@@ -16,12 +16,17 @@ from tests.engines import Valkey
 from tests.service import Service, running_service
 from tests.upstream import Reply, Upstream
 
+pytestmark = pytest.mark.xdist_group("prompt cache of processes")  # one service for the whole file
 MODEL = "gpt-4.1-mini"
 
 
-@pytest.fixture
-def service(valkey_server: Valkey, upstream_server: Upstream) -> Iterator[Service]:
+@pytest.fixture(autouse=True)
+def _nothing_asked_yet(upstream_server: Upstream) -> None:
     upstream_server.reset()
+
+
+@pytest.fixture(scope="module")
+def service(valkey_server: Valkey, upstream_server: Upstream) -> Iterator[Service]:
     upstream = {"OPENAI_API_KEY": "key", "OPENAI_BASE_URL": f"{upstream_server.address}/v1"}
     with running_service(workers=2, REDIS_URL=valkey_server.url, PROMPT_CACHE_TTL="86400", **upstream) as running:
         yield running
@@ -30,7 +35,7 @@ def service(valkey_server: Valkey, upstream_server: Upstream) -> Iterator[Servic
 async def ask_at_once(service: Service, times: int) -> list[httpx.Response]:
     limits = httpx.Limits(max_connections=times)
     async with httpx.AsyncClient(timeout=60, limits=limits, headers=service.headers) as client:
-        body = {"message": "The same", "model": MODEL}
+        body = {"message": "Asked by all", "model": MODEL}
         return await asyncio.gather(*(client.post(f"{service.address}/api/v1/chat", json=body) for _ in range(times)))
 
 
@@ -49,7 +54,7 @@ def test_a_killed_leader_is_followed_within_two_seconds(service: Service, upstre
 
     def ask(_: int) -> str:
         try:
-            body = {"message": "The same", "model": MODEL}
+            body = {"message": "Asked while the leader dies", "model": MODEL}
             url = f"{service.address}/api/v1/chat"
             return httpx.post(url, json=body, headers=service.headers, timeout=30).headers["x-cache"]
         except httpx.TransportError:
