@@ -62,6 +62,10 @@ def pytest_configure(config: pytest.Config) -> None:
             schema.make_beside()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """End a run with what was not tried; the reasons name the command that brings it."""
     reasons = Counter(

@@ -3,11 +3,13 @@
 from pathlib import Path
 
 import httpx
+import pytest
 
 from tests.contract import NO_LIMITS, SET_UP, keep_to_the_document
 from tests.service import running_service
 
 
+@pytest.mark.long
 def test_every_operation_keeps_to_the_document_at_a_glance(tmp_path: Path) -> None:
     with running_service(workers=1, MEDIA_ROOT=str(tmp_path), **SET_UP, **NO_LIMITS) as service:
         # A login token: with an API key, the run finds the key in the list of keys and revokes it.

@@ -35,6 +35,7 @@ def invited(server: str, alice: Actor) -> tuple[str, str]:
     return found[1], vouchers.make_vouchers(250 * CREDIT, count=1, actor=alice.user)[0]
 
 
+@pytest.mark.long
 def test_a_life_from_the_invitation_to_the_end_of_the_account(server: str, invited: tuple[str, str]) -> None:
     if CHROMIUM is None and not os.environ.get("CI"):
         pytest.skip(NO_CHROMIUM)
