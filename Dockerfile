@@ -1,22 +1,39 @@
 # syntax=docker/dockerfile:1
-# Two stages: pip and its cache stay in the first. Build with `docker build --tag aichat .`
+# Two stages: pip, its cache and what a server never reads stay in the first. Build with `make image`.
 # With Sentry and OpenTelemetry: `--build-arg REQUIREMENTS=requirements-monitoring.txt`
-FROM python:3.13-slim AS packages
+# Another base with Python and Debian's tools, such as a mirror's: `--build-arg BASE=registry.example.com/python:3.13-slim`
+ARG BASE=python:3.13-slim
+FROM ${BASE} AS packages
 ARG REQUIREMENTS=requirements.txt
+RUN apt-get update && apt-get install --yes --no-install-recommends binutils
 COPY requirements.txt requirements-monitoring.txt ./
-RUN python -m venv /venv && /venv/bin/pip install --no-cache-dir --only-binary :all: --require-hashes --no-deps -r "$REQUIREMENTS"
+RUN python -m venv /pip && python -m venv --without-pip /venv && /pip/bin/pip --python /venv/bin/python install \
+    --no-cache-dir --no-compile --only-binary :all: --require-hashes --no-deps -r "$REQUIREMENTS"
+# Half of it goes: debug symbols, translations into other languages than the product's, maps of scripts, and what boto3 knows
+# of services other than S3 and those that log in to it.
+RUN find /venv -type f \( -name '*.so' -o -name '*.so.*' \) -exec strip --strip-unneeded {} + \
+    && find /venv -name '*.po' -delete -o -name '*.js.map' -delete \
+    && find /venv -path '*/LC_MESSAGES/*.mo' ! -path '*/en/*' ! -path '*/de/*' -delete \
+    && find /venv/lib/*/site-packages/botocore/data /venv/lib/*/site-packages/boto3/data -mindepth 1 -maxdepth 1 -type d \
+        ! -name s3 ! -name sts ! -name 'sso*' ! -name signin -exec rm -r {} +
 
-FROM python:3.13-slim
-RUN useradd --system --uid 10001 --home-dir /app aichat && install --directory --owner=aichat /data
+FROM ${BASE}
+RUN useradd --uid 10001 --no-create-home --home-dir /app aichat && install --directory --owner=aichat /data
 COPY --from=packages /venv /venv
 WORKDIR /app
 COPY . .
-RUN ln -s /data var && /venv/bin/python -m compileall -q .
 ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 HOST=0.0.0.0
+# What the product imports is compiled here, also of Python's own library: the root is read-only later. `var`, with the key and the
+# database that this makes, is thrown away.
+RUN python -m compileall -q . && DJANGO_SETTINGS_MODULE=aichat.settings python -c "import django, importlib, pkgutil; \
+django.setup(); [importlib.import_module(module.name) \
+for package in ('accounts', 'admin_dashboard', 'aichat', 'credits') \
+for module in pkgutil.walk_packages(importlib.import_module(package).__path__, package + '.')]" \
+    && rm -rf var && ln -s /data var
 USER aichat
 VOLUME /data
 EXPOSE 8000
-HEALTHCHECK --interval=10s --timeout=3s --start-period=20s CMD \
+HEALTHCHECK --interval=10s --timeout=3s --start-period=60s CMD \
     ["python", "-c", "import os, urllib.request as u; u.urlopen(f\"http://127.0.0.1:{os.environ.get('PORT') or 8000}/healthz\", timeout=2)"]
 # Tables are brought up to date at each start; with many replicas, run `quickstart` once before them and `gunicorn` in each.
 CMD ["sh", "-c", "python manage.py quickstart && exec gunicorn aichat.asgi:application"]

@@ -110,7 +110,15 @@ build: $(VENV)/.runtime ## prove that it starts as deployed, with the runtime pa
 	@$(BIN)/python -m compileall -q $(PACKAGES) manage.py gunicorn.conf.py
 	@$(BIN)/python manage.py check
 	@$(BIN)/gunicorn --check-config aichat.asgi:application
-	@if docker info >/dev/null 2>&1; then docker build --tag aichat .; else echo "No Docker here: the image was not built."; fi
+	@if docker info >/dev/null 2>&1; then $(MAKE) image; else echo "No Docker here: the image was not built."; fi
+
+# podman and buildah leave out the health check unless they are told to write Docker's format.
+.PHONY: image
+image: ## build the image `aichat`, by Docker, else podman, else buildah; ARGS="--build-arg BASE=registry.example.com/python:3.13-slim"
+	@if docker info >/dev/null 2>&1; then docker build --tag aichat $(ARGS) .; \
+	elif command -v podman >/dev/null; then podman build --format docker --tag aichat $(ARGS) .; \
+	elif command -v buildah >/dev/null; then buildah build --format docker --tag aichat $(ARGS) .; \
+	else echo "An image needs a Docker that answers, podman, or buildah (apt-get install buildah)."; exit 1; fi
 
 sbom: $(VENV)/.runtime ## the bill of materials (CycloneDX) of the runtime packages, into var/sbom.json
 	@mkdir -p var
@@ -125,6 +133,13 @@ release: $(VENV)/.development ## check the version, build sdist and wheel, with 
 	@$(BIN)/python -m tools.release notes > var/notes.md
 	@cd $(RELEASE) && sha256sum * > SHA256SUMS && cat SHA256SUMS
 
+.PHONY: docs
+docs: $(VENV)/.development ## the documentation as a site that needs no network, into var/site; a broken link or anchor fails
+	@$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python var/zensical
+	@$(BIN)/uv pip install --quiet --python var/zensical/bin/python --only-binary :all: --require-hashes -r requirements-docs.txt
+	@$(BIN)/python -m tools.docs_site
+	@var/zensical/bin/zensical build --strict --clean
+
 audit: $(VENV)/.development ## ask the advisory database about the locked packages; skipped without a network
 	@if $(BIN)/python -c 'import urllib.request as u; u.urlopen("https://api.osv.dev/v1/vulns/OSV-2020-111", timeout=5)' 2>/dev/null; \
 	then $(BIN)/uv tool run pip-audit --vulnerability-service osv --requirement requirements-monitoring.txt --disable-pip --require-hashes; \
@@ -137,6 +152,8 @@ lock: $(VENV)/.development ## compute requirements*.txt from pyproject.toml
 		--python-version 3.11 --generate-hashes --custom-compile-command "make lock" --quiet --output-file requirements-monitoring.txt
 	@$(BIN)/uv pip compile pyproject.toml --group dev --universal --no-strip-extras --python-version 3.11 --generate-hashes \
 		--custom-compile-command "make lock" --quiet --output-file requirements-dev.txt
+	@$(BIN)/uv pip compile --group docs --universal --no-strip-extras --python-version 3.11 --generate-hashes \
+		--custom-compile-command "make lock" --quiet --output-file requirements-docs.txt
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 …")'

@@ -1,27 +1,23 @@
-"""Sign-up, sign-in and API keys."""
+"""Sign-up, sign-in, and what people do with their own login."""
 
 import logging
-from datetime import timedelta
 from functools import partial
 from typing import Any
 from uuid import UUID
 
 from django.conf import settings
 from django.contrib.auth import authenticate as check_password
-from django.db.models import Q
 from django.http import StreamingHttpResponse
-from django.utils import timezone
 from django.utils.translation import gettext
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework import status
-from rest_framework.generics import GenericAPIView, ListAPIView
+from rest_framework.generics import ListAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts import (
-    api_keys,
     emails,
     invitations,
     logins,
@@ -32,25 +28,22 @@ from accounts import (
     second_factor,
     services,
 )
-from accounts.authentication import Caller, calling
+from accounts.authentication import calling
 from accounts.mail_tokens import InvalidMailToken
-from accounts.models import AccessToken, AccessTokenQuerySet, Invitation, User
+from accounts.models import AccessToken, Invitation, User
 from accounts.permissions import IsUser, NotForLimitedKeys, Public
 from accounts.serializers import (
-    ApiKeySerializer,
     LoginSerializer,
     LoginSessionSerializer,
-    NewApiKeySerializer,
     NewEmailSerializer,
     NewPasswordSerializer,
     PasswordSerializer,
     RegisterSerializer,
     ResetSerializer,
-    RotationSerializer,
     SessionSerializer,
     UserSerializer,
 )
-from aichat.core.errors import ApiError, InvalidRequest, NotAuthenticated, NotFound, PermissionDenied
+from aichat.core.errors import ApiError, InvalidRequest, NotAuthenticated, PermissionDenied
 from aichat.core.web.drf import CursorPages
 from aichat.core.web.json_lines import JSON_LINES, json_lines_response
 from aichat.core.web.openapi import may_answer
@@ -299,106 +292,3 @@ class ExportView(APIView):
             raise PermissionDenied(gettext("This is a team's API key: use a login token."))
         rate_limits.hit(settings.RATE_LIMIT_AUTH, "export", str(caller.user.pk))
         return json_lines_response(request._request, personal_data.lines(caller.user), "export.jsonl")
-
-
-class ApiKeyPages(CursorPages):
-    ordering = "-created"
-
-
-@extend_schema_view(get=extend_schema(summary="My API keys"))
-class ApiKeysView(ListAPIView[AccessToken]):
-    """The caller's keys that are not revoked, newest first; of each only its first characters."""
-
-    permission_classes = [IsUser]
-    serializer_class = ApiKeySerializer
-    pagination_class = ApiKeyPages
-
-    def get_queryset(self) -> Any:
-        caller = calling(self.request)
-        return keys_of(caller)
-
-    @extend_schema(request=ApiKeySerializer, responses={201: NewApiKeySerializer}, summary="Make an API key")
-    @may_answer(403)
-    def post(self, request: Request) -> Response:
-        """The key is in this answer only; it is stored hashed. A key with limits can't make further keys."""
-        caller = calling(request)
-        form = self.get_serializer(data=request.data)
-        form.is_valid(raise_exception=True)
-        wanted = dict(form.validated_data)
-        row, secret = services.create_api_key(
-            user=caller.user,
-            organization=caller.organization,
-            expires_at=wanted.pop("expiry", None),
-            actor=caller.user,
-            **wanted,
-        )
-        row.key = secret
-        return Response(NewApiKeySerializer(row).data, status=status.HTTP_201_CREATED)
-
-
-def keys_of(caller: Caller) -> AccessTokenQuerySet:
-    """The caller's keys in their organization that are not revoked, nor gone by a rotation."""
-    keys: AccessTokenQuerySet = AccessToken.objects.api_keys()
-    keys = keys.filter(Q(replaced_by=None) | Q(expiry__gt=timezone.now()))
-    return keys.filter(user=caller.user, organization=caller.organization, revoked_at=None)
-
-
-def one_key(caller: Caller, key_id: UUID) -> AccessToken:
-    """One of the caller's keys, or `NotFound`."""
-    row = keys_of(caller).filter(id=key_id).first()
-    if row is None:
-        raise NotFound()
-    return row
-
-
-class RotateApiKeyView(APIView):
-    permission_classes = [IsUser]
-
-    @extend_schema(request=RotationSerializer, responses={201: NewApiKeySerializer}, summary="Rotate an API key")
-    def post(self, request: Request, key_id: UUID) -> Response:
-        """A new secret for the key, in this answer only; ID, limits, usage and spending stay. The old secret works for
-        `overlap_seconds` more, and is listed until then with an ID of its own and `replaced_by`."""
-        caller = calling(request)
-        form = RotationSerializer(data=request.data)
-        form.is_valid(raise_exception=True)
-        overlap = timedelta(seconds=form.validated_data["overlap_seconds"])
-        row, secret = api_keys.rotate_api_key(one_key(caller, key_id), overlap=overlap, actor=caller.user)
-        row.key = secret
-        return Response(NewApiKeySerializer(row, context=self.context_of(row)).data, status=status.HTTP_201_CREATED)
-
-    def context_of(self, row: AccessToken) -> dict[str, Any]:
-        return {}
-
-
-class ApiKeyView(GenericAPIView[AccessToken]):
-    permission_classes = [IsUser]
-    serializer_class = ApiKeySerializer
-
-    @extend_schema(summary="One API key")
-    def get(self, request: Request, key_id: UUID) -> Response:
-        """Its limits, what it has spent, and when it was used last."""
-        return Response(self.shown(one_key(calling(request), key_id)))
-
-    @extend_schema(request=ApiKeySerializer, responses=ApiKeySerializer, summary="Change an API key")
-    def patch(self, request: Request, key_id: UUID) -> Response:
-        """Everything but the secret. Holds for the next request made with the key; null takes a limit away."""
-        caller = calling(request)
-        row = one_key(caller, key_id)
-        form = self.get_serializer(row, data=request.data, partial=True)
-        form.is_valid(raise_exception=True)
-        return Response(self.shown(api_keys.change_api_key(row, dict(form.validated_data), caller.user)))
-
-    def shown(self, row: AccessToken) -> Any:
-        return ApiKeySerializer(row, context=self.context_of(row)).data
-
-    def context_of(self, row: AccessToken) -> dict[str, Any]:
-        return {}
-
-    @extend_schema(responses={204: None}, summary="Revoke an API key")
-    def delete(self, request: Request, key_id: UUID) -> Response:
-        """Takes effect with the next request made with the key."""
-        caller = calling(request)
-        row = one_key(caller, key_id)
-        services.revoke(row)
-        services.record_revocation(caller.user, row)
-        return Response(status=status.HTTP_204_NO_CONTENT)

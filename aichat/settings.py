@@ -1,6 +1,7 @@
-"""Settings, read top to bottom. Every environment variable is described in `docs/DEPLOYMENT.md`.
+"""Settings that an operator makes, read top to bottom; every environment variable is described in `docs/DEPLOYMENT.md`.
 
-A wrong value raises at import and stops the start; wrong combinations are system checks in `aichat/core/config/checks.py`.
+Lists and tables that no variable changes stand in `framework_settings.py`. A wrong value raises at import and stops the
+start; wrong combinations are system checks in `aichat/core/config/checks.py`.
 """
 
 import sys
@@ -8,11 +9,8 @@ from datetime import timedelta
 from pathlib import Path
 
 import environ
-from django.templatetags.static import static
-from django.urls import reverse
-from pythonjsonlogger.core import RESERVED_ATTRS
 
-from aichat import __version__
+from aichat import __version__, framework_settings
 from aichat.catalog import fallback_reasons
 from aichat.core.config import env, prefix, stores
 from aichat.core.database import mongodb
@@ -37,71 +35,11 @@ ASGI_APPLICATION = "aichat.asgi.application"
 AUTH_USER_MODEL = "accounts.User"
 LOGIN_REDIRECT_URL = "admin:index"
 
-INSTALLED_APPS = [
-    "aichat",  # the first: its migrate and runserver stand before those of others
-    "unfold",
-    "django.contrib.admin",
-    "django.contrib.auth",
-    "django.contrib.contenttypes",
-    "django.contrib.sessions",
-    "django.contrib.messages",
-    "django.contrib.staticfiles",
-    "corsheaders",
-    "guardian",
-    "rest_framework",
-    "knox",
-    "drf_spectacular",
-    "drf_spectacular_sidecar",
-    "accounts",
-    "credits",
-    "aichat.catalog",
-    "aichat.flags",
-    "aichat.idempotency",
-    "aichat.core.background.periodic",
-    "aichat.core.outbound",
-    "aichat.promptcache",
-    "aichat.usage",
-    "aichat.payments",
-    "aichat.api",
-    "aichat.chat",
-    "aichat.images",
-    "aichat.analytics",
-    "aichat.portal",
-    "admin_dashboard",
-]
+INSTALLED_APPS = framework_settings.INSTALLED_APPS
 
-MIDDLEWARE = [
-    "aichat.core.web.middleware.TraceMiddleware",
-    "aichat.core.web.addresses.AddressMiddleware",
-    "aichat.api.anthropic.errors.AnthropicErrorsMiddleware",
-    "django.middleware.security.SecurityMiddleware",
-    "aichat.core.web.middleware.ContentPolicyMiddleware",
-    "aichat.core.web.middleware.StaticFilesMiddleware",
-    "corsheaders.middleware.CorsMiddleware",
-    "aichat.core.web.middleware.AddressMiddleware",
-    "aichat.core.web.middleware.BodyLimitMiddleware",
-    "django.contrib.sessions.middleware.SessionMiddleware",
-    "aichat.core.web.middleware.HostMiddleware",
-    "accounts.languages.LanguageMiddleware",
-    "django.middleware.csrf.CsrfViewMiddleware",
-    "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "django.contrib.messages.middleware.MessageMiddleware",
-    "django.middleware.clickjacking.XFrameOptionsMiddleware",
-]
+MIDDLEWARE = framework_settings.MIDDLEWARE
 
-TEMPLATES = [
-    {
-        "BACKEND": "django.template.backends.django.DjangoTemplates",
-        "APP_DIRS": True,
-        "OPTIONS": {
-            "context_processors": [
-                "django.template.context_processors.request",
-                "django.contrib.auth.context_processors.auth",
-                "django.contrib.messages.context_processors.messages",
-            ],
-        },
-    }
-]
+TEMPLATES = framework_settings.TEMPLATES
 
 # The languages of the portal and of mails; programs, logs and the admin are in English.
 LANGUAGE_CODE = "en"
@@ -162,55 +100,8 @@ X_FRAME_OPTIONS = "DENY"
 CSRF_FAILURE_VIEW = "aichat.core.web.responses.csrf_failure"
 
 CORS_ALLOWED_ORIGINS = env.origins("CORS_ALLOWED_ORIGINS")
-CORS_ALLOW_HEADERS = [
-    "accept",
-    "api-key",
-    "authorization",
-    "cache-control",
-    "content-type",
-    "idempotency-key",
-    "traceparent",
-    "x-api-key",
-    "x-organization",
-    "x-request-id",
-    # Sent by the SDKs of Anthropic and OpenAI for browsers.
-    "anthropic-beta",
-    "anthropic-dangerous-direct-browser-access",
-    "anthropic-version",
-    "openai-beta",
-    "openai-organization",
-    "openai-project",
-    "x-stainless-arch",
-    "x-stainless-async",
-    "x-stainless-custom-poll-interval",
-    "x-stainless-helper",
-    "x-stainless-helper-method",
-    "x-stainless-lang",
-    "x-stainless-os",
-    "x-stainless-package-version",
-    "x-stainless-poll-helper",
-    "x-stainless-read-timeout",
-    "x-stainless-retry-count",
-    "x-stainless-runtime",
-    "x-stainless-runtime-version",
-    "x-stainless-timeout",
-]
-CORS_EXPOSE_HEADERS = [
-    "age",
-    "ratelimit-limit",
-    "ratelimit-remaining",
-    "ratelimit-reset",
-    "idempotent-replayed",
-    "retry-after",
-    "x-cache",
-    "x-credits-charged",
-    "x-credits-low",
-    "x-dropped-parameters",
-    "x-max-tokens-capped",
-    "x-model",
-    "x-provider",
-    "x-request-id",
-]
+CORS_ALLOW_HEADERS = framework_settings.CORS_ALLOW_HEADERS
+CORS_EXPOSE_HEADERS = framework_settings.CORS_EXPOSE_HEADERS
 
 PASSWORD_HASHERS = [
     "django.contrib.auth.hashers.Argon2PasswordHasher",
@@ -245,40 +136,9 @@ PORTAL = env.boolean("PORTAL", True)
 # --- API --------------------------------------------------------------------------------------------------------------
 KNOX_TOKEN_MODEL = "accounts.AccessToken"  # noqa: S105
 REST_KNOX = {"AUTH_HEADER_PREFIX": "Bearer", "TOKEN_TTL": timedelta(days=14)}
-REST_FRAMEWORK = {
-    "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.authentication.BearerAuthentication"],
-    "DEFAULT_PERMISSION_CLASSES": ["accounts.permissions.IsUser"],
-    "DEFAULT_THROTTLE_CLASSES": ["accounts.rate_limits.CallerThrottle"],
-    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["aichat.core.web.drf.JSONParser"],
-    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "aichat.core.web.drf.Negotiation",
-    "DEFAULT_PAGINATION_CLASS": "aichat.core.web.drf.CursorPages",
-    "DEFAULT_SCHEMA_CLASS": "aichat.core.web.openapi.Schema",
-    "EXCEPTION_HANDLER": "aichat.core.web.responses.exception_handler",
-    "TEST_REQUEST_DEFAULT_FORMAT": "json",
-    "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
-}
-SPECTACULAR_SETTINGS = {
-    "TITLE": "aichat",
-    "VERSION": "1",
-    "DESCRIPTION": "Multi-user AI chat and images with credits. Errors have one shape; see `docs/API.md`.",
-    "OAS_VERSION": "3.1.0",
-    "SERVERS": [{"url": URL_PREFIX}] if URL_PREFIX else [],
-    "SCHEMA_PATH_PREFIX": "/(api/)?v1",  # the part of a path before the operation's name
-    "SERVE_INCLUDE_SCHEMA": False,
-    "SERVE_PERMISSIONS": ["accounts.permissions.Public"],
-    "SWAGGER_UI_DIST": "SIDECAR",
-    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
-    "GET_LIB_DOC_EXCLUDES": "aichat.core.web.openapi.classes_that_describe_nothing",
-    "ENUM_NAME_OVERRIDES": {
-        "RoleEnum": "accounts.models.Role",
-        "MembershipRoleEnum": "accounts.models.Membership.Role",
-        "MessageRoleEnum": "aichat.chat.models.Message.Role",
-        "SubscriptionStatusEnum": ["active", "past_due", "cancelled", "none"],
-        "ResponseStatusEnum": ["in_progress", "completed", "incomplete", "failed"],
-        "ToolTypeEnum": ["function", "custom"],
-        "ResponseFormatTypeEnum": ["text", "json_object", "json_schema"],
-    },
+REST_FRAMEWORK = framework_settings.REST_FRAMEWORK
+SPECTACULAR_SETTINGS = framework_settings.SPECTACULAR_SETTINGS | {
+    "SERVERS": [{"url": URL_PREFIX}] if URL_PREFIX else []
 }
 
 # --- Rate limits ------------------------------------------------------------------------------------------------------
@@ -373,9 +233,8 @@ PROMPT_CACHE_MEMORY = env.whole("PROMPT_CACHE_MEMORY", 32 * 2**20)  # bytes in e
 CACHE_HIT_PRICE = env.decimal("CACHE_HIT_PRICE", "0", places=6)
 
 # --- Images -----------------------------------------------------------------------------------------------------------
-IMAGE_LEASE_SECONDS = env.seconds(
-    "IMAGE_LEASE_SECONDS", 30
-)  # after which another worker takes over a dead worker's job
+# Seconds after which another worker takes over a dead worker's job.
+IMAGE_LEASE_SECONDS = env.seconds("IMAGE_LEASE_SECONDS", 30)
 IMAGE_ATTEMPTS = env.whole("IMAGE_ATTEMPTS", 3, minimum=1)
 IMAGE_BACKOFF_SECONDS = env.seconds("IMAGE_BACKOFF_SECONDS", 2)  # the first wait; it doubles with each attempt
 IMAGE_POLL_SECONDS = env.seconds("IMAGE_POLL_SECONDS", 1)
@@ -423,8 +282,9 @@ ALERT_SPENDING_FACTOR = env.whole("ALERT_SPENDING_FACTOR", 5, maximum=10_000)
 # it is off, run the management commands of the same names by cron or another scheduler.
 PERIODIC_TASKS = env.boolean("PERIODIC_TASKS", True)
 EXPIRE_HOLDS_INTERVAL = env.seconds("EXPIRE_HOLDS_INTERVAL", 60)
-# Seconds after which an Idempotency-Key is free again when the process that served its request has died.
+# Seconds for which a later request of `/v1/responses` may refer to items of an answer; 0: none are kept.
 RESPONSE_ITEMS_TTL = env.whole("RESPONSE_ITEMS_TTL", 3_600, maximum=366 * 86_400)
+# Seconds after which an Idempotency-Key is free again when the process that served its request has died.
 IDEMPOTENCY_LEASE = env.seconds("IDEMPOTENCY_LEASE", 30)
 
 # --- Analytics and monitoring -----------------------------------------------------------------------------------------
@@ -463,71 +323,7 @@ LOG_FORMAT = env.choice("LOG_FORMAT", "auto", ("auto", "json", "console"))
 if LOG_FORMAT == "auto":  # lines for people at a terminal, for programs elsewhere
     LOG_FORMAT = "console" if sys.stderr.isatty() else "json"
 LOG_LEVEL = env.choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"))
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "filters": {"trace": {"()": "aichat.core.telemetry.tracing.TraceFilter"}},
-    "formatters": {
-        "json": {
-            "()": "aichat.core.telemetry.json_logs.JsonFormatter",
-            "fmt": "{asctime}{levelname}{name}{message}{request_id}{traceparent}{user}{organization}",
-            "style": "{",
-            "rename_fields": {"asctime": "time", "levelname": "level", "name": "logger"},
-            # Django attaches the request to some records, and with it the query string, which may hold a secret.
-            "reserved_attrs": [*RESERVED_ATTRS, "request", "color_message"],
-            "datefmt": "%Y-%m-%dT%H:%M:%S%z",
-        },
-        "console": {
-            "format": "%(asctime)s %(levelname)-7s %(name)s [%(request_id)s] %(message)s",
-            "datefmt": "%Y-%m-%d %H:%M:%S%z",
-        },
-    },
-    "handlers": {
-        "stderr": {
-            "class": "aichat.core.telemetry.log_writer.LogWriter",
-            "filters": ["trace"],
-            "formatter": LOG_FORMAT,
-        },
-    },
-    "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
-    "loggers": {
-        # Our access line has the same facts and more; tracebacks of unhandled errors are still logged.
-        "django.request": {"level": "ERROR"},
-        # Any client can cause this with an unknown Host; the access line has the 400, and the answer says the mend.
-        "django.security.DisallowedHost": {"level": "CRITICAL"},
-        "django.server": {"handlers": [], "propagate": False},
-        "gunicorn.error": {"handlers": ["stderr"], "level": LOG_LEVEL, "propagate": False},
-        "uvicorn.error": {"handlers": ["stderr"], "level": LOG_LEVEL, "propagate": False},
-        "uvicorn.access": {"handlers": [], "propagate": False},
-        # The SDKs log every call with its address, and prompts at DEBUG; the ORM would log statements with their values.
-        "environ": {"level": "WARNING"},  # that there is no .env is nothing to report
-        "watchfiles": {"level": "WARNING"},
-        "google_genai": {"level": "WARNING"},
-        "httpx2": {"level": "WARNING"},
-        "psycopg.pool": {
-            "level": "ERROR"
-        },  # it logs each refused connection, which the waiting request reports already
-        "openai": {"level": "WARNING"},
-        "opentelemetry": {"level": "ERROR"},  # it logs each retry of a batch
-        "datadog.dogstatsd": {"level": "ERROR"},  # it logs a line for each packet to an agent that is gone
-        "django.db.backends": {"level": "INFO"},
-    },
-}
+LOGGING = framework_settings.logging_settings(LOG_FORMAT, LOG_LEVEL)
 
 # --- Admin ------------------------------------------------------------------------------------------------------------
-UNFOLD = {
-    "SITE_TITLE": "aichat",
-    "SITE_HEADER": "aichat",
-    "SITE_SYMBOL": "forum",
-    "SITE_URL": lambda request: reverse("docs"),
-    "SHOW_VIEW_ON_SITE": False,
-    "DASHBOARD_CALLBACK": "admin_dashboard.pages.dashboard.context",
-    "SIDEBAR": {"navigation": "admin_dashboard.pages.sidebar.navigation", "command_search": True},
-    "COMMAND": {"search_callback": "admin_dashboard.pages.sidebar.find"},
-    "LOGIN": {"form": "accounts.forms.LoginForm"},
-    "SITE_FAVICONS": [
-        {"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("aichat/favicon.svg")},
-    ],
-    "STYLES": [lambda request: static("aichat/charts.css")],
-    "SCRIPTS": [lambda request: static("aichat/labels.js")],
-}
+UNFOLD = framework_settings.UNFOLD

@@ -18,7 +18,7 @@ Line = dict[str, Any]
 class Logs:
     def __init__(self) -> None:
         self.stream = StringIO()
-        form = {name: value for name, value in LOGGING["formatters"]["json"].items() if name != "()"}  # type: ignore[index]
+        form = {name: value for name, value in LOGGING["formatters"]["json"].items() if name != "()"}
         self.handler = logging.StreamHandler(self.stream)
         self.handler.addFilter(TraceFilter())
         self.handler.addFilter(lambda record: not record.name.startswith(("http", "uvicorn.access")))  # the test's own

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
+from django.conf import settings
 from django.core.management import get_commands
 from django.urls import resolve
 
@@ -56,6 +57,11 @@ def test_running_requests_and_pictures_may_end() -> None:
     assert PODS["aichat-web"]["terminationGracePeriodSeconds"] > drain + before
     assert int(COMPOSE["stop_grace_period"].removesuffix("s")) > drain
     assert PODS["aichat-image-worker"]["terminationGracePeriodSeconds"] > 240  # IMAGE_TOTAL_TIMEOUT
+
+
+def test_the_image_keeps_the_translations_of_the_products_languages() -> None:
+    kept = re.findall(r"! -path '\*/(\w+)/\*'", (ROOT / "Dockerfile").read_text())
+    assert kept == [code for code, _ in settings.LANGUAGES]
 
 
 def rendered(*words: str) -> dict[tuple[str, str], dict[str, Any]]:

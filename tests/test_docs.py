@@ -3,6 +3,7 @@
 import re
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.conf import settings
@@ -10,6 +11,7 @@ from django.urls import get_resolver
 
 from aichat.core.errors import ApiError
 from tests.core.web.test_openapi import served
+from tools import docs_site
 
 ROOT = Path(settings.BASE_DIR)
 DOCS = ROOT / "docs"
@@ -55,3 +57,26 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert anchor in {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}, (
                 anchor
             )
+
+
+def named(entries: list[Any]) -> set[str]:
+    """The pages of a navigation, those of its sections included."""
+    found: set[str] = set()
+    for entry in entries:
+        for target in entry.values() if isinstance(entry, dict) else [entry]:
+            found |= named(target) if isinstance(target, list) else {target}
+    return found
+
+
+def test_every_page_is_in_the_navigation_of_the_site() -> None:
+    navigation = named(tomllib.loads((ROOT / "zensical.toml").read_text())["project"]["nav"])
+    assert {docs_site.place(page).relative_to(docs_site.TARGET).as_posix() for page in PAGES} == navigation
+
+
+def test_a_page_of_the_site_leads_to_what_it_led_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(docs_site, "TARGET", tmp_path)
+    for page in PAGES:
+        docs_site.lay_out(page)
+    assert "](CONTRIBUTING.md#changing-the-tables)" in (tmp_path / "DEPLOYMENT.md").read_text()
+    assert "](DEPLOYMENT.md)" in (tmp_path / "index.md").read_text()
+    assert (tmp_path / "files" / "env.example").read_text() == (ROOT / ".env.example").read_text()

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 PARTS = ("accounts", "admin_dashboard", "aichat", "credits")
 # Calls that make a row, or save something that is none. By file: how many.
 MAKES_ROWS = {
-    "accounts/models.py": 2,  # a new user; `SavesChanges.save` is called with what it was given
+    "accounts/models/users.py": 2,  # a new user; `SavesChanges.save` is called with what it was given
     "aichat/catalog/models.py": 1,  # `AIModel.save` passes on what it was given
     "aichat/catalog/provider_models.py": 2,  # `Provider.save` the same; `ProviderKey.give`
     "aichat/catalog/key_forms.py": 1,  # a form's, of rows that save by `SavesChanges` what it changed

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from django.utils import timezone
 
-from accounts import views as accounts
+from accounts import key_views as accounts
 from accounts.models import AccessToken
 from aichat.usage.queries import sums
 from aichat.usage.windows import EPOCH, Window
