@@ -234,7 +234,8 @@ def test_what_the_table_allows_is_not_reported(module: str, source: str) -> None
 def test_no_app_listens_to_another_by_signals() -> None:
     users = [str(path.relative_to(ROOT)) for path, _ in modules() if "django.db.models.signals" in path.read_text()]
     # It watches the tables of its own app, whoever saves them (the admin too): a change it missed would be a security hole.
-    assert users == ["accounts/caller_cache.py"]
+    # `migrate` tells the engine for MongoDB what it is about to do.
+    assert sorted(users) == ["accounts/caller_cache.py", "aichat/core/database/mongodb/base.py"]
 
 
 if __name__ == "__main__":

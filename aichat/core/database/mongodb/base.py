@@ -8,12 +8,14 @@ from typing import Any
 
 from django.conf import settings
 from django.db import OperationalError
+from django.db.models.signals import pre_migrate
 from django_mongodb_backend import base, features, operations
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure, PyMongoError
 from pymongo.uri_parser import parse_uri
 from pymongo.write_concern import WriteConcern
 
+from aichat.core.database.mongodb import defaults
 from aichat.core.database.mongodb.schema import DatabaseSchemaEditor
 from aichat.core.database.outcomes import UNKNOWN_LABEL
 
@@ -21,6 +23,9 @@ from aichat.core.database.outcomes import UNKNOWN_LABEL
 TRANSACTION_LIFETIME = 4
 SEVERAL_MEMBERS = {"replicaset", "directconnection", "loadbalanced"}  # options of an address that names a whole set
 COMMIT_PAUSE = 0.1  # seconds between two tries of a commit whose answer was lost
+
+defaults.register()
+pre_migrate.connect(defaults.fill)
 
 
 class DatabaseFeatures(features.DatabaseFeatures):  # type: ignore[misc]

@@ -11,6 +11,8 @@ from django_mongodb_backend.compiler import (
 )
 from django_mongodb_backend.query import MongoQuery
 
+from aichat.core.database.mongodb.defaults import DefaultsOfColumns
+
 __all__ = ["SQLAggregateCompiler", "SQLCompiler", "SQLDeleteCompiler", "SQLInsertCompiler", "SQLUpdateCompiler"]
 
 
@@ -58,5 +60,5 @@ class SortableQuery(MongoQuery):  # type: ignore[misc]
         return all((self.project_fields or {}).get(name, 1) == 1 for name in self.ordering)
 
 
-class SQLCompiler(compiler.SQLCompiler):  # type: ignore[misc]
+class SQLCompiler(DefaultsOfColumns, compiler.SQLCompiler):  # type: ignore[misc]
     query_class = SortableQuery
