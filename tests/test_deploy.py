@@ -26,19 +26,28 @@ PODS: dict[str, dict[str, Any]] = {
     if "template" in found.get("spec", {})
 }
 CONTAINERS = {name: pod["containers"][0] for name, pod in PODS.items()}
-COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]["app"]
+COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
+OF_GUNICORN = {"FORWARDED_ALLOW_IPS"}
 
 
 def test_their_variables_are_settings() -> None:
-    named = {*COMPOSE["environment"], *next(found for found in OBJECTS if found["kind"] == "ConfigMap")["data"]}
-    assert named - env.NAMES == set()
+    of_pods = next(found for found in OBJECTS if found["kind"] == "ConfigMap")["data"]
+    named = {*COMPOSE["app"]["environment"], *COMPOSE["worker"]["environment"], *of_pods}
+    assert named - env.NAMES == OF_GUNICORN
+
+
+def test_the_proxy_alone_can_be_reached_and_reaches_the_app() -> None:
+    assert [name for name, service in COMPOSE.items() if "ports" in service] == ["proxy"]
+    site = (ROOT / "deploy" / "Caddyfile").read_text()
+    assert f"app:{COMPOSE['app']['environment']['PORT']}" in site
+    assert "flush_interval -1" in site
 
 
 def test_probes_ask_for_paths_and_commands_are_there() -> None:
     web = CONTAINERS["aichat-web"]
     for kind in ("startupProbe", "livenessProbe", "readinessProbe"):
         assert resolve(web[kind]["httpGet"]["path"])
-    commands = [container["command"] for container in CONTAINERS.values()]
+    commands = [container["command"] for container in CONTAINERS.values()] + [COMPOSE["worker"]["command"].split()]
     assert {command[2] for command in commands if "manage.py" in command} <= get_commands().keys()
 
 
@@ -55,8 +64,13 @@ def test_running_requests_and_pictures_may_end() -> None:
     drain = int(re.findall(r"^graceful_timeout = (\d+)", (ROOT / "gunicorn.conf.py").read_text(), re.MULTILINE)[0])
     before = int(CONTAINERS["aichat-web"]["lifecycle"]["preStop"]["exec"]["command"][1])
     assert PODS["aichat-web"]["terminationGracePeriodSeconds"] > drain + before
-    assert int(COMPOSE["stop_grace_period"].removesuffix("s")) > drain
-    assert PODS["aichat-image-worker"]["terminationGracePeriodSeconds"] > 240  # IMAGE_TOTAL_TIMEOUT
+    assert seconds_to_stop("app") > drain
+    of_a_worker = PODS["aichat-image-worker"]["terminationGracePeriodSeconds"], seconds_to_stop("worker")
+    assert min(of_a_worker) > 240  # IMAGE_TOTAL_TIMEOUT
+
+
+def seconds_to_stop(service: str) -> int:
+    return int(COMPOSE[service]["stop_grace_period"].removesuffix("s"))
 
 
 def test_the_image_keeps_the_translations_of_the_products_languages() -> None:
