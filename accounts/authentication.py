@@ -1,6 +1,6 @@
 """Authenticates callers by the Authorization header, for DRF views and async views alike."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -77,17 +77,19 @@ def _of_portal(headers: Mapping[str, str]) -> str:
     return f"Bearer {token}" if token else ""
 
 
-def authenticate(authorization: str, organization: str = "") -> Caller:
+def authenticate(
+    authorization: str, organization: str = "", find: Callable[[str], AccessToken] | None = None
+) -> Caller:
     """The caller behind an Authorization header.
 
-    `organization` is the X-Organization header: it picks one of a login token's organizations.
+    `organization` is the X-Organization header: it picks one of a login token's organizations. `find` is `stored_token`, or
+    does the same from rows that were read already.
     Raises `NotAuthenticated` (no bearer token), `InvalidApiKey`, `InvalidJwt`, `NotFound` (somebody else's organization).
     """
-    scheme, _, secret = authorization.partition(" ")
-    secret = secret.strip()
-    if scheme.lower() != "bearer" or not secret:
+    secret = bearer_secret(authorization)
+    if not secret:
         raise NotAuthenticated()
-    token = None if oidc.looks_like_jwt(secret) else stored_token(secret)
+    token = None if oidc.looks_like_jwt(secret) else (find or stored_token)(secret)
     user = token.user if token else oidc.user_of(secret)
     owner = (token and token.organization) or tenancy.choose_organization(user, organization)
     if organization and str(owner.pk) != organization.lower():  # a key's; better no answer than another wallet's
@@ -96,16 +98,24 @@ def authenticate(authorization: str, organization: str = "") -> Caller:
     return Caller(user, owner, token)
 
 
+def bearer_secret(authorization: str) -> str:
+    """The token in an Authorization header; "" for another scheme than Bearer."""
+    scheme, _, secret = authorization.partition(" ")
+    return secret.strip() if scheme.lower() == "bearer" else ""
+
+
 def stored_token(secret: str) -> AccessToken:
     """The login token or API key with this secret, found by its digest, so that no comparison can be timed.
 
     Raises `InvalidApiKey` when it is unknown, expired or revoked, or its user is deactivated.
     """
-    try:
-        token: AccessToken = AccessToken.objects.select_related("user", "organization").get(digest=hash_token(secret))
-    except AccessToken.DoesNotExist:
-        raise InvalidApiKey() from None
-    if not token.is_usable(clock.shared_now()) or not token.user.is_active:
+    rows = AccessToken.objects.select_related("user", "organization")
+    return require_usable(rows.filter(digest=hash_token(secret)).first())
+
+
+def require_usable(token: AccessToken | None) -> AccessToken:
+    """The token itself. Raises `InvalidApiKey` when there is none, it is expired or revoked, or its user is deactivated."""
+    if token is None or not token.is_usable(clock.shared_now()) or not token.user.is_active:
         raise InvalidApiKey()
     return token
 

@@ -24,7 +24,7 @@ import hashlib
 import math
 import threading
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -33,10 +33,10 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models.signals import post_delete, post_save
 
-from accounts import oidc
-from accounts.authentication import Caller, authenticate
+from accounts import caller_reader, oidc
+from accounts.authentication import Caller
 from accounts.models import AccessToken, ExternalIdentity, Membership, Organization, User
-from aichat.core.database import clock, executor
+from aichat.core.database import clock
 from aichat.core.errors import ApiError
 from aichat.core.redis import change_marks
 from aichat.core.telemetry import tracing
@@ -44,7 +44,7 @@ from aichat.core.telemetry import tracing
 FRESH_SECONDS = 5.0
 SHARED_SECONDS = 60.0  # less than a mark lives in Redis: no mark comes and goes in the lifetime of an entry
 ALONE_SECONDS = 1.0
-AHEAD = 0.8  # of `ALONE_SECONDS`, after which an entry in use is looked up again
+AHEAD = 0.7  # of `ALONE_SECONDS`, after which an entry in use is looked up again
 MOST = 10_000  # entries, and marks of this process
 
 
@@ -115,7 +115,7 @@ class Recognition:
             age, is_alone = time.monotonic() - found.at, seen is None
             if age < (ALONE_SECONDS if is_alone else SHARED_SECONDS) and (is_alone or seen == found.marks):
                 if age > (ALONE_SECONDS * AHEAD if is_alone else FRESH_SECONDS):
-                    self.begin_look_up()
+                    self.begin_look_up(is_patient=True)
                 user, organization = found.owners
                 tracing.bind(user=user, organization=organization)
                 return found.caller
@@ -126,12 +126,14 @@ class Recognition:
     async def look_up(self) -> Caller:
         return await asyncio.shield(self.begin_look_up())  # one who leaves does not stop it for the others
 
-    def begin_look_up(self) -> "asyncio.Task[Caller]":
-        """The look-up under way, else a new one."""
+    def begin_look_up(self, *, is_patient: bool = False) -> "asyncio.Task[Caller]":
+        """The look-up under way, else a new one, which is in no hurry when `is_patient`."""
         one = _under_way.get(self.key)
         if one is None or not one.may_be_joined:
-            one = _under_way[self.key] = LookUp(_changes, asyncio.create_task(self.look_up_alone()))
+            one = _under_way[self.key] = LookUp(_changes, asyncio.create_task(self.look_up_alone(is_patient)))
             one.task.add_done_callback(self.looked_up)
+        elif not is_patient:
+            caller_reader.reader().begin()  # it may be waiting for company
         return one.task
 
     def looked_up(self, task: "asyncio.Task[Caller]") -> None:
@@ -141,32 +143,23 @@ class Recognition:
         if isinstance(error, ApiError):
             _known.pop(self.key, None)  # nobody any more
 
-    async def look_up_alone(self) -> Caller:
+    async def look_up_alone(self, is_patient: bool) -> Caller:
         """Read the caller from the database and cache it, with marks that were read before the database was."""
         at, changes = time.monotonic(), _changes
         seen = await change_marks.answer(self.marks)
-        caller = await executor.run(_read, *self.headers)
+        caller = await caller_reader.read(self.headers, is_patient=is_patient)
         owners = _owners_of(caller)
         if settings.REDIS_URL and (self.latest is None or self.latest.owners != owners):
             # Only now it is known whose marks matter. Where there is no mark, nothing changed during the look-up.
             seen = await change_marks.answer(change_marks.read(*map(_mark_name, owners)))
             if seen and any(seen):
                 at, changes = time.monotonic(), _changes
-                caller = await executor.run(_read, *self.headers)
+                caller = await caller_reader.read(self.headers, is_patient=is_patient)
         if owners == _owners_of(caller):
             if len(_known) >= MOST:
                 _known.clear()
             _known[self.key] = CachedCaller(caller, owners, at, changes, seen, _end(caller, self.headers[0]))
         return caller
-
-
-def _read(authorization: str, organization: str) -> Caller:
-    """The caller as `authenticate` finds them, with their place in a team: its limits hold for what they spend."""
-    caller = authenticate(authorization, organization)
-    if caller.organization.is_personal:
-        return caller
-    place = Membership.objects.filter(user=caller.user, organization=caller.organization).first()
-    return replace(caller, membership=place)
 
 
 def _owners_of(caller: Caller) -> tuple[str, str]:

@@ -10,7 +10,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from accounts import caller_cache, services, teams
+from accounts import caller_cache, caller_reader, services, teams
 from accounts.authentication import Caller, InvalidApiKey, authenticate
 from accounts.caller_cache import Recognition
 from accounts.models import AccessToken, Membership, Role
@@ -34,11 +34,11 @@ def look_ups(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """When callers were looked up in the database."""
     times: list[float] = []
 
-    def counted(*headers: str) -> Any:
+    def counted(*asked: Any) -> Any:
         times.append(time.monotonic())
-        return authenticate(*headers)
+        return authenticate(*asked)
 
-    monkeypatch.setattr(caller_cache, "authenticate", counted)
+    monkeypatch.setattr(caller_reader, "authenticate", counted)
     return times
 
 
@@ -227,13 +227,13 @@ def test_a_look_up_that_was_under_way_brings_nothing_back(
     """The database was read, then the key was revoked, and only then is the entry kept."""
     settled()
 
-    def overtaken(*headers: str) -> Any:
-        caller = authenticate(*headers)
+    def overtaken(*asked: Any) -> Any:
+        caller = authenticate(*asked)
         revoke(alice)
         return caller
 
     with monkeypatch.context() as patch:
-        patch.setattr(caller_cache, "authenticate", overtaken)
+        patch.setattr(caller_reader, "authenticate", overtaken)
         chat(http, alice)
     assert chat(http, alice) == 401
 
