@@ -49,9 +49,9 @@ KINDS = [
         lambda alice: Request("POST", CHAT, alice.headers, {"model": "demo", "message": NEW}),
         calls=625, files=86, hops=2,
     ),
-    Kind("one resource", conversation, calls=108, files=25, hops=3),
+    Kind("one resource", conversation, calls=112, files=25, hops=3),
     Kind(
-        "list", lambda alice: Request("GET", "/api/v1/conversations", alice.headers), calls=115, files=25, hops=3,
+        "list", lambda alice: Request("GET", "/api/v1/conversations", alice.headers), calls=119, files=25, hops=3,
     ),
     Kind("refused for credits", completion(NEW), calls=375, files=76, hops=1, status=402),
 ]  # fmt: skip
