@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
-from django.utils import timezone
 
 from aichat.catalog import access, state
 from aichat.catalog.access import Allowed, Who
 from aichat.catalog.models import BAD_TIERS, AIModel, Price, Provider
 from aichat.catalog.pricing import Rates
+from aichat.core.database import clock
 from aichat.core.snapshot import Snapshot
 from aichat.providers import registry
 from aichat.providers.base import Endpoint
@@ -160,7 +160,10 @@ def _rates() -> dict[object, Rates | None]:
     """
     rates: dict[object, Rates | None] = {}
     operators: set[object] = set()
-    for price in Price.objects.filter(model__enabled=True, effective_at__lte=timezone.now()).order_by("effective_at"):
+    clock.keep_compared()
+    for price in Price.objects.filter(model__enabled=True, effective_at__lte=clock.shared_now()).order_by(
+        "effective_at"
+    ):
         if price.source != Price.LIBRARY:
             operators.add(price.model_id)
         elif price.model_id in operators:

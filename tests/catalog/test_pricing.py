@@ -110,6 +110,7 @@ def test_a_future_price_takes_over_on_its_day(model: AIModel, monkeypatch: pytes
     assert in_force() == 1
     tomorrow = timezone.now() + timedelta(days=2)
     monkeypatch.setattr("django.utils.timezone.now", lambda: tomorrow)
+    monkeypatch.setattr("aichat.core.database.clock.shared_now", lambda: tomorrow)
     assert in_force() == 2
 
 

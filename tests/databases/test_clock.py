@@ -12,6 +12,8 @@ from django.utils import timezone
 from accounts.authentication import InvalidApiKey, stored_token
 from accounts.models import AccessToken
 from aichat import health
+from aichat.catalog import snapshot
+from aichat.catalog.models import Price
 from aichat.core.database import clock, executor
 from aichat.images import claims
 from aichat.images.models import ImageJob
@@ -62,7 +64,7 @@ def test_a_clock_that_is_off_is_a_warning_in_the_log(transactional_db: None, log
 def test_what_is_over_is_over_by_the_databases_clock(
     transactional_db: None, alice: Actor, off: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A minute ago is over and the next minute is not, for jobs' leases, holds and keys, on a host ten minutes off."""
+    """A minute ago is over, the next minute is not: of leases, holds, prices and keys, on a host ten minutes off."""
     if connection.vendor == "sqlite":
         pytest.skip("one host")
     right, key = timezone.now(), AccessToken.objects.filter(user=alice.user, kind="API_KEY")
@@ -76,6 +78,10 @@ def test_what_is_over_is_over_by_the_databases_clock(
     clock.keep_compared()
     assert [job.pk for job in claims.claim_due(5)] == [jobs["over"].pk]
     assert expire_holds() == 1
+    Price.objects.update(effective_at=moments["over"])
+    assert snapshot._rates()
+    Price.objects.update(effective_at=moments["running"])
+    assert not snapshot._rates()
     key.update(expiry=moments["running"])
     assert stored_token(alice.key)
     key.update(expiry=moments["over"])
