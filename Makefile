@@ -86,6 +86,10 @@ bench-http: $(VENV)/.development ## chats alone; writes docs/BENCHMARKS.md in ab
 bench-latency: $(VENV)/.development ## latency added at rates from 5 to 500 a second; writes its part of docs/BENCHMARKS.md in about 25 minutes, ARGS=--quick prints in 3
 	@$(BIN)/python -m tests.benchmarks.latency $(ARGS)
 
+.PHONY: bench-sizing
+bench-sizing: $(VENV)/.development ## how databases grow; writes the table of docs/DEPLOYMENT.md in some minutes, ARGS=--keep-growth from docs/BENCHMARKS.md alone
+	@DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python -m tests.benchmarks.sizing $(ARGS)
+
 bench-slow: $(VENV)/.development ## what a thousand slow connections cost a worker and an honest client, in about a minute and a half
 	@DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python -m tests.benchmarks.slow_connections
 

@@ -126,14 +126,16 @@ def measure(cell: Cell, system: System, provider: System, questions: Questions) 
     )
 
 
-def load(cell: Cell, system: System, first: int, meanwhile: Callable[[], object] = lambda: None) -> dict[str, Any]:
-    """What the load generator has seen; `meanwhile` is called every few seconds."""
+def load(
+    cell: Cell, system: System, first: int, meanwhile: Callable[[], object] = lambda: None, requests: int = 1_000_000
+) -> dict[str, Any]:
+    """What the load generator has seen after so many requests at most; `meanwhile` is called every few seconds."""
     plan = {
         "port": system.port,
         "keys": system.keys,
         "model": cell.model,
         "connections": cell.connections,
-        "requests": cell.connections if cell.once else 1_000_000,
+        "requests": cell.connections if cell.once else requests,
         "seconds": cell.seconds,
         "stream": cell.stream,
         "once": cell.once,
