@@ -1,6 +1,6 @@
 from django.urls import path
 
-from accounts import passkey_views, second_factor_views, team_views, views
+from accounts import file_views, passkey_views, second_factor_views, team_views, views
 
 urlpatterns = [
     path("auth/login", views.LoginView.as_view()),
@@ -13,6 +13,7 @@ urlpatterns = [
     path("auth/password/reset/confirm", views.ConfirmResetView.as_view()),
     path("me/export", views.ExportView.as_view()),
     path("me/email", views.EmailView.as_view()),
+    path("me/files", file_views.FilesView.as_view()),
     path("me/mfa", second_factor_views.SecondFactorView.as_view()),
     path("me/mfa/confirm", second_factor_views.ConfirmSecondFactorView.as_view()),
     path("me/mfa/recovery-codes", second_factor_views.RecoveryCodesView.as_view()),

@@ -150,6 +150,8 @@ RATE_LIMIT_SUBSCRIBER = env.rate("RATE_LIMIT_SUBSCRIBER", "6000/min")
 RATE_LIMIT_ADMIN = env.rate("RATE_LIMIT_ADMIN", "12000/min")
 # Event streams that a user may have open at once; 0: no limit.
 STREAMS_PER_USER = env.whole("STREAMS_PER_USER", 1000)
+# Megabytes (2^20 bytes) that a person's files in chats and pictures may take; 0: no limit.
+FILES_PER_USER_MB = env.whole("FILES_PER_USER_MB", 0)
 # Seconds after which a client that reads nothing of its stream is disconnected; what was delivered is charged.
 STALLED_READER_TIMEOUT = env.seconds("STALLED_READER_TIMEOUT", 30)
 

@@ -6,10 +6,11 @@ class ChatConfig(AppConfig):
     label = "chat"
 
     def ready(self) -> None:
-        from accounts import leaving, personal_data
+        from accounts import file_limits, leaving, personal_data
         from aichat.chat import attachments, retention, search
         from aichat.core.background.periodic.runner import register
 
+        file_limits.counts(attachments.room_of)
         leaving.erases(retention.erase)
         personal_data.adds(attachments.files)
         register("purge_attachments", attachments.purge, every=lambda: 3600)

@@ -10,10 +10,12 @@ from uuid import UUID
 
 from django.conf import settings
 from django.core.signing import BadSignature, TimestampSigner
+from django.db.models import Sum
 from django.utils import timezone
 from django.utils.translation import gettext
 from PIL import Image, UnidentifiedImageError
 
+from accounts import file_limits
 from accounts.authentication import Caller
 from accounts.models import User
 from aichat.chat.models import Attachment, Conversation
@@ -49,12 +51,13 @@ def media_type_of(content: bytes) -> str:
 
 
 def store(caller: Caller, name: str, content: bytes) -> Attachment:
-    """Keep a file for the caller's next message. Raises `InvalidRequest`."""
+    """Keep a file for the caller's next message. Raises `InvalidRequest`, `NoRoom`."""
     media_type = media_type_of(content)
     if _unsent(caller).count() >= MOST_UNSENT:
         text = gettext("You have %(most)s files that no message has: they are deleted after a day.")
         raise InvalidRequest(text % {"most": MOST_UNSENT})
-    return Attachment.objects.create(
+    file_limits.check(caller.user.pk, len(content))
+    row = Attachment.objects.create(
         organization=caller.organization,
         user=caller.user,
         name=name,
@@ -62,6 +65,17 @@ def store(caller: Caller, name: str, content: bytes) -> Attachment:
         size=len(content),
         data=content,
     )
+    try:
+        file_limits.check_stored(caller.user.pk)
+    except file_limits.NoRoom:
+        row.delete()
+        raise
+    return row
+
+
+def room_of(user_id: UUID) -> int:
+    """How many bytes a person's files take."""
+    return Attachment.objects.filter(user_id=user_id).aggregate(size=Sum("size"))["size"] or 0
 
 
 def _unsent(caller: Caller) -> Any:

@@ -86,7 +86,9 @@ def _succeed(job: ImageJob, drawing: "Drawing[Verified]", pictures: Sequence[Pic
         finished_at=clock.shared_now(),
     ):
         outcome = apply([operation])[0]
-        ImageJob.objects.filter(pk=job.pk).update(charged=outcome.charged)
+        ImageJob.objects.filter(pk=job.pk).update(
+            charged=outcome.charged, files_size=sum(image.size for image in drawing.images)
+        )
         records = [usage_record(job, attempt) for attempt in drawing.attempts]
         records[-1].final, records[-1].charged, records[-1].shortfall = True, outcome.charged, outcome.shortfall
         records[-1].reference = job.hold_reference if outcome.charged else ""
@@ -155,7 +157,7 @@ def end(job: ImageJob, status: str, code: str = "", message: str = "", attempts:
 
 def _end(job: ImageJob, status: str, code: str, message: str, attempts: Sequence[ImageAttempt]) -> bool:
     ended = job.unchanged().update(
-        status=status, error_code=code, error_message=message, finished_at=clock.shared_now()
+        status=status, error_code=code, error_message=message, files_size=0, finished_at=clock.shared_now()
     )
     if ended:
         apply([Release(hold=job.hold)])

@@ -6,9 +6,11 @@ from datetime import timedelta
 from uuid import UUID, uuid4
 
 from django.conf import settings
+from django.db.models import Sum
 from django.utils import timezone
 from django.utils.translation import gettext_noop
 
+from accounts import file_limits
 from accounts.authentication import Caller
 from accounts.models import User
 from aichat.core.database import clock, transactions
@@ -30,12 +32,18 @@ from credits.spending_limits import limits_of
 
 logger = logging.getLogger(__name__)
 Status = ImageJob.Status
+LIKELY_SIZE = 2 * 2**20  # bytes of a picture that is not drawn yet
 HOLD_PREFIX = "image:"  # with which the references of the jobs' holds begin
 
 
 class JobIsRunning(ApiError):
     status, code = 409, "invalid_request"
     message = gettext_noop("This job is running: it can be deleted once it is over.")
+
+
+def room_of(user_id: UUID) -> int:
+    """How many bytes a person's pictures take, with those that are being drawn."""
+    return ImageJob.objects.filter(user_id=user_id).aggregate(size=Sum("files_size"))["size"] or 0
 
 
 # --- Begin ------------------------------------------------------------------------------------------------------------
@@ -54,7 +62,7 @@ def enqueue(
     job_id: UUID | None = None,
     store_replay: Callable[[ImageJob], None] = lambda job: None,
 ) -> ImageJob:
-    """Hold `amount` microcredits and write the job, in one commit. Raises `InsufficientCreditsError`.
+    """Hold `amount` microcredits and write the job, in one commit. Raises `InsufficientCreditsError`, `NoRoom`.
 
     A job that is not for the background is made claimed: the caller of this function runs the job. `store_replay` writes
     into the same commit what answers a repeated Idempotency-Key.
@@ -80,6 +88,7 @@ def enqueue(
         requested_model=model,
         size=size,
         n=n,
+        files_size=n * LIKELY_SIZE,
         background=background,
         webhook_url=webhook_url,
         hold_id=reserve.hold.id,
@@ -102,6 +111,7 @@ def enqueue(
 def _enqueue(reserve: Reserve, job: ImageJob, store_replay: Callable[[ImageJob], None]) -> None:
     if apply([reserve])[0].or_raise().repeated and ImageJob.objects.filter(pk=job.pk).exists():
         return  # an earlier run was committed, and the answer to its COMMIT was lost
+    file_limits.check(job.user_id)  # behind the wallet's lock: a twin's job is seen here, or sees this one
     ImageJob.objects.bulk_create([job])
     store_replay(job)
 
@@ -157,6 +167,7 @@ def _retry(job: ImageJob) -> bool:
         error_message="",
         finished_at=None,
         background=True,
+        files_size=job.n * LIKELY_SIZE,
         hold_id=reserve.hold.id,
         hold_reference=reference,
     )

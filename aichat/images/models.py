@@ -59,6 +59,10 @@ class ImageJob(Row):
     error_message = models.CharField(max_length=500, blank=True)
     charged = models.BigIntegerField(default=0, help_text="Microcredits.")
 
+    files_size = models.BigIntegerField(
+        null=True, editable=False, help_text="Bytes of its files; until it is over what they may take. Empty: unknown."
+    )
+
     hold_id = models.UUIDField(editable=False)
     hold_amount = models.BigIntegerField(editable=False, help_text="Microcredits.")
     hold_reference = models.CharField(max_length=100, editable=False)

@@ -33,6 +33,11 @@ class Verified:
     width: int
     height: int
 
+    @property
+    def size(self) -> int:
+        """Bytes of both files."""
+        return len(self.content) + len(self.thumbnail)
+
 
 def verify(raw: bytes) -> Verified:
     """Decode and re-encode an image. Raises `ProviderError(MALFORMED)` for anything but a PNG, JPEG or WebP within limits."""

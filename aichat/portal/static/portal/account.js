@@ -4,7 +4,7 @@ import { sure } from "./dialogs.js";
 import { showReceived } from "./invitations.js";
 import { complain, find, keepLanguage, make, moment, onClick, onSubmit, paged, showBalance } from "./page.js";
 import { save } from "./files.js";
-import { language, t } from "./text.js";
+import { language, number, t } from "./text.js";
 
 const ROLES = { USER: t("user"), SUBSCRIBER: t("subscriber"), ADMIN: t("administrator") };
 
@@ -14,6 +14,16 @@ async function show() {
     find("name").value = me.name;
     find("language").value = me.language ?? "";
     find("operator").hidden = me.role !== "ADMIN";
+}
+
+const inMegabytes = (bytes) => number(bytes / 2 ** 20, 1);
+
+async function showRoom() {
+    const { used, limit } = await ask("api/v1/me/files");
+    const facts = { used: inMegabytes(used), limit: limit === null ? "" : inMegabytes(limit) };
+    find("room").textContent = limit === null ? t("Your files take {used} MB.", facts) : t("Your files take {used} of {limit} MB.", facts);
+    find("room-bar").hidden = limit === null;
+    find("room-bar").value = limit ? used / limit : 0;
 }
 
 onSubmit(find("profile"), async () => {
@@ -141,4 +151,4 @@ onClick("logout-all", async () => {
 
 const received = () => showReceived(() => Promise.all([show(), received(), showBalance()]));
 
-Promise.all([show(), received(), showSecondFactor(), showSessions(), showBalance()]).catch(complain);
+Promise.all([show(), received(), showRoom(), showSecondFactor(), showSessions(), showBalance()]).catch(complain);

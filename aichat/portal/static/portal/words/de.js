@@ -168,6 +168,8 @@ globalThis.portalWords = {
     "Your account is deleted on {when}, unless you log in before.": "Ihr Konto wird am {when} gelöscht, wenn Sie sich nicht vorher anmelden.",
     "Your conversations will be here.": "Hier werden Ihre Gespräche stehen.",
     "Your credits do not cover this.": "Ihr Guthaben reicht dafür nicht.",
+    "Your files take {used} MB.": "Ihre Dateien belegen {used} MB.",
+    "Your files take {used} of {limit} MB.": "Ihre Dateien belegen {used} von {limit} MB.",
     "Your keys for the team end at once. The last owner can't leave: make another member an owner first.": "Ihre Schlüssel für das Team enden sofort. Der letzte Inhaber kann nicht gehen: Machen Sie vorher ein anderes Mitglied zum Inhaber.",
     "Your last payment is missing: mend it under invoices and cards.": "Ihre letzte Zahlung fehlt: Beheben Sie das unter Rechnungen und Karten.",
     "Your limit for this day or month is reached.": "Ihr Limit für diesen Tag oder Monat ist erreicht.",

@@ -1,0 +1,63 @@
+"""Limits how much room a person's files take altogether (FILES_PER_USER_MB).
+
+What keeps files registers how much room they take, since it stands above this part: files of chats, pictures.
+"""
+
+from collections.abc import Callable
+from uuid import UUID
+
+from django.conf import settings
+from django.utils.translation import gettext
+
+from aichat.core.errors import ApiError
+
+MB = 2**20
+
+Room = Callable[[UUID], int]
+_rooms: list[Room] = []
+
+
+class NoRoom(ApiError):
+    """The person's files take as much room as they may. The error object has `limit` and `used`, in bytes."""
+
+    status, code = 413, "file_limit_exceeded"
+
+    def __init__(self, used: int) -> None:
+        text = gettext(
+            "Your files take %(used)s of %(limit)s MB. Delete conversations with files, or pictures, that you no longer "
+            "need; or ask your administrator for more room."
+        )
+        words = text % {"used": f"{used / MB:.1f}", "limit": settings.FILES_PER_USER_MB}
+        super().__init__(words, limit=limit(), used=used)
+
+
+def counts(room: Room) -> None:
+    """Register a function that returns how many bytes a person's files of one kind take, once at the start of the process."""
+    _rooms.append(room)
+
+
+def limit() -> int | None:
+    """How many bytes a person's files may take; None: any number."""
+    return settings.FILES_PER_USER_MB * MB or None
+
+
+def used(user_id: UUID) -> int:
+    """How many bytes a person's files take."""
+    return sum(room(user_id) for room in _rooms)
+
+
+def check(user_id: UUID, more: int = 0) -> None:
+    """Raise `NoRoom` unless there is room for `more` bytes; without `more`, for anything at all."""
+    most = limit()
+    if most is None:
+        return
+    taken = used(user_id)
+    if taken + more > most or taken >= most:
+        raise NoRoom(taken)
+
+
+def check_stored(user_id: UUID) -> None:
+    """Raise `NoRoom` when a file that is stored by now is too much: twins that were checked at the same moment both are."""
+    most = limit()
+    if most is not None and (taken := used(user_id)) > most:
+        raise NoRoom(taken)
