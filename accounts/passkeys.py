@@ -255,7 +255,7 @@ def one(user: User, passkey_id: UUID) -> Passkey:
 
 
 def _known() -> InvalidRequest:
-    return InvalidRequest("This passkey is registered already.", param="credential")
+    return InvalidRequest(gettext("This passkey is registered already."), param="credential")
 
 
 def _new(purpose: str, whose: str, site: "webauthn.Site") -> Challenge:

@@ -8,15 +8,27 @@ from accounts.models import AccessToken, Membership, User
 BATCH = 500  # IDs in one statement
 
 
-class AccountDeactivated(InvalidApiKey):
+class Ended(InvalidApiKey):
+    """A caller that was let in may no longer call; the error object says why in `reason`."""
+
+    reason = ""
+
+    def __init__(self) -> None:
+        super().__init__(reason=self.reason)
+
+
+class AccountDeactivated(Ended):
+    reason = "account_deactivated"
     message = "This account was deactivated, so this was ended. What was delivered is charged."
 
 
-class CredentialRevoked(InvalidApiKey):
+class CredentialRevoked(Ended):
+    reason = "revoked"
     message = "The key or login that began this was revoked, so this was ended. What was delivered is charged."
 
 
-class MembershipEnded(InvalidApiKey):
+class MembershipEnded(Ended):
+    reason = "membership_ended"
     message = "You left the organization that pays for this, so this was ended. What was delivered is charged."
 
 

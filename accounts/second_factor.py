@@ -233,4 +233,4 @@ def _seal() -> Fernet:
 
 
 def already_on() -> InvalidRequest:
-    return InvalidRequest("An authenticator app is set up: DELETE /api/v1/me/mfa first, with a code.")
+    return InvalidRequest(gettext("An authenticator app is set up: DELETE /api/v1/me/mfa first, with a code."))

@@ -69,7 +69,7 @@ class RegisterView(APIView):
         administrator's invitation opens a closed registration.
         """
         logins.require_passwords()
-        closed = PermissionDenied("Registration is closed here: ask an administrator for an account.")
+        closed = PermissionDenied(gettext("Registration is closed here: ask an administrator for an account."))
         if not registration.is_open() and not (isinstance(request.data, dict) and request.data.get("invitation")):
             raise closed
         form = RegisterSerializer(data=request.data)

@@ -33,7 +33,7 @@ class FeatureDisabled(PermissionDenied):
 
     def __init__(self, feature: str) -> None:
         text = gettext("The feature '%(feature)s' is switched off at the moment.")
-        super().__init__(text % {"feature": feature}, feature=feature)
+        super().__init__(text % {"feature": feature}, feature=feature, reason="feature_disabled")
 
 
 def is_enabled(key: str, who: Any = None) -> bool:

@@ -51,7 +51,7 @@ def obstacle(request: GenerationRequest, model: ModelInfo) -> InvalidRequest | N
     if is_too_long and not request.is_length_a_limit:
         return InvalidRequest(f"{model.slug} writes at most {model.max_output_tokens} tokens.", param="max_tokens")
     if not model.vision and image_urls(request.messages):
-        return InvalidRequest(f"{model.slug} does not read images.", param="messages")
+        return InvalidRequest(f"{model.slug} does not read images.", param="messages", reason="no_vision")
     if not model.tools and request.parameters.get("tools"):
         return InvalidRequest(f"{model.slug} does not call functions.", param="tools")
     if not model.structured_output and wants_json(request.parameters):

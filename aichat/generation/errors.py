@@ -77,7 +77,8 @@ def as_api_error(error: ProviderError) -> ApiError:
         case AttemptOutcome.BLOCKED:
             return ContentBlocked()
         case AttemptOutcome.INVALID_REQUEST | AttemptOutcome.UNSUPPORTED:
-            return RefusedByProvider(f"The AI provider refused the request: {error}", param=error.param)
+            text = f"The AI provider refused the request: {error}"
+            return RefusedByProvider(text, param=error.param, reason="refused_by_provider", provider_message=str(error))
         case AttemptOutcome.CONTEXT_LENGTH:
             return ContextLengthExceeded(f"The prompt is too long for the model: {error}", param="messages")
         case AttemptOutcome.RATE_LIMITED | AttemptOutcome.OVERLOADED | AttemptOutcome.UNREACHABLE:

@@ -1,6 +1,6 @@
 // Speaks the product's own API. The login token is in a cookie that scripts can't read; `X-Portal` says to use it.
 
-import { t } from "./text.js";
+import { language, t } from "./text.js";
 
 export const base = document.querySelector("[data-base]").dataset.base;
 let leaving = false;
@@ -15,9 +15,11 @@ export const acting = {
 };
 
 export class ApiError extends Error {
-    constructor(status, error) {
+    // `isWorded`: the server said it in the language of the page.
+    constructor(status, error, isWorded = false) {
         super(error.message || t("The server answered {status}.", { status }));
-        Object.assign(this, { status, code: error.code, param: error.param, requestId: error.request_id, passkey: error.passkey });
+        const { code, param, reason, passkey, request_id: requestId } = error;
+        Object.assign(this, { status, code, param, reason, passkey, requestId, isWorded, facts: error });
     }
 }
 
@@ -44,7 +46,7 @@ export async function send(path, { method = "GET", body, headers = {}, signal, s
         const here = location.pathname + location.search + location.hash;
         location.assign(`${base}login${here === base ? "" : `?next=${encodeURIComponent(here)}`}`);
     }
-    throw new ApiError(response.status, error);
+    throw new ApiError(response.status, error, response.headers.get("Content-Language") === language);
 }
 
 export async function ask(path, options) {

@@ -167,6 +167,10 @@ export function problem(words, code, again) {
     if (code === "insufficient_credits") {
         acts.append(make("a", { class: "button", href: `${base}credits`, text: t("Get credits") }));
     }
+    if (code === "invalid_api_key" || code === "not_authenticated") {
+        const here = encodeURIComponent(location.pathname + location.hash);
+        acts.append(make("a", { class: "button", href: `${base}login?next=${here}`, text: t("Log in") }));
+    }
     const models = [...find("model").options].map((option) => option.value);
     const others = models.filter((name) => name !== find("model").value).slice(0, 3);
     for (const name of HELPS_TO_CHANGE.has(code) ? others : []) {

@@ -58,7 +58,7 @@ const STATES = { cancelled: t("Cancelled. Nothing was charged."), failed: t("It 
 function pending(job) {
     const isOver = !WAITING.has(job.status);
     const text = isOver ? STATES[job.status] : progress(job);
-    const reason = job.error ? inWords({ message: job.error.message, code: job.error.code, requestId: job.request_id }) : "";
+    const reason = job.error ? inWords({ ...job.error, requestId: job.request_id }) : "";
     return make(
         "div",
         { class: isOver ? "pending failed" : "pending" },

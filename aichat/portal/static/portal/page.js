@@ -1,8 +1,10 @@
 // What every page has: a problem in words, the balance, elements made without HTML strings.
 
 import { acting, ask, base } from "./api.js";
+import { inWords } from "./errors.js";
 import { inCredits, language, t } from "./text.js";
 
+export { inWords } from "./errors.js";
 export { credits, inCredits, moment, t } from "./text.js";
 
 const { languageCookie } = document.querySelector("[data-base]").dataset;
@@ -14,49 +16,6 @@ export function make(tag, { text, ...attributes } = {}, ...children) {
     if (text !== undefined) element.textContent = text;
     element.append(...children);
     return element;
-}
-
-const MENDS = {
-    insufficient_credits: t("Redeem a voucher on the page Credits, or ask your administrator for credits."),
-    quota_exceeded: t("Your limit for this day or month is reached."),
-    provider_unavailable: t("Choose another model, or try again in a minute."),
-    provider_error: t("Choose another model, or try again in a minute."),
-    provider_timeout: t("Choose another model, or try again in a minute."),
-};
-
-// What models answer is in English for programs; people who read another language get these words by the error's code, or by
-// its code and the field at fault.
-const WORDS = {
-    insufficient_credits: t("Your credits do not cover this."),
-    content_blocked: t("The provider's safety filter refused this. Nothing was charged."),
-    context_length_exceeded: t("The text is too long for the model: shorten it, or begin a new conversation."),
-    provider_unavailable: t("The provider of the model failed."),
-    provider_error: t("The provider of the model failed."),
-    provider_timeout: t("The model did not answer in time."),
-    model_not_found: t("There is no such model here."),
-    model_not_allowed: t("You may not use this model."),
-    payload_too_large: t("This was too large."),
-    overloaded: t("The server is busy."),
-    cancelled: t("The answer was stopped. What had arrived is paid."),
-    idempotency_conflict: t("This was asked before in another way: load the page anew, then try again."),
-    idempotency_in_progress: t("This is being done already: wait a moment."),
-    database_unavailable: t("The server's database does not answer. Nothing is paid twice: try again in a minute."),
-    internal_error: t("Something went wrong on our side."),
-    rate_limit_exceeded: t("Too many requests: wait a moment, then try again."),
-    "permission_denied conversation_id": t("This conversation is shared with you to read: its owner can let you write."),
-    "permission_denied system": t("The system prompt of a shared conversation is its owner's: leave it as it is."),
-    "invalid_request attachments": t("A file is no longer there: add it again."),
-    "invalid_request parent_id": t("The conversation has changed meanwhile: load the page anew."),
-    "invalid_request replaces": t("The conversation has changed meanwhile: load the page anew."),
-    "invalid_request size": t("The model does not draw this size: choose another."),
-};
-
-export function inWords(error) {
-    if (error instanceof TypeError) return t("The server can't be reached. Nothing is lost: try again.");
-    const id = error.requestId ? ` (${t("request {id}", { id: error.requestId })})` : "";
-    const known = language !== "en" && (WORDS[`${error.code} ${error.param}`] ?? WORDS[error.code]);
-    const words = known || error.message;
-    return [words, MENDS[error.code]].filter(Boolean).join(" ") + id;
 }
 
 export function complain(error) {

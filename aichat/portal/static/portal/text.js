@@ -4,9 +4,10 @@ export const language = document.documentElement.lang || "en";
 
 // The words for `text` with its {names} filled in.
 export function t(text, values = {}) {
-    const words = globalThis.portalWords?.[text] ?? text;
-    return words.replace(/\{(\w+)\}/g, (whole, name) => values[name] ?? whole);
+    return fill(globalThis.portalWords?.[text] ?? text, values);
 }
+
+export const fill = (words, values) => words.replace(/\{(\w+)\}/g, (whole, name) => values[name] ?? whole);
 
 export const number = (value, digits = 2) => Number(value).toLocaleString(language, { maximumFractionDigits: digits });
 export const credits = (amount) => number(amount);
