@@ -21,7 +21,8 @@ from tests.portal.chatting import nothing_serious, refuse, share, show_a_picture
 NEW = "a completely different passphrase"
 HOSTILE = (
     "<img src=x onerror=alert(1)> [press](javascript:alert(2)) <script>alert(3)</script> **bold** <svg onload=alert(4)> "
-    "[page](data:text/html,<script>alert(5)</script>) <iframe src=javascript:alert(6)></iframe> ![x](javascript:alert(7))"
+    "[page](data:text/html,<script>alert(5)</script>) <iframe src=javascript:alert(6)></iframe> ![x](javascript:alert(7)) "
+    "![y](https://pictures.example/y.png)"
 )
 
 
@@ -45,6 +46,7 @@ def page(prepared: str, request: pytest.FixtureRequest) -> Iterator[Page]:
         page = browser.new_context(base_url=prepared, viewport={"width": request.param, "height": 900}).new_page()
         page.set_default_timeout(15_000)
         page.on("pageerror", lambda error: complaints.append(f"{page.url}: {error}"))
+        page.on("request", lambda request: complaints.extend([request.url] * (".example/" in request.url)))
         page.on("dialog", lambda dialog: complaints.append(dialog.message))
         page.goto("/")
         page.wait_for_url("**/login*")
@@ -55,8 +57,8 @@ def page(prepared: str, request: pytest.FixtureRequest) -> Iterator[Page]:
     assert complaints == []
 
 
-def log_in(page: Page) -> None:
-    page.fill("[name=email]", "alice@example.com")
+def log_in(page: Page, email: str = "alice@example.com") -> None:
+    page.fill("[name=email]", email)
     page.fill("[name=password]", PASSWORD)
     page.click("#enter [type=submit]")
     page.wait_for_selector("#balance")
@@ -69,8 +71,8 @@ def test_chat_draw_make_a_key_and_leave(page: Page) -> None:
     page.keyboard.press("Enter")
     expect(page.locator(".assistant .note")).to_contain_text("1 credit")
     expect(page.locator(".assistant strong")).to_have_text("bold")
-    made = page.locator(".assistant .body").locator("img[src], script, a[href], svg, iframe")
-    assert made.count() == 0
+    made = page.locator(".assistant .body").locator("img, script, a[href], svg, iframe")
+    assert [one.get_attribute("href") for one in made.all()] == ["https://pictures.example/y.png"]
     expect(page.locator("#balance")).to_have_text("49 credits")
     page.reload()
     expect(page.locator(".assistant .body")).to_contain_text("demo model")
@@ -223,9 +225,13 @@ def test_an_answer_that_is_stopped_left_or_refused_is_told_in_words(page: Page) 
     other.goto(page.url)
     expect(other.locator("article")).to_have_count(4)
 
+    other.evaluate("localStorage.setItem('organization', '01a20a63-0000-7000-8000-000000000000')")
     for tab, text in ((page, "one"), (other, "two")):
-        tab.fill("#question", text)
-        tab.keyboard.press("Enter")
+        with tab.expect_request("**/api/v1/chat") as asked:
+            tab.fill("#question", text)
+            tab.keyboard.press("Enter")
+        assert "x-organization" not in asked.value.headers, "each tab pays as it shows"
+    other.evaluate("localStorage.removeItem('organization')")
     expect(other.locator(".assistant .note:not(.broken)")).to_have_count(3)
     page.reload()
     expect(page.locator(".user .place")).to_have_text(re.compile("[12] / 2"))
@@ -246,3 +252,9 @@ def test_an_answer_that_is_stopped_left_or_refused_is_told_in_words(page: Page) 
     page.wait_for_url("**/login*")
     log_in(page)
     expect(page.locator("#question")).to_have_value("not lost")
+    other = page.context.new_page()
+    other.goto("/account")
+    other.click("#logout")
+    page.wait_for_url("**/login*")
+    log_in(page, "bob@example.com")
+    expect(page.locator("#question")).to_have_value("")

@@ -2,7 +2,7 @@ import { ask, base, own, send } from "./api.js";
 import { onAdd, prove, showPasskeys } from "./account-passkeys.js";
 import { sure } from "./dialogs.js";
 import { showReceived } from "./invitations.js";
-import { complain, find, keepLanguage, make, moment, onClick, onSubmit, paged, showBalance } from "./page.js";
+import { complain, find, forgetPerson, keepLanguage, make, moment, onClick, onSubmit, paged, showBalance } from "./page.js";
 import { save } from "./files.js";
 import { language, number, t } from "./text.js";
 
@@ -141,11 +141,13 @@ onSubmit(find("leave"), async () => {
 
 onClick("logout", async () => {
     await ask("portal/logout", { method: "POST" });
+    forgetPerson();
     location.assign(find("logout").dataset.next);
 });
 
 onClick("logout-all", async () => {
     await ask("api/v1/auth/logout-all", { method: "POST" });
+    forgetPerson();
     location.assign(find("logout").dataset.next);
 });
 

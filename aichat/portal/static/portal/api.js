@@ -8,9 +8,11 @@ let leaving = false;
 // The name of something that the browser keeps: other programs on this host keep theirs in the same place.
 export const own = (name) => (base + name).slice(1);
 
-// For whom this browser acts: a team's ID, or nothing for the person alone.
+// For whom this page acts: a team's ID, or nothing for the person alone. Read once: a choice in another tab must not have
+// this one's next question paid by somebody else than it shows.
+const organization = localStorage.getItem(own("organization")) || "";
 export const acting = {
-    get: () => localStorage.getItem(own("organization")) || "",
+    get: () => organization,
     set: (id) => (id ? localStorage.setItem(own("organization"), id) : localStorage.removeItem(own("organization"))),
 };
 

@@ -5,6 +5,7 @@ import { copies } from "./parts.js";
 import { t } from "./text.js";
 
 const LONGEST = 50_000; // characters that are coloured
+const PATIENCE = 2000; // milliseconds for one block
 
 export function dress(root) {
     for (const code of root.querySelectorAll("pre > code")) {
@@ -22,11 +23,39 @@ export function dress(root) {
     }
 }
 
+let worker = null;
+let last = Promise.resolve(); // one block after the other
+
+const answerOf = (asked) => new Promise((done, failed) => {
+    asked.onmessage = ({ data }) => done(data);
+    asked.onerror = failed;
+});
+
+// The parts of a text, from the worker; one that takes too long is ended, and its text stays as it is.
+async function partsOf(text, language) {
+    if (!worker) {
+        worker = new Worker(new URL("highlighter.js", import.meta.url), { type: "module" });
+        await answerOf(worker);
+    }
+    const answer = answerOf(worker);
+    worker.postMessage({ text, language });
+    const end = setTimeout(() => worker.dispatchEvent(new ErrorEvent("error")), PATIENCE);
+    try {
+        return await answer;
+    } catch (error) {
+        worker.terminate();
+        worker = null;
+        throw error;
+    } finally {
+        clearTimeout(end);
+    }
+}
+
 async function colour(code, language) {
-    const { default: library } = await import("./vendor/highlight.js");
-    if (!library.getLanguage(language)) return;
-    const found = library.highlight(code.textContent, { language, ignoreIllegals: true });
-    code.replaceChildren(...found._emitter.rootNode.children.map(painted));
+    const found = last.catch(() => {}).then(() => partsOf(code.textContent, language));
+    last = found;
+    const parts = await found;
+    if (parts.length) code.replaceChildren(...parts.map(painted));
 }
 
 // The library's tree as elements: no HTML of its own is ever parsed here.

@@ -18,14 +18,16 @@ function renderer(root) {
     made.set_attr = (data, type, value) => {
         const isAddress = type === smd.HREF || type === smd.SRC;
         if (isAddress && !isHarmless(value)) return;
-        setAttribute(data, type, value);
+        // Not `src`: while the answer arrives, the browser would ask for the picture at once.
+        if (type === smd.SRC) data.nodes[data.index].dataset.address = value;
+        else setAttribute(data, type, value);
     };
     return made;
 }
 
 // A picture of elsewhere is not fetched, or its server would know who reads what; its words lead there.
 function linkTo(picture) {
-    const address = picture.getAttribute("src");
+    const { address } = picture.dataset;
     const words = picture.textContent || address || "";
     if (!address) return words;
     const link = document.createElement("a");

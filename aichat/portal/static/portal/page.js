@@ -1,6 +1,6 @@
 // What every page has: a problem in words, the balance, elements made without HTML strings.
 
-import { acting, ask, base } from "./api.js";
+import { acting, ask, base, own } from "./api.js";
 import { inWords } from "./errors.js";
 import { inCredits, language, t } from "./text.js";
 
@@ -46,6 +46,31 @@ export function onClick(id, work) {
     find(id)?.addEventListener("click", () => work().catch(complain));
 }
 
+// What a tab keeps (a draft, an answer on its way) is of one person. Where another one has logged in, here or in another tab,
+// all of it is forgotten and the page loaded anew: what is typed must not go out in another's name.
+function belongTo(person) {
+    const before = sessionStorage.getItem(own("person"));
+    if (before && before !== person) forgetTab();
+    sessionStorage.setItem(own("person"), person);
+    localStorage.setItem(own("person"), person); // tells the other tabs
+    return !before || before === person;
+}
+
+function forgetTab() {
+    for (const name of ["draft", "running", "said", "person"]) sessionStorage.removeItem(own(name));
+}
+
+addEventListener("storage", ({ key, newValue }) => {
+    const mine = sessionStorage.getItem(own("person"));
+    if (key === own("person") && mine && newValue !== mine) location.reload();
+});
+
+// After a logout nothing of the person is left in the browser.
+export function forgetPerson() {
+    forgetTab();
+    for (const name of ["person", "organization"]) localStorage.removeItem(own(name));
+}
+
 // Show for whom this page acts and what they can spend; answers who is logged in.
 export async function showBalance() {
     if (!find("balance")) return null; // without the other pages
@@ -54,6 +79,10 @@ export async function showBalance() {
         actFor(""); // the team is gone, or the browser has another person now
         return new Promise(() => {}); // the page is loaded anew
     });
+    if (!belongTo(me.id)) {
+        location.reload();
+        return new Promise(() => {});
+    }
     speak(me.language);
     find("balance").textContent = inCredits(me.credits.available);
     const choice = find("acting");
