@@ -6,6 +6,7 @@ a server needs no compiler. A new language: `python -m tools.messages fr`, then 
 """
 
 import json
+import re
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -19,6 +20,7 @@ from babel.messages.extract import extract
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po, write_po
 from django.template import Template
+from django.template.library import SimpleBlockNode
 from django.templatetags.i18n import BlockTranslateNode, TranslateNode
 
 ROOT = Path(__file__).parents[1]
@@ -45,11 +47,19 @@ def scripts() -> list[Path]:
 
 def from_template(path: Path) -> Iterator[Found]:
     nodes: Any = Template(path.read_text()).nodelist
+    for text in re.findall(r'_\("([^"]+)"\)', path.read_text()):  # arguments of tags
+        yield where(path), text
+    yield from from_nodes(path, nodes)
+
+
+def from_nodes(path: Path, nodes: Any) -> Iterator[Found]:
     for node in nodes.get_nodes_by_type(TranslateNode):
         yield where(path), str(node.filter_expression.var.literal)
     for node in nodes.get_nodes_by_type(BlockTranslateNode):
         text, _ = node.render_token_list(node.singular)
         yield where(path), " ".join(text.split()) if node.trimmed else text
+    for node in nodes.get_nodes_by_type(SimpleBlockNode):  # whose content Django does not look into
+        yield from from_nodes(path, node.nodelist)
 
 
 def from_code(path: Path, method: str, names: tuple[str, ...]) -> Iterator[Found]:
