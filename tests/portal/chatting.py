@@ -3,7 +3,7 @@
 import json
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import FilePayload, Page, expect
+from playwright.sync_api import FilePayload, Page, Route, expect
 
 
 def walk_between_branches(page: Page) -> None:
@@ -104,10 +104,23 @@ def refuse(page: Page, status: int, code: str) -> None:
 
 
 def show_a_picture(page: Page, picture: bytes) -> None:
-    """A text file is refused in words; a picture is sent, shown, and kept when its question is edited."""
+    """A text file is refused in words; a message waits for its picture, and stays when that fails; a picture is shown."""
     page.set_input_files("#file", FilePayload(name="a.txt", mimeType="text/plain", buffer=b"x"))
     expect(page.locator("#problem")).to_contain_text("a.txt is not a picture")
-    page.set_input_files("#file", FilePayload(name="cat.png", mimeType="image/png", buffer=picture))
+    cat = FilePayload(name="cat.png", mimeType="image/png", buffer=picture)
+    held: list[Route] = []
+    page.route("**/api/v1/attachments?*", lambda route: held.append(route))
+    page.set_input_files("#file", cat)
+    page.fill("#question", "What is it?")
+    page.keyboard.press("Enter")
+    expect(page.locator("#question")).to_have_value("")
+    page.fill("#question", "And now?")
+    page.keyboard.press("Enter")
+    held[0].fulfill(status=413, body=json.dumps({"error": {"code": "file_limit_exceeded", "message": "No room."}}))
+    expect(page.locator("#problem")).to_contain_text("No room.")
+    expect(page.locator("#question")).to_have_value("What is it?\nAnd now?")
+    page.unroute("**/api/v1/attachments?*")
+    page.set_input_files("#file", cat)
     expect(page.locator("#files .chip:not(.sending)")).to_contain_text("cat.png")
     page.fill("#question", "What is it?")
     page.keyboard.press("Enter")

@@ -43,6 +43,7 @@ function begin(file) {
             say(t("{name} is added.", { name }));
         },
         (error) => {
+            entry.error = error;
             remove(entry);
             complain(error);
         },
@@ -72,9 +73,12 @@ function remove(entry) {
 
 export const hasPictures = () => files.some(({ chip }) => chip.querySelector("img"));
 
-// The files for a message that goes now, once all of them were sent.
+// The files for a message that goes now, once all of them were sent. Without one that fails meanwhile it must not go.
 export async function take() {
-    await Promise.all(files.map(({ sending }) => sending));
+    const awaited = [...files];
+    await Promise.all(awaited.map(({ sending }) => sending));
+    const failed = awaited.find(({ error }) => error);
+    if (failed) throw failed.error;
     const taken = files.map(({ kept }) => kept).filter(Boolean);
     for (const entry of [...files]) remove(entry);
     return taken;

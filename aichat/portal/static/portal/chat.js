@@ -242,15 +242,27 @@ find("ask").addEventListener("submit", (event) => {
     submit().catch(complain);
 });
 
+let sending = false; // files of the message are still on their way
+
 async function submit() {
     const text = question.value;
-    if (running || !text.trim()) return question.focus();
+    if (running || sending || !text.trim()) return question.focus();
     if (files.hasPictures() && model()?.vision === false) {
         throw new Error(t("{model} does not read pictures: choose another model, or remove them.", { model: model().id }));
     }
     write("");
     sessionStorage.setItem(own("draft"), text); // until the answer has begun
-    await generate({ question: text, attachments: await files.take() });
+    sending = true;
+    let attachments;
+    try {
+        attachments = await files.take();
+    } catch (error) {
+        write([text, question.value].filter(Boolean).join("\n"));
+        throw error;
+    } finally {
+        sending = false;
+    }
+    await generate({ question: text, attachments });
 }
 
 const stop = async () => (running?.stop ? running.stop() : running?.abort());
