@@ -52,7 +52,11 @@ def make(apps: StateApps, schema_editor: Any) -> None:
     if connection.vendor == "mongodb":
         keys = [("owner_id", 1), ("content", "text")]
         connection.get_collection("chat_message").create_index(
-            keys, name="messages_by_words", default_language="none", language_override="no_language"
+            keys,
+            name="messages_by_words",
+            default_language="none",
+            language_override="no_language",
+            partialFilterExpression={"owner_id": {"$gt": ""}},  # a condition that the planner knows an owner to meet
         )
     for statement in {"sqlite": SQLITE, "postgresql": POSTGRESQL}.get(connection.vendor, ()):
         schema_editor.execute(statement, params=None)
