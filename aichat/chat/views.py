@@ -239,6 +239,7 @@ class ConversationsFilter(StrictMembers, serializers.Serializer[Conversation]):
 @extend_schema_view(
     get=extend_schema(
         summary="My conversations",
+        responses=ConversationRowSerializer(many=True),
         parameters=[
             ConversationsFilter,
             OpenApiParameter("shared", bool, description="What others share with the caller instead."),
