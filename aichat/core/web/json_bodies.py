@@ -14,7 +14,7 @@ MOST_ESCAPES = 2_500_000  # backslashes of a body: each takes a parser fifteen t
 SLICE = 64 * 1024  # bytes looked at between two chances for other threads
 # Each looks at a byte twice at most, whatever the body: nothing but a backslash continues a string after an escape, so there
 # is one way to match, and they are never tried at a quote that nothing closes. A plain search for strings would begin again
-# behind each of the `\"` of an unclosed one: seconds for a slice. Groups are not possessive: Python 3.11.2 matches those wrongly.
+# behind each of the `\"` of an unclosed one: seconds for a slice. No group is possessive: Python 3.11.2 errs with those.
 STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*"', re.DOTALL)
 REST_OF_STRING = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*"', re.DOTALL)
 UP_TO_AN_UNCLOSED_STRING = re.compile(rb'(?:[^"]++|"[^"\\]*+(?:\\.[^"\\]*+)*")*', re.DOTALL)
