@@ -12,6 +12,7 @@ from django.db import connection
 from django.utils import timezone
 
 from accounts.teams import create_team
+from aichat.core.database import clock
 from aichat.core.money import CREDIT
 from aichat.payments import subscriptions
 from aichat.payments.models import Plan, add_months
@@ -321,7 +322,8 @@ def test_random_lots_are_those_of_a_plain_model(
     """Random grants, charges, refunds, expiries, and periods of a subscription whose credits roll over."""
     settings.SUBSCRIPTION_GRACE_DAYS = GRACE
     began, day = timezone.now().replace(microsecond=0), 0.0
-    monkeypatch.setattr(timezone, "now", lambda: began + timedelta(days=day))
+    for its, name in ((timezone, "now"), (clock, "shared_now")):
+        monkeypatch.setattr(its, name, lambda: began + timedelta(days=day))
     chance, plain, charges = random.Random(seed), PlainLots(), list[LedgerEntry]()
     plan = Plan.objects.create(
         slug="pro", name="Pro", price=1, currency="EUR", credits=6 * CREDIT, credits_expire=True, rollover=4 * CREDIT
