@@ -16,7 +16,6 @@ from typing import Any
 from django.db import connection
 
 from tests.engines import end_with_parent
-from tests.settings import DIRECTORY
 
 VARIABLE = "TEST_SCHEMA"  # the folder of what is made, which the workers inherit
 NAME = "migrated"  # of the database on a server
@@ -24,6 +23,9 @@ NAME = "migrated"  # of the database on a server
 
 def make_beside() -> None:
     """Start the making in a child of this process, which holds the folder's lock until it ends."""
+    # Not at the top: it sets the environment, which benchmarks that start services must not inherit.
+    from tests.settings import DIRECTORY
+
     directory = Path(tempfile.mkdtemp(dir=DIRECTORY))
     with (directory / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
