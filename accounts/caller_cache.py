@@ -79,14 +79,19 @@ class CachedCaller:
 
 @dataclass(frozen=True, slots=True)
 class LookUp:
-    """A look-up under way, shared by requests with the same headers until this process changes something."""
+    """A look-up under way, which requests with the same headers share.
+
+    `changes` is the count of this process's changes, and `marks` are Redis's marks, from before the database was asked.
+    """
 
     changes: int
+    marks: change_marks.Marks | None
     task: "asyncio.Task[Caller]"
 
-    @property
-    def may_be_joined(self) -> bool:
-        return self.changes == _changes and self.task.get_loop() is asyncio.get_running_loop()
+    def may_be_joined(self, marks: change_marks.Marks | None) -> bool:
+        """Whether a request that has seen these marks may use it: nothing has changed since the look-up began."""
+        is_unmarked = marks is None or marks == self.marks
+        return is_unmarked and self.changes == _changes and self.task.get_loop() is asyncio.get_running_loop()
 
 
 _known: dict[bytes, CachedCaller] = {}
@@ -110,27 +115,28 @@ class Recognition:
 
     async def caller(self) -> Caller:
         """Return the cached caller if nothing has changed, else look the caller up. Raises what `authenticate` raises."""
+        seen = await change_marks.answer(self.marks) if self.marks is not None else None
         if found := self.found:
-            seen = await change_marks.answer(self.marks) if self.marks is not None else None
             age, is_alone = time.monotonic() - found.at, seen is None
             if age < (ALONE_SECONDS if is_alone else SHARED_SECONDS) and (is_alone or seen == found.marks):
                 if age > (ALONE_SECONDS * AHEAD if is_alone else FRESH_SECONDS):
-                    self.begin_look_up(is_patient=True)
+                    self.begin_look_up(seen, is_patient=True)
                 user, organization = found.owners
                 tracing.bind(user=user, organization=organization)
                 return found.caller
-        caller = await self.look_up()
+        caller = await self.look_up(seen)
         tracing.bind(user=caller.user.pk, organization=caller.organization.pk)
         return caller
 
-    async def look_up(self) -> Caller:
-        return await asyncio.shield(self.begin_look_up())  # one who leaves does not stop it for the others
+    async def look_up(self, seen: change_marks.Marks | None) -> Caller:
+        return await asyncio.shield(self.begin_look_up(seen))  # one who leaves does not stop it for the others
 
-    def begin_look_up(self, *, is_patient: bool = False) -> "asyncio.Task[Caller]":
+    def begin_look_up(self, seen: change_marks.Marks | None, *, is_patient: bool = False) -> "asyncio.Task[Caller]":
         """The look-up under way, else a new one, which is in no hurry when `is_patient`."""
         one = _under_way.get(self.key)
-        if one is None or not one.may_be_joined:
-            one = _under_way[self.key] = LookUp(_changes, asyncio.create_task(self.look_up_alone(is_patient)))
+        if one is None or not one.may_be_joined(seen):
+            task = asyncio.create_task(self.look_up_alone(seen, is_patient))
+            one = _under_way[self.key] = LookUp(_changes, seen, task)
             one.task.add_done_callback(self.looked_up)
         elif not is_patient:
             caller_reader.reader().begin()  # it may be waiting for company
@@ -143,10 +149,9 @@ class Recognition:
         if isinstance(error, ApiError):
             _known.pop(self.key, None)  # nobody any more
 
-    async def look_up_alone(self, is_patient: bool) -> Caller:
+    async def look_up_alone(self, seen: change_marks.Marks | None, is_patient: bool) -> Caller:
         """Read the caller from the database and cache it, with marks that were read before the database was."""
         at, changes = time.monotonic(), _changes
-        seen = await change_marks.answer(self.marks)
         caller = await caller_reader.read(self.headers, is_patient=is_patient)
         owners = _owners_of(caller)
         if settings.REDIS_URL and (self.latest is None or self.latest.owners != owners):

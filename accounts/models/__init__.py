@@ -1,4 +1,4 @@
-"""Who may call: users with a role, the organizations that own things, and the tokens requests carry."""
+"""Models of callers: users have a role, organizations own rows and pay, tokens authenticate requests."""
 
 from accounts.models.credentials import ExternalIdentity, Passkey, RecoveryCode, SecondFactor
 from accounts.models.limits import RATE, SpendLimits

@@ -1,4 +1,4 @@
-"""What people prove themselves with beside their password: authenticator apps, passkeys, and the word of an issuer."""
+"""Models of credentials other than passwords: authenticator apps, recovery codes, passkeys and identities at an issuer."""
 
 from typing import ClassVar
 

@@ -1,4 +1,4 @@
-"""What limits of users, members and keys have in common: how a rate is written, and the columns of spending limits."""
+"""Parts that the limits of users, members and keys share: the notation of a rate, and the columns of spending limits."""
 
 from django.core.validators import MinValueValidator, RegexValidator
 from django.db import models

@@ -27,7 +27,7 @@ class AccessTokenManager(AuthTokenManager.from_queryset(AccessTokenQuerySet)):  
 
 
 class Scope(models.TextChoices):
-    """What an API key may be used for. `manage` is everything that neither generates nor reads."""
+    """A scope allows an API key one use. `manage` allows everything that neither generates nor reads."""
 
     CHAT = "chat"
     IMAGES = "images"

@@ -105,7 +105,7 @@ class User(Row, SpendLimits, AbstractBaseUser, PermissionsMixin):
         return bool(marked.update(deletion_requested_at=None))
 
     def get_session_auth_hash(self) -> str:
-        """What a session of the admin site is bound to: the password, and the second factor since it is on."""
+        """Return the digest that binds admin sessions: it changes with the password and with a second factor turned on."""
         bound: str = super().get_session_auth_hash()
         if self.mfa_enabled_at is None:
             return bound

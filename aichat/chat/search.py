@@ -38,7 +38,7 @@ class Found:
     hits: dict[UUID, UUID]
 
     def shown(self, conversations: Sequence[UUID]) -> dict[UUID, dict[str, Any]]:
-        """What a list shows of each conversation's hit: `{"message_id", "snippet"}`."""
+        """Return the newest hit of each of these conversations, by its ID: `{"message_id", "snippet"}`."""
         hits = {key: self.hits[key] for key in conversations if key in self.hits}
         rows = Message.objects.filter(pk__in=list(hits.values())) if hits else Message.objects.none()
         texts = dict(rows.values_list("pk", "content"))
@@ -53,13 +53,13 @@ NOTHING = Found((), {})
 
 
 def of(owner_id: UUID, query: str) -> Found:
-    """What is found in the conversations of a person, whatever the organization."""
+    """Search the messages of all conversations of a person, whatever the organization."""
     words = words_of(query)
     return Found(words, _newest(_ask(owner_id, words)))
 
 
 def among(conversations: QuerySet[Conversation], query: str) -> Found:
-    """What is found in these conversations of several people: in the `MOST_SHARED` of them that were used last."""
+    """Search the messages of these conversations of several people: of the `MOST_SHARED` that were used last."""
     words, by_owner = words_of(query), dict[UUID, list[UUID]]()
     newest = conversations.order_by("-updated_at").values_list("user_id", "pk")[:MOST_SHARED]
     for owner, conversation in newest:

@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import threading
 import time
 from typing import Any
 
@@ -15,6 +16,7 @@ from accounts.authentication import Caller, InvalidApiKey, authenticate
 from accounts.caller_cache import Recognition
 from accounts.models import AccessToken, Membership, Role
 from accounts.services import change_user
+from aichat.core.redis import change_marks
 from tests.conftest import Actor, in_team
 from tests.engines import Valkey
 
@@ -154,6 +156,35 @@ async def test_who_comes_after_a_change_does_not_join_a_look_up_from_before(
     caller_cache._mark([str(alice.user.pk)])
     await asyncio.gather(first, Recognition(f"Bearer {alice.key}", "").caller())
     assert len(look_ups) == 2
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_who_comes_after_another_processs_change_does_not_join_a_look_up_from_before(
+    valkey: Valkey, alice: Actor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settled()
+    read_all, may_end, has_read = caller_reader.read_all, threading.Event(), threading.Event()
+
+    def slow(asked: Any) -> Any:
+        found = read_all(asked)
+        has_read.set()
+        assert may_end.wait(5)
+        return found
+
+    await Recognition(f"Bearer {alice.key}", "").caller()
+    [(key, entry)] = caller_cache._known.items()
+    caller_cache._known[key] = dataclasses.replace(entry, at=entry.at - caller_cache.SHARED_SECONDS)
+    monkeypatch.setattr(caller_reader, "read_all", slow)
+    before = asyncio.create_task(Recognition(f"Bearer {alice.key}", "").caller())
+    await asyncio.to_thread(has_read.wait, 5)
+    await AccessToken.objects.filter(user=alice.user).aupdate(revoked_at=timezone.now())
+    await asyncio.to_thread(change_marks.write, caller_cache._mark_name(str(alice.user.pk)))
+    after = asyncio.create_task(Recognition(f"Bearer {alice.key}", "").caller())
+    await asyncio.sleep(0.1)
+    may_end.set()
+    assert (await before).user.pk == alice.user.pk
+    with pytest.raises(InvalidApiKey):
+        await after
 
 
 def test_an_unknown_key_is_not_kept(http: httpx.Client, look_ups: list[float]) -> None:
