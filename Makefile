@@ -25,7 +25,7 @@ SELECTED = $(or $(ARGS),$(if $(filter-out sqlite,$(engine)),$(ON_EACH_ENGINE) $(
 ALONE = $(BIN)/python -m pytest --last-failed --last-failed-no-failures none
 PYTEST = $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadgroup
 
-.PHONY: help run test bench bench-ledger bench-http bench-latency bench-slow trace clients contract upgrade screenshots soak lint style types format build lock sbom release audit clean
+.PHONY: help run install test bench bench-ledger bench-http bench-latency bench-slow trace clients contract upgrade screenshots soak lint style types format build lock sbom release audit clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -33,6 +33,8 @@ help: ## this list
 run: $(VENV)/.runtime ## install, set up, and serve on http://127.0.0.1:8000 (or PORT=…)
 	@$(BIN)/python manage.py quickstart
 	@exec $(BIN)/gunicorn aichat.asgi:application
+
+install: $(VENV)/.runtime ## the packages of a server into .venv, each by its hash; again after each new version
 
 test: $(VENV)/.development ## every test; ENGINE=postgres for one database, ARGS=tests/chat for some
 	@$(foreach engine,$(ENGINE),echo "--- $(engine)" && export TEST_DATABASE_URL=$(engine) && { $(PYTEST) $(SELECTED) || \
@@ -87,7 +89,7 @@ bench-latency: $(VENV)/.development ## latency added at rates from 5 to 500 a se
 	@$(BIN)/python -m tests.benchmarks.latency $(ARGS)
 
 .PHONY: bench-sizing
-bench-sizing: $(VENV)/.development ## how databases grow; writes the table of docs/DEPLOYMENT.md in some minutes, ARGS=--keep-growth from docs/BENCHMARKS.md alone
+bench-sizing: $(VENV)/.development ## how databases grow; writes the table of docs/deployment/sizing.md in some minutes, ARGS=--keep-growth from docs/BENCHMARKS.md alone
 	@DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python -m tests.benchmarks.sizing $(ARGS)
 
 bench-slow: $(VENV)/.development ## what a thousand slow connections cost a worker and an honest client, in about a minute and a half

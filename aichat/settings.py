@@ -1,4 +1,4 @@
-"""Settings that an operator makes, read top to bottom; every environment variable is described in `docs/DEPLOYMENT.md`.
+"""Settings that an operator makes, read top to bottom; `docs/deployment/settings.md` describes each variable.
 
 Lists and tables that no variable changes stand in `framework_settings.py`. A wrong value raises at import and stops the
 start; wrong combinations are system checks in `aichat/core/config/checks.py`.

@@ -69,6 +69,21 @@ def test_running_requests_and_pictures_may_end() -> None:
     assert min(of_a_worker) > 240  # IMAGE_TOTAL_TIMEOUT
 
 
+def test_units_of_systemd_start_what_there_is_and_let_it_end() -> None:
+    drain = int(re.findall(r"^graceful_timeout = (\d+)", (ROOT / "gunicorn.conf.py").read_text(), re.MULTILINE)[0])
+    for name, least in (("aichat", drain), ("aichat-images", 240)):  # IMAGE_TOTAL_TIMEOUT
+        unit = dict(
+            re.findall(r"^(\w+)=(.*)$", (ROOT / "deploy/systemd" / f"{name}.service").read_text(), re.MULTILINE)
+        )
+        commands = [unit[key].split() for key in ("ExecStartPre", "ExecStart") if key in unit]
+        assert {command[2] for command in commands if command[1] == "manage.py"} <= get_commands().keys()
+        assert {command[0].removeprefix(unit["WorkingDirectory"]) for command in commands} <= {
+            "/.venv/bin/python",
+            "/.venv/bin/gunicorn",
+        }
+        assert int(unit["TimeoutStopSec"]) > least
+
+
 def seconds_to_stop(service: str) -> int:
     return int(COMPOSE[service]["stop_grace_period"].removesuffix("s"))
 

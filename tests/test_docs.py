@@ -59,6 +59,20 @@ def test_links_lead_somewhere(page: Path) -> None:
             )
 
 
+@pytest.mark.parametrize("page", sorted((DOCS / "deployment").glob("*.md")), ids=lambda page: page.stem)
+def test_a_page_of_a_task_says_how_one_sees_that_it_worked_and_what_to_do_otherwise(page: Path) -> None:
+    headings = re.findall(r"^## (.+)$", page.read_text(), re.MULTILINE)
+    assert [heading for heading in headings if heading.startswith("See that it ")]
+    assert page.stem == "settings" or [
+        heading for heading in headings if re.fullmatch(r"When it (does|is) not", heading)
+    ]
+
+
+def test_the_page_for_one_host_leads_to_every_task() -> None:
+    links = set(re.findall(r"\]\(deployment/([\w-]+)\.md\)", (DOCS / "DEPLOYMENT.md").read_text()))
+    assert links == {page.stem for page in (DOCS / "deployment").glob("*.md")}
+
+
 def named(entries: list[Any]) -> set[str]:
     """The pages of a navigation, those of its sections included."""
     found: set[str] = set()
@@ -77,6 +91,6 @@ def test_a_page_of_the_site_leads_to_what_it_led_to(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(docs_site, "TARGET", tmp_path)
     for page in PAGES:
         docs_site.lay_out(page)
-    assert "](CONTRIBUTING.md#changing-the-tables)" in (tmp_path / "DEPLOYMENT.md").read_text()
+    assert "](../CONTRIBUTING.md#changing-the-tables)" in (tmp_path / "deployment" / "upgrades.md").read_text()
     assert "](DEPLOYMENT.md)" in (tmp_path / "index.md").read_text()
     assert (tmp_path / "files" / "env.example").read_text() == (ROOT / ".env.example").read_text()

@@ -47,8 +47,8 @@ def test_the_example_file_has_every_setting_with_its_default(read: dict[str, str
     assert dict(re.findall(r"^#([A-Z_]+)=(.*)$", example, re.MULTILINE)) == read
 
 
-def test_the_deployment_page_has_every_setting_with_its_default(read: dict[str, str]) -> None:
-    page = (ROOT / "docs" / "DEPLOYMENT.md").read_text()
+def test_the_page_of_settings_has_every_setting_with_its_default(read: dict[str, str]) -> None:
+    page = (ROOT / "docs" / "deployment" / "settings.md").read_text()
     rows = re.findall(r"^\| `([A-Z_]+)` \| (?:`(.*?)`)? *\| .+ \|$", page, re.MULTILINE)
     assert dict(rows) == read
 

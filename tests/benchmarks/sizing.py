@@ -1,4 +1,4 @@
-"""How large a machine has to be: writes the table of docs/DEPLOYMENT.md.
+"""How large a machine has to be: writes the table of docs/deployment/sizing.md.
 
     python -m tests.benchmarks.sizing [--keep-growth | --chats 10000]
 
@@ -24,7 +24,7 @@ from tests.benchmarks.http import JSON, PAGE, Questions, load
 from tests.engines import MongoDB, Postgres, Server
 from tests.service import ROOT
 
-TABLE = ROOT / "docs" / "DEPLOYMENT.md"
+TABLE = ROOT / "docs" / "deployment" / "sizing.md"
 HEAD = ("", "PostgreSQL", "MongoDB", "SQLite")
 FIRST = 2_000  # chats before the first look: a young database takes its files in large pieces
 

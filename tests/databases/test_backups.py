@@ -1,4 +1,4 @@
-"""The commands of docs/DEPLOYMENT.md bring back what was there when the backup was made, and nothing of what came after."""
+"""The commands of docs/deployment/backups.md bring back what was there at the backup, and nothing of what came after."""
 
 import os
 import shlex
