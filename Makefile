@@ -102,7 +102,7 @@ style: $(VENV)/.development ## all of lint but the types
 	@$(BIN)/ruff format --check .
 	@git ls-files '*.html' | xargs -r $(BIN)/djlint --check --lint --quiet
 	@$(BIN)/python manage.py makemigrations --check --dry-run
-	@HTTPS=true $(BIN)/python manage.py check --deploy --fail-level WARNING
+	@DJANGO_SETTINGS_MODULE=aichat.settings HTTPS=true $(BIN)/python manage.py check --deploy --fail-level WARNING
 
 types: $(VENV)/.development ## mypy, strict
 	@$(BIN)/mypy .
