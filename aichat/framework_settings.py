@@ -221,14 +221,11 @@ def logging_settings(format: str, level: str) -> dict[str, Any]:
             "gunicorn.error": {"handlers": ["stderr"], "level": level, "propagate": False},
             "uvicorn.error": {"handlers": ["stderr"], "level": level, "propagate": False},
             "uvicorn.access": {"handlers": [], "propagate": False},
-            # The SDKs log every call with its address, and prompts at DEBUG; the ORM would log statements with their values.
+            # Libraries that would log what nobody needs to know; the ORM would log statements with their values.
             "environ": {"level": "WARNING"},  # that there is no .env is nothing to report
             "watchfiles": {"level": "WARNING"},
-            "google_genai": {"level": "WARNING"},
-            "httpx2": {"level": "WARNING"},
             # It logs each refused connection, which the request that waits for it reports already.
             "psycopg.pool": {"level": "ERROR"},
-            "openai": {"level": "WARNING"},
             "opentelemetry": {"level": "ERROR"},  # it logs each retry of a batch
             "datadog.dogstatsd": {"level": "ERROR"},  # it logs a line for each packet to an agent that is gone
             "django.db.backends": {"level": "INFO"},

@@ -6,6 +6,7 @@ after which nothing comes. Every request is recorded.
 
 import asyncio
 import json
+import socket
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -117,6 +118,22 @@ class Upstream:
             await getattr(connection, reply.kind)()
         with suppress(ConnectionError):
             writer.close()
+
+
+@contextmanager
+def unconnected_address() -> Iterator[str]:
+    """An address that takes no connection and refuses none: its queue of one is full."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        address = listener.getsockname()
+        waiting = [socket.socket() for _ in range(3)]
+        for item in waiting:
+            item.setblocking(False)
+            item.connect_ex(address)
+        yield f"http://127.0.0.1:{address[1]}"
+        for item in waiting:
+            item.close()
 
 
 async def read_request(reader: asyncio.StreamReader) -> Recorded:

@@ -132,12 +132,12 @@ async def draw(
             prompt=prompt,
             size=size,
             n=n,
-            timeout=min(settings.IMAGE_ATTEMPT_TIMEOUT, deadline - started),
             request_id=request_id,
         )
         try:
             with inside(attempt.span):
-                drawing.images = await _attempt(attempt, request, check)
+                seconds = min(settings.IMAGE_ATTEMPT_TIMEOUT, deadline - started)
+                drawing.images = await _attempt(attempt, request, seconds, check)
             attempt.status, drawing.error = AttemptOutcome.OK, None
             circuit.succeeded()
             return drawing
@@ -160,11 +160,13 @@ async def draw(
     return drawing
 
 
-async def _attempt(attempt: ImageAttempt, request: ImageRequest, check: Callable[[bytes], T]) -> list[T]:
+async def _attempt(
+    attempt: ImageAttempt, request: ImageRequest, seconds: float, check: Callable[[bytes], T]
+) -> list[T]:
     """Ask one candidate and check its images; note its usage on `attempt`. Raises `ProviderError` when no image is good."""
     provider = attempt.model.provider
     try:
-        async with asyncio.timeout(request.timeout):
+        async with asyncio.timeout(seconds):
             adapter = image_adapter(provider.kind)
             answer = await key_ring.ask(provider, lambda endpoint: adapter.images(request, endpoint))
     except TimeoutError:

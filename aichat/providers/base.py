@@ -211,13 +211,12 @@ SIZES = ("1024x1024", "1536x1024", "1024x1536")
 
 @dataclass(frozen=True, slots=True)
 class ImageRequest:
-    """`n` images of `size` ("WIDTHxHEIGHT") for `prompt`; `timeout` in seconds bounds the whole call."""
+    """`n` images of `size` ("WIDTHxHEIGHT") for `prompt`."""
 
     model: str
     prompt: str
     size: str
     n: int
-    timeout: float
     request_id: str = ""
 
 

@@ -1,5 +1,6 @@
-"""Reads the whole body of a provider's answer that is no chat: bytes, or one JSON object."""
+"""Reads the whole body of a provider's answer that is no chat: bytes, or one JSON object and the files in it."""
 
+import base64
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -32,3 +33,11 @@ async def read_json(response: aiohttp.ClientResponse, read: Callable[[dict[str, 
         return read(answer)
     except STRANGE as error:
         raise http.strange(error) from error
+
+
+def decoded(encoding: Any) -> bytes:
+    """The bytes of a file in JSON; none for what is not base64, which then is no picture for anybody who looks."""
+    try:
+        return base64.b64decode(encoding)
+    except (TypeError, ValueError):
+        return b""

@@ -7,10 +7,11 @@ everything but a whole answer. Policy (deadlines, fallback, circuit breaking, bi
 
 from array import array
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from aichat.providers.base import Endpoint, Usage
+from aichat.providers.base import Endpoint, ImageAnswer, Usage
+from aichat.providers.usage import UsageReport
 
 if TYPE_CHECKING:
     Vector = array[float]  # of 32-bit floats
@@ -149,8 +150,27 @@ class ImageEditAnswer:
     images: list[bytes]
     usage: Usage | None
 
+    @classmethod
+    def of(cls, answer: ImageAnswer) -> "ImageEditAnswer":
+        """The same pictures, with what the provider says they took, if both sides of it can be believed."""
+        usage = believed(answer.report)
+        return cls(answer.images, replace(usage, images=answer.billed) if usage and usage.output_tokens else None)
+
 
 class ImageEditAdapter(Protocol):
     tokens_per_image: ClassVar[int]  # the most output tokens one image is billed
 
     async def edit(self, request: ImageEditRequest, endpoint: Endpoint) -> ImageEditAnswer: ...
+
+
+def believed(report: UsageReport) -> Usage | None:
+    """The tokens of a report; None when it has none that can be believed."""
+    reading = report.reading()
+    if not reading.input or reading.doubts:
+        return None
+    return Usage(
+        input_tokens=reading.input,
+        output_tokens=reading.output or 0,
+        cached_input_tokens=reading.cached,
+        reasoning_tokens=reading.reasoning,
+    )

@@ -1,7 +1,6 @@
 """The fault grid over HTTP: each fault, from each provider, whole and streamed, alone and with a second candidate."""
 
 import json
-import socket
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -19,7 +18,7 @@ from credits.models import Hold
 from tests.conftest import Actor
 from tests.generation import faults
 from tests.generation.faults import FAULTS, MODES, Cell, Fault
-from tests.upstream import ANSWER, TEXT, Connection, Upstream
+from tests.upstream import ANSWER, TEXT, Connection, Upstream, unconnected_address
 
 MODELS = {"gemini": "gemini-3.8-flash", "openai": "gpt-4.1-mini"}
 OTHER = {"gemini": "openai", "openai": "gemini"}
@@ -69,18 +68,8 @@ def read_events(text: str) -> Iterator[tuple[str, Any]]:
 
 @pytest.fixture
 def unconnected() -> Iterator[str]:
-    """An address that takes no connection and refuses none: its queue of one is full."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(0)
-        address = listener.getsockname()
-        waiting = [socket.socket() for _ in range(3)]
-        for item in waiting:
-            item.setblocking(False)
-            item.connect_ex(address)
-        yield f"http://127.0.0.1:{address[1]}"
-        for item in waiting:
-            item.close()
+    with unconnected_address() as address:
+        yield address
 
 
 def arrange(fault: Fault, provider: str, upstream: Upstream, settings: Any, unconnected: str) -> None:

@@ -16,6 +16,7 @@ from django.utils import timezone
 from PIL import Image
 
 from accounts.services import create_api_key
+from aichat.catalog import snapshot
 from aichat.core.database import executor
 from aichat.core.database.models import uuid7
 from aichat.core.money import CREDIT
@@ -25,7 +26,8 @@ from aichat.images.worker import ImageWorker
 from aichat.usage.models import UsageRecord
 from credits.models import Hold, LedgerEntry
 from tests.conftest import Actor
-from tests.images.conftest import PNG, FakeUpstream
+from tests.images.conftest import PNG, Answer, FakeUpstream
+from tests.upstream import unconnected_address
 
 URL = "/api/v1/images"
 BLOCKED = (400, {"error": {"code": "moderation_blocked", "message": "no", "type": "image_generation_user_error"}})
@@ -209,6 +211,25 @@ def test_a_model_that_keeps_failing_is_left_alone(
     assert ask().json()["provider"] == "openai"
     assert ["generateContent" in request["path"] for request in upstream.requests] == [False]
     assert UsageRecord.objects.order_by("-id")[0].fallback
+
+
+def test_a_provider_that_never_answers_is_told_from_one_that_takes_no_connection(
+    ask: Callable[..., httpx.Response], upstream: FakeUpstream, settings: Any
+) -> None:
+    settings.IMAGE_ATTEMPT_TIMEOUT, settings.CHAT_CONNECT_TIMEOUT = 0.5, 0.1
+
+    def too_late() -> Answer:
+        time.sleep(1)
+        return DOWN
+
+    upstream.script = [too_late]
+    assert ask().json()["provider"] == "openai"
+    with unconnected_address() as address:
+        settings.GEMINI_BASE_URL = address
+        snapshot.forget()
+        assert ask().json()["provider"] == "openai"
+    failed = UsageRecord.objects.filter(provider="gemini").order_by("id")
+    assert list(failed.values_list("status", flat=True)) == ["timeout_attempt", "timeout_connect"]
 
 
 def test_a_refused_prompt_costs_nothing(

@@ -22,7 +22,6 @@ NAMES = {
 # Files that name a vendor all the same, and why.
 EXCEPTIONS = {
     "aichat/settings.py": "settings are explicit lines",
-    "aichat/framework_settings.py": "the level of the logger of a vendor's package",
     "aichat/core/config/checks.py": "the path under which clients find the dialect of that API",
     "aichat/api/anthropic/translation.py": "the member of a message with what was said in the dialect of that API",
     "aichat/core/telemetry/gen_ai.py": "the names that OpenTelemetry's conventions have for providers",

@@ -9,6 +9,7 @@ from aichat.providers import bodies, http
 from aichat.providers.base import Endpoint, Usage
 from aichat.providers.errors import AttemptOutcome, ProviderError
 from aichat.providers.gemini.usage import GEMINI
+from aichat.providers.single_calls import believed
 from aichat.providers.usage import UsageReport
 
 REFUSALS = {"SAFETY", "PROHIBITED_CONTENT", "BLOCKLIST", "RECITATION", "IMAGE_SAFETY", "IMAGE_PROHIBITED_CONTENT"}
@@ -30,29 +31,36 @@ async def generate(
 
 def parts_of(answer: dict[str, Any]) -> list[dict[str, Any]]:
     """The parts of the answer, thoughts left out. Raises `ProviderError` for a refusal without any."""
-    candidate = (answer.get("candidates") or [{}])[0]
-    parts = [part for part in (candidate.get("content") or {}).get("parts") or () if not part.get("thought")]
-    refused = (answer.get("promptFeedback") or {}).get("blockReason") or candidate.get("finishReason") in REFUSALS
-    if not parts and refused:
+    content = _candidate(answer).get("content") or {}
+    parts = [part for part in content.get("parts") or () if not part.get("thought")]
+    if not parts and is_refused(answer):
         raise ProviderError(AttemptOutcome.BLOCKED)
     return parts
 
 
+def is_refused(answer: dict[str, Any]) -> bool:
+    """Whether a filter stopped the prompt or the answer, whatever came before."""
+    blocked = (answer.get("promptFeedback") or {}).get("blockReason")
+    return bool(blocked) or reason_of(answer) in REFUSALS
+
+
 def reason_of(answer: dict[str, Any]) -> str:
     """Why the answer ended, in Gemini's words; empty when it does not say."""
-    return str((answer.get("candidates") or [{}])[0].get("finishReason") or "")
+    return str(_candidate(answer).get("finishReason") or "")
+
+
+def _candidate(answer: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = (answer.get("candidates") or [{}])[0]
+    return found
+
+
+def report_of(answer: dict[str, Any]) -> UsageReport:
+    """What the answer reports as used, as it stands there."""
+    report = UsageReport()
+    report.read(GEMINI, answer.get("usageMetadata"))
+    return report
 
 
 def usage_of(answer: dict[str, Any]) -> Usage | None:
     """The tokens that the answer reports; None when it reports none that can be believed."""
-    report = UsageReport()
-    report.read(GEMINI, answer.get("usageMetadata"))
-    reading = report.reading()
-    if not reading.input or reading.doubts:
-        return None
-    return Usage(
-        input_tokens=reading.input,
-        output_tokens=reading.output or 0,
-        cached_input_tokens=reading.cached,
-        reasoning_tokens=reading.reasoning,
-    )
+    return believed(report_of(answer))

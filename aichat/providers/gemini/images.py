@@ -1,20 +1,17 @@
-"""Gemini's image models by Google's SDK: https://ai.google.dev/gemini-api/docs/image-generation
+"""Gemini's pictures, made of a prompt or of other pictures: https://ai.google.dev/gemini-api/docs/image-generation
 
-They are chat models that answer with a picture, one a call; several pictures are several calls at once.
+Its image models are chat models that answer with a picture, one a call; several pictures are several calls at once.
 """
 
 import asyncio
-from typing import ClassVar
+import base64
+from typing import Any, ClassVar
 
-import httpx2
-from google import genai
-from google.genai import errors, types
-
-from aichat.core.telemetry import spans
+from aichat.providers import bodies
 from aichat.providers.base import Endpoint, ImageAnswer, ImageRequest
-from aichat.providers.errors import AttemptOutcome, ProviderError, from_status
-from aichat.providers.gemini.calls import REFUSALS
-from aichat.providers.gemini.usage import GEMINI
+from aichat.providers.errors import AttemptOutcome, ProviderError
+from aichat.providers.gemini import calls
+from aichat.providers.single_calls import ImageEditAnswer, ImageEditRequest
 from aichat.providers.usage import UsageReport
 
 ASPECT_RATIOS = {"1024x1024": "1:1", "1536x1024": "3:2", "1024x1536": "2:3"}
@@ -26,64 +23,42 @@ class GeminiImages:
     tokens_per_image: ClassVar[int] = 2000
 
     async def images(self, request: ImageRequest, endpoint: Endpoint) -> ImageAnswer:
-        timeout = httpx2.Timeout(request.timeout, connect=endpoint.connect_timeout)
-        async with httpx2.AsyncClient(timeout=timeout) as http:
-            client = genai.Client(
-                api_key=endpoint.api_key,
-                http_options=types.HttpOptions(
-                    base_url=endpoint.base_url,
-                    api_version="v1beta",
-                    headers={"X-Request-ID": request.request_id, **spans.upstream_headers(), **endpoint.headers},
-                    httpx_async_client=http,
-                ),
-            )
-            calls = (self.one(client, request) for _ in range(request.n))
-            answers = await asyncio.gather(*calls, return_exceptions=True)
-        delivered = [answer for answer in answers if isinstance(answer, ImageAnswer)]
-        if not delivered:
-            raise next(answer for answer in answers if isinstance(answer, BaseException))
-        return ImageAnswer(
-            [image for answer in delivered for image in answer.images],
-            UsageReport.together([answer.report for answer in delivered]),
-            billed=len(delivered),
-        )
+        shape = {"imageConfig": {"aspectRatio": ASPECT_RATIOS[request.size]}}
+        return await several(request, body(request.prompt, [], shape), endpoint)
 
-    async def one(self, client: genai.Client, request: ImageRequest) -> ImageAnswer:
-        try:
-            answer = await client.aio.models.generate_content(
-                model=request.model,
-                contents=request.prompt,
-                config=types.GenerateContentConfig(
-                    response_modalities=["TEXT", "IMAGE"],
-                    image_config=types.ImageConfig(aspect_ratio=ASPECT_RATIOS[request.size]),
-                ),
-            )
-        except errors.APIError as error:
-            raise from_status(error.code, error.message or "") from error
-        except httpx2.ConnectTimeout as error:
-            raise ProviderError(AttemptOutcome.TIMEOUT_CONNECT) from error
-        except httpx2.TimeoutException as error:
-            raise ProviderError(AttemptOutcome.TIMEOUT_ATTEMPT) from error
-        except httpx2.ConnectError as error:
-            raise ProviderError(AttemptOutcome.UNREACHABLE, "no connection") from error
-        except (httpx2.HTTPError, ValueError) as error:
-            raise ProviderError(
-                AttemptOutcome.MALFORMED, f"an answer that is not understood: {type(error).__name__}"
-            ) from error
-        return self.read(answer)
+    async def edit(self, request: ImageEditRequest, endpoint: Endpoint) -> ImageEditAnswer:
+        """Make pictures in the shape of the given ones: `request.size` is not asked for."""
+        given = [
+            {"inlineData": {"mimeType": kind, "data": base64.b64encode(raw).decode()}} for raw, kind in request.images
+        ]
+        return ImageEditAnswer.of(await several(request, body(request.prompt, given, {}), endpoint))
 
-    def read(self, answer: types.GenerateContentResponse) -> ImageAnswer:
-        candidate = answer.candidates[0] if answer.candidates else None
-        parts = (candidate.content.parts or []) if candidate and candidate.content else []
-        image = next((part.inline_data.data for part in parts if part.inline_data and part.inline_data.data), None)
-        if image is None:
-            reason = candidate.finish_reason if candidate else None
-            refused = answer.prompt_feedback and answer.prompt_feedback.block_reason
-            blocked = bool(refused) or (reason is not None and reason.value in REFUSALS)
-            raise ProviderError(
-                AttemptOutcome.BLOCKED if blocked else AttemptOutcome.EMPTY, "an answer without an image"
-            )
-        report = UsageReport()
-        if answer.usage_metadata:
-            report.read(GEMINI, answer.usage_metadata.model_dump(warnings=False))
-        return ImageAnswer([image], report, billed=1)
+
+def body(prompt: str, given: list[dict[str, Any]], shape: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "contents": [{"role": "user", "parts": [*given, {"text": prompt}]}],
+        "generationConfig": {"responseModalities": ["TEXT", "IMAGE"], **shape},
+    }
+
+
+async def several(request: ImageRequest | ImageEditRequest, body: dict[str, Any], endpoint: Endpoint) -> ImageAnswer:
+    """The pictures of those of `request.n` calls that brought one. Raises `ProviderError` when none did."""
+    asked = (calls.generate(request.model, body, endpoint, request.request_id, read) for _ in range(request.n))
+    answers = await asyncio.gather(*asked, return_exceptions=True)
+    delivered = [answer for answer in answers if isinstance(answer, ImageAnswer)]
+    if not delivered:
+        raise next(answer for answer in answers if isinstance(answer, BaseException))
+    return ImageAnswer(
+        [image for answer in delivered for image in answer.images],
+        UsageReport.together([answer.report for answer in delivered]),
+        billed=len(delivered),
+    )
+
+
+def read(answer: dict[str, Any]) -> ImageAnswer:
+    found = (part.get("inlineData") or part.get("inline_data") or {} for part in calls.parts_of(answer))
+    encoding = next((data["data"] for data in found if data.get("data")), None)
+    if encoding is None:
+        outcome = AttemptOutcome.BLOCKED if calls.is_refused(answer) else AttemptOutcome.EMPTY
+        raise ProviderError(outcome, "an answer without an image")
+    return ImageAnswer([bodies.decoded(encoding)], calls.report_of(answer), billed=1)

@@ -23,7 +23,7 @@ VENDORS = (
         adapters={
             CHAT: "aichat.providers.gemini.chat.GeminiChat",
             IMAGE: "aichat.providers.gemini.images.GeminiImages",
-            IMAGE_EDIT: "aichat.providers.gemini.image_edits.GeminiImageEdits",
+            IMAGE_EDIT: "aichat.providers.gemini.images.GeminiImages",
             MODEL_LIST: "aichat.providers.gemini.model_list.GeminiModelList",
             EMBEDDING: "aichat.providers.gemini.embeddings.GeminiEmbeddings",
             SPEECH: "aichat.providers.gemini.audio.GeminiSpeech",

@@ -19,7 +19,7 @@ from aichat.providers.vendor import (
 )
 
 SHARED_ADAPTERS = {
-    IMAGE_EDIT: "aichat.providers.openai.image_edits.OpenAIImageEdits",
+    IMAGE_EDIT: "aichat.providers.openai.images.OpenAIImages",
     MODEL_LIST: "aichat.providers.openai.model_list.OpenAIModelList",
     MODERATION: "aichat.providers.openai.moderations.OpenAIModerations",
     SPEECH: "aichat.providers.openai.audio.OpenAISpeech",

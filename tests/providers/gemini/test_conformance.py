@@ -8,8 +8,10 @@ import pytest
 from google import genai
 from google.genai import errors, types
 
-from aichat.providers.base import Finished
+from aichat.providers import http
+from aichat.providers.base import Endpoint, Finished, ImageRequest
 from aichat.providers.errors import AttemptOutcome, ProviderError
+from aichat.providers.registry import image_adapter
 from aichat.providers.usage import Reading
 from tests.providers.conftest import Ask, calls_of, end_of, text_of
 from tests.upstream import GEMINI_USAGE, Reply, Upstream
@@ -197,6 +199,20 @@ async def test_the_sdk_and_we_send_the_same(
     assert mine.headers["x-goog-api-key"] == reference.headers["x-goog-api-key"] == "a-key"
     assert mine.headers["x-request-id"] == "request-1"
     assert mine.body == spelled_alike(reference.body)
+
+
+async def test_the_sdk_and_we_ask_for_a_picture_alike(fake: Upstream, sdk: genai.Client) -> None:
+    fake.always("gemini", Reply("blank"))
+    asked = ImageRequest("a-model", "a cat", "1536x1024", 1, request_id="request-1")
+    with pytest.raises(ProviderError):
+        await image_adapter("gemini").images(asked, Endpoint(fake.address, "a-key"))
+    await http.close()
+    config = types.GenerateContentConfig(
+        response_modalities=["TEXT", "IMAGE"], image_config=types.ImageConfig(aspect_ratio="3:2")
+    )
+    sdk.models.generate_content(model="a-model", contents="a cat", config=config)
+    mine, reference = fake.requests
+    assert (mine.path, mine.body) == (reference.path, spelled_alike(reference.body))
 
 
 def spelled_alike(body: dict[str, Any]) -> dict[str, Any]:

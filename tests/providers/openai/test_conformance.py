@@ -1,13 +1,16 @@
 """The same call through OpenAI's SDK and through our adapter: one request on the wire, one meaning of the answer."""
 
+import base64
 from collections.abc import Iterator
 from typing import Any
 
 import openai
 import pytest
 
-from aichat.providers.base import Delta
+from aichat.providers import http
+from aichat.providers.base import Delta, Endpoint, ImageRequest
 from aichat.providers.errors import AttemptOutcome, ProviderError
+from aichat.providers.registry import image_adapter
 from aichat.providers.usage import Reading
 from tests.providers.conftest import HELLO, Ask, calls_of, end_of, text_of
 from tests.upstream import OPENAI_USAGE, Reply, Upstream, openai_chunk
@@ -93,6 +96,22 @@ async def test_the_sdk_and_we_send_the_same(
     assert mine.headers["authorization"] == reference.headers["authorization"] == "Bearer a-key"
     assert mine.headers["x-request-id"] == mine.headers["x-client-request-id"] == "request-1"
     assert mine.body == reference.body
+
+
+@pytest.mark.parametrize("model", ["dall-e-3", "gpt-image-2"])
+async def test_the_sdk_and_we_ask_for_pictures_alike(model: str, fake: Upstream, sdk: openai.OpenAI) -> None:
+    usage = {"input_tokens": 9, "output_tokens": 1000, "total_tokens": 1009, "input_tokens_details": {}}
+    fake.always("openai", Reply("recorded", payload={"created": 1, "data": [{"b64_json": "aGk="}], "usage": usage}))
+    asked = ImageRequest(model, "a cat", "1536x1024", 2, request_id="request-1")
+    made = await image_adapter("openai").images(asked, Endpoint(f"{fake.address}/v1", "a-key"))
+    await http.close()
+    older: Any = {"response_format": "b64_json"} if model == "dall-e-3" else {}
+    theirs = sdk.images.generate(model=model, prompt="a cat", n=2, size="1536x1024", **older)
+    mine, reference = fake.requests
+    assert (mine.method, mine.path, mine.body) == (reference.method, reference.path, reference.body)
+    assert made.images == [base64.b64decode(item.b64_json or "") for item in theirs.data or []]
+    reading = made.report.reading()
+    assert theirs.usage and (reading.input, reading.output) == (theirs.usage.input_tokens, theirs.usage.output_tokens)
 
 
 async def test_a_compatible_server_gets_the_older_name_of_the_limit(
