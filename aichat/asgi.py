@@ -51,14 +51,17 @@ class Application(ASGIHandler):
             traced = Traced(scope, headers, send)
             try:
                 scope = canonical_scope(scope)
-                limit = scope[BODY_LIMIT] = admission.body_limit(scope)
-                if refusal := await admission.refuse_unread(scope):
+                limit, refusal = await admission.of_body(scope)
+                scope[BODY_LIMIT] = limit
+                if refusal is not None:
                     await traced.send(start(refusal, []))
                     await traced.send({"type": "http.response.body", "body": refusal.content})
-                else:
-                    receive = await inflated(scope, bounded(scope, headers, receive, limit))
-                    handler = self.fast_path if is_fast_path(scope) else super().__call__
-                    await handler(scope, receive, traced.send)
+                    return
+                receive = bounded(scope, headers, receive, limit)
+                if b"content-encoding" in headers:
+                    receive = await inflated(scope, receive)
+                handler = self.fast_path if is_fast_path(scope) else super().__call__
+                await handler(scope, receive, traced.send)
             finally:
                 traced.end()
         else:

@@ -14,7 +14,6 @@ from accounts.authentication import credential
 from accounts.caller_cache import Recognition
 from aichat.api.async_views import AsyncView
 from aichat.core.web import responses
-from aichat.core.web.fast_path.handler import is_fast_path
 from aichat.core.web.fast_path.request import RequestHeaders
 
 SMALL_BODY = 64 * 1024  # bytes that are read before anybody is authenticated
@@ -22,32 +21,25 @@ RESOURCE_BODY = 2**20  # bytes of a body where nothing is generated: plain resou
 Scope = dict[str, Any]
 
 
-def body_limit(scope: Scope) -> int:
-    """The most bytes the route takes: MAX_REQUEST_BYTES where models answer, RESOURCE_BODY elsewhere."""
+async def of_body(scope: Scope) -> tuple[int, JsonResponse | None]:
+    """The most bytes of body that are read, and the refusal of a body that is not read because nobody knows its caller.
+
+    A route where models answer takes MAX_REQUEST_BYTES, any other RESOURCE_BODY.
+    """
     most: int = settings.MAX_REQUEST_BYTES
-    return most if is_fast_path(scope) or is_small(scope) or generates(scope) else min(most, RESOURCE_BODY)
-
-
-async def refuse_unread(scope: Scope) -> JsonResponse | None:
-    """The refusal of a large body before it is read, when its caller's key is missing or wrong."""
-    if is_small(scope):
-        return None
     announced = announced_length(scope)
-    if announced is not None and announced > body_limit(scope):
-        return None  # the middleware refuses it by its announced length, and nothing of it is read
+    if announced is not None and announced <= SMALL_BODY:
+        return most, None
     if not generates(scope):
-        return None  # at most RESOURCE_BODY is read
+        return min(most, RESOURCE_BODY), None
+    if announced is not None and announced > most:
+        return most, None  # the middleware refuses it by its announced length, and nothing of it is read
     headers = RequestHeaders(scope["headers"])
     try:
         await Recognition(credential(headers), headers.get("X-Organization", "")).caller()
     except Exception as error:
-        return responses.error_response(error)
-    return None
-
-
-def is_small(scope: Scope) -> bool:
-    announced = announced_length(scope)
-    return announced is not None and announced <= SMALL_BODY
+        return most, responses.error_response(error)
+    return most, None
 
 
 def announced_length(scope: Scope) -> int | None:

@@ -151,7 +151,7 @@ def validate(model: type[B], body: bytes, deployment: str) -> B:
     """Parse a JSON text as `model`. Raises `InvalidRequest` that names the first field at fault."""
     check_structure(body, getattr(model, "most_values", MOST_VALUES))
     try:
-        return model.model_validate_json(named_deployment(body, deployment))
+        return model.model_validate_json(named_deployment(body, deployment) if deployment else body)
     except ValidationError as error:
         raise refusal(error) from None
 
@@ -168,9 +168,7 @@ def refusal(error: ValidationError) -> InvalidRequest:
 
 
 def named_deployment(body: bytes, deployment: str) -> bytes:
-    """The JSON body with the model that an Azure path names as its `model`, whatever the body says; else unchanged."""
-    if not deployment:
-        return body
+    """The JSON body with the model that an Azure path names as its `model`, whatever the body says."""
     try:
         found = orjson.loads(body)
     except orjson.JSONDecodeError:

@@ -59,6 +59,8 @@ def error_event(error: ApiError) -> dict[str, Any]:
 class AnthropicErrorsMiddleware(Middleware):
     """Answers errors below `/v1/messages` in Anthropic's shape, and names the request in Anthropic's header too."""
 
+    below = PATH
+
     def after(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
         if not request.path_info.startswith(PATH):
             return response

@@ -89,7 +89,8 @@ def answer_headers(trace: Trace) -> dict[str, str]:
 
 def encoded_headers(trace: Trace) -> list[tuple[bytes, bytes]]:
     """The headers of `answer_headers` as ASGI sends them."""
-    return [(name.encode(), value.encode("latin-1")) for name, value in answer_headers(trace).items()]
+    own = (b"X-Request-ID", trace.request_id.encode())
+    return [own, *[(name.encode(), value.encode("latin-1")) for name, value in trace.headers.items()]]
 
 
 def log_access(trace: Trace, *, method: str, path: str, status: int, finished: bool) -> None:

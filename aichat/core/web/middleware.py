@@ -20,10 +20,14 @@ GetResponse = Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseB
 
 
 class Middleware:
-    """Base of sync and async middleware with one pair of hooks: `before` may respond, `after` sees every response."""
+    """Base of sync and async middleware with one pair of hooks: `before` may respond, `after` sees every response.
+
+    A middleware whose `after` changes nothing but responses to some paths names their beginning as `below`.
+    """
 
     sync_capable = True
     async_capable = True
+    below = ""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response

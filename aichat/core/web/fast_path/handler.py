@@ -15,7 +15,7 @@ from typing import Any, cast
 
 from django.conf import settings
 from django.core.handlers.exception import response_for_exception
-from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http import HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import get_resolver
 
@@ -72,10 +72,10 @@ class FastPathHandler:
                 await send(start(response, headers))
                 await send({"type": "http.response.body", "body": cast(HttpResponse, response).content})
 
-    async def view(self, request: HttpRequest) -> HttpResponseBase:
+    async def view(self, request: FastPathRequest) -> HttpResponseBase:
         match = request.resolver_match = self.matches[request.path_info]
-        if (trace := tracing.current()) is not None:
-            trace.route = match.route
+        trace: tracing.Trace = request.scope["aichat.trace"]
+        trace.route = match.route
         try:
             response: HttpResponseBase = await match.func(request, *match.args, **match.kwargs)
         except Exception as error:

@@ -22,6 +22,7 @@ from django.utils.module_loading import import_string
 from aichat.core.web.compression import BODY_PROBLEM, BODY_TOO_LARGE
 from aichat.core.web.fast_path.request import FastPathRequest
 from aichat.core.web.middleware import (
+    AddressMiddleware,
     BodyLimitMiddleware,
     ContentPolicyMiddleware,
     Middleware,
@@ -42,12 +43,12 @@ WITHOUT_EFFECT = {
 }
 BOTH_WAYS = (SecurityMiddleware, ContentPolicyMiddleware, CorsMiddleware, XFrameOptionsMiddleware)
 # CommonMiddleware adds the length of each response. BodyLimitMiddleware refuses only what is marked in the scope.
-ON_THE_WAY_IN = (*BOTH_WAYS, CommonMiddleware, BodyLimitMiddleware)
-MOST = 500  # entries of the cache: hosts are few, but anybody may send any origin
+ON_THE_WAY_IN = (*BOTH_WAYS, AddressMiddleware, CommonMiddleware, BodyLimitMiddleware)
+MOST = 500  # entries of the cache: hosts are few, but anybody may send any origin or query
 
 Before = Callable[[HttpRequest], HttpResponseBase | None]
 After = Callable[[HttpRequest, HttpResponseBase], HttpResponseBase]
-View = Callable[[HttpRequest], Awaitable[HttpResponseBase]]
+View = Callable[[FastPathRequest], Awaitable[HttpResponseBase]]
 HeaderPairs = list[tuple[bytes, bytes]]
 
 
@@ -63,20 +64,28 @@ def varying_headers() -> frozenset[bytes]:
 
 @dataclass(frozen=True, slots=True)
 class CachedHeaders:
-    """The headers that middleware adds to every response to requests with the same varying headers."""
+    """The headers that middleware adds to every response to requests with the same varying headers.
+
+    `afters` are the hooks that look at each of these responses, the innermost first.
+    """
 
     headers: HeaderPairs
     names: frozenset[str]
+    afters: list[After]
 
 
 @dataclass(frozen=True, slots=True)
 class Hooks:
-    """What a middleware does before and after the view, and whether its result may be cached."""
+    """What a middleware does before and after the view, and whether its result may be cached.
+
+    `after` has no effect on responses to other paths than those that begin with `below`.
+    """
 
     before: Before | None
     after: After | None
     steady_before: bool
     steady_after: bool
+    below: str
 
 
 class MiddlewareChain:
@@ -85,7 +94,6 @@ class MiddlewareChain:
     def __init__(self) -> None:
         self.all = [hooks_of(path) for path in settings.MIDDLEWARE if path not in WITHOUT_EFFECT]
         self.each_before = [one.before for one in self.all if one.before and not one.steady_before]
-        self.each_after = [one.after for one in reversed(self.all) if one.after and not one.steady_after]
         self.varying = varying_headers()
         self.cached: dict[tuple[Any, ...], CachedHeaders] = {}
 
@@ -97,8 +105,8 @@ class MiddlewareChain:
         response = await view(request)
         if not cached.names.isdisjoint(map(str.lower, response.headers)):
             return passed(request, response, [one.after for one in reversed(self.all) if one.after]), []
-        if self.each_after:
-            response = passed(request, response, self.each_after)
+        if cached.afters:
+            response = passed(request, response, cached.afters)
         return response, cached.headers
 
     async def one_by_one(self, request: FastPathRequest, view: View) -> HttpResponseBase:
@@ -130,7 +138,7 @@ class MiddlewareChain:
         if BODY_TOO_LARGE in scope or BODY_PROBLEM in scope:
             return None  # BodyLimitMiddleware refuses it
         varying = tuple([pair for pair in scope["headers"] if pair[0] in self.varying])
-        key = scope["path"], scope.get("scheme"), scope.get("server"), varying
+        key = scope["path"], scope.get("query_string"), scope.get("scheme"), scope.get("server"), varying
         found = self.cached.get(key)
         if found is None and (found := self.ask(request)):
             if len(self.cached) >= MOST:
@@ -151,8 +159,15 @@ class MiddlewareChain:
         except Exception:
             return None
         added = [(name, value) for name, value in response.items() if name not in own]
-        names = frozenset(name.lower() for name, _ in added)
-        return CachedHeaders([(name.encode("ascii"), value.encode("latin-1")) for name, value in added], names)
+        return CachedHeaders(
+            headers=[(name.encode("ascii"), value.encode("latin-1")) for name, value in added],
+            names=frozenset(name.lower() for name, _ in added),
+            afters=[
+                one.after
+                for one in reversed(self.all)
+                if one.after and not one.steady_after and request.path_info.startswith(one.below)
+            ],
+        )
 
 
 def passed(request: HttpRequest, response: HttpResponseBase, afters: Iterable[After]) -> HttpResponseBase:
@@ -185,7 +200,7 @@ def hooks_of(path: str) -> Hooks:
         case _:
             before = getattr(middleware, "process_request", None)
             after = getattr(middleware, "process_response", None)
-    return Hooks(before, after, steady_before, steady_after)
+    return Hooks(before, after, steady_before, steady_after, getattr(kind, "below", ""))
 
 
 def _no_next(request: HttpRequest) -> HttpResponseBase:
