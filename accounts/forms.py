@@ -16,7 +16,7 @@ from accounts.models import Role, User
 from aichat.core.errors import ApiError
 
 NEEDS_SECOND_FACTOR = (
-    "Administrators need a second factor here (ADMIN_MFA=required): set one up first, on the page Account of the portal "
+    "Administrators need a second factor here (ADMIN_MFA=required): set one up first, on the page Settings of the portal "
     "or by POST /api/v1/me/mfa."
 )
 

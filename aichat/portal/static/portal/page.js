@@ -116,13 +116,6 @@ export function keepLanguage(chosen) {
     document.cookie = `${languageCookie}=${chosen}; path=${base}; max-age=${age}; samesite=lax${safe}`;
 }
 
-export async function fillModels(kind) {
-    const { data } = await ask("v1/models");
-    const names = data.filter((model) => model.kind === kind).map((model) => model.id);
-    if (kind === "image") names.unshift("auto");
-    find("model").replaceChildren(...names.map((name) => make("option", { text: name, value: name })));
-}
-
 // The path of a cursor-paged list's next page, as `ask` takes it; null at the end.
 export function pathOf(next, path) {
     return next ? path.split("?")[0] + new URL(next).search : null;
