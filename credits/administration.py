@@ -34,17 +34,17 @@ def refund_charge(charge: LedgerEntry, *, amount: int, reason: str, actor: User,
     """
 
     def give_back() -> LedgerEntry:
-        outcome = refund(charge, amount, reason=reason, actor=actor, reference=f"admin:{reference}")
-        return recorded(outcome, charge.wallet, actor)
+        result = refund(charge, amount, reason=reason, actor=actor, reference=f"admin:{reference}")
+        return recorded(result, charge.wallet, actor)
 
     return transactions.run_atomic(give_back)
 
 
-def recorded(outcome: OperationResult, wallet: Wallet, actor: User) -> LedgerEntry:
-    """Write the outcome's entry into the audit log, unless the entry was made before; return the entry."""
-    entry = outcome.entry
+def recorded(result: OperationResult, wallet: Wallet, actor: User) -> LedgerEntry:
+    """Write the result's entry into the audit log, unless the entry was made before; return the entry."""
+    entry = result.entry
     assert entry is not None
-    if not outcome.repeated:
+    if not result.repeated:
         balances = (format_credits(entry.balance_after - entry.amount), format_credits(entry.balance_after))
         audit_log.record(
             actor, wallet, audit_log.CHANGED, {"balance": balances}, reason=entry.reason, entry=str(entry.pk)

@@ -11,7 +11,7 @@ from aichat.core.database.batches import rows_by_key
 from credits.models import CreditPlan, LedgerEntry
 from credits.services import Credit, Kind, apply
 
-AT_ONCE = 200
+AT_ONCE = 200  # organizations
 
 
 def grant_allowances(now: datetime | None = None) -> int:
@@ -24,7 +24,7 @@ def grant_allowances(now: datetime | None = None) -> int:
     granted = 0
     for plan in CreditPlan.objects.order_by("role"):
         for organizations in _without(reference, plan):
-            outcomes = apply(
+            results = apply(
                 [
                     Credit(
                         wallet_id=organization,
@@ -36,12 +36,12 @@ def grant_allowances(now: datetime | None = None) -> int:
                     for organization in organizations
                 ]
             )
-            granted += sum(not outcome.repeated and not outcome.error for outcome in outcomes)
+            granted += sum(not result.repeated and not result.error for result in results)
     return granted
 
 
 def _without(reference: str, plan: CreditPlan) -> Iterator[list[UUID]]:
-    """Yield the IDs of personal organizations of the plan's role that lack the entry `reference`, in batches."""
+    """Yield, in batches, the IDs of the personal organizations that the plan is for and that lack the entry `reference`."""
     people = Organization.objects.filter(personal_to__role=plan.role, personal_to__is_active=True)
     for batch in rows_by_key(people.only("pk"), AT_ONCE):
         ids = [organization.pk for organization in batch]

@@ -1,6 +1,7 @@
-"""Set-based claims: each finds, by few statements for a whole list, the operations that were done before or can't be.
+"""Claims: find, by few statements for a whole list, the operations that were done before or can't be done; close holds.
 
-Locks are taken in the order of the functions here, then counters, then wallets: holds first.
+Locks are taken in the order of the functions in this file, which are of holds; then `credits.ledger` locks counters and
+wallets.
 """
 
 from collections import defaultdict
@@ -50,7 +51,7 @@ def _skip_known_entries(steps: Sequence[EntryStep]) -> None:
     known = _known_entries(steps)
     for step in steps:
         if step.identity in known:
-            step.outcome.repeated, step.outcome.entry = True, known[step.identity]
+            step.result.repeated, step.result.entry = True, known[step.identity]
         known.setdefault(step.identity, None)
 
 
@@ -79,9 +80,9 @@ def _skip_reserved(steps: Sequence[ReserveStep]) -> None:
     made = set(owners.values())
     for step, hold in zip(steps, holds, strict=True):
         if hold.id in made:
-            step.outcome.repeated = True
+            step.result.repeated = True
         elif owners.setdefault((hold.wallet_id, hold.reference), hold.id) != hold.id:
-            step.outcome.error = ReferenceTaken(f"wallet {hold.wallet_id}: {hold.reference}")
+            step.result.error = ReferenceTaken(f"wallet {hold.wallet_id}: {hold.reference}")
         else:
             made.add(hold.id)
 
@@ -98,7 +99,7 @@ def _close_holds(steps: Sequence[ClosingStep], now: datetime) -> None:
             else:
                 step.claim_closed(closing.by, now)
                 if step.lost_hold and step.hold.id in lost:  # a twin again: the first one writes the row
-                    step.lost_hold, step.outcome.repeated = None, True
+                    step.lost_hold, step.result.repeated = None, True
                 lost.add(step.hold.id)
 
 
@@ -118,4 +119,4 @@ def _count_refunds(steps: Sequence[RefundStep]) -> None:
             if step.hold.filter(refunded__lte=room).update(refunded=F("refunded") + step.operation.amount):
                 step.counted = step.hold.get().ref.counted
             else:
-                step.outcome.error = RefundTooLarge()
+                step.result.error = RefundTooLarge()

@@ -2,11 +2,11 @@
 
 The phases of a list of operations, in one transaction, top to bottom in this file:
 
-1. claim: mark what was done before, close holds, count refunds (`guards`)
-2. plan: the effect of each operation on its wallet (`planning`)
-3. count: spending limits
-4. move: each wallet by one guarded UPDATE for all its operations, else one operation after another
-5. write: the new holds and entries
+1. claim: mark the operations that were done before, close holds, count refunds (`guards`)
+2. plan: compute the effect of each operation on its wallet (`planning`)
+3. count: hold reservations against their spending limits
+4. move: change each wallet by one guarded UPDATE for all its operations, else by one for each operation
+5. write: insert the new holds and entries
 
 Locks are taken in the order holds, counters, wallets, each sorted, so two lists don't wait for each other; where an
 engine still sees a conflict, `run_atomic` runs the list again.
@@ -75,7 +75,7 @@ def move_new(operations: Sequence[Operation]) -> tuple[list[OperationResult], li
         standings = _move_wallets(steps, closings)
     else:
         standings = _claim_and_move(steps, now, look=False)
-    return [step.outcome for step in steps], _new_rows(steps, standings, now)
+    return [step.result for step in steps], _new_rows(steps, standings, now)
 
 
 def reserve_new(operations: Sequence[Reserve]) -> list[OperationResult] | None:
@@ -107,9 +107,9 @@ def reserve_new(operations: Sequence[Reserve]) -> list[OperationResult] | None:
         return None
     for step in steps:
         if step.wallet_id in moved:
-            step.outcome.available = moved[step.wallet_id]
+            step.result.available = moved[step.wallet_id]
     refused = iter(_apply_rest([step.operation for step in steps if step.wallet_id not in moved]))
-    return [step.outcome if step.wallet_id in moved else next(refused) for step in steps]
+    return [step.result if step.wallet_id in moved else next(refused) for step in steps]
 
 
 def _counts(operations: Sequence[Reserve]) -> list[Count] | None:
@@ -148,7 +148,7 @@ def _apply(operations: Sequence[Operation], look: bool = False) -> list[Operatio
     steps = [step_of(operation) for operation in operations]
     standings = _claim_and_move(steps, now, look)
     insert_rows(_new_rows(steps, standings, now))
-    return [step.outcome for step in steps]
+    return [step.result for step in steps]
 
 
 def _claim_and_move(steps: list[Step], now: datetime, look: bool) -> Standings:
@@ -210,13 +210,13 @@ def _moved(moves: list[Move], closings: Closings) -> Standings:
 
 
 def _move_alone(step: Step) -> None:
-    """Do one step after the joint UPDATE was refused: as it is, cut to what the wallet has, or not at all."""
+    """Do one step after the joint UPDATE was refused: in full, cut to what the wallet has, or not at all."""
     if portable.move_wallet(move(step.wallet_id, [step])):
         return
     try:
         wallet = Wallet.objects.filter(pk=step.wallet_id).first() or open_wallet(step.wallet_id)
     except Organization.DoesNotExist:
-        step.outcome.error = UnknownWallet(str(step.wallet_id))
+        step.result.error = UnknownWallet(str(step.wallet_id))
         return
     while not portable.move_wallet(move(step.wallet_id, [step])):
         step.refuse(wallet)
@@ -235,8 +235,8 @@ def _new_rows(steps: Sequence[Step], standings: Standings, now: datetime) -> lis
     for step in steps:
         if not step.is_live:
             continue
-        step.outcome.available = standings[step.wallet_id].available
-        step.outcome.entry = step.entry
+        step.result.available = standings[step.wallet_id].available
+        step.result.entry = step.entry
         if step.entry:
             entries[step.wallet_id].append(step.entry)
         if isinstance(step, ReserveStep):
@@ -257,7 +257,7 @@ def _new_hold(step: ReserveStep, now: datetime) -> NewRow:
 
 
 def _lost_hold(hold: HoldRef, now: datetime) -> NewRow:
-    """The row of a hold that a crash of the database lost, settled now: a second settlement finds it, and refunds do."""
+    """The row of a hold that a crash of the database lost, as settled: a second settlement and refunds find it there."""
     counted = [(str(counter.counter_id), counter.starts.isoformat()) for counter in hold.counted] or None
     model, values = _hold_row(hold, "SETTLED", now, now, "", counted)
     return model, {**values, "closed_at": now}
@@ -319,6 +319,6 @@ def starter_credits(wallet_id: UUID) -> Credit:
 
 
 def _now() -> datetime:
-    """The present in whole milliseconds: MongoDB keeps no more, and an entry has the same digest on every engine."""
+    """The present in whole milliseconds: MongoDB keeps no more, and an entry must have the same digest on every engine."""
     now = clock.shared_now()
     return now.replace(microsecond=now.microsecond // 1000 * 1000)

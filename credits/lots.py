@@ -1,12 +1,13 @@
-"""Lots: of what the credits in a wallet are, where they came from and when they expire.
+"""Lots: where the credits in a wallet came from, how many of each source are left, and when they expire.
 
-The entries of the ledger alone say what became of the lots: each movement that adds is a lot, and what takes uses them up
-in one order: soonest to expire first, bought credits last, older before younger. So no request accounts anything. Stored
-lots are those after the entry that the wallet's `LotCursor` names, and whoever needs newer ones goes on from there.
+The ledger's entries alone decide what becomes of the lots. An entry that adds credits is a lot; a refund fills the lots
+again that its charge used up. An entry that takes credits uses lots up in one order: soonest to expire first, bought
+credits last, older before younger. So no request writes lots. The stored lots are those after the entry that the wallet's
+`LotCursor` names: whoever needs newer ones goes through the later entries.
 
-What takes credits off at an expiry is an entry of kind EXPIRY, for as much as the order leaves in lots whose time is over:
-counted while the wallet's row is locked, so that no movement comes in between. A lot that rolls over has an EXPIRY of its
-own, `expiry:<entry of the lot>:<number>`, and what goes on is a new grant in the same commit.
+Credits whose time is over are taken off by an entry of kind EXPIRY. Its amount is counted while the wallet's row is locked,
+so that no other entry comes in between. A lot that rolls over has an EXPIRY of its own,
+`expiry:<entry of the lot>:<number>`, and a new grant in the same commit for what goes on in the next period.
 """
 
 import logging
@@ -16,6 +17,7 @@ from uuid import UUID
 
 from django.db import IntegrityError
 from django.db.models import F, Q, QuerySet, Sum
+
 from django.utils import timezone
 
 from aichat.core.database import transactions
@@ -29,8 +31,9 @@ logger = logging.getLogger(__name__)
 Kind = LedgerEntry.Kind
 AT_ONCE = 1000  # entries accounted in a transaction
 MOST_PENDING = 200  # entries accounted in memory for an answer
-MOST_SHOWN = 1000
-WALLETS_AT_ONCE = 500
+MOST_SHOWN = 1000  # lots in an answer
+WALLETS_AT_ONCE = 500  # compared with their cursors by one query
+MOST_EXPIRIES = 10_000  # grants of one run of `expire_credits`
 ROLLED = ":rolled:"  # in the reference of what was rolled over
 TRIES = 5  # to read lots while another process accounts them
 NEVER = datetime.max.replace(tzinfo=UTC)
@@ -99,7 +102,7 @@ class Book:
         self.open = [lot for lot in self.open if lot.remaining]
 
     def _own_lots(self, entry: LedgerEntry) -> list[Lot]:
-        """The lots of the payment that a refund is of, or the one that rolls over."""
+        """The lots that an entry names: those of a payment that was given back, or the one that rolls over."""
         words = entry.reference.split(":")
         if entry.kind == Kind.REVERSAL:
             return [lot for lot in self.open if lot.reference.split(":")[:2] == words[:2]]
@@ -120,7 +123,7 @@ class Book:
         return due
 
     def _give_back(self, entry: LedgerEntry) -> None:
-        """Give a refund back to the lots that its charge used up; to a lot of its own where their time is over."""
+        """Fill the lots again that the refunded charge used up; what was of expired lots becomes a lot without an end."""
         if not self.has_all:
             stored = Lot.objects.filter(wallet_id=self.wallet_id).exclude(pk__in=list(self.known))
             self.known.update((lot.pk, lot) for lot in stored)
@@ -172,7 +175,10 @@ class Book:
 
 
 def lots_of(wallet_id: UUID) -> list[Lot]:
-    """The lots of a wallet that have something left, in the order in which they are used up. Writes next to nothing."""
+    """The lots of a wallet that have something left, in the order in which they are used up.
+
+    Up to `MOST_PENDING` new entries are accounted in memory; only when there are more, the lots are stored first.
+    """
     for _ in range(TRIES):
         before = _accounted(wallet_id)
         pending = list(_entries(wallet_id, before)[: MOST_PENDING + 1])
@@ -241,9 +247,9 @@ def _locked(wallet_id: UUID) -> LotCursor:
 
 
 def set_expiry(wallet_id: UUID, reference: str, expires_at: datetime, *, rolls: bool = False) -> None:
-    """Have the grant of this reference expire. Call it in the grant's transaction, before the grant; again does nothing.
+    """Have the grant with this reference expire at `expires_at`. A second call changes nothing.
 
-    With `rolls`, what is left may go on in a later grant (`roll`) until then.
+    Call it in the grant's transaction, before the grant. With `rolls`, what is left may go on in a later grant (`roll`).
     """
     granted = LedgerEntry.objects.filter(wallet_id=wallet_id, kind=Kind.GRANT, reference=reference)
     if granted.exists() or CreditExpiry.objects.filter(wallet_id=wallet_id, reference=reference).exists():
@@ -255,13 +261,13 @@ def set_expiry(wallet_id: UUID, reference: str, expires_at: datetime, *, rolls: 
 
 
 def waiting_to_roll(wallet_id: UUID, series: str) -> list[CreditExpiry]:
-    """The expiries of the grants whose references begin with `series`, and of which something may go on in a later one."""
+    """The expiries of grants that may still go on in a later one, and whose references begin with `series`."""
     rows = CreditExpiry.objects.filter(wallet_id=wallet_id, lapsed=False, rolls=True, reference__startswith=series)
     return list(rows)
 
 
 def roll(expiries: list[UUID], into: str, at: datetime, most: int) -> None:
-    """Have what is left of these grants go on in the grant `into`, from a moment on, `most` microcredits of all."""
+    """Have what is left of these grants go on in the grant `into` from `at` on, at most `most` microcredits in all."""
     CreditExpiry.objects.filter(pk__in=expiries).update(rolls_into=into, rolls_at=at, rolls_most=most)
 
 
@@ -270,13 +276,14 @@ def _due(now: datetime) -> QuerySet[CreditExpiry]:
 
 
 def expire_credits(now: datetime | None = None) -> int:
-    """Take off the credits whose time is over; return how many wallets lost some. What is held is taken when it is free.
+    """Take off the credits whose time is over; return how many wallets lost some.
 
-    Any number of processes may run this at any time; one wallet's failure holds up no other.
+    Credits that a running request holds are taken off by a later run, once they are free. Any number of processes may run
+    this at any time; one wallet's failure holds up no other.
     """
     moment = now or timezone.now()
     changed = 0
-    for wallet_id in {*_due(moment).order_by("expires_at").values_list("wallet_id", flat=True)[:10_000]}:
+    for wallet_id in {*_due(moment).order_by("expires_at").values_list("wallet_id", flat=True)[:MOST_EXPIRIES]}:
         try:
             catch_up(wallet_id)
             changed += transactions.run_repeatable(_expire, wallet_id, moment)
@@ -286,6 +293,7 @@ def expire_credits(now: datetime | None = None) -> int:
 
 
 def _expire(wallet_id: UUID, now: datetime) -> bool:
+    """Take off what the wallet's expired lots have left, as far as it is free; return whether there was any."""
     # Locks the row, so that no entry comes in between. MongoDB makes a transaction that was overtaken run again.
     Wallet.objects.filter(pk=wallet_id).update(created_at=F("created_at"))
     while _account(wallet_id):
@@ -315,9 +323,12 @@ def _take_off(wallet: Wallet, amount: int, lot: str) -> None:
 
 
 def _roll(wallet: Wallet, rolled: list[tuple[Lot, CreditExpiry]]) -> int:
-    """Take off what is left of lots whose next period began, and grant what goes on in it; return what was taken off."""
+    """Take off what is left of lots whose next period has begun, and grant the part of it that goes on.
+
+    Returns how many microcredits were taken off.
+    """
     total = 0
-    parts: dict[str, tuple[int, int]] = {}  # by the grant in which it goes on: how many, and how many may at most
+    parts: dict[str, tuple[int, int]] = {}  # by the grant in which they go on: how many were left, how many may go on
     for lot, expiry in rolled:
         part = min(lot.remaining, wallet.available - total)
         if part:
@@ -331,7 +342,10 @@ def _roll(wallet: Wallet, rolled: list[tuple[Lot, CreditExpiry]]) -> int:
 
 
 def _go_on(wallet: Wallet, into: str, part: int, most: int) -> None:
-    """Grant what goes on in a grant, of which some may have gone on before; it ends with that grant."""
+    """Grant what goes on beside the grant `into`: at most `most` microcredits, with those that went on before.
+
+    The new grant expires when `into` does.
+    """
     before = LedgerEntry.objects.filter(wallet_id=wallet.pk, reference__startswith=f"{into}{ROLLED}")
     amount = min(part, most - (before.aggregate(total=Sum("amount"))["total"] or 0))
     if amount <= 0:

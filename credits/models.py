@@ -1,7 +1,7 @@
 """The ledger's tables. All amounts are integers in microcredits.
 
-Only `credits/ledger.py` and `credits/backfill.py` write holds, entries and balances; `services.py` also renews the
-expiry of holds.
+Only `credits/ledger.py` (with the statements of `guards.py`, `planning.py` and `engines/`) and `credits/backfill.py` write
+holds, entries and balances; `services.py` also renews the expiry of holds.
 
 Always true, after every commit, for every wallet (`manage.py verify_ledger` proves it):
 `sum(entries) == available + held`, `held == sum(open holds)`, `available >= 0`, `held >= 0`.
@@ -303,7 +303,7 @@ class LotUse(Row):
 
 
 class LotCursor(models.Model):
-    """Up to which of its entries a wallet's lots are accounted."""
+    """The number of the last entry that is accounted in a wallet's stored lots."""
 
     wallet = models.OneToOneField(
         Wallet, primary_key=True, on_delete=models.PROTECT, related_name="lot_cursor", db_column="_id"

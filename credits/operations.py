@@ -93,7 +93,7 @@ class Reserve:
 class Settle:
     """Close a hold with one charge of `charge` and give the rest back.
 
-    A charge over the hold takes the rest from what is available; what can't be taken is the outcome's `shortfall`.
+    A charge over the hold takes the rest from what is available; what can't be taken is the result's `shortfall`.
     `hold_may_be_lost`: the hold was reserved without waiting for the disk, so a crash of the database may have lost it;
     then the whole charge is taken from what is available, as after an expiry. Else a missing hold is `UnknownHold`.
     """

@@ -1,4 +1,4 @@
-"""The verbs of the ledger at work: one class for each says how it is claimed, planned, counted and refused.
+"""The verbs of the ledger: one class for each says how the verb is claimed, planned, counted and refused.
 
 A `Step` is one operation on its way through `credits.ledger`. A new verb is an operation in `credits.operations`, a
 class here and a line in `step_of`, where mypy and `assert_never` notice a verb that was left out.
@@ -35,23 +35,23 @@ State = Hold.State
 
 
 class Step:
-    """One operation, its effect on its wallet in microcredits, and its outcome."""
+    """One operation, its effect on its wallet in microcredits, and its result."""
 
-    __slots__ = ("available", "entry", "held", "lost_hold", "needs", "outcome", "wallet_id")
+    __slots__ = ("available", "entry", "held", "lost_hold", "needs", "result", "wallet_id")
 
     def __init__(self, wallet_id: UUID) -> None:
         self.wallet_id = wallet_id
-        self.outcome = OperationResult()
+        self.result = OperationResult()
         self.available = 0  # the change of the free credits
         self.held = 0  # the change of the held credits
         self.needs = 0  # the least that must be free before
         self.entry: LedgerEntry | None = None
-        self.lost_hold: HoldRef | None = None  # to be written as settled: a crash of the database lost its row
+        self.lost_hold: HoldRef | None = None  # a crash of the database lost its row: it is written anew, as settled
 
     @property
     def is_live(self) -> bool:
         """Whether the operation is still to be done: not repeated, not refused."""
-        return not self.outcome.repeated and self.outcome.error is None
+        return not self.result.repeated and self.result.error is None
 
     @property
     def is_plain(self) -> bool:
@@ -71,7 +71,7 @@ class Step:
         raise NotImplementedError
 
     def refuse(self, wallet: Wallet) -> None:
-        """Refuse the operation, whose guard the wallet does not meet, and undo what it has claimed.
+        """Refuse the operation, because the wallet does not meet its guard, and undo what the operation has claimed.
 
         A settlement is never refused: it sets `needs` to what the wallet can give instead.
         """
@@ -108,20 +108,23 @@ class ReserveStep(Step):
             self.refuse_with(spending_limits.reached(counter, self.operation.amount))
 
     def refuse(self, wallet: Wallet) -> None:
-        self.outcome.available = wallet.available
+        self.result.available = wallet.available
         self.refuse_with(InsufficientCreditsError(required=self.needs, available=wallet.available))
 
     def refuse_with(self, error: Exception) -> None:
-        """Undo the counts and refuse, unless the reservation was made before: then its own hold may be what lacks."""
+        """Undo the counts and refuse with the error.
+
+        A reservation that was made before is repeated instead: what lacks now may be what its own hold took.
+        """
         for limit in self.counted:
             spending_limits.correct(limit.counter_id, limit.starts, -self.operation.amount)
         hold = self.operation.hold
         same = Q(pk=hold.id) | Q(wallet_id=hold.wallet_id, reference=hold.reference)
         found = set(Hold.objects.filter(same).values_list("pk", flat=True))
         if hold.id in found:
-            self.outcome.repeated = True
+            self.result.repeated = True
         else:
-            self.outcome.error = ReferenceTaken(f"wallet {hold.wallet_id}: {hold.reference}") if found else error
+            self.result.error = ReferenceTaken(f"wallet {hold.wallet_id}: {hold.reference}") if found else error
 
 
 class ClosingStep(Step):
@@ -155,17 +158,17 @@ class ClosingStep(Step):
     def claim_closed(self, by: UUID, now: datetime) -> None:
         """Decide what to do about a hold that is not open: closed before, expired, lost or never made."""
         if Hold.objects.filter(pk=self.hold.id).exists():
-            self.outcome.repeated = True
+            self.result.repeated = True
         elif self.may_be_lost:
-            self.outcome.repeated = True  # nothing is held, so a release has nothing to give back
+            self.result.repeated = True  # nothing is held, so a release has nothing to give back
         else:
-            self.outcome.error = UnknownHold(str(self.hold.id))
+            self.result.error = UnknownHold(str(self.hold.id))
 
     def counters(self) -> Sequence[Limit | Counted]:
         return self.hold.counted
 
     def count(self, counter: Limit | Counted) -> None:
-        spending_limits.correct(counter.counter_id, counter.starts, self.outcome.charged + self.held)
+        spending_limits.correct(counter.counter_id, counter.starts, self.result.charged + self.held)
 
 
 class SettleStep(ClosingStep):
@@ -190,11 +193,11 @@ class SettleStep(ClosingStep):
             self.lost_hold = self.hold
             return
         super().claim_closed(by, now)
-        if self.outcome.repeated:
+        if self.result.repeated:
             charge = LedgerEntry.objects.filter(
                 wallet_id=self.wallet_id, kind=Kind.CHARGE, reference=self.hold.reference
             ).first()
-            self.outcome.entry, self.outcome.charged = charge, -charge.amount if charge else 0
+            self.result.entry, self.result.charged = charge, -charge.amount if charge else 0
 
     def plan(self, now: datetime) -> None:
         charge = self.operation.charge
@@ -203,19 +206,19 @@ class SettleStep(ClosingStep):
             self.entry = new_entry(self.operation, Kind.CHARGE, -charge, self.hold.reference, now)
 
     def plan_charge(self, charge: int) -> None:
-        self.outcome.charged = charge
+        self.result.charged = charge
         self.available = -self.held - charge
         self.needs = max(0, charge + self.held)
 
     def refuse(self, wallet: Wallet) -> None:
-        """Cut the charge to what the wallet has, never below zero; the rest is the outcome's shortfall."""
+        """Cut the charge to what the wallet has, never below zero; the rest is the result's shortfall."""
         if wallet.held < -self.held or self.entry is None:
             raise LedgerBroken(f"wallet {self.wallet_id} holds less than its open holds")
-        before = self.outcome.charged
+        before = self.result.charged
         taken = min(self.operation.charge, wallet.available - self.held)
         self.plan_charge(taken)
         self.entry.amount, self.entry = -taken, self.entry if taken else None
-        self.outcome.shortfall = self.operation.charge - taken
+        self.result.shortfall = self.operation.charge - taken
         for counter in self.hold.counted:
             spending_limits.correct(counter.counter_id, counter.starts, taken - before)
 
@@ -276,9 +279,9 @@ class CreditStep(EntryStep):
         self.entry = new_entry(self.operation, self.operation.kind, amount, self.operation.reference, now)
 
     def refuse(self, wallet: Wallet) -> None:
-        self.outcome.available, self.entry = wallet.available, None
+        self.result.available, self.entry = wallet.available, None
         short = InsufficientCreditsError(required=self.needs, available=wallet.available)
-        self.outcome.error = short if self.needs else BalanceTooLarge()
+        self.result.error = short if self.needs else BalanceTooLarge()
 
 
 class RefundStep(EntryStep):
@@ -312,11 +315,11 @@ class RefundStep(EntryStep):
         spending_limits.correct(counter.counter_id, counter.starts, -self.operation.amount)
 
     def refuse(self, wallet: Wallet) -> None:
-        self.outcome.available, self.entry = wallet.available, None
+        self.result.available, self.entry = wallet.available, None
         self.hold.update(refunded=F("refunded") - self.operation.amount)
         for counter in self.counted:
             spending_limits.correct(counter.counter_id, counter.starts, self.operation.amount)
-        self.outcome.error = BalanceTooLarge()
+        self.result.error = BalanceTooLarge()
 
 
 def step_of(operation: Operation) -> Step:

@@ -1,7 +1,7 @@
 """The verbs of the ledger for the rest of the product. Every movement of credits is an operation given to `apply`.
 
-`apply` takes a list of operations and returns one outcome for each, in order. One request is a list of one, and a list
-of many requests needs hardly more statements. A refused operation (not enough credits) fails alone.
+`apply` takes a list of operations and returns one result for each, in order. One request is a list of one, and a list of
+many requests needs hardly more statements. A refused operation (not enough credits) fails alone.
 """
 
 import logging
@@ -99,9 +99,9 @@ def grant(
     reference: str = "",
     expires_at: datetime | None = None,
 ) -> OperationResult:
-    """Add `amount` microcredits, above 0. The same `reference` again grants nothing and returns the first entry.
+    """Add `amount` microcredits, above 0. A second call with the same `reference` adds nothing and returns the first entry.
 
-    What is left of them at `expires_at` is taken off then.
+    What is left of them at `expires_at` is taken off.
     """
     if amount <= 0:
         raise ValueError("A grant is more than 0 credits.")
@@ -166,12 +166,12 @@ def expire_holds(now: datetime | None = None, *, batch: int = 500) -> int:
     released = 0
     failed: set[UUID] = set()
     while holds := list(overdue.exclude(id__in=failed)[:batch]):
-        outcomes = apply([Release(hold=hold.ref, if_expired_at=moment) for hold in holds])
-        released += sum(not outcome.repeated and not outcome.error for outcome in outcomes)
-        for hold, outcome in zip(holds, outcomes, strict=True):
-            if outcome.error:
+        results = apply([Release(hold=hold.ref, if_expired_at=moment) for hold in holds])
+        released += sum(not result.repeated and not result.error for result in results)
+        for hold, result in zip(holds, results, strict=True):
+            if result.error:
                 failed.add(hold.id)
-                logger.error("hold %s can't be released: %s", hold.id, outcome.error)
+                logger.error("hold %s can't be released: %s", hold.id, result.error)
     return released
 
 
@@ -180,15 +180,10 @@ def is_low(available: int) -> bool:
     return available < to_microcredits(settings.LOW_CREDITS)
 
 
-def notice_if_low(outcome: OperationResult, user_id: UUID) -> None:
+def notice_if_low(result: OperationResult, user_id: UUID) -> None:
     """Emit `CreditsLow` when this charge took the balance below LOW_CREDITS. Call it after the commit."""
-    entry = outcome.entry
-    if (
-        entry
-        and not outcome.repeated
-        and is_low(entry.balance_after)
-        and not is_low(entry.balance_after - entry.amount)
-    ):
+    entry = result.entry
+    if entry and not result.repeated and is_low(entry.balance_after) and not is_low(entry.balance_after - entry.amount):
         product_events.emit(
             product_events.CreditsLow(user=user_id, organization=entry.wallet_id, balance=entry.balance_after)
         )

@@ -51,7 +51,10 @@ class MeView(APIView):
 
     @extend_schema(request=UserSerializer, responses=MeSerializer, summary="Change my name, language, or consent")
     def patch(self, request: Request) -> Response:
-        """`name`, `language`, and `analytics_consent`: whether product events may leave the house (null: not said)."""
+        """Changes the caller's `name`, `language` or `analytics_consent`.
+
+        The consent says whether product events may leave the house; null: the caller did not say.
+        """
         caller = calling(request)
         form = UserSerializer(caller.user, data=request.data, partial=True)
         form.is_valid(raise_exception=True)
@@ -94,8 +97,8 @@ class VerifyEmailView(APIView):
     @extend_schema(request=MailTokenSerializer, responses={204: None}, summary="Confirm an address by mailed code")
     @may_answer(429)
     def post(self, request: Request) -> Response:
-        """Makes the address that the code was mailed to the person's confirmed one; with EMAIL_VERIFICATION=required
-        their starter credits come now. The code is good once."""
+        """Confirms the address to which the code was mailed. With EMAIL_VERIFICATION=required the person gets their starter
+        credits now. The code is good once."""
         form = MailTokenSerializer(data=request.data)
         form.is_valid(raise_exception=True)
         rate_limits.hit(settings.RATE_LIMIT_AUTH, "mail token", "address", rate_limits.network_of(request))
@@ -108,9 +111,10 @@ class CreditsView(APIView):
 
     @extend_schema(responses=CreditsSerializer, summary="Balance")
     def get(self, request: Request) -> Response:
-        """The organization's credits: in all, held by running requests, and free to spend; and the lots they are of.
+        """The organization's credits: in all, held by running requests, and free to spend; and their lots.
 
-        Lots count what was charged, not what is held: soonest to expire first, bought credits last.
+        A lot is credits of one source and expiry. Lots are spent in this order: soonest to expire first, bought credits last.
+        What is held is still counted in its lot.
         """
         wallet = services.wallet_of(calling(request).organization)
         lots = LotSerializer(lots_of(wallet.pk), many=True)

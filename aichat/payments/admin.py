@@ -195,7 +195,7 @@ class VoucherRedemptionAdmin(ReadOnlyAdmin):
 
 @admin.register(AlertSettings)
 class AlertSettingsAdmin(ReadOnlyAdmin):
-    """Of what organizations are told. Their owners set it."""
+    """What organizations are told of. Their owners and admins set it."""
 
     list_display = ["organization", "low_shown", "budget_shown", "budget_percent", "is_low", "told_percents"]
     list_select_related = ["organization"]

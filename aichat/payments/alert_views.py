@@ -22,13 +22,13 @@ class AlertsView(APIView):
     @extend_schema(responses=AlertsSerializer, summary="My alerts")
     @may_answer(403)
     def get(self, request: Request) -> Response:
-        """Of what the organization one acts for is told, and where. For owners and admins: the addresses are secrets."""
+        """What the caller's organization is told of, and where. For owners and admins: the addresses are secrets."""
         return Response(AlertsSerializer(alerts.settings_of(managed_by(calling(request)))).data)
 
     @extend_schema(request=AlertsSerializer, responses=AlertsSerializer, summary="Set my alerts")
     @may_answer(403)
     def put(self, request: Request) -> Response:
-        """Sets all of them; what the body leaves out is as by default. Each crossing is told once to each address.
+        """Sets all alerts: what the body leaves out gets its default. Each crossing is told once to each address.
 
         503 `mail_unavailable` for an `email` on a server that sends no mail.
         """

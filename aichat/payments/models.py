@@ -258,7 +258,7 @@ def usual_percents() -> list[int]:
 
 
 class AlertSettings(Row):
-    """Of what an organization wants to be told, and how; and what it was told, so that a crossing is told once.
+    """What an organization wants to be told of, and how; and what it was told, so that a crossing is told once.
 
     `alerts.py` alone writes these rows.
     """
@@ -347,7 +347,7 @@ class AlertMessage(Row):
 
 
 class Watched(Row):
-    """A condition of which the operator is told when it begins; `operator_alerts.py` alone writes these rows."""
+    """A condition that the operator is told of when it begins; `operator_alerts.py` alone writes these rows."""
 
     kind = models.CharField(max_length=16, choices=AlertMessage.Kind.choices)
     subject = models.CharField(max_length=120, help_text="What it is about, such as a provider.")

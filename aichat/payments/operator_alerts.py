@@ -1,6 +1,7 @@
 """Alerts for the operator: told when a condition begins, once however many processes look, and at most once an hour each.
 
-Who knows a condition calls `watch` every so often with all that hold now. Where they go stands in the settings ALERT_….
+Whoever knows conditions (`admin_dashboard/watching.py`) calls `watch` every so often with all that hold now. The settings
+ALERT_… say where the alerts go.
 """
 
 from collections.abc import Mapping
@@ -36,9 +37,9 @@ def tell(kind: str, facts: Facts) -> int:
 def watch(
     kind: str, found: Mapping[str, Facts], *, lasting: timedelta = timedelta(), now: datetime | None = None
 ) -> int:
-    """Note which conditions of a kind hold now, by subject, and tell of those that began; return how many were told.
+    """Note which conditions of a kind hold now (`found`, by subject), and tell of those that began; return how many.
 
-    One is told once it has held for `lasting`. Any number of processes may call this.
+    A condition is told once it has held for `lasting`. Any number of processes may call this.
     """
     moment = now or timezone.now()
     told = sum(transactions.run_atomic(_look, kind, subject, found[subject], lasting, moment) for subject in found)

@@ -1,4 +1,4 @@
-"""Payments: money that a seller received, and gave back. Each verb is one transaction, safe in any order and number.
+"""Payments: money that a seller received, and gave back. Each verb is one transaction; any order and number gives the same.
 
 The payment's row is made or found first, and written, so that a second message about the same payment waits for the first
 on every engine. Its credits are the ledger's entry `payment:<id>`; what a refund or a dispute takes is
@@ -51,7 +51,7 @@ class Paid:
     amount: int = 0
     currency: str = ""
     switch: Switch | None = None
-    is_period: bool = True  # of a plan's: a period was paid, not only a switch
+    is_period: bool = True  # whether a whole period of the plan was paid, not only a switch
 
 
 def succeed(organization: Organization, paid: Paid) -> None:
@@ -101,7 +101,10 @@ def _give_plan(organization_id: UUID, row: Payment, paid: Paid, plan: Plan) -> N
 
 
 def _told_of(organization_id: UUID, row: Payment, paid: Paid, plan: Plan) -> Told:
-    """The period that was paid: of a subscription, else by itself, from now on; none before is cut short."""
+    """The period that was paid, as a seller tells it.
+
+    Without the seller's subscription the payment makes one of its own, from now on, that cuts no running period short.
+    """
     if paid.subscription and paid.period_end:
         return Told(
             source=paid.source,
@@ -140,7 +143,7 @@ class PaymentUnknown(ApiError):
 
 
 def refund_part(source: str, external_id: str, part: int, whole: int) -> None:
-    """Take back the credits of a payment of which `part` of `whole` was given back in all, in units of its currency.
+    """Take back credits of a payment, whose money was given back: `part` of `whole` in all, in units of its currency.
 
     Raises `PaymentUnknown` for a part of a payment that is not known yet.
     """
@@ -160,7 +163,7 @@ def _refund_part(source: str, external_id: str, part: int, whole: int) -> None:
 def dispute(source: str, external_id: str, name: str, part: int, whole: int, *, is_won: bool) -> None:
     """Take back what `part` of `whole` gave while it is disputed or lost, and give it back once the dispute is won.
 
-    Of a dispute (`name`: the seller's ID) that was won, nothing is taken any more, whatever is told of it later.
+    `name` is the seller's ID of the dispute. Once it is won, later messages about it take nothing.
     """
     transactions.run_repeatable(_dispute, source, external_id, name, part, whole, is_won)
 
@@ -173,9 +176,10 @@ def _dispute(source: str, external_id: str, name: str, part: int, whole: int, is
 
 
 def refund(source: str, external_id: str, credits: int | None) -> None:
-    """Take back what a payment gave: `credits` (microcredits) in all, everything with None; down to a balance of zero.
+    """Take back what a payment gave: `credits` microcredits in all, or everything with None.
 
-    What was spent already is noted as owed. A refund that comes before its payment is kept until then.
+    The balance never goes below zero: what was spent already is noted as owed. A refund that is told before its payment is
+    kept, and done with the payment.
     """
     transactions.run_repeatable(_refund, source, external_id, LARGEST if credits is None else credits)
 
@@ -203,7 +207,7 @@ def _take_back(row: Payment) -> None:
     """Take from the wallet what was refunded and is neither taken nor owed yet. A plan's period ends with its refund."""
     if not row.is_paid or row.organization_id is None:
         return
-    # What a seller keeps as a subscription ends when the seller says so.
+    # The subscription that this payment made ends with its refund; a seller's own ends when the seller says so.
     own = row.subscription is not None and row.subscription.external_id == f"payment:{row.pk}"
     if own and row.subscription_id and row.refunded and row.refunded == row.credits:
         subscriptions.end_in_transaction(row.subscription_id, row.organization_id)

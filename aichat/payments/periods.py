@@ -33,7 +33,7 @@ class Period:
 
     @property
     def credits(self) -> int:
-        """What it gives by itself: all of the plan's credits, or their part when it is short and the plan prorates."""
+        """The microcredits of the period: all of the plan's, or their part when the period is short and the plan prorates."""
         return self.part() if self.plan.prorate else self.plan.credits
 
     def part(self) -> int:
@@ -45,14 +45,14 @@ class Period:
         return self.plan.credits * (lasts // MICROSECOND) // ((whole - self.starts) // MICROSECOND)
 
     def since(self, moment: datetime) -> "Period":
-        """What of it is left at the moment."""
+        """The part of the period that is left at the moment."""
         return Period(self.plan, min(max(moment, self.starts), self.ends), self.ends)
 
 
 def difference(old: Period, new: Period) -> int:
-    """What a switch from the one to the other gives, or takes when it is below 0; both begin with the switch.
+    """The microcredits that a switch from `old` to `new` gives; below 0, that it takes. Both begin with the switch.
 
-    As the new plan says: the difference of both for the time that is left, or of whole periods.
+    The difference is that of the time that is left when the new plan prorates, else that of whole periods.
     """
     return new.part() - old.part() if new.plan.prorate else new.plan.credits - old.plan.credits
 
@@ -60,7 +60,7 @@ def difference(old: Period, new: Period) -> int:
 def grant_period(row: Subscription, period: Period, before: Period | None = None) -> None:
     """Grant the credits of one period of the subscription, once however often this is called.
 
-    A prorated one that cuts a period of another plan short (`before`) gives that much less as was given for the rest.
+    A prorated period that cuts one of another plan (`before`) short gives less: what was given for the rest of that one.
     """
     amount = period.credits
     if before and period.plan.prorate and before.starts < period.starts < before.ends:
@@ -77,7 +77,7 @@ def grant_switch(row: Subscription, period: Period, amount: int, moment: datetim
 
 
 def _roll_over(row: Subscription, period: Period, reference: str) -> None:
-    """Have what is left of each period go on in the one that begins next, in whatever order they were told."""
+    """Have what is left of each period go on in the next one, in whatever order the seller tells of them."""
     waiting = lots.waiting_to_roll(row.organization_id, reference_of(row, ""))
     earlier = [each.pk for each in waiting if each.reference < reference < (each.rolls_into or LAST)]
     lots.roll(earlier, reference, period.starts, _most(period.plan))

@@ -82,7 +82,7 @@ class SubscriptionSerializer(serializers.Serializer[Any]):
 
 
 class NewSubscriptionSerializer(StrictMembers, serializers.Serializer[Any]):
-    """Of a person (`user`: ID or e-mail, for their own organization) or of an `organization` (ID)."""
+    """A subscription to give: to a person (`user`: ID or e-mail; their own organization gets it), or to an `organization`."""
 
     user = serializers.CharField(required=False, max_length=254)
     organization = serializers.UUIDField(required=False)
@@ -183,7 +183,7 @@ class AddressField(serializers.CharField):
 
 
 class AlertsSerializer(StrictMembers, serializers.Serializer[AlertSettings]):
-    """Of what an organization is told, by mail, by a signed webhook, or by an address that takes Slack's messages."""
+    """What an organization is told of, by mail, by a signed webhook, or by an address that takes Slack's messages."""
 
     low_balance = CreditsField(
         required=False, allow_null=True, default=None, help_text="Told when the balance falls below it."

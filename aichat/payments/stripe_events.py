@@ -1,4 +1,4 @@
-"""What Stripe's events mean here. Each is safe in any order and any number of times, and committed when `take` returns.
+"""What Stripe's events mean here. They may come in any order and number; what one does is committed when `take` returns.
 
 A purchase of credits is fulfilled by its Checkout session, a period of a subscription by its paid invoice; both are one
 `Payment`, named by the payment intent, which refunds and disputes name as well. Objects that are not ours (another product
@@ -39,7 +39,7 @@ STATUSES = {
 
 
 def take(event: dict[str, Any]) -> None:
-    """Do what an event says; one of an unknown type says nothing."""
+    """Do what an event says. An event of an unknown type changes nothing."""
     handler = HANDLERS.get(str(event.get("type")))
     if handler is not None:
         handler(event["data"]["object"], datetime.fromtimestamp(event["created"], UTC))
@@ -48,7 +48,8 @@ def take(event: dict[str, Any]) -> None:
 def sync(now: datetime | None = None) -> int:
     """Take the events of the last three days once more, for webhooks that were lost; return how many there were.
 
-    Does nothing without `STRIPE_SECRET_KEY`. Raises the last error when some could not be taken, after all others were.
+    Does nothing without `STRIPE_SECRET_KEY`. An event that can't be taken holds up no other: it is logged, and the last such
+    error is raised at the end.
     """
     if not settings.STRIPE_SECRET_KEY:
         return 0
@@ -116,7 +117,7 @@ def _invoice(invoice: dict[str, Any], at: datetime) -> None:
 
 
 def _switch_of(lines: list[dict[str, Any]], metadata: dict[str, Any]) -> Switch | None:
-    """The switch that the prorated lines of an invoice say: back for the old plan's rest, paid for the new one's."""
+    """The switch of plans in an invoice's prorated lines: money back for the rest of the old plan, money for the new one."""
     old = next((_period(line, metadata) for line in lines if int(line.get("amount") or 0) < 0), None)
     new = next((_period(line, metadata) for line in reversed(lines) if int(line.get("amount") or 0) >= 0), None)
     return Switch(new, difference(old, new)) if old and new and old.plan != new.plan else None

@@ -1,14 +1,15 @@
-"""Subscriptions: what sellers and administrators say of them, what time does to them, and the role that follows.
+"""Subscriptions: how they begin, change and end, and what follows: the credits of each period, and the person's role.
 
-Each verb is one transaction, in which the organization's row is locked first: two that touch the same organization
-wait for each other on every engine. What a period gives stands in `periods.py`.
+Sellers change them (`record`), administrators (`give`, `end`, `follow_hand`), and time (`follow_time`). Each of these verbs
+is one transaction that locks the organization's row first, so two changes of the same organization wait for each other on
+every engine. `periods.py` says what a period gives.
 """
 
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from django.db import IntegrityError
@@ -45,8 +46,9 @@ class Told:
     status: str = Status.ACTIVE
     cancel_at_period_end: bool = False
     told_at: datetime | None = None
-    # "payment": a period was paid, the rest is told by others; "state": all but what is paid; "switch": it is there
-    part: str = "all"
+    # What the message is about. "payment": a period was paid; "state": everything but payments, so no credits are granted;
+    # "switch": a switch of plans was paid, so the subscription exists. Else other messages say the rest.
+    part: Literal["all", "payment", "state", "switch"] = "all"
 
     @property
     def period(self) -> Period:
@@ -54,7 +56,10 @@ class Told:
 
     @property
     def starts(self) -> datetime:
-        """When the period begins: an interval before its end unless the seller says it, so any order gives the same."""
+        """When the period begins: unless the seller says it, an interval of the plan before its end.
+
+        So messages give the same in any order.
+        """
         return self.period_start or add_months(self.period_end, -self.plan.months)
 
 
@@ -82,9 +87,10 @@ def _make_plan(actor: User, columns: dict[str, Any]) -> Plan:
 
 
 def record(organization: Organization, told: Told) -> Subscription:
-    """Write down what a seller says, grant the period's credits and move the role; any order, any number of times.
+    """Write down what a seller says, grant the period's credits and change the role.
 
-    An older message than the last one grants its period and changes nothing else.
+    Messages may come in any order and any number of times: one that is older than the last one grants the credits of its
+    period, and changes nothing else.
     """
     wallet_of(organization)
     return transactions.run_repeatable(record_in_transaction, organization.pk, told)
@@ -122,9 +128,9 @@ def record_in_transaction(organization_id: UUID, told: Told) -> Subscription:
 
 
 def _grant_switch(row: Subscription, before: Period, told: Told) -> None:
-    """Grant what a larger plan gives for the rest of the same period, whose grants never exceed the larger plan's credits.
+    """Grant what a larger plan gives for the rest of the same period.
 
-    So a person who switches to and fro gets nothing for it.
+    All grants of the period together are at most the larger plan's credits: who switches to and fro gains nothing.
     """
     if before.plan == told.plan or before.ends != told.period_end:
         return
@@ -147,7 +153,7 @@ def _insert(organization_id: UUID, told: Told) -> Subscription:
 
 
 def _columns(told: Told, paid_until: datetime) -> dict[str, object]:
-    """What a message says, as columns. The period of one that is past due is not paid: it ends where the paid one did."""
+    """The columns that a message sets. The new period of a subscription past due is not paid: it ends at `paid_until`."""
     is_paid = told.status != Status.PAST_DUE
     return {
         "plan": told.plan,
@@ -161,15 +167,15 @@ def _columns(told: Told, paid_until: datetime) -> dict[str, object]:
 
 def _is_older(told: Told, row: Subscription) -> bool:
     if told.told_at and row.told_at:
-        # Of one second, the end is the last word.
+        # Of two messages of the same second, the one that ends the subscription is the later one.
         return (told.told_at, told.status == Status.CANCELLED) < (row.told_at, row.status == Status.CANCELLED)
     if row.period_end is None or told.period_end != row.period_end:
         return row.period_end is None or told.period_end < row.period_end
-    return row.status == Status.CANCELLED  # of the same period, without times: the end is the last word
+    return row.status == Status.CANCELLED  # neither has a time, and the period is the same: nothing comes after the end
 
 
 def _extend(row: Subscription, told: Told) -> None:
-    """Write down that a later period was paid. A subscription that was cancelled after the payment stays so."""
+    """Write down that a later period was paid. A subscription that was cancelled after the payment stays cancelled."""
     was_cancelled_since = row.status == Status.CANCELLED and row.told_at and told.told_at and told.told_at < row.told_at
     if was_cancelled_since or row.period_end is None or told.period_end <= row.period_end:
         return
@@ -191,9 +197,9 @@ def _write(row: Subscription, told: Told) -> None:
 
 
 def give(organization: Organization, plan: Plan, *, period_end: datetime | None, actor: User) -> Subscription:
-    """Give the organization a manual subscription from now on; one that it had from an administrator ends.
+    """Give the organization a manual subscription from now on; the manual one that it had before ends.
 
-    It gives its credits anew each interval, until its `period_end` or until somebody ends it.
+    The subscription gives its credits anew each interval, until its `period_end` or until somebody ends it.
     """
     wallet_of(organization)
     return transactions.run_atomic(_give, organization.pk, plan, period_end, actor)
@@ -331,12 +337,13 @@ def follow_time(now: datetime | None = None) -> int:
 
 
 def _done(work: Callable[..., int], *args: Any) -> int:
-    """The result of one transaction of the periodic task. A refusal is logged, and tried again by the next run."""
+    """The result of one transaction of the periodic task. A failure is logged, and tried again by the next run."""
+    facts = {"organization": str(args[-2])}
     try:
         return transactions.run_repeatable(work, *args)
     except ApiError as error:  # such as a wallet that can hold no more
-        logger.error("a subscription can't be followed: %s", error.message, extra={"organization": str(args[-2])})
-        return 0
+        logger.error("a subscription can't be followed: %s", error.message, extra=facts)
+    return 0
 
 
 def _lapse(organization_id: UUID, now: datetime) -> int:

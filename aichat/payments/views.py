@@ -1,4 +1,4 @@
-"""Money that comes in, for those who pay and for administrators."""
+"""The endpoints of plans, subscriptions and vouchers: for those who pay, and for administrators."""
 
 from typing import Any
 
@@ -96,9 +96,9 @@ class AdminSubscriptionsView(APIView):
     @may_answer(404, 409)
     @charges()
     def post(self, request: Request) -> HttpResponseBase:
-        """Gives a person or an organization a plan from now on, and its credits; a subscription given before ends.
+        """Gives a person or an organization a plan from now on; a subscription that was given before ends.
 
-        Gives its credits anew each interval, until its `period_end` or until somebody ends it.
+        The plan's credits come now and anew each interval, until the `period_end` or until somebody ends the subscription.
         """
         return once(request, lambda: self.give(request))
 

@@ -119,9 +119,9 @@ def _plan(slug: str) -> Plan:
 
 
 def _payer(facts: dict[str, Any]) -> Organization:
-    """The organization that a message names. An unknown person is refused, so that the shop sends it again.
+    """The organization that a message names. Raises `NotFound` for an unknown one, so that the shop sends it again.
 
-    Kept for whoever registers the address, the credits would be anybody's who claims it first.
+    Credits are not kept for an address that nobody has here: anybody could register it first and get them.
     """
     if "organization" in facts:
         organization = Organization.objects.filter(pk=facts["organization"]).first()

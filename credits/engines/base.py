@@ -1,4 +1,4 @@
-"""The questions and answers of the ledger's hot statements. All amounts are integers in microcredits."""
+"""What the ledger asks of an engine, and what an engine answers. All amounts are integers in microcredits."""
 
 from collections.abc import Sequence
 from datetime import date, datetime

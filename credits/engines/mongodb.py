@@ -27,7 +27,7 @@ def move_wallets(moves: Sequence[Move]) -> dict[UUID, Standing]:
         UUID(row["_id"]): (row["available"], row["held"], row["sequence"])
         for row in _find(Wallet, {"_id": {"$in": ids}}, ["available", "held", "sequence"])
     }
-    right = [move for move in moves if move.wallet_id in wallets and _holds(move, *wallets[move.wallet_id])]
+    right = [move for move in moves if move.wallet_id in wallets and _is_met(move, *wallets[move.wallet_id])]
     if not right:
         return {}
     _write(right)
@@ -63,7 +63,8 @@ def _find(model: type[Model], where: dict[str, Any], names: Sequence[str]) -> li
     return found
 
 
-def _holds(move: Move, available: int, held: int, sequence: int) -> bool:
+def _is_met(move: Move, available: int, held: int, sequence: int) -> bool:
+    """Whether a wallet with these values meets the guard of the move."""
     has_room = not move.gains or available + held <= LARGEST - move.gains
     return available >= move.needs and held >= move.closes and has_room
 

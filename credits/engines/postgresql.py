@@ -15,7 +15,8 @@ from credits.models import Hold
 
 reserves_at_once = True
 
-# "IS TRUE": by the key, not by an index in which every hold has once been open.
+# "IS TRUE" has PostgreSQL find the rows by their key. The index on the state still has the dead entries of many holds that
+# were open once.
 CLOSE = """
 UPDATE credits_hold SET state = %s, closed_at = %s, closed_by = %s
 WHERE _id = ANY(%s::uuid[]) AND (state = 'OPEN') IS TRUE {expired} RETURNING _id
@@ -23,9 +24,9 @@ WHERE _id = ANY(%s::uuid[]) AND (state = 'OPEN') IS TRUE {expired} RETURNING _id
 CLOSE_ALL = Statement(CLOSE.format(expired=""))
 CLOSE_EXPIRED = Statement(CLOSE.format(expired="AND expires_at <= %s"))
 
-# After waiting for a lock UPDATE sees the row as committed meanwhile, its sub-selects don't: then the digest is NULL and
-# is read by a second statement. The sub-select asks for the last entry up to a sequence, because only one index serves
-# that: for an equality the planner of a table without statistics may take another index and read all of a wallet's entries.
+# An UPDATE that waited for a lock sees the row as it was committed meanwhile; its sub-selects do not. Then the digest is
+# NULL, and a second statement reads it. The sub-select asks for the last entry up to a sequence, because only one index
+# serves that: for an equality the planner of a table without statistics may take another and read all entries of a wallet.
 MOVED = """
 UPDATE credits_wallet AS wallet
 SET available = wallet.available + moves.available, held = wallet.held + moves.held,
@@ -74,7 +75,8 @@ made AS (
 )
 """
 MOVED_ONES = "SELECT _id, available FROM moved"
-# Of a list whose spending is counted nothing may fail alone: what is not as it should be divides by zero, which undoes all.
+# A list whose spending is counted is done as a whole or not at all: a wallet or counter that did not move divides by zero,
+# and the error undoes the transaction.
 ALL_OR_NOTHING = """
 SELECT moves.wallet_id, moved.available, 1 / (moved._id IS NOT NULL)::int
 FROM moves LEFT JOIN moved ON moved._id = moves.wallet_id

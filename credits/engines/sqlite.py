@@ -17,7 +17,7 @@ from credits.engines.portable import reserves_at_once as reserves_at_once
 
 OLDEST = (3, 38, 0)  # with RETURNING, UPDATE … FROM and ->>
 
-# "+state": by the key, not by the index of all open holds.
+# "+state" has SQLite find the rows by their key. By the index on the state it would go through all open holds.
 CLOSE = """
 UPDATE credits_hold SET state = %s, closed_at = %s, closed_by = %s
 WHERE _id IN (SELECT value FROM json_each(%s)) AND +state = 'OPEN' {expired} RETURNING _id
@@ -25,7 +25,7 @@ WHERE _id IN (SELECT value FROM json_each(%s)) AND +state = 'OPEN' {expired} RET
 CLOSE_ALL = Statement(CLOSE.format(expired=""))
 CLOSE_EXPIRED = Statement(CLOSE.format(expired="AND expires_at <= %s"))
 
-# The last digest is asked for by the way: the newest entry's, since no other transaction writes.
+# The digest of the newest entry comes with the same statement: no other transaction writes meanwhile.
 MOVE = Statement(f"""
 UPDATE credits_wallet
 SET available = available + moves.gives, held = held + moves.holds, sequence = sequence + moves.entries

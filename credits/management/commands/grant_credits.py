@@ -41,13 +41,13 @@ class Command(BaseCommand):
         if amount <= 0:
             raise CommandError("AMOUNT: write more than 0 credits.")
         organization = personal_organization(user_by_email(options["email"]))
-        outcome = grant(
+        result = grant(
             organization,
             amount,
             reason=options["reason"][:200],
             reference=options["reference"][:100],
             expires_at=options["expires_at"],
         )
-        done = "Already granted, nothing changed:" if outcome.repeated else f"Granted {format_credits(amount)} credits:"
+        done = "Already granted, nothing changed:" if result.repeated else f"Granted {format_credits(amount)} credits:"
         balance = format_credits(wallet_of(organization).balance)
         self.stdout.write(f"{done} {options['email']} has {balance}.")
