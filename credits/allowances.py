@@ -1,16 +1,17 @@
 """The monthly allowance of each role."""
 
+import logging
 from collections.abc import Iterator
 from datetime import datetime
 from uuid import UUID
 
-from django.utils import timezone
-
 from accounts.models import Organization
+from aichat.core.database import clock
 from aichat.core.database.batches import rows_by_key
 from credits.models import CreditPlan, LedgerEntry
 from credits.services import Credit, Kind, apply
 
+logger = logging.getLogger(__name__)
 AT_ONCE = 200  # organizations
 
 
@@ -18,9 +19,11 @@ def grant_allowances(now: datetime | None = None) -> int:
     """Give every active user whose role has a plan the credits of the UTC month; return how many users got them.
 
     The month is the entry's reference, so an organization gets one allowance a month however often this runs. A user
-    who changes role within a month gets no second allowance.
+    who changes role within a month gets no second allowance. An allowance that is refused (the wallet can hold no more) is
+    logged, and tried again by the next run.
     """
-    reference = f"allowance:{now or timezone.now():%Y-%m}"
+    clock.keep_compared()
+    reference = f"allowance:{now or clock.shared_now():%Y-%m}"
     granted = 0
     for plan in CreditPlan.objects.order_by("role"):
         for organizations in _without(reference, plan):
@@ -37,6 +40,9 @@ def grant_allowances(now: datetime | None = None) -> int:
                 ]
             )
             granted += sum(not result.repeated and not result.error for result in results)
+            for organization, result in zip(organizations, results, strict=True):
+                if result.error:
+                    logger.error("no allowance: %s", result.error, extra={"organization": str(organization)})
     return granted
 
 

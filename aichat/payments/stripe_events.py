@@ -55,13 +55,16 @@ def sync(now: datetime | None = None) -> int:
         return 0
     since = (now or timezone.now()) - SWEPT
     events = stripe_api.events_since(int(since.timestamp()), sorted(HANDLERS))
-    failed: ApiError | None = None
+    failed: Exception | None = None
     for event in events:
         try:
             take(event)
         except ApiError as error:
             failed = error
             logger.error("an event of Stripe can't be taken: %s", error.message, extra={"event": event.get("id")})
+        except Exception as error:  # such as an object that lacks a part, or a wallet that `verify_ledger` calls broken
+            failed = error
+            logger.exception("an event of Stripe can't be taken", extra={"event": event.get("id")})
     if failed is not None:
         raise failed
     return len(events)

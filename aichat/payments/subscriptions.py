@@ -19,7 +19,7 @@ from accounts import tenancy
 from accounts.models import Organization, Role, User
 from accounts.services import change_user
 from aichat.core.admin import audit_log
-from aichat.core.database import transactions
+from aichat.core.database import clock, transactions
 from aichat.core.database.models import uuid7
 from aichat.core.errors import ApiError, InvalidRequest
 from aichat.payments import alerts, periods
@@ -121,7 +121,7 @@ def record_in_transaction(organization_id: UUID, told: Told) -> Subscription:
             _grant_switch(row, before, told)
     if row.status == Status.PAST_DUE != was:
         alerts.payment_failed(row)
-    _end_lapsed(organization_id, timezone.now())
+    _end_lapsed(organization_id, clock.shared_now())
     follow_role(organization_id)
     row.refresh_from_db()
     return row
@@ -325,7 +325,8 @@ def follow_time(now: datetime | None = None) -> int:
 
     Any number of processes may run this at any time; one organization's failure holds up no other.
     """
-    moment = now or timezone.now()
+    clock.keep_compared()
+    moment = now or clock.shared_now()
     lapsed = Subscription.objects.lapsed(moment)
     due = Subscription.objects.filter(is_live=True, renews_at__lte=moment)
     changed = 0
@@ -343,6 +344,8 @@ def _done(work: Callable[..., int], *args: Any) -> int:
         return transactions.run_repeatable(work, *args)
     except ApiError as error:  # such as a wallet that can hold no more
         logger.error("a subscription can't be followed: %s", error.message, extra=facts)
+    except Exception:  # such as a wallet that `verify_ledger` calls broken
+        logger.exception("a subscription can't be followed", extra=facts)
     return 0
 
 

@@ -10,7 +10,7 @@ from django.core.management import call_command
 from django.db import connection
 
 from accounts.models import Role
-from aichat.core.money import CREDIT
+from aichat.core.money import CREDIT, LARGEST
 from credits import allowances
 from credits.allowances import grant_allowances
 from credits.models import CreditPlan, LedgerEntry
@@ -62,6 +62,14 @@ def test_more_people_than_one_batch(
     people = [actor(f"s{number}", Role.SUBSCRIBER) for number in range(5)]
     assert grant_allowances(NOVEMBER) == 5
     assert all(allowances_of(person) for person in people)
+
+
+def test_one_that_the_wallet_can_not_hold_is_in_the_log(
+    plan: CreditPlan, subscriber: Actor, alice: Actor, caplog: pytest.LogCaptureFixture
+) -> None:
+    subscriber.set_credits(LARGEST // CREDIT)
+    assert grant_allowances(NOVEMBER) == 0
+    assert ["no allowance: A wallet holds at most" in record.getMessage() for record in caplog.records] == [True]
 
 
 def test_the_command_says_how_many(plan: CreditPlan, subscriber: Actor) -> None:

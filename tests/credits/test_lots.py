@@ -20,6 +20,7 @@ from aichat.payments.subscriptions import Told
 from credits import lots
 from credits.lots import account_lots, catch_up, expire_credits, lots_of
 from credits.models import CreditExpiry, HoldRef, LedgerEntry, Lot, LotCursor
+from credits.operations import LedgerBroken
 from credits.services import (
     Credit,
     Kind,
@@ -96,6 +97,17 @@ def test_what_is_left_at_the_end_is_taken_off_once(poor: Actor) -> None:
     month = f"{datetime.now(UTC):%Y-%m}"
     assert poor.get(f"/api/v1/statements/{month}").json()["totals"]["expiries"] == "-6"
     assert list(problems()) == []
+
+
+def test_credits_expire_by_the_databases_clock_whatever_the_hosts_says(
+    poor: Actor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    give(poor, 10, days=1)
+    present, ahead = timezone.now(), later(2)
+    monkeypatch.setattr(clock, "shared_now", lambda: present)
+    monkeypatch.setattr(timezone, "now", lambda: ahead)
+    assert expire_credits() == 0
+    assert left(poor) == [("grant", 10)]
 
 
 def test_what_is_held_at_the_end_may_be_spent_and_is_taken_off_when_it_is_free(poor: Actor) -> None:
@@ -243,6 +255,23 @@ def test_a_wallet_that_is_far_behind_is_accounted_in_the_background(
         give(poor, 1)
     assert (account_lots(), account_lots()) == (1, 0)
     assert LotCursor.objects.get(pk=poor.organization.pk).sequence == poor.wallet.sequence
+
+
+def test_a_broken_wallet_keeps_no_other_behind(poor: Actor, bob: Actor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lots, "MOST_PENDING", 0)
+    people = sorted([poor, bob], key=lambda person: person.organization.pk)
+    for person in people:
+        give(person, 1)
+    catch_up_well = lots.catch_up
+
+    def fail_for_the_first(wallet_id: Any) -> None:
+        if wallet_id == people[0].organization.pk:
+            raise LedgerBroken("wrong")
+        catch_up_well(wallet_id)
+
+    monkeypatch.setattr(lots, "catch_up", fail_for_the_first)
+    account_lots()
+    assert LotCursor.objects.get(pk=people[1].organization.pk).sequence == people[1].wallet.sequence
 
 
 @pytest.mark.django_db(transaction=True)

@@ -19,7 +19,7 @@ from accounts.models import Role, User
 from aichat.core.database import transactions
 from aichat.core.database.transactions import OutcomeUnknown
 from aichat.core.money import CREDIT
-from aichat.payments import stripe_api
+from aichat.payments import stripe_api, stripe_events
 from aichat.payments.models import Payment, Plan, StripeCustomer, Subscription
 from credits.models import LedgerEntry
 from credits.verify import problems
@@ -452,6 +452,14 @@ def test_what_a_lost_webhook_left_is_swept_up(customer: Actor, fake: FakeStripe,
     assert sorted(movements(customer)) == [500, 1000]
     (_, _, query), *_ = fake.asked
     assert int(query["created[gte]"][0]) < time.time() - 2 * 86_400
+
+
+def test_an_event_that_can_not_be_read_holds_up_no_other(customer: Actor, fake: FakeStripe) -> None:
+    newest_first = [bought(customer), bought(customer, "pi_2", amount_total="many")]
+    fake.answers["/v1/events"] = {"object": "list", "data": newest_first, "has_more": False, "url": "/v1/events"}
+    with pytest.raises(ValueError, match="many"):
+        stripe_events.sync()
+    assert movements(customer) == [1000]
 
 
 def test_the_sweep_without_a_key_says_so(db: None, settings: Any) -> None:

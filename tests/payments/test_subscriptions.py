@@ -15,11 +15,13 @@ from django.utils import timezone
 
 from accounts import teams
 from accounts.models import Role, User
+from aichat.core.database import clock
 from aichat.core.money import CREDIT, LARGEST
-from aichat.payments import subscriptions
+from aichat.payments import periods, subscriptions
 from aichat.payments.models import Plan, Subscription, add_months
 from aichat.payments.subscriptions import Told, follow_time, record
 from credits.models import LedgerEntry
+from credits.operations import LedgerBroken
 from credits.verify import problems
 from tests.conftest import Actor
 
@@ -323,6 +325,34 @@ def test_a_wallet_that_can_hold_no_more_holds_up_no_other(pro: Plan, ada: Actor,
     alice.set_credits(LARGEST // CREDIT)
     assert follow_time(timezone.now() + timedelta(days=32)) == 1
     assert (credited(alice), credited(bob)) == (500, 1000)
+
+
+def test_a_failure_of_one_organization_holds_up_no_other(
+    pro: Plan, ada: Actor, alice: Actor, bob: Actor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for person in (alice, bob):
+        subscriptions.give(person.organization, pro, period_end=None, actor=ada.user)
+    grant_well = periods.grant_period
+
+    def fail_for_alice(row: Subscription, *about: Any) -> None:
+        if row.organization_id == alice.organization.pk:
+            raise LedgerBroken("wrong")
+        grant_well(row, *about)
+
+    monkeypatch.setattr(periods, "grant_period", fail_for_alice)
+    assert follow_time(timezone.now() + timedelta(days=32)) == 1
+    assert (credited(alice), credited(bob)) == (500, 1000)
+
+
+def test_subscriptions_end_by_the_databases_clock_whatever_the_hosts_says(
+    pro: Plan, alice: Actor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record(alice.organization, told(pro, 1, cancel_at_period_end=True))
+    present, ahead = timezone.now(), timezone.now() + timedelta(days=2)
+    monkeypatch.setattr(clock, "shared_now", lambda: present)
+    monkeypatch.setattr(timezone, "now", lambda: ahead)
+    assert follow_time() == 0
+    assert role(alice) == Role.SUBSCRIBER
 
 
 @pytest.mark.parametrize(
