@@ -88,7 +88,7 @@ class ChatView(AsyncView):
 
 
 class StopView(AsyncView):
-    permission_classes = [IsUser]
+    permission_classes = [IsUser, ForLimitedKeys]  # whoever may begin an answer that costs may end it
     scope = Scope.CHAT
 
     @extend_schema(summary="Stop an answer", request=StopBody, responses={202: None})

@@ -14,6 +14,7 @@ from django.db import connection
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 
+from accounts import services
 from aichat.api.models import StopRequest
 from aichat.catalog import snapshot
 from aichat.catalog.models import AIModel
@@ -296,6 +297,19 @@ def test_an_answer_that_is_to_be_finished_is_stopped_by_its_owner(
     assert UsageRecord.objects.get().status == "partial"
     assert 0 < len(Message.objects.get(role="assistant").content) < 2000
     assert nothing_is_held()
+
+
+def test_a_limited_key_stops_the_answer_that_it_began(server: str, alice: Actor) -> None:
+    _, key = services.create_api_key(user=alice.user, organization=alice.organization, name="limited", scopes=["chat"])
+    headers = {"Authorization": f"Bearer {key}"}
+    body = {"message": "word " * 400, "stream": True, "finish": True}
+    with httpx.stream("POST", server + CHAT, json=body, headers=headers) as response:
+        lines = response.iter_lines()
+        next(lines)
+        wish = {"message_id": response.headers["x-message-id"]}
+        assert httpx.post(f"{server}{CHAT}/stop", json=wish, headers=headers).status_code == 202
+        *_, last = [line for line in lines if line.startswith("data: ")]
+    assert json.loads(last[6:])["error"]["code"] == "cancelled"
 
 
 @pytest.mark.parametrize("accepted", [False, True])
