@@ -1,4 +1,4 @@
-// The passkeys on the page Account, and the proof of a second factor that its changes need.
+// The passkeys on the page Settings, and the proof of a second factor that changes of them need.
 
 import { ask } from "./api.js";
 import { complain, find, make, moment, onSubmit, t } from "./page.js";

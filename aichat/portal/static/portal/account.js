@@ -3,7 +3,7 @@ import { onAdd, prove, showPasskeys } from "./account-passkeys.js";
 import { sure } from "./dialogs.js";
 import { showReceived } from "./invitations.js";
 import { complain, find, forgetPerson, keepLanguage, make, moment, onClick, onSubmit, paged, showBalance } from "./page.js";
-import { save } from "./files.js";
+import { download } from "./parts.js";
 import { language, number, t } from "./text.js";
 
 const ROLES = { USER: t("user"), SUBSCRIBER: t("subscriber"), ADMIN: t("administrator") };
@@ -54,7 +54,7 @@ onClick("export", async () => {
     find("export").disabled = true;
     find("exported").textContent = t("The file is being made …");
     try {
-        await save(await send("api/v1/me/export"), "aichat-export.jsonl");
+        download("aichat-export.jsonl", await (await send("api/v1/me/export")).blob());
         find("exported").textContent = t("Saved.");
     } finally {
         find("export").disabled = false;

@@ -1,4 +1,4 @@
-// Of what an organization is told. For its owners and admins.
+// What an organization is told of, and where: for its owners and admins.
 
 import { ask } from "./api.js";
 import { find, onSubmit } from "./page.js";

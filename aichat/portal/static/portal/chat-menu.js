@@ -63,7 +63,7 @@ const WORK = {
         const messages = await afterwards(conversation.id, "messages");
         const parts = messages.map(({ role, content }) => `## ${role === "user" ? t("You") : t("Answer")}\n\n${content}\n`);
         const name = conversation.title.replace(/[^\p{L}\p{N}]+/gu, "-").slice(0, 60) || "conversation";
-        download(`${name}.md`, "text/markdown", `# ${conversation.title}\n\n${parts.join("\n")}`);
+        download(`${name}.md`, new Blob([`# ${conversation.title}\n\n${parts.join("\n")}`], { type: "text/markdown" }));
     },
     async delete(conversation) {
         if (!(await answered("delete-dialog"))) return;

@@ -45,7 +45,7 @@ function show(path = tree.path()) {
 const scroll = find("scroll");
 const isAtEnd = () => scroll.scrollHeight - scroll.scrollTop - scroll.clientHeight < 80;
 const toEnd = () => (scroll.scrollTop = scroll.scrollHeight);
-let stuck = true; // to the end, also when the page around it grows: a keyboard on the glass, a second line below the form
+let stuck = true; // stay at the end, also when the room shrinks: a keyboard on the screen, a second line in the form
 scroll.addEventListener(
     "scroll",
     () => {
@@ -190,7 +190,7 @@ function failed(asked, answer, error, id) {
         }
         await generate(asked);
     };
-    // Files are what most refusals are about that name no model: another one may take them.
+    // A refused message with files is mostly refused for its files: another model may take them.
     const code = error.status === 400 && asked.attachments?.length ? "model_not_allowed" : error.code;
     const card = problem(inWords(error), code, id ? async () => act.again(tree.messages.get(id)) : again);
     find("messages").append(card);

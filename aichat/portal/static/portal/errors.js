@@ -53,7 +53,7 @@ const WORDS = {
     "invalid_request size": t("The model does not draw this size: choose another."),
 };
 
-// The same of codes that many errors have: for those that the server did not word in the reader's language.
+// Words for codes that many errors share. They are used when the server has not said it in the reader's language.
 const OTHERWISE = {
     file_limit_exceeded: t("Your files take all the room they may: delete conversations with files, or pictures, that you no longer need."),
     not_found: t("It is no longer there, or it is not yours."),

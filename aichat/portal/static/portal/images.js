@@ -90,7 +90,7 @@ const place = (id) => document.querySelector(`[data-job="${id}"]`);
 async function remove(job) {
     if (!WAITING.has(job.status) && !(await answered("delete-dialog"))) return;
     await ask(`api/v1/images/${job.id}`, { method: "DELETE" });
-    if (WAITING.has(job.status)) return showBalance(); // the one who follows it shows that it was cancelled
+    if (WAITING.has(job.status)) return showBalance(); // `follow` shows that it was cancelled
     place(job.id).remove();
     find("empty").hidden = find("jobs").children.length > 0;
 }

@@ -28,7 +28,7 @@ async function send(more) {
         field.querySelector("input").focus();
         challenge = error.passkey ?? challenge;
         find("second-passkey").hidden = !(challenge && canUsePasskeys);
-        find("passkey").hidden = true; // one is enough
+        find("passkey").hidden = true; // the other button, of the second factor, is shown instead
         if (error.code === "mfa_required") return;
         throw error;
     }

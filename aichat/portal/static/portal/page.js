@@ -73,7 +73,7 @@ export function forgetPerson() {
 
 // Show for whom this page acts and what they can spend; answers who is logged in.
 export async function showBalance() {
-    if (!find("balance")) return null; // without the other pages
+    if (!find("balance")) return null; // PORTAL=false: there are no other pages
     const me = await ask("api/v1/me").catch((error) => {
         if (error.status !== 404 || !acting.get()) throw error;
         actFor(""); // the team is gone, or the browser has another person now

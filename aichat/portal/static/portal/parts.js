@@ -1,6 +1,6 @@
-// Small parts of pages: drawings, buttons that copy, dialogs that answer.
+// Small parts of pages: drawings, buttons that copy, dialogs that answer, files to save.
 
-import { complain, find } from "./page.js";
+import { complain, find, make } from "./page.js";
 import { t } from "./text.js";
 
 const SVG = "http://www.w3.org/2000/svg";
@@ -57,10 +57,9 @@ export function answered(id) {
     return new Promise((resolve) => dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true }));
 }
 
-export function download(name, type, text) {
-    const link = document.createElement("a");
-    link.href = URL.createObjectURL(new Blob([text], { type }));
-    link.download = name;
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+// Save a blob as a file. Files of the API come this way too: a link can't fetch them, as only scripts' requests carry the login.
+export function download(name, blob) {
+    const url = URL.createObjectURL(blob);
+    make("a", { href: url, download: name }).click();
+    setTimeout(() => URL.revokeObjectURL(url), 60_000);
 }

@@ -1,8 +1,8 @@
 // A month's statement: shown here, to print or keep, or as a file.
 
 import { ask, send } from "./api.js";
-import { save } from "./files.js";
 import { find, make, onSubmit } from "./page.js";
+import { download } from "./parts.js";
 import { credits, date, t } from "./text.js";
 
 const UTC = { timeZone: "UTC" };
@@ -71,7 +71,10 @@ function shown(statement) {
 
 onSubmit(find("statement"), async (form, button) => {
     const path = `api/v1/statements/${find("month").value}`;
-    if (button.value === "csv") return save(await send(`${path}?format=csv`), `statement-${find("month").value}.csv`);
+    if (button.value === "csv") {
+        const response = await send(`${path}?format=csv`);
+        return download(`statement-${find("month").value}.csv`, await response.blob());
+    }
     find("statement-shown").replaceChildren(...shown(await ask(path)));
     find("statement-shown").hidden = false;
 });
