@@ -182,13 +182,13 @@ class ConversationShareAdmin(Admin):
         self.message_user(request, f"{len(shares)} shares are taken back: the next request finds nothing.")
 
     def record(self, request: HttpRequest, share: Any, access: Access | None) -> None:
-        """On the conversation's own history: the share may be gone."""
+        """Log the change in the history of the conversation, because the share may be gone."""
         row = share.conversation or share
         audit_log.record(acting(request), row, audit_log.CHANGED, {f"shared with {share.user}": (share.access, access)})
 
 
 def with_conversations(shares: list[Any]) -> list[Any]:
-    """Each with its `conversation` (None: deleted since) and `access`, in two queries however many there are."""
+    """Give each share its `conversation` (None: deleted since) and `access`, by two queries for any number of shares."""
     ids = [share.object_pk for share in shares]
     found = {str(row.pk): row for row in Conversation.objects.select_related("user", "organization").filter(pk__in=ids)}
     known = sharing.meanings()

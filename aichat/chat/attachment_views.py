@@ -22,7 +22,7 @@ BINARY = {"type": "string", "format": "binary"}
 
 
 class FileParser(BaseParser):
-    """The body as it is: what it is, its bytes say. The middleware bounds it."""
+    """Takes the body as it is: its type is read from its bytes, and the middleware bounds its size."""
 
     media_type = "*/*"
 
@@ -61,7 +61,7 @@ class AttachmentFileView(APIView):
 
     @extend_schema(summary="A message's file", auth=[], responses={(200, "image/png"): OpenApiResponse(BINARY)})
     def get(self, request: Request, ticket: str) -> HttpResponse:
-        """For whoever has the signed address, for an hour. A PDF is a download; nothing in a file can run."""
+        """Shows the file to whoever has the signed address, for an hour. A PDF is a download; nothing in a file can run."""
         row = attachments.by_ticket(ticket)
         response = HttpResponse(bytes(row.data), content_type=row.media_type)
         response["Content-Disposition"] = "attachment" if row.media_type == attachments.PDF else "inline"

@@ -27,14 +27,14 @@ PDF = "application/pdf"
 PICTURES = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp", "GIF": "image/gif"}
 MOST_UNSENT = 50  # of one person
 UNSENT_FOR = timedelta(days=1)  # then one that no message has is deleted
-MOST_SENT = 20 * 2**20  # bytes of all attachments of a branch that go to the model; older ones are named only
+MOST_SENT = 20 * 2**20  # bytes of a branch's attachments that go to the model; of older ones only the names go
 LARGEST_PIXELS = 8192 * 8192
 URL_SECONDS = 3600
 signer = TimestampSigner(sep=".", salt="aichat.chat.attachments")
 
 
 def media_type_of(content: bytes) -> str:
-    """What a file is, by its bytes. Raises `InvalidRequest` for anything but a whole picture or a PDF."""
+    """The media type of a file, by its bytes. Raises `InvalidRequest` for anything but a whole picture or a PDF."""
     if content.startswith(b"%PDF-"):
         return PDF
     try:
@@ -89,7 +89,10 @@ def purge() -> int:
 
 
 def chosen(caller: Caller, ids: Sequence[UUID], conversation: Conversation) -> list[dict[str, Any]]:
-    """What a message keeps of its files: the caller's new ones, or some of the conversation. Raises `InvalidRequest`."""
+    """What a message keeps of the files with these IDs. Raises `InvalidRequest` for one that the caller may not use.
+
+    The caller may use their own files that no message has yet, and those of the conversation.
+    """
     if not ids:
         return []
     rows = {row.pk: row for row in Attachment.objects.filter(pk__in=ids).defer("data")}
@@ -158,7 +161,7 @@ def attach(kept: Collection[Mapping[str, Any]], conversation_id: UUID) -> None:
 
 
 def drawn(images: Sequence[str], conversation: Conversation) -> list[Attachment]:
-    """The pictures of an answer as files that are not stored yet. Those that a provider only links to are left out."""
+    """The pictures of an answer as unsaved files. A picture that the provider only links to is left out."""
     found: list[Attachment] = []
     for address in images[:MOST_ATTACHMENTS]:
         head, _, data = address.partition(";base64,")

@@ -36,7 +36,7 @@ class LinksView(APIView):
     def post(self, request: Request, conversation_id: UUID) -> Response:
         """Make a link that shows the conversation up to a message, without system prompt, thoughts, costs or names.
 
-        Asked again for the same message, the answer is the same link with status 200.
+        A second request for the same message answers the same link, with status 200.
         """
         conversation = own_conversation(request, conversation_id)
         evaluation.require(SHARED_LINKS, calling(request))

@@ -1,7 +1,7 @@
 """Links that show a conversation to everybody who has them, up to the message that was the last when they were made.
 
-A link's token is its row's ID with a signature: nobody guesses one, the database holds none, and its owner can read it
-again. What is written later is not shown; ending the link is deleting its row.
+A link's token is its row's ID with a signature: nobody can guess it, the database does not hold it, and its owner can read
+it again. What is written later is not shown. To end a link, delete its row.
 """
 
 from typing import Any

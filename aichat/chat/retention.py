@@ -50,7 +50,8 @@ def delete(conversations: QuerySet[Conversation]) -> int:
 
 
 def _delete(conversations: QuerySet[Conversation], keys: Sequence[UUID]) -> int:
-    keys = list(conversations.filter(pk__in=keys).values_list("pk", flat=True))  # not what was gone on with since
+    # Read again: a conversation that somebody went on with meanwhile is no longer too old.
+    keys = list(conversations.filter(pk__in=keys).values_list("pk", flat=True))
     UserObjectPermission.objects.filter(object_pk__in=[str(key) for key in keys]).delete()
     Message.objects.filter(conversation_id__in=keys).delete()  # and their ratings
     Conversation.objects.filter(pk__in=keys).delete()

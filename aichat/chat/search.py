@@ -1,8 +1,8 @@
 """Finds words in the messages of a person's conversations, by an index that has the owner beside the words.
 
-So a search costs what the person has written, not what everybody has. SQLite: FTS5, kept right by triggers. PostgreSQL:
-GIN over a function of owner and text. MongoDB: a text index that begins with the owner. Migration 0010 makes them; a message
-is in the index once it has its `owner_id`.
+So the work of a search grows with what the person has written, not with what everybody has. SQLite has an FTS5 table that
+triggers keep right, PostgreSQL a GIN index over a function of owner and text, MongoDB a text index that begins with the
+owner. Migration 0010 makes them; a message is in the index once it has its `owner_id`.
 """
 
 import re
@@ -179,7 +179,10 @@ def waiting() -> Iterable[tuple[Any, Any]]:
 
 
 def index_waiting() -> int:
-    """Give messages of before the index their owner, which puts them into it; returns how many. In small commits."""
+    """Give messages without an owner theirs, which puts them into the index; returns how many. Commits are small.
+
+    Messages that were written before there was the index have none.
+    """
     deadline, filled = time.monotonic() + FILL_SECONDS, 0
     while time.monotonic() < deadline:
         rows = [(_as_id(message), _as_id(conversation)) for message, conversation in waiting()]

@@ -20,7 +20,7 @@ from aichat.generation.request import Result
 from aichat.usage.models import UsageRecord
 
 TITLE_LENGTH = 80
-TOKENS_OF_A_FILE = 2_500  # a picture, or some pages: only how much of the history is left out depends on it
+TOKENS_OF_A_FILE = 2_500  # of a picture or some pages, about: it decides only how much of the history is left out
 
 
 def prompt(
@@ -54,9 +54,10 @@ def _most_likely(turn: dict[str, Any]) -> int:
 
 
 def turn_saver(turn: Turn, system: str | None) -> Callable[[Result], list[NewRow]]:
-    """A function for the settling transaction that returns the rows of a turn: its question, if that is new, and its answer.
+    """A function that returns the rows of a turn: its question, if that is new, and its answer.
 
-    `system` is the system prompt the request gives the conversation; None leaves the conversation's.
+    The transaction that settles the request calls the function, perhaps more than once. `system` is the system prompt that
+    the request gives the conversation; None leaves the conversation's.
     """
     conversation = turn.conversation
     pictures: list[Attachment] = []  # of the answer, with the same IDs in every run
@@ -64,7 +65,7 @@ def turn_saver(turn: Turn, system: str | None) -> Callable[[Result], list[NewRow
     def rows_to_save(result: Result) -> list[NewRow]:
         now = timezone.now()
         conversation.updated_at = now
-        # Only what the request itself says: somebody may have changed the rest while the answer was being written.
+        # Only what the request itself changes: somebody may have renamed the conversation while the answer was written.
         changes = {} if system is None else {"system": system}
         if not turn.is_new and not Conversation.objects.filter(pk=conversation.pk).update(updated_at=now, **changes):
             return []  # deleted meanwhile
@@ -117,7 +118,10 @@ def new_conversation(caller: Caller, message: str, system: str) -> Conversation:
 
 
 def charges(caller: Caller, messages: Iterable[Message]) -> dict[str, int]:
-    """What the caller paid for the requests of these messages, in microcredits; without IDs that name several requests."""
+    """What the caller paid for these messages, in microcredits by request ID.
+
+    A request ID that a client chose for several requests is left out: nobody knows which of them a message belongs to.
+    """
     ids = {message.request_id for message in messages if message.request_id}
     paid = UsageRecord.objects.filter(request_id__in=ids, user=caller.user, final=True)
     found: dict[str, list[int]] = {}

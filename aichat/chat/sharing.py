@@ -45,7 +45,7 @@ def conversations_of(caller: Caller) -> QuerySet[Conversation]:
 def find(caller: Caller, conversation_id: object, access: Access = Access.READ) -> Conversation:
     """The caller's own conversation, or one shared with them. Raises `NotFound`, `ReadOnly`.
 
-    One query for one's own; only for others' it is asked what is shared.
+    The caller's own is found by one query; only for another's the shares are read.
     """
     own = conversations_of(caller).filter(id=as_id(conversation_id)).first()
     if own is not None:
@@ -62,7 +62,7 @@ def find(caller: Caller, conversation_id: object, access: Access = Access.READ) 
 
 
 def is_reachable(caller: Caller, conversation: Conversation) -> bool:
-    """Keep only those that the caller may see: a team's conversations are shared with its members alone."""
+    """Whether the caller may see the conversation if it is shared: a team's is seen by who acts for the team alone."""
     return conversation.organization_id == caller.organization.pk or conversation.organization.is_personal
 
 

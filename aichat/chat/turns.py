@@ -1,4 +1,4 @@
-"""Where a turn stands in its conversation, which is a tree: a question asked anew and another answer are branches."""
+"""Finds the place of a turn in its conversation, which is a tree: a question asked anew, or another answer, is a branch."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -27,7 +27,7 @@ class Said(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
-    """A question and the answer to come. `history` is what leads to the question, the oldest first, as OpenAI messages."""
+    """A question and the answer to come. `history` are the messages before the question, as OpenAI's, the oldest first."""
 
     conversation: Conversation
     question: str
@@ -89,7 +89,7 @@ def find(
             conversation=conversation,
             question=asked.content,
             question_id=asked.id,
-            parent_id=conversation.pk,  # not written: the question has its own
+            parent_id=conversation.pk,  # not used: the question is stored, with the parent that it has
             is_another_answer=True,
             history=as_history(branch[2:]),
             asked=as_history(branch[1:2])[0],
@@ -107,7 +107,7 @@ def find(
 
 
 def leading_to(conversation: Conversation, message_id: UUID | None = None) -> list[Said]:
-    """A message, or the latest one, and those that lead to it, the newest first; empty when it is not the conversation's."""
+    """A message, by default the latest, and those that lead to it, the newest first; empty if the conversation lacks it."""
     rows = Message.objects.filter(conversation=conversation)
     if message_id is not None:
         rows = rows.filter(id__lte=message_id)
@@ -121,7 +121,7 @@ def leading_to(conversation: Conversation, message_id: UUID | None = None) -> li
 
 
 def _branch(newest_first: Sequence[Said]) -> Iterator[Said]:
-    """Yield the first message and what it follows: the message named by `parent_id`, else the one before."""
+    """Yield the first message and those that lead to it: each one's `parent_id`, or the one before it where that is empty."""
     wanted = None
     for message in newest_first:
         if wanted is None or message.id == wanted:

@@ -100,7 +100,10 @@ class StopView(AsyncView):
 
 
 async def prepare(caller: Caller, body: ChatBody) -> tuple[GenerationRequest, "ChatFormat"]:
-    """The generation request for a chat body, with its branch's history. Raises `NotFound` and other `ApiError`s."""
+    """The generation request for a chat body, with its branch's history, and the format of its answer.
+
+    Raises `NotFound`, `ReadOnly`, `InvalidRequest`, `OwnersPrompt`.
+    """
     turn = await turn_of(caller, body)
     conversation = turn.conversation
     treatment = await experiments.treatment(caller, body.model, conversation.pk)
@@ -128,7 +131,7 @@ async def prepare(caller: Caller, body: ChatBody) -> tuple[GenerationRequest, "C
 
 
 async def turn_of(caller: Caller, body: ChatBody) -> Turn:
-    """Where the body's question stands: in a new conversation, or in one that goes on. Raises as `prepare` does."""
+    """The turn that the body asks for, in a new conversation or in one that goes on. Raises what `prepare` raises."""
     if body.parent_id and body.replaces:
         raise InvalidRequest("Write `parent_id` or `replaces`, not both.", param="replaces")
     if body.conversation_id is None:

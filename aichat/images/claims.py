@@ -69,8 +69,8 @@ def heartbeat(job: ImageJob) -> bool:
 def keep_holds_of_queue() -> None:
     """Renew the holds of queued jobs that are past half of their time, the oldest first, `AT_ONCE` at a time.
 
-    So a job keeps its credits held however long it waits. A renewed hold makes room for the next ones: the length of the
-    queue does not matter.
+    So a job's credits stay held however long it waits. A renewed hold is no longer among the oldest, so the next call
+    renews others, and the queue may have any length.
     """
     soon = clock.shared_now() + timedelta(seconds=settings.HOLD_TTL / 2)
     ageing = Hold.objects.filter(state=Hold.State.OPEN, expires_at__lt=soon, reference__startswith=HOLD_PREFIX)

@@ -59,18 +59,18 @@ def store_pictures(job: ImageJob, drawing: "Drawing[Verified]") -> list[Picture]
 
 
 def succeed(job: ImageJob, drawing: "Drawing[Verified]", pictures: Sequence[Picture]) -> bool:
-    """Settle the job in one commit. Only when another worker has the job, the files are deleted again.
+    """Settle the job in one commit. Returns False, and deletes the files again, when another worker has the job.
 
-    An `OutcomeUnknown` leaves the files where they are: their job may be paid.
+    Raises `OutcomeUnknown`, and then leaves the files where they are: their job may be paid.
     """
-    outcome = transactions.run_repeatable(_succeed, job, drawing, pictures)
-    if outcome is None:
+    result = transactions.run_repeatable(_succeed, job, drawing, pictures)
+    if result is None:
         discard(pictures)
         return False
     if job.attempts > 1:
         sweep(job.pk, [name for picture in pictures for name in (picture.file, picture.thumbnail)])
-    notice_if_low(outcome, job.user_id)
-    reporting.completed(job, drawing.attempts, outcome.charged)
+    notice_if_low(result, job.user_id)
+    reporting.completed(job, drawing.attempts, result.charged)
     return True
 
 
@@ -78,32 +78,33 @@ def _succeed(job: ImageJob, drawing: "Drawing[Verified]", pictures: Sequence[Pic
     served = drawing.served.model
     charge = min(drawing.charge, job.hold_amount)
     operation = Settle(hold=job.hold, charge=charge, request_id=job.request_id) if charge else Release(hold=job.hold)
-    outcome = None
+    result = None
     if job.unchanged().update(
         status=Status.SUCCEEDED,
         model=served.slug,
         provider=served.provider.slug,
         finished_at=clock.shared_now(),
     ):
-        outcome = apply([operation])[0]
+        result = apply([operation])[0]
         ImageJob.objects.filter(pk=job.pk).update(
-            charged=outcome.charged, files_size=sum(image.size for image in drawing.images)
+            charged=result.charged, files_size=sum(image.size for image in drawing.images)
         )
         records = [usage_record(job, attempt) for attempt in drawing.attempts]
-        records[-1].final, records[-1].charged, records[-1].shortfall = True, outcome.charged, outcome.shortfall
-        records[-1].reference = job.hold_reference if outcome.charged else ""
+        records[-1].final, records[-1].charged, records[-1].shortfall = True, result.charged, result.shortfall
+        records[-1].reference = job.hold_reference if result.charged else ""
         UsageRecord.objects.bulk_create(records)
         Picture.objects.bulk_create(pictures)
         announce(job)
     elif ImageJob.objects.filter(pk=job.pk, status=Status.SUCCEEDED, claim=job.claim).exists():
-        outcome = apply([operation])[0]  # an earlier run was committed: the ledger has its charge, and answers that
-    return outcome
+        result = apply([operation])[0]  # an earlier run was committed: the ledger answers with its charge
+    return result
 
 
 def announce(job: ImageJob) -> None:
-    """Write the job's webhook delivery, in the commit that ends the job, so that no end stays unsaid.
+    """Write the job's webhook delivery, in the commit that ends the job: so its receiver is told in any case.
 
-    A job that failed and was tried again ends once more: its delivery begins anew, and an attempt under way is void.
+    A job that failed and was tried again ends once more: its delivery begins anew, and an attempt under way counts for
+    nothing.
     """
     again = {"state": WebhookDelivery.State.WAITING, "attempts": 0, "claim": None, "next_at": clock.shared_now()}
     if job.webhook_url and not WebhookDelivery.objects.filter(job=job).update(**again, status_code=None, problem=""):
@@ -123,7 +124,10 @@ def discard(pictures: Sequence[Picture]) -> None:
 
 
 def retry_later(job: ImageJob, drawing: "Drawing[Verified]") -> bool:
-    """Back into the queue, later each time; the failed attempts are on record."""
+    """Put the job back into the queue, for a later time after each attempt, and record the failed attempts.
+
+    Returns False when the job was another worker's.
+    """
     assert drawing.error is not None
     wait = max(drawing.error.retry_after or 0, min(LONGEST_BACKOFF, settings.IMAGE_BACKOFF_SECONDS * 2**job.attempts))
     ours = transactions.run_atomic(_retry_later, job, clock.shared_now() + timedelta(seconds=wait), drawing.attempts)
@@ -141,7 +145,7 @@ def _retry_later(job: ImageJob, run_after: datetime, attempts: Sequence[ImageAtt
 
 
 def fail(job: ImageJob, error: ApiError, attempts: Sequence[ImageAttempt] = ()) -> bool:
-    """The job is over without a picture: its credits are free again."""
+    """End the job without a picture: its credits are free again. Returns False when the job was another worker's."""
     failed = end(job, Status.FAILED, error.code, error.message[:500], attempts)
     if failed and job.attempts > 1:
         sweep(job.pk)
@@ -149,6 +153,7 @@ def fail(job: ImageJob, error: ApiError, attempts: Sequence[ImageAttempt] = ()) 
 
 
 def end(job: ImageJob, status: str, code: str = "", message: str = "", attempts: Sequence[ImageAttempt] = ()) -> bool:
+    """End the job in one commit as failed or cancelled, and report it. Returns False when the job has changed meanwhile."""
     ours = transactions.run_atomic(_end, job, status, code, message, attempts)
     if ours:
         reporting.ended(job, attempts, status, code)

@@ -136,7 +136,7 @@ def cancel(job: ImageJob) -> bool:
 
 
 def withdraw(job_id: UUID) -> bool:
-    """Cancel a job that nobody was told of, because the answer to its COMMIT was lost. Returns False when there is none."""
+    """Cancel a job that nobody was told of, because the answer to its COMMIT was lost. Returns False if it was not made."""
     job = ImageJob.objects.filter(pk=job_id).first()
     return job is not None and (job.is_over or end(job, Status.CANCELLED))
 
@@ -150,6 +150,7 @@ def retry(job: ImageJob) -> bool:
 
 
 def _retry(job: ImageJob) -> bool:
+    # No spending limits: an administrator decides that the job is tried again.
     reference = f"{HOLD_PREFIX}{job.pk}:{uuid7().hex[:12]}"
     reserve = Reserve(
         wallet_id=job.organization_id,

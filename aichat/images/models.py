@@ -1,4 +1,4 @@
-"""Image jobs, their pictures and their webhook deliveries. A job's row is its truth, whatever process or broker died."""
+"""Image jobs, their pictures and their webhook deliveries. A job's row is its whole state: no process or broker has more."""
 
 from datetime import datetime, timedelta
 

@@ -1,7 +1,7 @@
 """The job of a request for pictures: made now, or found by the request's Idempotency-Key.
 
-The commit that holds the credits stores the job's ID as the key's answer. From then on the job's row says what a repeated
-request is answered, whatever process died.
+The commit that holds the credits stores the job's ID as the key's answer. From then on a repeated request is answered from
+the job's row, even if the process that made the job has died.
 """
 
 import asyncio
@@ -123,7 +123,7 @@ async def begin(
 
 
 async def withdraw(job_id: UUID, claim: KeyClaim | None) -> None:
-    """Cancel a job that may have been made, once the database says whether it was: its credits and its key are free again."""
+    """Cancel a job that may have been made, as soon as the database says that it was, and free its credits and its key."""
     for pause in WITHDRAW_PAUSES:
         await asyncio.sleep(pause)
         try:

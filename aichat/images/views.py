@@ -103,7 +103,7 @@ class ImageView(GenericAPIView[ImageJob]):
 
     @extend_schema(summary="One job")
     def get(self, request: Request, job_id: UUID) -> Response:
-        """Its status, and its pictures once it has succeeded."""
+        """One job: its status, and its pictures once it has succeeded."""
         return Response(self.get_serializer(self.get_object()).data)
 
     @extend_schema(summary="Cancel or delete a job", responses={204: None})
@@ -146,7 +146,7 @@ class PictureFileView(APIView):
         responses={(200, "image/png"): OpenApiResponse({"type": "string", "format": "binary"})},
     )
     def get(self, request: Request, signed: str) -> HttpResponseBase:
-        """For whoever has the signed URL, for an hour."""
+        """Shows the picture to whoever has the signed URL, for an hour."""
         found = unsign(signed)
         picture = Picture.objects.filter(pk=as_id(found[0])).first() if found else None
         if found is None or picture is None:
@@ -190,7 +190,7 @@ class GenerationsView(AsyncView):
     @may_answer(*STATUSES)
     @charges(*PICTURE_HEADERS)
     async def post(self, request: HttpRequest, caller: Caller) -> HttpResponseBase:
-        """For any OpenAI client, with `/v1` as its base URL."""
+        """Makes pictures for any OpenAI client, with `/v1` as its base URL."""
         body = await parse(OpenAIImageBody, request)
         size = body.size if body.size and body.size != "auto" else "1024x1024"
         wanted = {"prompt": body.prompt, "model": body.model, "size": size, "n": body.n or 1, "background": False}

@@ -90,7 +90,7 @@ class Watch:
         return self in _watches
 
     def tell(self, seen: Seen | None) -> None:
-        """Have the client told of what a poll found, if that is new."""
+        """Queue what a poll found for the client, if it has changed. None: the job was deleted."""
         state = seen.state if seen else None
         if seen is None or state != self.state:
             self.news.put_nowait(seen)

@@ -89,7 +89,7 @@ def claim(row: WebhookDelivery) -> bool:
 
 
 def record(row: WebhookDelivery, status_code: int | None, problem: str) -> None:
-    """Write down an attempt. A failure changes nothing when the delivery is another process's meanwhile, or DELIVERED."""
+    """Write down an attempt. A failure changes nothing when another process has the delivery meanwhile, or delivered it."""
     facts = {"status_code": status_code, "problem": problem}
     mine = WebhookDelivery.objects.filter(pk=row.pk)
     if not problem:

@@ -80,7 +80,7 @@ async def _confirm(job: ImageJob) -> None:
 
 async def _run(job: ImageJob) -> None:
     try:
-        # Whether its owner may use the model was asked when the job was made.
+        # No caller: whether the job's owner may use the model was checked when the job was made.
         found = routing.candidates(await snapshot.ready(), None, job.requested_model, AIModel.Kind.IMAGE)
         if len(found) > 1 and job.api_key_id:
             slugs = await executor.run(models_of_key, job.api_key_id)
@@ -131,7 +131,10 @@ async def complete(job: ImageJob, drawing: Drawing[Verified]) -> None:
 
 
 async def stored(job: ImageJob, drawing: Drawing[Verified]) -> Sequence[Picture]:
-    """The pictures' rows once their files are stored; none when the storage stays away, and the drawing then says so."""
+    """The pictures' unsaved rows, once their files are stored.
+
+    When the storage stays away there are none: then the drawing has an error, and its attempt the status `UNSTORED`.
+    """
     for pause in (*STORAGE_PAUSES, None):
         try:
             return await executor.run(completion.store_pictures, job, drawing)

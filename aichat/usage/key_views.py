@@ -1,4 +1,4 @@
-"""The endpoints of API keys, with what each key has spent: accounts do not know of usage."""
+"""The endpoints of API keys with what each key has spent. They stand here, because `accounts` may not import usage."""
 
 from collections.abc import Iterable
 from typing import Any

@@ -1,4 +1,4 @@
-"""The endpoints of a team's members, with what each has spent: accounts do not know of usage."""
+"""The endpoints of a team's members with what each has spent. They stand here, because `accounts` may not import usage."""
 
 from typing import Any
 from uuid import UUID

@@ -224,8 +224,8 @@ class HourlyLatency(Latencies):
 class RollupState(Row):
     """One row: records made before `through` are in the roll-ups, later ones are not.
 
-    The hourly ones hold only those since `hours_from`, the beginning of an hour; None is an installation from before
-    there were any, until its next roll-up.
+    The hourly roll-ups hold only records since `hours_from`, the beginning of an hour. None: the installation is older than
+    hourly roll-ups, and the next roll-up begins with them.
     """
 
     through = models.DateTimeField()

@@ -131,7 +131,7 @@ OF_SUMS = {f"sum_{name}": Sum(name) for name in NAMES}
 
 
 def sums(window: Window, by: Sequence[str] = (), **only: Any) -> dict[Key, Figures]:
-    """The figures of a window, by the named columns, of the rows that `only` leaves (`user=…`, `organization=…`)."""
+    """The figures of a window by the columns `by`, of the rows that the conditions `only` leave (`user=…`, `model=…`)."""
     source = FigureSources.of(window)
     found: dict[Key, Figures] = defaultdict(Figures)
     if source.days is not None:
@@ -144,7 +144,7 @@ def sums(window: Window, by: Sequence[str] = (), **only: Any) -> dict[Key, Figur
 
 
 def hourly(window: Window, by: Sequence[str] = (), **only: Any) -> dict[Key, Figures]:
-    """The figures of a window by hour (the first of the key) and by the named columns, of the rows that `only` leaves.
+    """The figures of a window by hour (the first of the key) and by the columns `by`, as `sums` answers them.
 
     A window of the last days is read from hourly roll-ups; of an older one each record is read."""
     source = FigureSources.of(window, by_hour=True)
@@ -158,7 +158,7 @@ def hourly(window: Window, by: Sequence[str] = (), **only: Any) -> dict[Key, Fig
 
 
 def spelled(only: Mapping[str, Any]) -> dict[str, Any]:
-    """Conditions in which a model is meant by all its names."""
+    """The conditions, with a model's slug replaced by all names that the model ever had."""
     if "model" not in only:
         return dict(only)
     names = snapshot.current().names_of(only["model"])
@@ -166,7 +166,7 @@ def spelled(only: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def key_of(by: Sequence[str], values: Sequence[Any]) -> Key:
-    """A key whose model is written as it is called now: figures of before a rename count under the new name."""
+    """The key of a row, with the model's present slug: figures from before a rename count under the new name."""
     if "model" not in by:
         return tuple(values)
     catalog = snapshot.current()
@@ -200,7 +200,7 @@ def regroup(groups: Mapping[Key, Figures], *positions: int) -> dict[Key, Figures
 
 
 def active_users(window: Window, by: Sequence[str] = (), **only: Any) -> dict[Key, int]:
-    """How many different people made a request, by the named columns; `()` is the key without any."""
+    """How many different people made a request, by the columns `by`; without columns the key is `()`."""
     source = FigureSources.of(window)
     counts: dict[Key, int] = defaultdict(int)
     fresh: set[tuple[Key, Any]] = set()
@@ -230,7 +230,7 @@ def active_users(window: Window, by: Sequence[str] = (), **only: Any) -> dict[Ke
 
 
 def endings(window: Window, by: Sequence[str] = (), **only: Any) -> dict[Key, dict[int, int]]:
-    """Requests by the named columns and status (the last of the key), as histograms of their latency."""
+    """The latency histograms of requests by the columns `by` and by status, which is the last of the key."""
     source = FigureSources.of(window)
     found: dict[Key, dict[int, int]] = defaultdict(lambda: defaultdict(int))
     columns = [*by, "status"]
@@ -247,7 +247,7 @@ def endings(window: Window, by: Sequence[str] = (), **only: Any) -> dict[Key, di
 
 
 def hourly_latency(window: Window) -> dict[datetime, dict[int, int]]:
-    """The latency histograms of the requests that were answered whole, by hour, of the last days."""
+    """The latency histograms of the requests of a window that were answered whole, by hour."""
     source = FigureSources.of(window, by_hour=True)
     found: dict[datetime, dict[int, int]] = defaultdict(lambda: defaultdict(int))
     if source.hours is not None:
@@ -270,5 +270,5 @@ def merged(histograms: Iterator[Mapping[int, int]]) -> dict[int, int]:
 
 
 def answered(groups: Mapping[Key, Mapping[int, int]], *key: Any) -> dict[int, int]:
-    """The latency histogram of the requests that were answered whole, of the groups whose key begins so."""
+    """The latency histogram of the requests that were answered whole, in the groups whose key begins with `key`."""
     return merged(h for k, h in groups.items() if k[-1] == "ok" and k[: len(key)] == key)

@@ -1,4 +1,4 @@
-"""The time a question about usage is about, and the shape of its answer: read from the query, written as JSON."""
+"""Reads from a query which time and grouping of usage is asked for, and writes the answer's figures as JSON."""
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, time, timedelta

@@ -32,7 +32,7 @@ Latency = dict[tuple[Any, ...], int]  # by LATENCY and bucket
 
 
 def roll_up(until: datetime | None = None) -> int:
-    """Bring the roll-ups up to `until` (by default five minutes ago); answers how many records were added."""
+    """Bring the roll-ups up to `until` (by default five minutes ago); return how many records were added."""
     limit = until or clock.shared_now() - SETTLED
     # MongoDB keeps milliseconds: a limit between two of them would never be reached.
     limit = limit.replace(microsecond=limit.microsecond // 1000 * 1000)
@@ -51,7 +51,7 @@ def roll_up(until: datetime | None = None) -> int:
 
 
 def rebuild(first: date, last: date | None = None) -> int:
-    """Make the roll-ups of some days again from their records; answers how many days."""
+    """Make the roll-ups of some days again from their records; return how many days were made."""
     days = 0
     state = RollupState.objects.filter(pk=ONLY_ROW).first()
     final = state.through.astimezone(UTC).date() if state else first
@@ -82,7 +82,7 @@ def _begin(limit: datetime) -> datetime:
 
 
 def _step(start: datetime, end: datetime) -> int | None:
-    """The records of an hour or a part of it; None when another process took them."""
+    """Add the records of an hour, or of a part of it, to the roll-ups; return how many, None if another process took them."""
     if not RollupState.objects.filter(pk=ONLY_ROW, through=start).update(through=end):
         return None
     usage, latency = _usage(start, end), _latency(start, end)
@@ -93,9 +93,9 @@ def _step(start: datetime, end: datetime) -> int | None:
 
 
 def _fill_hour() -> bool:
-    """Take the hour before those there are, until there are KEPT: the past of an installation from before roll-ups by hour.
+    """Make the hourly roll-up of the hour before the first one that there is; return whether one was missing.
 
-    Answers whether there was one to take.
+    An installation from before there were hourly roll-ups gets those of the time KEPT so, hour by hour.
     """
     state = RollupState.objects.filter(pk=ONLY_ROW).first()
     if state is None or (state.hours_from and state.hours_from <= hour_of(state.through) - KEPT):

@@ -1,7 +1,8 @@
-"""A month of an organization's credits: where it began, what came in, what was charged, where it ended.
+"""A month of an organization's credits: the balance at its beginning, what came in, what was charged, the balance at its end.
 
-A month is the entries after the last one made before it, up to the last one made before its end. So the months of a wallet
-join without a gap or an overlap, whatever the clocks of the servers said, and each can be made again for ever.
+The entries of a month begin after the last one made before the month, and end with the last one made before its end. So the
+months of a wallet join without a gap or an overlap, whatever the clocks of the servers said, and a month's statement is the
+same whenever it is made.
 """
 
 from collections import defaultdict
@@ -43,7 +44,7 @@ def _end_of(month: datetime) -> datetime:
 
 @dataclass(slots=True)
 class Statement:
-    """The figures of a month, in microcredits. Charges are positive numbers by day and model, with their count."""
+    """The figures of a month, in microcredits. `charges` are, by day and model, how many there were and their sum."""
 
     organization: UUID
     month: datetime

@@ -1,8 +1,8 @@
-"""Finds for a time that is asked about where its figures are: in the roll-ups or in the records since.
+"""Finds where the figures of a window are: in the roll-ups, or in the records that the roll-ups do not hold yet.
 
-A whole day comes from the daily roll-ups; the parts of days at the ends of a window from the hourly ones, which there
-are of the last days. The records themselves are read only for what the roll-ups do not hold yet (the last minutes) and
-what is left at the ends: parts of hours, or of days long past. So no question scans the table.
+A whole day is read from the daily roll-ups. The parts of days at the ends of a window are read from the hourly ones, which
+are kept for the last days only. Records are read for the rest: the last minutes, and at the ends parts of hours, or parts of
+days long past. So no question scans the table of records.
 """
 
 from collections.abc import Iterable
@@ -81,7 +81,10 @@ class FigureSources:
 
     @classmethod
     def of(cls, window: Window, *, by_hour: bool = False) -> "FigureSources":
-        """`by_hour` leaves the days out, for a question about hours. So does a short window: one query instead of two."""
+        """The sources of the window's figures; without days with `by_hour`, and for a short window.
+
+        All of a short window is in the hourly roll-ups, so one query is enough.
+        """
         through, hours_from = RollupState.objects.values_list("through", "hours_from").first() or (EPOCH, None)
         has_hours = hours_from is not None and hours_from <= window.start
         found: list[Window] = []
@@ -104,7 +107,7 @@ class FigureSources:
 def cut(window: Window, unit: timedelta, since: datetime, through: datetime) -> tuple[list[Window], list[Window]]:
     """The whole units (days, hours) of a window that roll-ups from `since` to `through` hold, and what is left of it.
 
-    The unit that `through` is in counts as whole when the window goes on after it: all there is of it is in the window.
+    The unit in which `through` lies counts as whole when the window ends after it: all that it holds is in the window.
     """
     start = whole_units(max(window.start, since), unit, up=True)
     end = whole_units(window.end, unit) if window.end < through else whole_units(through, unit, up=True)
