@@ -54,9 +54,9 @@ class CredentialsDiffer(NotAuthenticated):
 def credential(headers: Mapping[str, str]) -> str:
     """The Authorization header that stands for a request's credential: its own, or a bearer of `x-api-key` or `api-key`.
 
-    OpenAI's clients send a bearer token, Anthropic's `x-api-key`, Azure's `api-key`; a page of the portal sends the header
-    X-Portal, and the browser the cookie with its login token. An Authorization header of another
-    scheme (a proxy's Basic login) counts only when neither of the others is there. Raises `CredentialsDiffer`.
+    OpenAI's clients send a bearer token, Anthropic's `x-api-key`, Azure's `api-key`. A page of the portal sends the header
+    X-Portal, and the browser adds the cookie with the login token. An Authorization header of another scheme (a proxy's
+    Basic login) counts only when none of the others is there. Raises `CredentialsDiffer`.
     """
     authorization = headers.get("Authorization", "")
     keys = {key.strip() for name in KEY_HEADERS if (key := headers.get(name, ""))}

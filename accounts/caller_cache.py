@@ -143,11 +143,12 @@ class Recognition:
         return one.task
 
     def looked_up(self, task: "asyncio.Task[Caller]") -> None:
+        """Note that the look-up has ended; when it found nobody, the cached caller is dropped."""
         if (one := _under_way.get(self.key)) and one.task is task:
             del _under_way[self.key]
-        error = None if task.cancelled() else task.exception()  # all who wanted to hear of it may have left
+        error = None if task.cancelled() else task.exception()  # asked for, because all who waited may have left
         if isinstance(error, ApiError):
-            _known.pop(self.key, None)  # nobody any more
+            _known.pop(self.key, None)  # these headers are nobody's any more
 
     async def look_up_alone(self, seen: change_marks.Marks | None, is_patient: bool) -> Caller:
         """Read the caller from the database and cache it, with marks that were read before the database was."""
@@ -182,9 +183,9 @@ def _end(caller: Caller, authorization: str) -> float:
 
 
 _lock = threading.Lock()
-_changes = 0  # of this process
-_latest: dict[str, int] = {}  # by the owner's ID, which of them
-_forgotten = 0  # those up to here
+_changes = 0  # how many changes this process has made
+_latest: dict[str, int] = {}  # by the owner's ID: the number of the last change of the owner
+_forgotten = 0  # the number of the last change before `_latest` was emptied: it may have been of any owner
 
 
 def changed(*owners: UUID | None) -> None:
@@ -211,7 +212,7 @@ def _mark_name(owner: str) -> str:
 
 def _row_changed(sender: type[Any], instance: Any, created: bool = False, **_: Any) -> None:
     if created and sender in {User, Organization, AccessToken}:
-        return  # nobody can have met it
+        return  # no cached caller can hold a row that was made just now
     match instance:
         case User() | Organization():
             changed(instance.pk)

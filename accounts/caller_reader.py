@@ -2,9 +2,10 @@
 
     caller = await caller_reader.read((authorization, organization))
 
-One reading is under way at a time, and whoever asks meanwhile shares the next one: two statements for all API keys, instead
-of one or two and a connection of the pool for each. Who can wait (`is_patient`) is read `GATHERED` seconds later, or with
-whoever can't. A JWT is verified alone: it may need the issuer's keys over the network, and nobody else waits for those.
+One reading is under way at a time, and all who ask meanwhile share the next one. It costs two statements for all API keys,
+instead of one or two and a connection of the pool for each. Requests that can wait (`is_patient`) are read after `GATHERED`
+seconds, or earlier together with one that can't. A JWT is verified alone, so that nobody else waits for the issuer's keys,
+which may have to be fetched.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
 """Limits how much room a person's files take altogether (FILES_PER_USER_MB).
 
-What keeps files registers how much room they take, since it stands above this part: files of chats, pictures.
+Parts that keep files (chat, images) stand above this one: they register how to count the room that theirs take (`counts`).
 """
 
 from collections.abc import Callable
@@ -47,7 +47,7 @@ def used(user_id: UUID) -> int:
 
 
 def check(user_id: UUID, more: int = 0) -> None:
-    """Raise `NoRoom` unless there is room for `more` bytes; without `more`, for anything at all."""
+    """Raise `NoRoom` unless there is room for `more` bytes; without `more`, unless there is any room."""
     most = limit()
     if most is None:
         return
@@ -57,7 +57,7 @@ def check(user_id: UUID, more: int = 0) -> None:
 
 
 def check_stored(user_id: UUID) -> None:
-    """Raise `NoRoom` when a file that is stored by now is too much: twins that were checked at the same moment both are."""
+    """Raise `NoRoom` when a file that was just stored is too much: two at the same moment may both have passed `check`."""
     most = limit()
     if most is not None and (taken := used(user_id)) > most:
         raise NoRoom(taken)

@@ -1,4 +1,4 @@
-"""Invitations into a team: nobody becomes a member without their own word.
+"""Invitations into a team: nobody becomes a member who has not agreed.
 
 Owners and admins of the team invite, never for a role above their own; what the inviter may do is asked again when the
 invitation is accepted. A person who has an account sees it in their list and answers there. By the code that is mailed to
@@ -182,7 +182,10 @@ def _accept(user: User, invitation: Invitation) -> Membership:
 
 
 def join(user: User, invitation: Invitation) -> None:
-    """As `accept`, in the transaction that makes the user."""
+    """Take a new user into the team whose invitation they signed up with, in the transaction that makes the user.
+
+    Raises `InvalidMailToken`.
+    """
     _accept(user, invitation)
 
 

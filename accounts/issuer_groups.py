@@ -32,7 +32,7 @@ def follow(user: User, groups: Any) -> None:
         return
     try:
         transactions.run_atomic(_follow, user, wanted)
-    except IntegrityError:  # another login made the team or the membership, this moment
+    except IntegrityError:  # another login made the team or the membership at the same moment
         transactions.run_atomic(_follow, user, wanted)
 
 
@@ -43,7 +43,7 @@ def _wanted(groups: Any) -> Wanted:
 
 
 def _is_so(user: User, wanted: Wanted) -> bool:
-    """Whether the memberships are what the issuer wants, as almost always; asked with every token."""
+    """Whether the memberships are as the issuer wants them. Every token asks this, and almost always they are."""
     rows = Membership.objects.filter(user=user).values_list("organization__issuer_team", "role", "from_issuer")
     places = list(rows)
     theirs = {team: role for team, role, from_issuer in places if from_issuer}

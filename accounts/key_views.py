@@ -42,7 +42,7 @@ class ApiKeysView(ListAPIView[AccessToken]):
     @extend_schema(request=ApiKeySerializer, responses={201: NewApiKeySerializer}, summary="Make an API key")
     @may_answer(403)
     def post(self, request: Request) -> Response:
-        """The key is in this answer only; it is stored hashed. A key with limits can't make further keys."""
+        """Makes a key, which is in this answer only: it is stored hashed. A key with limits can't make further keys."""
         caller = calling(request)
         form = self.get_serializer(data=request.data)
         form.is_valid(raise_exception=True)
@@ -78,8 +78,8 @@ class RotateApiKeyView(APIView):
 
     @extend_schema(request=RotationSerializer, responses={201: NewApiKeySerializer}, summary="Rotate an API key")
     def post(self, request: Request, key_id: UUID) -> Response:
-        """A new secret for the key, in this answer only; ID, limits, usage and spending stay. The old secret works for
-        `overlap_seconds` more, and is listed until then with an ID of its own and `replaced_by`."""
+        """Makes a new secret for the key, which is in this answer only; ID, limits, usage and spending stay. The old secret
+        works for `overlap_seconds` more, and is listed until then with an ID of its own and `replaced_by`."""
         caller = calling(request)
         form = RotationSerializer(data=request.data)
         form.is_valid(raise_exception=True)
@@ -98,12 +98,12 @@ class ApiKeyView(GenericAPIView[AccessToken]):
 
     @extend_schema(summary="One API key")
     def get(self, request: Request, key_id: UUID) -> Response:
-        """Its limits, what it has spent, and when it was used last."""
+        """One key: its limits, what it has spent, and when it was used last."""
         return Response(self.shown(one_key(calling(request), key_id)))
 
     @extend_schema(request=ApiKeySerializer, responses=ApiKeySerializer, summary="Change an API key")
     def patch(self, request: Request, key_id: UUID) -> Response:
-        """Everything but the secret. Holds for the next request made with the key; null takes a limit away."""
+        """Changes anything but the secret, from the next request made with the key on. null takes a limit away."""
         caller = calling(request)
         row = one_key(caller, key_id)
         form = self.get_serializer(row, data=request.data, partial=True)
@@ -118,7 +118,7 @@ class ApiKeyView(GenericAPIView[AccessToken]):
 
     @extend_schema(responses={204: None}, summary="Revoke an API key")
     def delete(self, request: Request, key_id: UUID) -> Response:
-        """Takes effect with the next request made with the key."""
+        """Revokes the key from the next request made with it on."""
         caller = calling(request)
         row = one_key(caller, key_id)
         services.revoke(row)

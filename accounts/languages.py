@@ -1,4 +1,4 @@
-"""In which language a person reads: what they chose, else what their browser asks for, else English.
+"""The language in which a person reads: the one that they chose, else the one that their browser asks for, else English.
 
 The portal's pages and the answers to them are translated, and mails to people. Programs, logs and the operator's console are
 in English.

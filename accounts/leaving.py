@@ -184,7 +184,7 @@ def _teams_of(user: User) -> list[Organization]:
 def _heir(team: UUID, user: User) -> Membership | None:
     """Who becomes owner when the user, the only one, leaves: an admin, or else the member of longest standing.
 
-    None when the user is no owner, not the only one, or alone. People who are deactivated count for nothing.
+    None when the user is no owner, when there is another owner, or when nobody else is left. Deactivated people don't count.
     """
     members = Membership.objects.filter(organization_id=team)
     others = members.exclude(user=user).filter(user__is_active=True)

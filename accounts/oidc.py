@@ -1,4 +1,4 @@
-"""Bearer JWTs of an OpenID Connect issuer (OIDC_ISSUER, OIDC_AUDIENCE): whoever has one is a user from first sight.
+"""Bearer JWTs of an OpenID Connect issuer (OIDC_ISSUER, OIDC_AUDIENCE): their first request makes their person a user.
 
 A person is known by issuer and subject, never by e-mail: an address says nothing about who registered it here before.
 Fetches over the network: not for the event loop. https://openid.net/specs/openid-connect-discovery-1_0.html
@@ -41,8 +41,8 @@ logger = logging.getLogger(__name__)
 ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
 LEEWAY = 10  # seconds the issuer's clock may differ
 TIMEOUT = 5.0  # seconds for each answer of the issuer
-FRESH_SECONDS = 300.0  # how long keys are used before they are fetched again; so long lives one the issuer withdrew
-REFETCH_SECONDS = 10.0  # at most so often they are fetched, whatever tokens say
+FRESH_SECONDS = 300.0  # after which keys are fetched again: a key that the issuer withdrew is accepted so much longer
+REFETCH_SECONDS = 10.0  # between two fetches at least, whatever keys the tokens name
 LATEST = 253_402_300_800.0  # the year 10000, seconds since 1970
 LONGEST_ANSWER = 1_000_000  # bytes
 # What an issuer's answers raise that are no HTTP, no JSON, or not of the form they should have.
@@ -89,7 +89,7 @@ class IssuerKeys:
         return [key for key in self.keys if key_id is None or key.key_id == key_id]
 
     def refresh(self, *, wait: bool) -> None:
-        """Fetch the keys unless that was tried just now. Who does not `wait` leaves it to the thread that is at it."""
+        """Fetch the keys unless that was tried just now. Without `wait`, return at once when another thread is fetching."""
         if not self.lock.acquire(blocking=wait):
             return
         try:
@@ -259,11 +259,11 @@ def key_of(claims: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _make_user(claims: Mapping[str, Any]) -> User:
-    """The user of a first sight; of many at once all get the same one."""
+    """Make the user of an identity that is seen for the first time; concurrent requests all get the same user."""
     for _ in range(2):
         try:
             user = transactions.run_atomic(_make_with_identity, claims)
-        except IntegrityError:  # another request made them, or somebody took the e-mail this moment
+        except IntegrityError:  # another request made them, or somebody took the e-mail, at the same moment
             identity = ExternalIdentity.objects.select_related("user").filter(**key_of(claims)).first()
             if identity:
                 return identity.user

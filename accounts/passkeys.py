@@ -153,7 +153,7 @@ def register(
 
     try:
         return transactions.run_atomic(work)
-    except IntegrityError:  # by another request, this moment
+    except IntegrityError:  # another request stored it at the same moment
         raise _known() from None
 
 
@@ -211,7 +211,7 @@ def use(
         logger.info("a passkey was refused: %s", problem)
         return None
     if count <= row.sign_count and (count or row.sign_count):
-        # Its key exists twice, or two logins of a moment overtook each other.
+        # Its key exists twice, or two logins at the same moment overtook each other.
         logger.warning(
             "a passkey's count of signatures went back: it may have been copied", extra={"passkey": str(row.pk)}
         )
@@ -267,6 +267,7 @@ def _asked(challenge: Challenge, options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _opened(state: str, purpose: str, whose: str, site: "webauthn.Site") -> Challenge | None:
+    """The challenge in a signed state; None if the state is too old, not ours, or was made for something else."""
     try:
         challenge = Challenge(**signing.loads(state, salt=SALT, max_age=GOOD_FOR))
     except (signing.BadSignature, TypeError):

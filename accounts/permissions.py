@@ -1,7 +1,7 @@
 """Levels: who may call a route. Every view states its own as `permission_classes = [Public | IsUser | …]`.
 
-DRF views, async views and plain functions (by DRF's `@permission_classes`) say it in this one way; a test lists all
-routes and fails for one that says nothing. What forgets it in spite of that needs a user (`DEFAULT_PERMISSION_CLASSES`).
+DRF views, async views and plain functions (by DRF's `@permission_classes`) state it in this one way; a test fails for a
+route that states nothing. A DRF view without a statement needs a user (`DEFAULT_PERMISSION_CLASSES`).
 """
 
 from typing import Any, ClassVar, cast
@@ -28,7 +28,7 @@ class LimitedKey(PermissionDenied):
 
 
 class HasRole(BasePermission):
-    """Lets in callers whose role covers `role`; an API key only from where, and for what, its limits say."""
+    """Lets in callers whose role covers `role`; an API key only from the addresses and for the uses that its limits allow."""
 
     role: ClassVar[Role]
     level: ClassVar[str]
@@ -71,10 +71,6 @@ class IsUser(HasRole):
     role = Role.USER
 
 
-class IsSubscriber(HasRole):
-    role = Role.SUBSCRIBER
-
-
 class SecondFactorMissing(PermissionDenied):
     code = "mfa_required"
     message = gettext_noop(
@@ -86,7 +82,10 @@ class IsAdmin(HasRole):
     role = Role.ADMIN
 
     def has_permission(self, request: Request, view: Any) -> bool:
-        """As for every role. Raises `SecondFactorMissing` where ADMIN_MFA wants one, except for a JWT: it is the issuer's."""
+        """Whether the caller is an administrator. Raises what every role does, and `SecondFactorMissing` (ADMIN_MFA).
+
+        A JWT needs no second factor here: its issuer asked for one, or did not.
+        """
         if not super().has_permission(request, view):
             return False
         is_jwt = getattr(request.auth, "token", None) is None

@@ -97,7 +97,7 @@ _more: list[More] = []
 
 
 def adds(more: More) -> None:
-    """Register what yields further lines of a person, as type and data, once at the start of the process: their files."""
+    """Register a function that yields further lines of a person (type and data), such as their files, once at the start."""
     _more.append(more)
 
 

@@ -219,6 +219,7 @@ class PendingHits:
 
 
 def asked(caller: Caller) -> PendingHits:
+    """Ask Redis to count one request of the caller; `hit_caller_async` awaits the answer."""
     windows = windows_of(caller)
     return PendingHits(caller, windows, HIT.ask(*_words(windows)) if settings.REDIS_URL else None)
 
@@ -259,12 +260,12 @@ def hit_sign_in(request: Request | HttpRequest, action: str, email: str) -> None
 
 
 def remember_sign_in(request: Request | HttpRequest, email: str) -> None:
-    """Note that this e-mail's owner signed in from here: wrong passwords sent from elsewhere don't keep them out here."""
+    """Note that the e-mail's owner signed in from this network: wrong passwords from elsewhere don't keep them out here."""
     cache.set(_signed_in_key(email.strip().lower(), network_of(request)), True, SIGNED_IN_SECONDS)
 
 
 def hit_code(request: Request | HttpRequest, email: str) -> None:
-    """Count a code of a second factor that is tried. Who guesses elsewhere keeps nobody out where they sign in from."""
+    """Count a try of a second factor's code. Guesses from elsewhere keep nobody out where they signed in before."""
     network = network_of(request)
     is_known = cache.get(_signed_in_key(email.strip().lower(), network))
     hit(RATE_OF_CODES, "second factor", email.strip().lower(), network if is_known else "")

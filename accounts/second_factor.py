@@ -90,13 +90,14 @@ def enable(user: User, code: str, *, keep: AccessToken | None) -> list[str]:
 def turn_on(user: User, keep: AccessToken | None) -> list[str]:
     """Have logins need a second factor from now on, in the transaction that stores the first one.
 
-    Returns the recovery codes, and ends every login but the token `keep`; nothing of both when there was one before.
+    Returns the recovery codes, and ends every login but the token `keep`. When the person had a second factor before, no
+    login ends, and the list is empty.
     """
     now = timezone.now()
     if not User.objects.filter(pk=user.pk, mfa_enabled_at=None).update(mfa_enabled_at=now):
         return []
     user.mfa_enabled_at = now
-    SecondFactor.objects.filter(user=user, last_step=0).delete()  # begun without a proof, by whomever
+    SecondFactor.objects.filter(user=user, last_step=0).delete()  # an app that nobody has proved to be theirs
     logins.end_logins(user, but=keep)
     audit_log.record(user, user, audit_log.CHANGED, {"mfa_enabled_at": (None, now)})
     return _new_recovery_codes(user)
@@ -122,12 +123,15 @@ def recovery_codes_left(user: User) -> int:
 
 
 def renew_recovery_codes(user: User) -> list[str]:
-    """Make new recovery codes; those of before are worth nothing. Raises `InvalidRequest` without a second factor."""
+    """Make new recovery codes; the old ones no longer work. Raises `InvalidRequest` without a second factor."""
     return transactions.run_atomic(_renew, user)
 
 
 def disable(user: User, *, actor: User | None = None, **details: str) -> bool:
-    """Let the password be enough; returns whether it was not. `details` are kept in the audit log with the actor."""
+    """Switch the second factor off: the password is enough again. Returns whether it was on.
+
+    `details` are kept in the audit log with the actor.
+    """
     return transactions.run_atomic(_disable, user, actor or user, details)
 
 
@@ -173,7 +177,7 @@ def _enable(user: User, factor: SecondFactor, keep: AccessToken | None) -> list[
     if not SecondFactor.objects.filter(pk=factor.pk).exists():
         raise InvalidRequest(gettext("Another secret was made meanwhile: confirm that one."), param="code")
     codes = turn_on(user, keep)
-    if not codes:  # beside a passkey, so that this alone is the change
+    if not codes:  # a passkey was there before: `turn_on` has logged nothing
         audit_log.record(user, user, audit_log.CHANGED, {}, act=audit_log.APP_ADDED)
     return codes
 

@@ -1,4 +1,4 @@
-"""One's own second factor: an authenticator app, and recovery codes; and the proofs that whoever changes it sends."""
+"""The endpoints of one's own second factor: an authenticator app, recovery codes, and the proofs that changes need."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ from accounts import emails, passkeys, rate_limits, second_factor
 from accounts.authentication import Caller, calling
 from accounts.models import Role, User
 from accounts.permissions import IsUser, NotForLimitedKeys
-from accounts.serializers import PasskeyAnswerSerializer
+from accounts.serializers import PasskeyAnswerSerializer, PasswordIfAnySerializer
 from aichat.core.errors import InvalidRequest
 from aichat.core.web.drf import StrictMembers
 from aichat.core.web.openapi import may_answer
@@ -52,15 +52,8 @@ class ProofSerializer(StrictMembers, serializers.Serializer[User]):
     )
 
 
-class MyProofSerializer(ProofSerializer):
-    password = serializers.CharField(
-        max_length=128,
-        trim_whitespace=False,
-        required=False,
-        default="",
-        style={"input_type": "password"},
-        help_text="Required of everybody who has one.",
-    )
+class MyProofSerializer(ProofSerializer, PasswordIfAnySerializer):
+    """A proof of the second factor, and the password."""
 
 
 class AppSecretSerializer(serializers.Serializer[User]):
@@ -144,8 +137,8 @@ class SecondFactorView(APIView):
     )
     @may_answer(429)
     def post(self, request: Request) -> Response:
-        """A secret for an authenticator app. Nothing changes until `POST /api/v1/me/mfa/confirm` has a code of it. Where
-        a passkey is a second factor already, with a proof of it."""
+        """Makes a secret for an authenticator app. Nothing changes until `POST /api/v1/me/mfa/confirm` gets a code of it.
+        Where a passkey is a second factor already, the body has a proof of it."""
         caller = calling(request)
         if caller.user.mfa_enabled_at is not None and second_factor.has_app(caller.user):
             raise second_factor.already_on()
@@ -156,8 +149,8 @@ class SecondFactorView(APIView):
     @extend_schema(request=ProofSerializer, responses={204: None}, summary="Leave the second factor")
     @may_answer(400, 429)
     def delete(self, request: Request) -> Response:
-        """With a proof: a code of the app, a recovery code, or a passkey. App, passkeys and recovery codes are forgotten, and
-        from now on the password is enough."""
+        """Switches the second factor off: app, passkeys and recovery codes are forgotten, and the password is enough. The
+        body has a proof: a code of the app, a recovery code, or a passkey."""
         user = caller_with_proof(request).user
         if second_factor.disable(user):
             emails.tell_of_second_factor(user, "off")
@@ -172,8 +165,8 @@ class ConfirmSecondFactorView(APIView):
     )
     @may_answer(429)
     def post(self, request: Request) -> Response:
-        """With a code of the app. From now on logging in needs one; all other logins end, API keys stay. The recovery
-        codes are in this answer only."""
+        """Switches the second factor on by a code of the app: from now on logging in needs one. All other logins end, API
+        keys stay. The recovery codes are in this answer only."""
         caller = calling(request)
         form = CodeSerializer(data=request.data)
         form.is_valid(raise_exception=True)
@@ -189,5 +182,5 @@ class RecoveryCodesView(APIView):
     @extend_schema(request=ProofSerializer, responses={200: RecoveryCodesSerializer}, summary="New recovery codes")
     @may_answer(429)
     def post(self, request: Request) -> Response:
-        """With a proof. Those of before are worth nothing."""
+        """Makes new recovery codes; the old ones no longer work. The body has a proof."""
         return Response({"recovery_codes": second_factor.renew_recovery_codes(caller_with_proof(request).user)})

@@ -77,7 +77,9 @@ class NewEmailSerializer(StrictMembers, serializers.Serializer[User]):
     password = serializers.CharField(max_length=128, trim_whitespace=False, style={"input_type": "password"})
 
 
-class LeaveSerializer(StrictMembers, serializers.Serializer[User]):
+class PasswordIfAnySerializer(StrictMembers, serializers.Serializer[User]):
+    """The caller's password, which people of an identity provider do not have."""
+
     password = serializers.CharField(
         max_length=128,
         trim_whitespace=False,
@@ -86,6 +88,10 @@ class LeaveSerializer(StrictMembers, serializers.Serializer[User]):
         style={"input_type": "password"},
         help_text="Required of everybody who has one.",
     )
+
+
+class LeaveSerializer(PasswordIfAnySerializer):
+    pass
 
 
 class LeavingSerializer(serializers.Serializer[User]):

@@ -1,4 +1,4 @@
-"""What is done to accounts: the verbs behind the endpoints, the admin and the commands."""
+"""The verbs of accounts (users, roles, tokens) behind the endpoints, the admin and the commands."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -51,7 +51,7 @@ def register_user(
     email_confirmed: bool = False,
     then: Callable[[User], object] = lambda user: None,
 ) -> User:
-    """A new user with a personal organization. Raises `InvalidRequest` for a weak password or an e-mail that is taken.
+    """Make a user with a personal organization. Raises `InvalidRequest` for a weak password or an e-mail that is taken.
 
     `email_confirmed` says that somebody vouches for the address: an administrator, or a code that was mailed to it.
     `then(user)` runs in the same transaction; what it raises undoes the sign-up.
@@ -93,7 +93,7 @@ def _create_with_organization(
 
 
 def create_login_token(user: User) -> tuple[AccessToken, str]:
-    """The row and the secret, which is shown once."""
+    """Make a login token; return its row and its secret, which is shown once."""
     row, secret = AccessToken.objects.create(user=user, kind=AccessToken.Kind.LOGIN)
     return row, secret
 
@@ -107,8 +107,9 @@ def change_user(
 ) -> None:
     """Change what a user may do; takes effect with their next request. The only way to change either.
 
-    The change is logged as the `actor`'s (nobody: the command line). Raises `LastAdmin` when no active administrator
-    would be left, also when two are demoted at the same moment, and `PermissionDenied` for a role above the actor's.
+    The change is logged as the `actor`'s; without one (a command) it is not logged. Raises `LastAdmin` when no active
+    administrator would be left, also when two are demoted at the same moment, and `PermissionDenied` for a role above the
+    actor's.
     """
     transactions.run_atomic(_change_user, user, role, is_active, actor)
 
@@ -157,9 +158,10 @@ def create_api_key(
     actor: User | None = None,
     **limits: Any,
 ) -> tuple[AccessToken, str]:
-    """The row and the secret (`sk-…`), which is shown once. `limits` are columns of `KEY_LIMITS`.
+    """Make an API key; return its row and its secret (`sk-…`), which is shown once. `limits` are columns of `KEY_LIMITS`.
 
-    The act is logged as the `actor`'s (nobody: a command's). Raises `NotFound` when the user is no member (any more).
+    The act is logged as the `actor`'s; without one (a command) it is not logged. Raises `NotFound` when the user is no
+    member (any more).
     """
     row, secret = transactions.run_atomic(_create_api_key, user, organization, name, expires_at, limits, actor)
     product_events.emit(product_events.ApiKeyCreated(user=user.pk, organization=organization.pk, key=row.id))
@@ -167,9 +169,9 @@ def create_api_key(
 
 
 def revoke(row: AccessToken) -> None:
-    """Takes effect with the next request made with the token. What a rotation left of a key ends with it.
+    """Revoke a token from the next request on, and with a key the old secrets that its rotations left.
 
-    A rotation at the same moment may have given the ID to a new row, which ends too.
+    A rotation at the same moment may have given the key's ID to a new row: that one is revoked, too.
     """
     row.revoke()
     for other in AccessToken.objects.filter(Q(replaced_by=row.id) | Q(id=row.id), revoked_at=None):

@@ -65,6 +65,7 @@ _own = Places()
 
 
 async def take(user_id: UUID, place: UUID, limit: int, lifetime: float) -> bool:
+    """Take a place for a stream of at most `lifetime` seconds. Returns False when the user has `limit` streams open."""
     if settings.REDIS_URL:
         try:
             return bool(await TAKE.ask([_key(user_id)], [str(place), limit, int(lifetime)]))

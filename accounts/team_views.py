@@ -43,7 +43,7 @@ class OrganizationsView(ListAPIView[Membership]):
         request=OrganizationNameSerializer, responses={201: OwnOrganizationSerializer}, summary="Make a team"
     )
     def post(self, request: Request) -> Response:
-        """The caller becomes its OWNER. It has a wallet of its own, without starter credits."""
+        """Makes a team, whose OWNER the caller becomes. It has a wallet of its own, without starter credits."""
         form = OrganizationNameSerializer(data=request.data)
         form.is_valid(raise_exception=True)
         membership = teams.create_team(calling(request).user, form.validated_data["name"])
@@ -66,7 +66,7 @@ class OrganizationView(GenericAPIView[Membership]):
     @extend_schema(request=OrganizationNameSerializer, summary="Rename an organization")
     @may_answer(403)
     def patch(self, request: Request, organization_id: UUID) -> Response:
-        """By its owners and admins."""
+        """Renames an organization. For its owners and admins."""
         membership = self.get_object()
         form = OrganizationNameSerializer(data=request.data)
         form.is_valid(raise_exception=True)
@@ -131,7 +131,8 @@ class MemberView(GenericAPIView[Membership]):
     @extend_schema(responses={204: None}, summary="Remove a member, or leave")
     @may_answer(400, 403)
     def delete(self, request: Request, organization_id: UUID, user_id: UUID) -> Response:
-        """Their API keys for the organization end at once. One's own ID: to leave; the last owner can't."""
+        """Removes a member, whose API keys for the organization end at once. With their own ID the caller leaves; the last
+        owner can't."""
         teams.remove_member(teams.membership_in(calling(request), organization_id), user_id)
         return Response(status=status.HTTP_204_NO_CONTENT)
 
@@ -173,7 +174,7 @@ class InvitationView(APIView):
     @extend_schema(responses={204: None}, summary="Withdraw an invitation")
     @may_answer(403)
     def delete(self, request: Request, organization_id: UUID, invitation_id: UUID) -> Response:
-        """Its code is worth nothing from now on."""
+        """Withdraws an open invitation: its code no longer works."""
         invitations.withdraw(teams.membership_in(calling(request), organization_id), invitation_id)
         return Response(status=status.HTTP_204_NO_CONTENT)
 
@@ -194,7 +195,7 @@ class OwnInvitationView(APIView):
 
     @extend_schema(responses={204: None}, summary="Decline an invitation")
     def delete(self, request: Request, invitation_id: UUID) -> Response:
-        """The team may ask again."""
+        """Declines an invitation. The team may ask again."""
         invitations.decline(calling(request).user, invitation_id)
         return Response(status=status.HTTP_204_NO_CONTENT)
 
@@ -205,8 +206,8 @@ class AcceptView(APIView):
     @extend_schema(request=AcceptSerializer, responses={200: OwnOrganizationSerializer}, summary="Accept an invitation")
     @may_answer(429)
     def post(self, request: Request) -> Response:
-        """By the mailed code, as the person whose address it was mailed to, or by the `id` of an invitation in the caller's
-        own list; answers the team."""
+        """Accepts an invitation and answers the team: by the mailed code, as the person whose address it was mailed to, or by
+        the `id` of an invitation in the caller's own list."""
         caller = calling(request)
         form = AcceptSerializer(data=request.data)
         form.is_valid(raise_exception=True)

@@ -42,7 +42,7 @@ def membership_in(caller: Caller, organization_id: object) -> Membership:
 
 
 def create_team(user: User, name: str) -> Membership:
-    """A new team, whose owner `user` is."""
+    """Make a team whose owner is `user`; return their membership."""
     return transactions.run_atomic(_create_team, user, name)
 
 
@@ -124,7 +124,10 @@ def remove_member(by: Membership, user_id: UUID) -> None:
 
 
 def alone(by: Membership, work: Callable[[], T]) -> T:
-    """Run `work` while no other change of the team can; `by` is read anew, because it may have been changed before."""
+    """Run `work` in a transaction in which nobody else can change the team's members.
+
+    The role of `by` is read again first, because it may have changed. Raises `NotFound` when `by` is no member any more.
+    """
 
     def locked() -> T:
         tenancy.lock(by.organization_id)

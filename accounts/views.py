@@ -1,4 +1,4 @@
-"""Sign-up, sign-in, and what people do with their own login."""
+"""The endpoints of signing up, logging in, and what people do with their own logins, password and data."""
 
 import logging
 from functools import partial
@@ -116,11 +116,13 @@ class LoginView(APIView):
     @extend_schema(request=LoginSerializer, responses={200: SessionSerializer}, summary="Log in")
     @may_answer(401, 403, 429)
     def post(self, request: Request) -> Response:
-        """Exchanges e-mail and password for a login token. The same 401 whether the e-mail or the password is wrong.
-        Of people with a second factor also the `code`, or the `passkey` that signed the challenge of the refusal: without
-        both 401 `mfa_required` (with `methods`, and `passkey` `{state, public_key}` if they have one for this host), with a
-        wrong one `mfa_invalid` or `passkey_invalid`.
-        403 with `PASSWORD_LOGIN=false`, as whatever else is about passwords."""
+        """Exchanges e-mail and password for a login token. The 401 is the same whether the e-mail or the password is wrong.
+
+        People with a second factor also send a `code`, or the `passkey` that signed the challenge of the refusal. Without
+        both the answer is 401 `mfa_required` (with `methods`, and `passkey` `{state, public_key}` if they have one for this
+        host), with a wrong one `mfa_invalid` or `passkey_invalid`. With `PASSWORD_LOGIN=false` it is 403, as for everything
+        about passwords.
+        """
         logins.require_passwords()
         form = LoginSerializer(data=request.data)
         form.is_valid(raise_exception=True)
@@ -222,7 +224,11 @@ class ConfirmResetView(APIView):
     @extend_schema(request=NewPasswordSerializer, responses={204: None}, summary="Set a new password by mailed code")
     @may_answer(403, 429)
     def post(self, request: Request) -> Response:
-        """All logins end; API keys stay. The code is good once, and ends with any change of password or address."""
+        """Sets a new password by the mailed code, which is good once, and ends with any change of password or address.
+
+        All logins end. API keys stay, unless the address was never confirmed on a server that asks for it
+        (EMAIL_VERIFICATION): whoever signed up with it may have been somebody else.
+        """
         logins.require_passwords()
         form = NewPasswordSerializer(data=request.data)
         form.is_valid(raise_exception=True)
@@ -237,8 +243,8 @@ class EmailView(APIView):
     @extend_schema(request=NewEmailSerializer, responses={202: None}, summary="Change my address, or confirm it")
     @may_answer(429, 503)
     def post(self, request: Request) -> Response:
-        """Mails a code to the new address, where `POST /api/v1/auth/email/verify` makes it the caller's; and a notice to
-        the old one. The present address: its confirmation is mailed again. An address that somebody else has gets no
+        """Mails a code to the new address, which `POST /api/v1/auth/email/verify` makes the caller's, and a notice to the
+        old one. For the present address a code to confirm it is mailed again. An address that somebody else has gets no
         mail, and the same answer."""
         caller = calling(request)
         form = NewEmailSerializer(data=request.data)
@@ -271,7 +277,7 @@ class SessionView(APIView):
 
     @extend_schema(responses={204: None}, summary="End a login")
     def delete(self, request: Request, session_id: UUID) -> Response:
-        """Takes effect with the next request made with the login's token."""
+        """Ends a login from the next request made with its token on."""
         logins.end_session(calling(request).user, session_id)
         return Response(status=status.HTTP_204_NO_CONTENT)
 

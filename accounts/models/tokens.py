@@ -119,15 +119,10 @@ class AccessToken(SavesChanges, SpendLimits, AbstractAuthToken):  # type: ignore
         """The ID under which the key and those that replace it count: usage, spending and rate are one for all."""
         return self.replaced_by or self.id
 
-    @property
-    def effective_scopes(self) -> list[str]:
-        """The scopes that the key has, in the order of `Scope`."""
-        return [scope.value for scope in Scope if not self.scopes or scope in self.scopes]
-
     def is_usable(self, now: datetime) -> bool:
         return self.revoked_at is None and (self.expiry is None or self.expiry > now)
 
     def revoke(self) -> None:
-        """Takes effect with the next request; the row stays, so that usage can still name the key."""
+        """Revoke the token from the next request on. The row stays, so that usage can still name the key."""
         self.revoked_at = timezone.now()
         self.save(update_fields=["revoked_at"])
