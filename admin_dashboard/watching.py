@@ -1,4 +1,4 @@
-"""Looks every minute for what the operator wants to be told: see `aichat/payments/operator_alerts.py`."""
+"""Looks every minute for the conditions that the operator is alerted of (`aichat/payments/operator_alerts.py`)."""
 
 from datetime import timedelta
 

@@ -61,7 +61,7 @@ class AuditEntrySerializer(serializers.Serializer[LogEntry]):
 
 
 class AuditFilter(serializers.Serializer[LogEntry]):
-    """What the audit log may be asked for."""
+    """The filters of the audit log."""
 
     actor = serializers.CharField(max_length=254, required=False, help_text="E-mail or ID of the person.")
     action = serializers.ChoiceField(ACTIONS, required=False)
@@ -136,8 +136,10 @@ class AuditView(ListAPIView[LogEntry]):
         },
     )
     def get(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponseBase:  # type: ignore[override]
-        """Who changed what, the newest first: administrators' writes, and what people did to
-        keys, accounts and teams. CSV has all pages."""
+        """Who changed what, the newest first: administrators' writes, and what people did to keys, accounts and teams.
+
+        CSV has all pages.
+        """
         if request.accepted_renderer.format == "csv":
             batches = rows_by_key(self.get_queryset(), newest_first=True)
             rows = (as_row(AuditEntrySerializer(entry).data) for batch in batches for entry in batch)

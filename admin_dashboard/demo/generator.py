@@ -127,6 +127,7 @@ class Life:
         self.variant = demo.dice.choice(VARIANTS)
 
     def live(self) -> int:
+        """Generate and insert everything that the user did; return the number of chats."""
         joined = self.user.created_at
         self.credit(Kind.STARTER, 100, joined, "Welcome")
         self.tell(product_events.SignedUp.name, joined, method="password")
@@ -280,7 +281,7 @@ def usage_record(
 
 
 def source_of(status: str, output_tokens: int) -> str:
-    """Whose figures a made-up record has: of whole answers, one of about 200 was reported with a figure beyond belief."""
+    """Where a made-up record's figures come from. About one whole answer of 200 has reported figures that nobody believes."""
     if status != "ok":
         return Source.ESTIMATED
     return Source.IMPLAUSIBLE if output_tokens % 199 == 0 else Source.EXACT

@@ -13,7 +13,7 @@ from unfold.decorators import action, display
 
 from admin_dashboard.experiments.checks import check_models
 from admin_dashboard.experiments.presentation import daily_series
-from admin_dashboard.experiments.results import METRICS, Finding, Results, VariantResult, results_of
+from admin_dashboard.experiments.results import METRICS, MetricValue, Results, VariantResult, results_of
 from admin_dashboard.experiments.statistics import Interval
 from admin_dashboard.experiments.views import csv_response
 from aichat.core.admin.base import link
@@ -123,7 +123,7 @@ class ExperimentAdmin(TargetedAdmin):
 
 def cell(name: str, variant: VariantResult) -> dict[str, Any]:
     """A variant's metric as text for the results table."""
-    found = variant.findings.get(name, Finding())
+    found = variant.metrics.get(name, MetricValue())
     return {
         "value": figure(name, found.value),
         "difference": difference(name, found),
@@ -140,7 +140,7 @@ def figure(name: str, value: float | None, *, signed: bool = False) -> str:
     return f"{value:{sign}.0f}" if name == "latency_ms" else f"{value:{sign}.3g}"
 
 
-def difference(name: str, found: Finding) -> str:
+def difference(name: str, found: MetricValue) -> str:
     if found.difference is None:
         return ""
     text = figure(name, found.difference, signed=True)

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
-from admin_dashboard.experiments.results import METRICS, Finding, Results, VariantResult
+from admin_dashboard.experiments.results import METRICS, MetricValue, Results, VariantResult
 
 DAILY = {
     "requests": ("requests", None),
@@ -66,7 +66,7 @@ def _variant(variant: VariantResult) -> dict[str, Any]:
                 "difference_interval": found.difference_interval,
                 "significant": found.is_significant,
             }
-            for name, found in variant.findings.items()
+            for name, found in variant.metrics.items()
         },
     }
 
@@ -80,7 +80,7 @@ def as_rows(found: Results) -> Iterator[list[Any]]:
     for variant in found.variants:
         values: list[Any] = []
         for name in METRICS:
-            item = variant.findings.get(name, Finding())
+            item = variant.metrics.get(name, MetricValue())
             low, high = item.difference_interval or ("", "")
             values += [_blank(item.value), _blank(item.difference), low, high]
         yield [

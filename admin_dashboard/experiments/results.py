@@ -57,7 +57,7 @@ METRICS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class MetricValue:
     """A variant's value of a metric, and its difference to the control's once there is enough data."""
 
     value: float | None = None
@@ -80,7 +80,7 @@ class VariantResult:
     units: int = 0
     samples: dict[str, Sample] = field(default_factory=lambda: {name: Sample() for name in METRICS})
     latencies: list[tuple[int, int]] = field(default_factory=list)
-    findings: dict[str, Finding] = field(default_factory=dict)
+    metrics: dict[str, MetricValue] = field(default_factory=dict)
 
     def percentile(self, share: float) -> int | None:
         """Milliseconds within which `share` of the answers came, exactly."""
@@ -130,8 +130,8 @@ class Results:
         found = [
             f"{METRICS[name].label.lower()} of {variant.name}"
             for variant in self.variants
-            for name, finding in variant.findings.items()
-            if finding.is_significant
+            for name, value in variant.metrics.items()
+            if value.is_significant
         ]
         if not found:
             return "No difference to the control that chance would not explain."
@@ -139,6 +139,7 @@ class Results:
 
 
 def results_of(experiment: Experiment) -> Results:
+    """Compute the results of an experiment; one that never began has no figures."""
     variants = {
         row["name"]: VariantResult(row["name"], row["weight"], is_control=number == 0)
         for number, row in enumerate(experiment.variants)
@@ -175,25 +176,22 @@ def end_of(experiment: Experiment) -> datetime:
 
 
 FINAL = Q(final=True)
+# Cost and charge are of all attempts, the others of the final ones.
+SUMS = {
+    "requests": Count("id", filter=FINAL),
+    "cost": Sum("cost_nanousd"),
+    "charged_sum": Sum("charged"),
+    "answers": Count("id", filter=FINAL & DELIVERED),
+    "latency": Sum("latency_ms", filter=FINAL & DELIVERED),
+    "errors": Count("id", filter=FINAL & FAILED),
+    "fallbacks": Count("id", filter=FINAL & Q(fallback=True)),
+    "cut_offs": Count("id", filter=FINAL & CUT_OFF),
+}
 
 
 def per_unit(records: QuerySet[UsageRecord]) -> Iterator[Mapping[str, Any]]:
-    """Sums for each unit (user or conversation). Cost covers all attempts, the other sums the final attempts."""
-    return (
-        records.values("variant", "unit", "user_id")
-        .annotate(
-            requests=Count("id", filter=FINAL),
-            cost=Sum("cost_nanousd"),
-            charged_sum=Sum("charged"),
-            answers=Count("id", filter=FINAL & DELIVERED),
-            latency=Sum("latency_ms", filter=FINAL & DELIVERED),
-            errors=Count("id", filter=FINAL & FAILED),
-            fallbacks=Count("id", filter=FINAL & Q(fallback=True)),
-            cut_offs=Count("id", filter=FINAL & CUT_OFF),
-        )
-        .order_by()
-        .iterator()
-    )
+    """The sums of each unit (user or conversation)."""
+    return records.values("variant", "unit", "user_id").annotate(**SUMS).order_by().iterator()
 
 
 def add_unit(variant: VariantResult, row: Mapping[str, Any]) -> None:
@@ -234,27 +232,15 @@ def ratings(experiment: Experiment) -> Iterable[Mapping[str, Any]]:
 
 
 def per_day(records: QuerySet[UsageRecord]) -> Iterable[Mapping[str, Any]]:
-    return (
-        records.values("day", "variant")
-        .annotate(
-            requests=Count("id", filter=FINAL),
-            cost=Sum("cost_nanousd"),
-            charged_sum=Sum("charged"),
-            answers=Count("id", filter=FINAL & DELIVERED),
-            latency=Sum("latency_ms", filter=FINAL & DELIVERED),
-            errors=Count("id", filter=FINAL & FAILED),
-            fallbacks=Count("id", filter=FINAL & Q(fallback=True)),
-            cut_offs=Count("id", filter=FINAL & CUT_OFF),
-        )
-        .order_by("day", "variant")
-    )
+    """The sums of each variant on each day."""
+    return records.values("day", "variant").annotate(**SUMS).order_by("day", "variant")
 
 
 # --- Comparison -------------------------------------------------------------------------------------------------------
 
 
 def compare(found: Results) -> None:
-    """Every variant's metrics, and their differences to the control's once every variant has its sample size.
+    """Set every variant's metrics, with their differences to the control's once every variant has its sample size.
 
     With several variants the confidence of each comparison is raised, so that all together have `CONFIDENCE`
     (Bonferroni): more variants must not mean more false alarms.
@@ -265,21 +251,22 @@ def compare(found: Results) -> None:
     for variant in found.variants:
         for name, metric in METRICS.items():
             base = control.samples[name] if found.has_enough and not variant.is_control else None
-            variant.findings[name] = finding(metric, variant.samples[name], base, found.confidence)
+            variant.metrics[name] = metric_value(metric, variant.samples[name], base, found.confidence)
 
 
-def finding(metric: Metric, sample: Sample, control: Sample | None, confidence: float) -> Finding:
+def metric_value(metric: Metric, sample: Sample, control: Sample | None, confidence: float) -> MetricValue:
+    """A variant's value of a metric; with a `control` sample also the difference to it, with its interval."""
     if sample.mean is None:
-        return Finding()
+        return MetricValue()
     interval = wilson(sample.mean, effective_size(sample), confidence) if metric.is_share else None
     if control is None or control.mean is None:
-        return Finding(sample.mean * metric.scale, interval)
+        return MetricValue(sample.mean * metric.scale, interval)
     if metric.is_share:
         sizes = effective_size(sample, control), effective_size(control, sample)
         between: Interval | None = newcombe(sample.mean, sizes[0], control.mean, sizes[1], confidence)
     else:
         between = welch(sample, control, confidence)
-    return Finding(
+    return MetricValue(
         sample.mean * metric.scale,
         interval,
         (sample.mean - control.mean) * metric.scale,

@@ -15,6 +15,7 @@ from aichat.usage.histogram import Histogram, percentile
 from aichat.usage.queries import Figures, Key
 
 MOST_KINDS = 8  # of failures
+MOST_NAMES = 8  # series in a chart, the sum of the others included
 
 
 class DashboardChart(NamedTuple):
@@ -53,9 +54,9 @@ def pictures(now: Statistics) -> list[DashboardChart]:
 
 
 def colours_of_providers() -> dict[str, int]:
-    """Each provider's colour: that of its place among all that there ever were, so that it stays whoever comes or pauses.
+    """The number of each provider's colour: by its place among all providers there ever were.
 
-    The last colour is that of all others together.
+    So a provider keeps its colour when others are added or switched off. The last colour is for the sum of the others.
     """
     slugs = Provider.objects.order_by("pk").values_list("slug", flat=True)
     return {slug: number % (COLOURS - 1) for number, slug in enumerate(slugs)}
@@ -86,13 +87,14 @@ def series(
     value: Callable[[Figures], float],
     colours: Mapping[str, int] | None = None,
 ) -> list[Series]:
-    """One series for each name (the second part of a key); beyond MOST_KINDS, the smallest ones are added up as one."""
+    """One series for each name (the second part of a key); beyond MOST_NAMES, the smallest ones are added up as one."""
     own = colours or {}
     totals: dict[str, float] = {}
     for (_, name), row in groups.items():
         totals[name] = totals.get(name, 0) + value(row)
     names = sorted(totals, key=lambda name: -totals[name])
-    shown, others = (names, []) if len(names) <= 8 else (names[:7], names[7:])
+    kept = len(names) if len(names) <= MOST_NAMES else MOST_NAMES - 1
+    shown, others = names[:kept], names[kept:]
     shown.sort()  # sorted, so that a name has the same colour in every chart
     found = [
         Series(name, [value(groups.get((slot, name), Figures())) for slot in slots], own.get(name)) for name in shown

@@ -1,4 +1,4 @@
-"""A provider in one form: whose it is was chosen in the list, so its address is there and only a key may be missing."""
+"""The form that connects a provider. Its vendor was chosen in a list, so the address is known; only a key may be missing."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ from aichat.core.admin.base import acting
 
 
 class NewProviderForm(forms.Form):
-    """A vendor of our own asks for a key alone: its address is a setting."""
+    """The fields of a new provider. Of a vendor that has a setting for its address, only the key is asked for."""
 
     slug = forms.CharField(
         label="Name",
@@ -81,7 +81,7 @@ def new_provider(request: HttpRequest, slug: str) -> HttpResponse:
 
 
 def add_errors(form: NewProviderForm, error: ValidationError) -> None:
-    """Show each message beside its field; those of fields that the form lacks above it."""
+    """Show each message beside its field; a message of a field that the form lacks is shown above the form."""
     for name, found in error.message_dict.items():
         form.add_error(name if name in form.fields else None, found)
 

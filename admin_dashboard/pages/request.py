@@ -65,7 +65,7 @@ def request_page(request: HttpRequest, request_id: str) -> HttpResponse:
 
 
 def facts(rows: dict[str, list[Any]]) -> list[tuple[str, Any]]:
-    """What an operator asks first, of the attempt that ended the request; empty without usage."""
+    """The facts that an operator asks for first, of the attempt that ended the request; empty without usage."""
     if not rows["usage"]:
         return []
     last = next((row for row in reversed(rows["usage"]) if row.final), rows["usage"][-1])
@@ -104,7 +104,7 @@ def key_of(row: UsageRecord) -> SafeString | str:
 
 def timeline(rows: dict[str, list[Any]]) -> list[tuple[str, str]]:
     """What happened when, oldest first: credits held, each attempt, its first token, its end, credits moved."""
-    moments: list[tuple[datetime, str]] = []  # of one instant, in the order in which they follow from each other
+    moments: list[tuple[datetime, str]] = []  # those of the same instant in the order of cause and effect
     for hold in rows["holds"]:
         moments.append((hold.created_at, f"{format_credits(hold.amount)} credits held"))
     for row in rows["usage"]:
@@ -123,7 +123,7 @@ def timeline(rows: dict[str, list[Any]]) -> list[tuple[str, str]]:
 
 
 def refunds(entries: list[LedgerEntry]) -> list[tuple[str, str]]:
-    """A button for each charge of which something can be given back, with its address; of many, for the first ones."""
+    """Text and address of a refund button, for each of the first MOST_REFUNDS charges that can still be given back."""
     found = []
     for entry in [entry for entry in entries if entry.kind == Kind.CHARGE][:MOST_REFUNDS]:
         if left := left_of(entry):

@@ -62,7 +62,7 @@ class Statistics:
         return dict(sorted(found.items(), key=lambda item: -item[1]))
 
     def by(self, column: str) -> dict[Any, Figures]:
-        """The figures grouped by `name`, one of BY."""
+        """The figures by the values of a column, one of BY."""
         return {key[0]: row for key, row in queries.regroup(self.groups, BY.index(column)).items()}
 
     def latency_by(self, column: str) -> dict[Any, dict[int, int]]:

@@ -35,9 +35,8 @@ class Command(BaseCommand):
                 "There are real users here: use another DATABASE_URL, or --force to add the demo's to them."
             )
         self.shown_at = 0.0
-        is_rolled_up = (
-            RollupState.objects.exists()
-        )  # a server that runs has summed up the days before there were records
+        # A running server has summed up the past days, when they had no records yet.
+        is_rolled_up = RollupState.objects.exists()
         if generator.demo_users().exists():
             self.stdout.write("The people of the demo are here already: none were added.")
         else:
