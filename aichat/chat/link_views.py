@@ -60,6 +60,7 @@ class LinkView(APIView):
 
 
 class SharedPageView(APIView):
+    authentication_classes = ()
     permission_classes = [Public]
 
     @extend_schema(summary="What a link shows", auth=[], responses=SharedPageSerializer)

@@ -43,6 +43,14 @@ def test_a_link_shows_one_branch_up_to_its_message_and_nothing_else(
     assert anonymous.get(f"/api/v1/shared/{made.json()['token']}").status_code == 404  # type: ignore[attr-defined]
 
 
+def test_a_credential_that_has_ended_does_not_hide_a_shared_page(
+    alice: Actor, anonymous: object, conversation: Conversation
+) -> None:
+    link = alice.post(f"/api/v1/conversations/{conversation.pk}/links").json()
+    ended = {"Authorization": "Bearer sk-ended"}
+    assert anonymous.get(f"/api/v1/shared/{link['token']}", headers=ended).status_code == 200  # type: ignore[attr-defined]
+
+
 def test_a_link_ends_at_once_and_is_never_guessed(alice: Actor, anonymous: object, conversation: Conversation) -> None:
     path = f"/api/v1/conversations/{conversation.pk}/links"
     assert alice.post(path, {"message_id": str(conversation.pk)}).json()["error"]["param"] == "message_id"
