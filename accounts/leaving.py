@@ -26,7 +26,7 @@ from django.utils.translation import gettext, gettext_noop
 from accounts import caller_cache, languages, second_factor, services, tenancy
 from accounts.models import AccessToken, ExternalIdentity, Invitation, Membership, Organization, Role, User
 from aichat.core.admin import audit_log
-from aichat.core.database import transactions
+from aichat.core.database import clock, transactions
 from aichat.core.database.batches import in_batches
 from aichat.core.errors import ApiError, InvalidRequest
 from aichat.core.outbound import mail
@@ -92,7 +92,7 @@ def _ask(user: User) -> datetime:
     names = [team.name for team in teams if _heir(team.pk, user) is not None]
     if names:
         raise SoleOwner(f"{gettext(SoleOwner.message)} ({', '.join(names)[:500]})")
-    if User.objects.filter(pk=user.pk, deletion_requested_at=None).update(deletion_requested_at=timezone.now()):
+    if User.objects.filter(pk=user.pk, deletion_requested_at=None).update(deletion_requested_at=clock.shared_now()):
         audit_log.record(user, user, audit_log.CHANGED, {}, act=audit_log.DELETION_ASKED)
     user.end_logins()
     caller_cache.changed(user.pk)
@@ -103,9 +103,10 @@ def _ask(user: User) -> datetime:
 
 def erase_due() -> int:
     """Erase the accounts whose grace is over; returns how many were closed now. Safe to run twice, and at any time."""
+    clock.keep_compared()
     seen: set[UUID] = set()
     closed = 0
-    due = User.objects.filter(deletion_requested_at__lte=timezone.now() - grace(), erased_at=None)
+    due = User.objects.filter(deletion_requested_at__lte=clock.shared_now() - grace(), erased_at=None)
     while batch := list(due.exclude(pk__in=seen).order_by("deletion_requested_at")[:AT_ONCE]):
         for user in batch:
             seen.add(user.pk)
@@ -125,7 +126,7 @@ def erase(user: User) -> bool:
     for eraser in _erasers:
         eraser(user)
     asked_at = user.deletion_requested_at
-    if asked_at and timezone.now() > asked_at + grace() + STRAGGLERS:
+    if asked_at and clock.shared_now() > asked_at + grace() + STRAGGLERS:
         User.objects.filter(pk=user.pk).update(erased_at=timezone.now())
     return was_open
 

@@ -12,7 +12,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from datetime import UTC
+from datetime import UTC, timedelta
 from typing import Any
 
 import httpx
@@ -35,7 +35,7 @@ from accounts.tenancy import personal_organization
 from aichat.catalog.sync import sync_models
 from aichat.core import snapshot as snapshots
 from aichat.core.config import stores
-from aichat.core.database import executor
+from aichat.core.database import clock, executor
 from aichat.core.database.models import uuid7
 from aichat.core.money import CREDIT
 from aichat.core.redis import health
@@ -210,6 +210,19 @@ def in_team(team: str) -> dict[str, str]:
 def join(organization: Organization, who: Actor, role: str = Membership.Role.MEMBER) -> Membership:
     """Make somebody a member, as if they had accepted an invitation."""
     return Membership.objects.create(organization=organization, user=who.user, role=role)
+
+
+@pytest.fixture
+def host_goes_ahead(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Once this is called, the host's clock is ten years ahead of the database's."""
+
+    def go() -> None:
+        present = timezone.now()
+        ahead = present + timedelta(days=3650)
+        monkeypatch.setattr(clock, "shared_now", lambda: present)
+        monkeypatch.setattr(timezone, "now", lambda: ahead)
+
+    return go
 
 
 @pytest.fixture

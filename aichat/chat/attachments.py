@@ -11,7 +11,6 @@ from uuid import UUID
 from django.conf import settings
 from django.core.signing import BadSignature, TimestampSigner
 from django.db.models import Sum
-from django.utils import timezone
 from django.utils.translation import gettext
 from PIL import Image, UnidentifiedImageError
 
@@ -20,6 +19,7 @@ from accounts.authentication import Caller
 from accounts.models import User
 from aichat.chat.models import Attachment, Conversation
 from aichat.chat.schemas import MOST_ATTACHMENTS
+from aichat.core.database import clock
 from aichat.core.database.models import uuid7
 from aichat.core.errors import InvalidRequest, NotFound
 
@@ -84,7 +84,8 @@ def _unsent(caller: Caller) -> Any:
 
 def purge() -> int:
     """Delete the files that were never sent; returns how many."""
-    old = Attachment.objects.filter(conversation=None, created_at__lt=timezone.now() - UNSENT_FOR)
+    clock.keep_compared()
+    old = Attachment.objects.filter(conversation=None, created_at__lt=clock.shared_now() - UNSENT_FOR)
     return old.delete()[0]
 
 

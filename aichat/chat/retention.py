@@ -6,18 +6,18 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db.models import QuerySet
-from django.utils import timezone
 from guardian.models import UserObjectPermission
 
 from accounts.models import Organization, User
 from aichat.chat.models import Attachment, Conversation, Feedback, Message
-from aichat.core.database import transactions
+from aichat.core.database import clock, transactions
 
 AT_ONCE = 20  # conversations in one commit
 
 
 def purge() -> int:
     """Delete conversations without a message for RETENTION_DAYS, or for the days of their organization; returns how many."""
+    clock.keep_compared()
     own = dict(Organization.objects.exclude(retention_days=None).values_list("pk", "retention_days"))
     deleted = 0
     if settings.RETENTION_DAYS:
@@ -30,7 +30,7 @@ def purge() -> int:
 
 
 def _unused_for(days: int, conversations: QuerySet[Conversation]) -> QuerySet[Conversation]:
-    return conversations.filter(updated_at__lt=timezone.now() - timedelta(days=days)).order_by("updated_at")
+    return conversations.filter(updated_at__lt=clock.shared_now() - timedelta(days=days)).order_by("updated_at")
 
 
 def erase(user: User) -> int:

@@ -7,7 +7,6 @@ from uuid import UUID, uuid4
 
 from django.conf import settings
 from django.db.models import Sum
-from django.utils import timezone
 from django.utils.translation import gettext_noop
 
 from accounts import file_limits
@@ -179,7 +178,8 @@ def _retry(job: ImageJob) -> bool:
 
 def purge(days: int, *, batch: int = 200) -> int:
     """Delete the jobs that ended over `days` days ago, with their files, not their bills. Returns how many."""
-    before, deleted = timezone.now() - timedelta(days=days), 0
+    clock.keep_compared()
+    before, deleted = clock.shared_now() - timedelta(days=days), 0
     over = [Status.SUCCEEDED, Status.FAILED, Status.CANCELLED]
     while True:
         jobs = list(ImageJob.objects.filter(status__in=over, finished_at__lt=before)[:batch])

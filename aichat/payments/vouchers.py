@@ -5,12 +5,11 @@ from uuid import UUID
 
 from django.db import IntegrityError
 from django.db.models import F
-from django.utils import timezone
 from django.utils.translation import gettext_noop
 
 from accounts.models import Organization, User
 from aichat.core.admin import audit_log
-from aichat.core.database import transactions
+from aichat.core.database import clock, transactions
 from aichat.core.errors import ApiError
 from aichat.core.money import format_credits
 from aichat.payments import voucher_codes
@@ -106,6 +105,6 @@ def _redeem(voucher_id: UUID, amount: int, user_id: UUID, organization_id: UUID)
 def _count(voucher_id: UUID) -> bool:
     """Count one more redemption, unless all are used up or the time is over; one conditional UPDATE decides."""
     usable = Voucher.objects.filter(pk=voucher_id, redemptions__lt=F("max_redemptions")).exclude(
-        expires_at__lte=timezone.now()
+        expires_at__lte=clock.shared_now()
     )
     return bool(usable.update(redemptions=F("redemptions") + 1))

@@ -90,6 +90,12 @@ def test_a_login_within_the_grace_takes_it_back(alice: Actor) -> None:
     assert login() == 200
 
 
+def test_a_host_whose_clock_is_ahead_erases_nobody_early(alice: Actor, host_goes_ahead: Callable[[], None]) -> None:
+    leave(alice)
+    host_goes_ahead()
+    assert "0 accounts" in erase()
+
+
 def test_a_login_to_the_admin_site_takes_it_back_too(ada: Actor, actor: Callable[..., Actor]) -> None:
     actor("root", Role.ADMIN)
     leave(ada.with_login())

@@ -2,6 +2,7 @@
 
 import base64
 import json
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -72,6 +73,14 @@ def test_what_is_no_picture_or_pdf_is_refused_and_so_is_another_s(http: httpx.Cl
     assert (Message.objects.count(), alice.wallet.held) == (0, 0)
     Attachment.objects.update(created_at=timezone.now() - timedelta(days=2))
     assert attachments.purge() == 1
+
+
+def test_a_host_whose_clock_is_ahead_deletes_no_file_early(
+    http: httpx.Client, alice: Actor, host_goes_ahead: Callable[[], None]
+) -> None:
+    send(http, alice, PNG)
+    host_goes_ahead()
+    assert attachments.purge() == 0
 
 
 def test_pictures_that_a_model_draws_are_kept_with_its_answer(alice: Actor, db: None) -> None:

@@ -1,5 +1,6 @@
 """Old conversations are deleted by RETENTION_DAYS, or by the days of their organization."""
 
+from collections.abc import Callable
 from datetime import timedelta
 from io import StringIO
 from typing import Any
@@ -74,6 +75,15 @@ def test_they_go_in_batches(alice: Actor, settings: Any, monkeypatch: pytest.Mon
     for _ in range(5):
         talk(alice, 3)
     assert "5 conversations" in purge()
+
+
+def test_a_host_whose_clock_is_ahead_deletes_none_early(
+    alice: Actor, settings: Any, host_goes_ahead: Callable[[], None]
+) -> None:
+    settings.RETENTION_DAYS = 30
+    talk(alice, 29)
+    host_goes_ahead()
+    assert "0 conversations" in purge()
 
 
 def test_one_that_is_gone_on_with_meanwhile_stays(alice: Actor, settings: Any) -> None:

@@ -1,6 +1,7 @@
 """Lots: where credits came from, in which order they are spent, and what becomes of them when their time is over."""
 
 import random
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -100,12 +101,10 @@ def test_what_is_left_at_the_end_is_taken_off_once(poor: Actor) -> None:
 
 
 def test_credits_expire_by_the_databases_clock_whatever_the_hosts_says(
-    poor: Actor, monkeypatch: pytest.MonkeyPatch
+    poor: Actor, host_goes_ahead: Callable[[], None]
 ) -> None:
     give(poor, 10, days=1)
-    present, ahead = timezone.now(), later(2)
-    monkeypatch.setattr(clock, "shared_now", lambda: present)
-    monkeypatch.setattr(timezone, "now", lambda: ahead)
+    host_goes_ahead()
     assert expire_credits() == 0
     assert left(poor) == [("grant", 10)]
 

@@ -15,7 +15,6 @@ from django.utils import timezone
 
 from accounts import teams
 from accounts.models import Role, User
-from aichat.core.database import clock
 from aichat.core.money import CREDIT, LARGEST
 from aichat.payments import periods, subscriptions
 from aichat.payments.models import Plan, Subscription, add_months
@@ -345,12 +344,10 @@ def test_a_failure_of_one_organization_holds_up_no_other(
 
 
 def test_subscriptions_end_by_the_databases_clock_whatever_the_hosts_says(
-    pro: Plan, alice: Actor, monkeypatch: pytest.MonkeyPatch
+    pro: Plan, alice: Actor, host_goes_ahead: Callable[[], None]
 ) -> None:
     record(alice.organization, told(pro, 1, cancel_at_period_end=True))
-    present, ahead = timezone.now(), timezone.now() + timedelta(days=2)
-    monkeypatch.setattr(clock, "shared_now", lambda: present)
-    monkeypatch.setattr(timezone, "now", lambda: ahead)
+    host_goes_ahead()
     assert follow_time() == 0
     assert role(alice) == Role.SUBSCRIBER
 
