@@ -73,22 +73,9 @@ def fetch_models(request: HttpRequest, provider_id: Any) -> HttpResponse:
     provider = get_object_or_404(Provider.objects.prefetch_related("models"), pk=provider_id)
     form = OffersForm(request.POST or None, chosen=request.POST.getlist("models"))
     if request.method == "POST" and form.is_valid():
-        amounts = {name: form.cleaned_data[name] for name in ("input_price", "output_price")}
-        try:
-            added = offers.add(provider, form.cleaned_data["models"], amounts, actor=acting(request))
-        except PriceRequired as error:
-            form.add_error("input_price", f"{error.message} 0 is a price: it makes them free.")
-        except ValidationError as error:
-            form.add_error("models", error.messages)
-        except IntegrityError:
-            form.add_error("models", "Somebody added one of them at this moment: look again.")
-        else:
-            messages.success(request, f"Added: {', '.join(added) or 'none, all were there'}.")
-            if added and "try" in request.POST:
-                return try_one(request, added)
-            if len(added) == 1:
-                return redirect("admin:catalog_aimodel_change", AIModel.objects.get(slug=added[0]).pk)
-            return redirect("admin:catalog_aimodel_changelist")
+        added = add_chosen(request, provider, form)
+        if added is not None:
+            return after_adding(request, added)
     found, problem = listed(provider)
     chosen = set(request.POST.getlist("models"))
     if "new" in request.GET and not form.is_bound and len(found) <= MOST_PROPOSED:
@@ -105,6 +92,30 @@ def fetch_models(request: HttpRequest, provider_id: Any) -> HttpResponse:
         "has_unpriced": any(offer.price is None for offer in found),
     }
     return TemplateResponse(request, "admin_dashboard/fetch_models.html", context)
+
+
+def add_chosen(request: HttpRequest, provider: Provider, form: OffersForm) -> list[str] | None:
+    """Add the chosen models; return the slugs of those that are new. None: the form tells now why they were not added."""
+    amounts = {name: form.cleaned_data[name] for name in ("input_price", "output_price")}
+    try:
+        return offers.add(provider, form.cleaned_data["models"], amounts, actor=acting(request))
+    except PriceRequired as error:
+        form.add_error("input_price", f"{error.message} 0 is a price: it makes them free.")
+    except ValidationError as error:
+        form.add_error("models", error.messages)
+    except IntegrityError:
+        form.add_error("models", "Somebody added one of them at this moment: look again.")
+    return None
+
+
+def after_adding(request: HttpRequest, added: list[str]) -> HttpResponse:
+    """Go on to trying one of the new models, to the page of a single one, or to the list."""
+    messages.success(request, f"Added: {', '.join(added) or 'none, all were there'}.")
+    if added and "try" in request.POST:
+        return try_one(request, added)
+    if len(added) == 1:
+        return redirect("admin:catalog_aimodel_change", AIModel.objects.get(slug=added[0]).pk)
+    return redirect("admin:catalog_aimodel_changelist")
 
 
 def listed(provider: Provider) -> tuple[list[offers.Offer], str]:

@@ -135,15 +135,7 @@ async def turn_of(caller: Caller, body: ChatBody) -> Turn:
     if body.parent_id and body.replaces:
         raise InvalidRequest("Write `parent_id` or `replaces`, not both.", param="replaces")
     if body.conversation_id is None:
-        for name in ("parent_id", "replaces"):
-            if getattr(body, name):
-                raise InvalidRequest("Name the conversation of this message.", param="conversation_id")
-        if body.message is None:
-            raise InvalidRequest("message: Field required.", param="message")
-        begun = services.new_conversation(caller, body.message, body.system or "")
-        if body.attachments:
-            return await executor.run(turns.first, caller, begun, body.message, body.attachments)
-        return turns.first(caller, begun, body.message)
+        return await first_turn(caller, body)
     turn = await executor.run(
         turns.find,
         caller,
@@ -158,6 +150,18 @@ async def turn_of(caller: Caller, body: ChatBody) -> Turn:
             raise OwnersPrompt(param="system")
         turn.conversation.system = body.system
     return turn
+
+
+async def first_turn(caller: Caller, body: ChatBody) -> Turn:
+    """The turn that begins a new conversation. Raises `InvalidRequest`."""
+    if body.parent_id or body.replaces:
+        raise InvalidRequest("Name the conversation of this message.", param="conversation_id")
+    if body.message is None:
+        raise InvalidRequest("message: Field required.", param="message")
+    begun = services.new_conversation(caller, body.message, body.system or "")
+    if body.attachments:
+        return await executor.run(turns.first, caller, begun, body.message, body.attachments)
+    return turns.first(caller, begun, body.message)
 
 
 @dataclass(frozen=True, slots=True)
