@@ -14,6 +14,7 @@ from aichat.api.anthropic.schemas import Block, CountBody, MessagesBody, Message
 from aichat.api.fields import is_image_address
 from aichat.api.headers import MOST_NAMES
 from aichat.core.errors import InvalidRequest
+from aichat.providers.json import to_json
 from aichat.providers.thoughts import whole_thoughts
 
 NATIVE = "anthropic"
@@ -48,13 +49,14 @@ class Translation:
     def runnable(self, tools: Iterable[Block]) -> Iterator[Block]:
         """The tools that the client runs. Those that Anthropic runs itself are left out: we don't count what they cost."""
         for number, tool in enumerate(tools):
-            kind = tool.get("type") or "custom"
-            if kind == "custom":
-                check_tool(tool, f"tools.{number}")
-            if kind == "custom" or str(kind).startswith(CLIENT_TOOLS):
+            kind, where = str(tool.get("type") or "custom"), f"tools.{number}"
+            if kind == "custom" or kind.startswith(CLIENT_TOOLS):
+                need(tool, "name", str, where)
+                if kind == "custom":
+                    need(tool, "input_schema", dict, where)
                 yield tool
             else:
-                self.dropped.append(f"tools.{number}")
+                self.dropped.append(where)
 
     def settings(self, body: CountBody) -> dict[str, Any]:
         found: dict[str, Any] = {}
@@ -86,7 +88,7 @@ class Translation:
             schema = {"format": body.output_format.model_dump(by_alias=True)}
             given["output_config"] = {**given.get("output_config", {}), **schema}
         if isinstance(body, MessagesBody) and body.context_management:
-            edits = [edit for edit in body.context_management.get("edits") or () if is_clearing(edit)]
+            edits = [edit for edit in as_list(body.context_management.get("edits")) if is_clearing(edit)]
             if edits:
                 given["context_management"] = {"edits": edits}
         asked = [name.strip() for name in headers.get("anthropic-beta", "").split(",")]
@@ -198,12 +200,14 @@ def content_parts(block: Block, where: str) -> list[dict[str, Any]]:
         case "container_upload":
             raise InvalidRequest("Files in a container can't be read here.", param=where)
         case _:
-            return [{"type": "text", "text": orjson.dumps(block).decode()}]
+            return [{"type": "text", "text": to_json(block).decode()}]
 
 
 def document(block: Block, where: str) -> list[dict[str, Any]]:
+    """A document as content parts. A file carries its title as its name; a text is preceded by it."""
     source = need(block, "source", dict, where)
-    about = "\n".join(str(block[name]) for name in ("title", "context") if block.get(name))
+    told = ("title", "context") if source.get("type") in ("text", "content") else ("context",)
+    about = "\n".join(str(block[name]) for name in told if block.get(name))
     heading = [{"type": "text", "text": about}] if about else []
     match source.get("type"):
         case "text":
@@ -214,7 +218,7 @@ def document(block: Block, where: str) -> list[dict[str, Any]]:
         case _:
             name = str(block.get("title") or "document.pdf")
             file = {"filename": name, "file_data": address(source, where)}
-            return [*heading[1:], {"type": "file", "file": file}]
+            return [*heading, {"type": "file", "file": file}]
 
 
 def address(source: Mapping[str, Any], where: str) -> str:
@@ -253,7 +257,7 @@ def assistant_message(blocks: Sequence[Block], where: str) -> dict[str, Any]:
 
 
 def tool_call(block: Block, where: str) -> dict[str, Any]:
-    arguments = orjson.dumps(block.get("input") or {}).decode()
+    arguments = to_json(block.get("input") or {}).decode()
     function = {"name": need(block, "name", str, where), "arguments": arguments}
     return {"id": need(block, "id", str, where), "type": "function", "function": function}
 
@@ -289,11 +293,6 @@ def unsealed(word: str) -> list[dict[str, Any]]:
 
 
 # --- Tools and settings -----------------------------------------------------------------------------------------------
-
-
-def check_tool(tool: Block, where: str) -> None:
-    need(tool, "name", str, where)
-    need(tool, "input_schema", dict, where)
 
 
 def function_tool(tool: Block) -> dict[str, Any]:

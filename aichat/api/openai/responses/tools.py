@@ -52,7 +52,7 @@ class Tools:
 
     def add_one(self, tool: Any, where: str, namespace: str = "") -> bool:
         """Whether the client runs the tool, or any of the namespace's."""
-        kind = tool.get("type") if isinstance(tool, dict) else None
+        kind = str(tool.get("type")) if isinstance(tool, dict) else ""
         if kind == "namespace" and not namespace:
             inner = listed(tool, "tools", where)
             space = named(tool, where)
@@ -64,7 +64,7 @@ class Tools:
             self.origins[name] = origin
             self.functions[name] = custom_function(tool, name) if origin.is_custom else function(tool, name, where)
             return True
-        if isinstance(kind, str) and kind.startswith(LEFT_OUT):
+        if kind.startswith(LEFT_OUT):
             self.left_out.append(f"{where}.{kind}")
             return False
         raise InvalidRequest(f"Tools of type {kind!r} can't be run here.", param=f"{where}.type")
@@ -78,12 +78,15 @@ class Tools:
         if wanted.get("type") == "allowed_tools":
             allowed = {self.name_of(tool) for tool in listed(wanted, "tools", "tool_choice")}
             self.functions = {name: self.functions[name] for name in self.functions if name in allowed}
-            return wanted.get("mode") if self.functions else None
+            mode = wanted.get("mode")
+            if mode not in (None, "auto", "required"):
+                raise InvalidRequest("Write auto or required.", param="tool_choice.mode")
+            return mode if self.functions else None
         return {"type": "function", "function": {"name": self.name_of(wanted)}}
 
     def name_of(self, wanted: Any) -> str:
         """The function that a choice names."""
-        if isinstance(wanted, Mapping) and wanted.get("type") in {"function", "custom"}:
+        if isinstance(wanted, Mapping) and wanted.get("type") in ("function", "custom"):
             name = flat_name(str(wanted.get("name")), str(wanted.get("namespace") or ""))
             if name in self.functions:
                 return name

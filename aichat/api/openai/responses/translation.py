@@ -98,7 +98,7 @@ class Translation:
 
     def add(self, item: Item, where: str) -> None:
         """Raises `InvalidRequest` naming an item that can't be honoured."""
-        kind = item.get("type") or "message"
+        kind = str(item.get("type") or "message")
         if kind not in {"function_call_output", "custom_tool_call_output", "reasoning"}:
             self.show_pictures()
         if kind not in {"message", "function_call", "custom_tool_call", "reasoning"}:
@@ -131,7 +131,7 @@ class Translation:
         self.add(kept, where)
 
     def add_message(self, item: Item, where: str) -> None:
-        role, content = item.get("role"), item.get("content")
+        role, content = str(item.get("role")), item.get("content")
         if role not in {"user", "assistant", "system", "developer"}:
             raise InvalidRequest("Write user, assistant, system or developer.", param=f"{where}.role")
         if not isinstance(content, str | list):
@@ -170,8 +170,8 @@ class Translation:
         details = unpacked(sealed)
         if sealed and not details:
             self.thoughts.append(item)
-        summary = [*(item.get("summary") or ()), *(item.get("content") or ())]
-        text = "\n\n".join(str(part.get("text") or "") for part in summary if isinstance(part, dict))
+        parts = [part for name in ("summary", "content") for part in objects(item.get(name))]
+        text = "\n\n".join(str(part.get("text") or "") for part in parts)
         if not details and not text:
             return
         message = self.assistant(*thought_items(details))
@@ -222,20 +222,30 @@ def content_parts(content: str | Sequence[Any], where: str) -> list[dict[str, An
 
 def content_part(part: Any, where: str) -> dict[str, Any]:
     facts: Mapping[str, Any] = part if isinstance(part, dict) else {}
-    kind = facts.get("type")
+    kind = str(facts.get("type"))
     if kind in TEXTS and isinstance(facts.get("text"), str):
         return {"type": "text", "text": facts["text"]}
     if kind == "refusal":
         return {"type": "text", "text": str(facts.get("refusal") or "")}
     if kind == "input_image" and is_image_address(facts.get("image_url")):
-        detail = {"detail": facts["detail"]} if facts.get("detail") in {"low", "high", "auto"} else {}
+        detail = {"detail": facts["detail"]} if facts.get("detail") in ("low", "high", "auto") else {}
         return {"type": "image_url", "image_url": {"url": facts["image_url"], **detail}}
     if kind == "input_file" and isinstance(facts.get("file_data") or facts.get("file_url"), str):
         name = str(facts.get("filename") or "document.pdf")
         return {"type": "file", "file": {"filename": name, "file_data": facts.get("file_data") or facts["file_url"]}}
-    if kind == "input_audio" and isinstance(facts.get("input_audio"), dict):
+    if kind == "input_audio" and is_sound(facts.get("input_audio")):
         return {"type": "input_audio", "input_audio": facts["input_audio"]}
     raise InvalidRequest(f"This part can't be read here (type {kind!r}).", param=where)
+
+
+def objects(value: Any) -> list[Item]:
+    """The objects of a list. Empty for anything else, which only a hostile client sends."""
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def is_sound(value: Any) -> bool:
+    """Whether the value is OpenAI's `input_audio`: an object with base64 (`data`) and the name of its `format`."""
+    return isinstance(value, dict) and isinstance(value.get("data"), str) and isinstance(value.get("format"), str)
 
 
 def packed(details: Sequence[Mapping[str, Any]]) -> str | None:
