@@ -82,6 +82,11 @@ def test_an_azure_deployment_decides_the_model_whatever_the_body_says(http: http
     assert (unknown.status_code, unknown.json()["error"]["code"]) == (404, "model_not_found")
 
 
+@pytest.mark.parametrize("query", ["deployment=", "deployment=&x=1", "deployment=%20"])
+def test_an_empty_deployment_in_the_query_decides_nothing(http: httpx.Client, alice: Actor, query: str) -> None:
+    assert http.post(f"{COMPLETIONS}?{query}", json=HELLO, headers=alice.headers).status_code in (200, 404)
+
+
 def test_one_idempotency_key_is_not_shared_by_two_deployments(http: httpx.Client, alice: Actor) -> None:
     headers = {"api-key": alice.key, "Idempotency-Key": "k1"}
     assert http.post("/openai/deployments/demo/chat/completions", json=HELLO, headers=headers).status_code == 200
@@ -146,10 +151,11 @@ def test_a_body_that_inflates_beyond_the_limit_is_refused(http: httpx.Client, al
     [
         (b"not gzip", "gzip", 400),
         (gzip.compress(b"{}" * 500, mtime=0)[:-9], "gzip", 400),
+        (gzip.compress(b"", mtime=0) * 101, "gzip", 400),
         (b"{}", "br", 415),
         (b"", "zstd", 415),
     ],
-    ids=["no gzip", "cut off", "brotli", "zstd"],
+    ids=["no gzip", "cut off", "very many members", "brotli", "zstd"],
 )
 def test_a_body_that_cannot_be_inflated_is_refused_by_name(
     http: httpx.Client, alice: Actor, raw: bytes, encoding: str, status: int

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import parse_qs, quote
 
 from django.conf import settings
-from django.http import HttpRequest, HttpResponsePermanentRedirect
+from django.http import HttpRequest
 
 from aichat.core.web.middleware import Middleware
 
@@ -80,13 +80,13 @@ def deployment_of(request: HttpRequest) -> str:
     query: str = scope.get("query_string", b"").decode() if scope else request.META.get("QUERY_STRING", "")
     if not query.startswith(f"{DEPLOYMENT_PARAMETER}="):
         return ""
-    return parse_qs(query)[DEPLOYMENT_PARAMETER][0]
+    return parse_qs(query).get(DEPLOYMENT_PARAMETER, [""])[0]
 
 
 class AddressMiddleware(Middleware):
     """Maps the path where no ASGI application did: for Django's WSGI handler and test client."""
 
-    def before(self, request: HttpRequest) -> HttpResponsePermanentRedirect | None:
+    def before(self, request: HttpRequest) -> None:
         path, deployment = canonical(request.path_info)
         if path != request.path_info:
             request.path, request.path_info = settings.URL_PREFIX + path, path
@@ -94,4 +94,3 @@ class AddressMiddleware(Middleware):
                 query = request.META.get("QUERY_STRING", "")
                 named = f"{DEPLOYMENT_PARAMETER}={quote(deployment, safe='')}"
                 request.META["QUERY_STRING"] = "&".join(part for part in (named, query) if part)
-        return None

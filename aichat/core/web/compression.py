@@ -13,6 +13,9 @@ BODY_LIMIT, BODY_TOO_LARGE = "aichat.body_limit", "aichat.body_too_large"
 BODY_PROBLEM = "aichat.body_problem"
 GZIP_OR_ZLIB = zlib.MAX_WBITS | 32  # zlib finds out by the header which of the two formats it reads
 IN_PLACE = 16 * 1024  # bytes: anything longer is inflated on a thread
+# Members of one gzip body. A client's library makes one. What follows a member is copied before the next one is read, so a
+# body of very many empty members would cost seconds for each megabyte.
+MOST_MEMBERS = 100
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 
 
@@ -59,10 +62,13 @@ async def inflated(scope: dict[str, Any], receive: Receive) -> Receive:
 def inflate(raw: bytes, limit: int) -> bytes:
     """The data of one or more gzip members, or of a zlib stream.
 
-    Raises `TooLarge` beyond `limit` bytes, before they are all made, and `zlib.error` for data that is broken or cut off.
+    Raises `TooLarge` beyond `limit` bytes, before they are all made, and `zlib.error` for data that is broken or cut off
+    or that has more than MOST_MEMBERS members.
     """
     found = bytearray()
-    while raw:
+    for _ in range(MOST_MEMBERS + 1):
+        if not raw:
+            return bytes(found)
         reader = zlib.decompressobj(GZIP_OR_ZLIB)
         found += reader.decompress(raw, limit - len(found) + 1)
         if len(found) > limit:
@@ -70,7 +76,7 @@ def inflate(raw: bytes, limit: int) -> bytes:
         if not reader.eof:
             raise zlib.error("the data is cut off")
         raw = reader.unused_data
-    return bytes(found)
+    raise zlib.error("the data has too many members")
 
 
 async def _read(receive: Receive) -> bytes | None:
