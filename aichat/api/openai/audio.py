@@ -1,5 +1,6 @@
 """`POST /v1/audio/speech` and `/v1/audio/transcriptions`: https://platform.openai.com/docs/api-reference/audio"""
 
+import asyncio
 from typing import Annotated, Any, Literal
 
 import orjson
@@ -145,7 +146,8 @@ class TranscriptionsView(AsyncView):
         asked = GenerationRequest(
             caller=caller, model=form.model, kind=AIModel.Kind.TRANSCRIPTION.value, messages=[], stream=False
         )
-        call = transcription(
+        call = await asyncio.to_thread(  # which looks for the file's length: in a long MP3 for each of its frames
+            transcription,
             TranscriptionRequest(
                 model=form.model,
                 audio=form.file.content,
@@ -154,7 +156,7 @@ class TranscriptionsView(AsyncView):
                 response_format=form.response_format,
                 fields=form.fields(),
                 request_id=asked.request_id,
-            )
+            ),
         )
 
         def write(result: Result) -> bytes:

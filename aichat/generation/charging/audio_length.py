@@ -1,4 +1,4 @@
-"""How long a file of audio is by its own headers, without decoding it. Lengths are in milliseconds.
+"""Finds the length of an audio file in its headers, without decoding it. Lengths are in milliseconds.
 
 Sources: RIFF WAVE; FLAC, RFC 9639, 8.2 (STREAMINFO); Ogg, RFC 3533, with Opus, RFC 7845, and Vorbis; ISO 14496-12 (`mvhd`);
 MPEG audio frames, ISO 11172-3, 2.4.2.3; WebM, RFC 9559, 5.1.2 (`Duration`).
@@ -14,7 +14,10 @@ KBPS = {
     False: (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 }
 RATES = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}
+# What a file may have at most before its length counts as unknown, so that no file takes seconds to look through.
+MOST_CHUNKS = 1_000
 MOST_FRAMES = 1_000_000
+MOST_GARBAGE = 64 * 1024  # bytes between or behind frames that are no frame, such as a tag
 
 
 def longest_ms(raw: bytes) -> int:
@@ -23,7 +26,7 @@ def longest_ms(raw: bytes) -> int:
 
 
 def usual_ms(raw: bytes) -> int:
-    """About how long a file is that does not say it."""
+    """The likely length of a file that does not state its length."""
     return len(raw) * 8_000 // USUAL + 1
 
 
@@ -52,9 +55,11 @@ def _stated(raw: bytes) -> int | None:
 
 
 def _wav(raw: bytes) -> int | None:
-    """The bytes of sound that are there, since a stream's header may state any number of them."""
+    """Measure the sound that is there, because the header of a streamed file may state any number of bytes."""
     position, rate = 12, 0
-    while position + 8 <= len(raw):
+    for _ in range(MOST_CHUNKS):
+        if position + 8 > len(raw):
+            break
         name, size = raw[position : position + 4], int.from_bytes(raw[position + 4 : position + 8], "little")
         if name == b"fmt ":
             rate = int.from_bytes(raw[position + 16 : position + 20], "little")  # bytes a second
@@ -65,7 +70,7 @@ def _wav(raw: bytes) -> int | None:
 
 
 def _ogg(raw: bytes) -> int | None:
-    """The position of the last page, in samples: of Opus always 48,000 a second, of Vorbis as its header says."""
+    """Read the position of the last page. It is in samples: 48,000 a second in Opus, the header's rate in Vorbis."""
     if b"OpusHead" in raw[:512]:
         rate = 48_000
     elif (head := raw[:512].find(b"\x01vorbis")) >= 0:
@@ -88,7 +93,7 @@ def _mp4(raw: bytes) -> int | None:
 
 
 def _webm(raw: bytes) -> int | None:
-    """`Duration` (0x4489) of the segment's information, in units of `TimestampScale` (0x2AD7B1), a million ns by default."""
+    """Read the segment's `Duration` (0x4489). Its unit is `TimestampScale` (0x2AD7B1), a million nanoseconds by default."""
     info = raw[: 64 * 1024].find(b"\x15\x49\xa9\x66")
     place = raw.find(b"\x44\x89", info, info + 1024) if info >= 0 else -1
     if place < 0:
@@ -104,18 +109,18 @@ def _webm(raw: bytes) -> int | None:
 
 
 def _mp3(raw: bytes) -> int | None:
-    """The sum of the frames, behind the tag of titles and pictures (ID3) that may stand first."""
+    """Add up the frames. A tag with titles and pictures (ID3) may stand before the first one."""
     position = 0
     if raw[:3] == b"ID3":
         sizes = raw[6:10]
         position = 10 + sum((byte & 0x7F) << shift for byte, shift in zip(sizes, (21, 14, 7, 0), strict=True))
-    seconds, frames = 0.0, 0
-    while position + 4 <= len(raw) and frames < MOST_FRAMES:
+    seconds, frames, garbage = 0.0, 0, 0
+    while position + 4 <= len(raw) and frames < MOST_FRAMES and garbage < MOST_GARBAGE:
         frame = _frame(raw[position : position + 4])
         if frame is None:
             if not frames:
                 return None
-            position += 1
+            position, garbage = position + 1, garbage + 1
             continue
         size, length = frame
         seconds, frames, position = seconds + length, frames + 1, position + size

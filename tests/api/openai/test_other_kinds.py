@@ -3,6 +3,7 @@
 import base64
 import io
 import struct
+import time
 import wave
 from typing import Any
 
@@ -344,6 +345,17 @@ def webm(seconds: int) -> bytes:
 @pytest.mark.parametrize("make", [wav, flac, ogg, mp3, mp4, webm])
 def test_a_file_says_how_long_it_is(make: Any) -> None:
     assert audio_length.stated_ms(make(10)) == pytest.approx(10_000, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [mp3(1) + bytes(10_000_000), mp3(1) + b"\xff" * 10_000_000, b"RIFF\0\0\0\0WAVE" + bytes(10_000_000)],
+    ids=["zeros behind an MP3", "beginnings of frames behind an MP3", "empty chunks of a WAV"],
+)
+def test_no_file_takes_long_to_be_looked_through(raw: bytes) -> None:
+    before = time.thread_time()
+    audio_length.stated_ms(raw)
+    assert time.thread_time() - before < 0.5  # seconds of CPU; without a bound several
 
 
 @pytest.mark.parametrize("raw", [b"", b"x", b"RIFF", b"RIFF1234WAVEfmt ", b"OggS", b"fLaC", b"\xff\xfb", b"{}"])
