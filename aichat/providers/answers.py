@@ -19,7 +19,6 @@ from aichat.providers.json import as_object, from_json
 AFTER_THE_END = 5.0  # seconds that usage and `[DONE]` may take behind the finish reason
 BLANK = b" \t\r\n"
 LIKE_EVENTS = re.compile(rb"\s*[:a-zA-Z]")  # a comment, or the name of a field
-STRANGE = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 
 
 class AnswerReader(Protocol):
@@ -99,7 +98,7 @@ def understood_whole(reader: AnswerReader, raw: bytearray) -> list[Delta]:
         if raw.startswith(b"["):
             return [delta for item in from_json(raw) for delta in reader.read_whole(item)]
         return list(reader.read_whole(as_object(raw)))
-    except STRANGE as error:
+    except http.STRANGE as error:
         raise http.strange(error) from error
 
 
@@ -188,7 +187,7 @@ def understood(reader: AnswerReader, event: bytes) -> Iterable[Delta] | None:
     """The deltas of an event. Raises `ProviderError` also for one of a shape that nobody could expect."""
     try:
         return reader.read_event(event)
-    except STRANGE as error:
+    except http.STRANGE as error:
         raise http.strange(error) from error
 
 

@@ -11,7 +11,6 @@ from aichat.providers.errors import AttemptOutcome, ProviderError
 from aichat.providers.json import as_object
 
 T = TypeVar("T")
-STRANGE = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 
 
 async def read_bytes(response: aiohttp.ClientResponse, hear: Callable[[bytes], None] | None = None) -> bytes:
@@ -31,7 +30,7 @@ async def read_json(response: aiohttp.ClientResponse, read: Callable[[dict[str, 
     answer = as_object(await read_bytes(response))
     try:
         return read(answer)
-    except STRANGE as error:
+    except http.STRANGE as error:
         raise http.strange(error) from error
 
 

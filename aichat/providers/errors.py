@@ -116,6 +116,7 @@ class ProviderError(Exception):
 # --- Errors made of answers -------------------------------------------------------------------------------------------
 
 LONGEST_MESSAGE = 2000  # characters of a provider's text that are repeated
+DEEPEST_MESSAGE = 20  # objects and lists around that text
 BLOCKED, INVALID, UNSUPPORTED = AttemptOutcome.BLOCKED, AttemptOutcome.INVALID_REQUEST, AttemptOutcome.UNSUPPORTED
 
 # Codes, types, statuses and reasons, where the HTTP status alone would mislead.
@@ -273,16 +274,18 @@ def _error_of(body: dict[str, Any]) -> dict[str, Any]:
     return {**body, "message": error} if isinstance(error, str) else body
 
 
-def text_of_error(value: Any) -> str:
+def text_of_error(value: Any, depth: int = DEEPEST_MESSAGE) -> str:
     """The provider's reason in an error object: its `message` or `detail`, which may be text, an object or a list."""
     if isinstance(value, str):
         return value[:LONGEST_MESSAGE]
+    if not depth:
+        return ""
     if isinstance(value, list):
-        return "; ".join(filter(None, map(text_of_error, value[:10])))[:LONGEST_MESSAGE]
+        return "; ".join(filter(None, (text_of_error(item, depth - 1) for item in value[:10])))[:LONGEST_MESSAGE]
     if not isinstance(value, Mapping):
         return ""
     names = ("message", "detail", "msg", "error", "errors", "reason", "description", "title")
-    text = next((text for name in names if (text := text_of_error(value.get(name)))), "")
+    text = next((text for name in names if (text := text_of_error(value.get(name), depth - 1))), "")
     where = value.get("loc")  # FastAPI's place of a mistake
     return f"{'.'.join(map(str, where))}: {text}" if text and isinstance(where, list) else text
 

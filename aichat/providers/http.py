@@ -187,8 +187,13 @@ async def _drain(response: aiohttp.ClientResponse) -> None:
         response.close()
 
 
+# What our code raises for an answer of a shape that nobody could expect: a list for an object, a figure without end, very
+# deep nesting. Whoever reads an answer turns these into `strange(error)`.
+STRANGE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+
+
 def strange(error: Exception) -> ProviderError:
-    """The error of an answer whose shape made our code raise `error`."""
+    """The error of an answer whose shape made our code raise `error`, one of STRANGE."""
     logger.warning("an answer of an unknown shape", exc_info=error)
     return ProviderError(AttemptOutcome.MALFORMED, f"an answer of an unknown shape: {redacted(str(error))}")
 

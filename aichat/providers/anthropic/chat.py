@@ -207,8 +207,9 @@ class Reader:
             raise ProviderError(AttemptOutcome.EMPTY, "an answer with nothing in it")
         if self.reason is None:
             raise ProviderError(AttemptOutcome.BROKEN_STREAM, "the answer ended without a stop reason")
-        reason = FINISH_REASONS.get(self.reason)
-        return Finished(reason or "stop", is_known=reason is not None, stop_sequence=self.stop_sequence)
+        reason = FINISH_REASONS.get(str(self.reason))
+        stop_sequence = self.stop_sequence if isinstance(self.stop_sequence, str) else None
+        return Finished(reason or "stop", is_known=reason is not None, stop_sequence=stop_sequence)
 
 
 def inside_stream(raw: bytes) -> ProviderError:

@@ -32,6 +32,7 @@ OWN_VOICE = re.compile(r"voice(key)?_")  # an ID of a voice that was designed or
 STYLE_IN_TEXT = re.compile(r"gemini-(2|3\.[0-7])")
 RATE = re.compile(r"rate=(\d+)")
 USUAL_RATE = 24_000  # samples a second, of 16 bits, one channel
+HIGHEST_RATE = 384_000
 
 
 class GeminiSpeech:
@@ -73,15 +74,19 @@ def text_part(request: SpeechRequest) -> dict[str, Any]:
 
 
 def samples_of(raw: bytes, kind: str) -> tuple[bytes, int]:
-    """The samples, of 16 bits, and how many there are a second. Raises `ValueError` for WAV that is none."""
+    """The samples, of 16 bits, and how many there are a second. Raises `ValueError` for sound that can't be read."""
     if raw[:4] == b"RIFF":
         try:
             with wave.open(io.BytesIO(raw)) as sound:
-                return sound.readframes(sound.getnframes()), sound.getframerate()
+                samples, rate = sound.readframes(sound.getnframes()), sound.getframerate()
         except (wave.Error, EOFError) as error:
             raise ValueError("WAV that can't be read") from error
-    rate = RATE.search(kind)
-    return raw, int(rate[1]) if rate else USUAL_RATE
+    else:
+        stated = RATE.search(kind)
+        samples, rate = raw, int(stated[1]) if stated else USUAL_RATE
+    if not 0 < rate <= HIGHEST_RATE:
+        raise ValueError(f"sound of {rate} samples a second")
+    return samples, rate
 
 
 def as_wav(samples: bytes, rate: int) -> bytes:

@@ -17,6 +17,7 @@ from aichat.providers.single_calls import (
     TranscriptionAnswer,
     TranscriptionRequest,
 )
+from aichat.providers.usage import LARGEST_COUNT
 
 TEXT_FORMATS = {"text", "srt", "vtt"}
 
@@ -73,7 +74,7 @@ class OpenAITranscriptions:
 
 
 def usage_of(answer: dict[str, Any]) -> Usage | None:
-    """Tokens or seconds as reported in `usage`, else whisper's `duration` in seconds; None without either."""
+    """Tokens or seconds as reported in `usage`, else whisper's `duration` in seconds; None without a figure that counts."""
     usage = answer.get("usage")
     usage = usage if isinstance(usage, dict) else {}
     read, made = usage.get("input_tokens"), usage.get("output_tokens")
@@ -84,4 +85,4 @@ def usage_of(answer: dict[str, Any]) -> Usage | None:
         length = float(seconds)
     except (TypeError, ValueError):
         return None
-    return Usage(audio_ms=math.ceil(length * 1000)) if 0 < length < math.inf else None
+    return Usage(audio_ms=math.ceil(length * 1000)) if 0 < length * 1000 <= LARGEST_COUNT else None
