@@ -43,9 +43,7 @@ logger = logging.getLogger(__name__)
 # takes in more units: without them a third of the batches were of one to three units, which cost most for each unit.
 GATHERING = 2
 LARGEST_BATCH = 256  # units: bounds how long a wallet's row is locked, and how large a statement grows
-SETTLING_THREADS = (
-    2  # batches of settlements on their way at once: one builds its statements while the other one flushes
-)
+SETTLING_THREADS = 2  # batches of settlements at once: one builds its statements while the other waits for the disk
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.1, 2.0  # seconds between two tries while the database is away
 
 
@@ -71,7 +69,9 @@ class Unit:
     patience: float = 0.0  # seconds for which the unit is tried again while the database is away
     context: Context = field(default_factory=copy_context)  # of the request: the commit runs in no request's own
     only_reserves: bool = field(init=False)  # whether the unit is a reservation alone: its commit waits for no disk
-    is_limited: bool = field(init=False)  # a reservation that spending limits count: one of them refuses all beside it
+    is_limited: bool = field(
+        init=False
+    )  # whether spending limits count the reservation; such units have batches of their own
 
     def __post_init__(self) -> None:
         operation = self.operation
@@ -168,10 +168,13 @@ class _Waiting:
     pause: float = SHORTEST_PAUSE
 
     def settle(self, outcome: OperationResult | Exception) -> None:
-        """Hand the outcome to who waits."""
+        """Call the unit's `committed` after a commit, and hand the outcome to the request that waits for it."""
         error = outcome if isinstance(outcome, Exception) else outcome.error
         if not isinstance(outcome, Exception) and error is None and self.unit.committed:
-            self.unit.context.run(self.unit.committed, outcome)
+            try:
+                self.unit.context.run(self.unit.committed, outcome)
+            except Exception:  # the unit is committed all the same, and the others of its batch wait for their outcomes
+                logger.exception("what follows a commit failed")
         if self.future.done():
             return  # the request was cancelled
         if error is not None:

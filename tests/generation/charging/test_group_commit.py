@@ -82,6 +82,16 @@ def test_what_comes_during_a_commit_makes_the_next_one(alice: Actor, batches: li
     assert batches == [1, 5]
 
 
+def test_a_failure_after_the_commit_of_one_unit_keeps_no_other_waiting(alice: Actor) -> None:
+    def fail(outcome: OperationResult) -> None:
+        raise RuntimeError("a defect behind the commit")
+
+    failing = Unit(committed=fail)
+    found = run(lambda: asyncio.wait_for(outcomes(failing, *[reserve(alice) for _ in range(3)]), 5))
+    assert all(isinstance(outcome, OperationResult) for outcome in found)
+    assert alice.wallet.held == 3 * CREDIT
+
+
 def test_a_refused_reservation_refuses_no_other(alice: Actor, batches: list[int]) -> None:
     alice.set_credits(2)
     found = run(lambda: outcomes(*[reserve(alice) for _ in range(5)]))
