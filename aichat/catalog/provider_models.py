@@ -25,14 +25,22 @@ HEADERS_OF_OURS = {"content-length", "content-type", "host", "transfer-encoding"
 
 
 def check_base_url(value: str) -> None:
-    parts = urlsplit(value)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username or parts.fragment:
+    try:
+        parts = urlsplit(value)
+        is_good = parts.scheme in {"http", "https"} and parts.hostname and not (parts.username or parts.fragment)
+        _ = parts.port  # raises for a number beyond 65,535
+    except ValueError:
+        is_good = False
+    if not is_good:
         raise ValidationError("Write an address such as https://host/v1, without a login.")
 
 
 def host_of(address: str) -> str:
-    """The scheme, host and port of an address, in lower case."""
-    parts = urlsplit(address)
+    """The scheme, host and port of an address, in lower case; empty for an address that `check_base_url` refuses as none."""
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return ""
     return f"{parts.scheme}://{parts.netloc}".lower()
 
 

@@ -35,6 +35,14 @@ def test_the_profile_in_use_is_seen_and_overridden(admin: Client) -> None:
     assert (endpoint.profile, dict(endpoint.quirks)["limit"]) == ("mistral", "max_completion_tokens")
 
 
+@pytest.mark.parametrize(
+    "address", ["http://[", "https://host:99999/v1", "https://host:x/v1", "ftp://host", "https://me@host"]
+)
+def test_an_address_that_is_none_is_refused_with_the_mend(address: str, admin: Client) -> None:
+    answer = admin.post("/admin/catalog/provider/add/", fields(base_url=address, api_key_env="MINE_API_KEY"))
+    assert answer.status_code == 200 and b"Write an address such as https://host/v1" in answer.content
+
+
 @pytest.mark.parametrize("quirks", ['{"limit": "tokens"}', '{"hosts": ["x"]}', '{"stream_options": "no"}', "[1]"])
 def test_a_quirk_that_is_none_is_refused_with_the_mend(quirks: str, admin: Client) -> None:
     answer = admin.post("/admin/catalog/provider/add/", fields(quirks=quirks))
