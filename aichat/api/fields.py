@@ -36,7 +36,6 @@ LONGEST_TEXT = 4_000_000  # characters of one text: more than any model's window
 LONGEST_ADDRESS = 10_485_760  # characters of an image's address, which may be the image itself in base64
 LONGEST_NAME = 256
 MOST_TOKENS = 10_000_000  # of an answer
-LARGEST_INTEGER = 2**63 - 1
 LARGEST_NUMBER = 2**53  # that every JSON reader keeps exact
 MOST_BIASES = 300_000  # entries of a `logit_bias`: more than any model has tokens
 

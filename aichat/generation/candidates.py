@@ -64,10 +64,10 @@ def obstacle(request: GenerationRequest, model: ModelInfo) -> InvalidRequest | N
 
 
 def too_long(request: GenerationRequest, model: ModelInfo) -> InvalidRequest | None:
-    """The error that says that what is sent is longer than the model's window; None when it is not."""
+    """The error for a prompt that is longer than the model's context window; None when the prompt fits."""
     sent = outgoing(request, model)
     if tokens.bound_input(sent, model.image_tokens) <= model.context_window:
-        return None  # estimating takes longer
+        return None  # even the bound fits; the estimate takes longer
     length = tokens.estimate_input(sent)
     if length <= model.context_window:
         return None

@@ -30,7 +30,7 @@ T = TypeVar("T")
 LONGEST_COOLDOWN = 3600.0  # seconds, whatever a Retry-After says
 ERROR_KEPT = 86_400  # seconds for which the last failure of a model is shown to the operator
 FORGET = 600  # seconds without a failure after which the count begins anew, and an open breaker is closed
-WELL_SECONDS = 0.2  # for which a closed breaker is not read again: so late may a process learn of another's failures
+WELL_SECONDS = 0.2  # for which a closed breaker is not read again; a process learns of another's failures so much later
 NEVER = float("-inf")
 LONGEST_SAID = 300  # characters of a provider's words that are kept
 # Failures whose words are about the server, the key or the account, and not about what a user wrote.
@@ -157,8 +157,10 @@ class BreakerReading:
 
 
 def keep_error(provider: str, model: str, error: ProviderError) -> None:
-    """Keep the failure as the model's last one: when, and what. What the provider said is kept where it speaks of us, never
-    where it may repeat a user's words."""
+    """Keep when and how the model failed last, for the operator to see.
+
+    The provider's own words are kept only for failures that are ABOUT_US: others may repeat what a user wrote.
+    """
     said = str(error)[:LONGEST_SAID] if error.outcome in ABOUT_US else ""
     value = {"at": time(), "outcome": error.outcome.value, "said": said}
     cache.set(Breaker(provider, model).key("error"), value, ERROR_KEPT)

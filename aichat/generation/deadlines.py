@@ -44,6 +44,7 @@ class AttemptTimeouts:
         return self
 
     def rest(self) -> None:
+        """Stop counting: a piece is being handed to the reader."""
         self.is_resting = True
 
     def go_on(self, *, is_answer: bool) -> None:
@@ -64,6 +65,7 @@ class AttemptTimeouts:
             self.until = monotonic() + self.wait
 
     def look(self) -> None:
+        """End the attempt when its limit is over, else look again when it will be."""
         self.timer = None
         left = min(self.until, self.deadline) - monotonic()
         if left > 0:

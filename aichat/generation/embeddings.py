@@ -1,4 +1,4 @@
-"""Embeddings: those made before come from the prompt cache, each by its single input; the others from a provider.
+"""Makes embeddings. Vectors that were made before come from the prompt cache, input by input; a provider makes the others.
 
 Vectors of another model can't be compared with those of the one that was asked for. So `auto` has no fallback here, and
 what an operator's fallback made is not kept for others.
@@ -40,6 +40,7 @@ class Embeddings:
         self.vectors: list[Vector | None] = [None] * len(inputs)
         self.counts = [0] * len(inputs)
         self.digests: list[str] = []
+        self.request_id = ""
 
     @property
     def tokens(self) -> int:
@@ -84,8 +85,6 @@ class Embeddings:
             extra_charge=extra_charge,
         )
 
-    request_id = ""
-
     def obstacle(self, model: ModelInfo) -> InvalidRequest | None:
         if not embedding_adapter(model.provider.kind).takes_tokens and not all(
             isinstance(each, str) for each in self.inputs
@@ -102,7 +101,7 @@ class Embeddings:
     # --- The cache ----------------------------------------------------------------------------------------------------
 
     async def look(self, request: GenerationRequest, route: Sequence[ModelInfo]) -> None:
-        """Take what is in the cache; without `digests` nothing is read from it or kept in it."""
+        """Fill in the vectors that are in the cache. `digests` stays empty when the cache is not to be used."""
         self.request_id = request.request_id
         is_off = settings.PROMPT_CACHE_TTL <= 0 or request.freshness is Freshness.UNSTORED
         if is_off or not evaluation.is_enabled(PROMPT_CACHE, request.caller):
@@ -116,7 +115,7 @@ class Embeddings:
                 self.counts[position], self.vectors[position] = entry
 
     def fill(self, missing: Sequence[int], vectors: Sequence[Vector], tokens: int) -> None:
-        """Take new vectors. The reported tokens are of all inputs together: each gets its share by our count."""
+        """Fill in new vectors. `tokens` were reported for all inputs together: each input gets its share by our count."""
         weights = [about(self.inputs[position]) for position in missing]
         left, weight_left = tokens, sum(weights)
         for position, vector, weight in zip(missing, vectors, weights, strict=True):
@@ -176,17 +175,17 @@ def decoded(digest: str, raw: bytes) -> tuple[int, Vector] | None:
 
 
 def cached_price(model: ModelInfo, usage: Usage) -> int:
-    """Microcredits for what was found: CACHE_HIT_PRICE of what it costs anew."""
+    """The price of vectors that were found, in microcredits: CACHE_HIT_PRICE of what new ones cost."""
     if not settings.CACHE_HIT_PRICE or not usage.input_tokens or model.rates is None:
         return 0
     return int((model.rates.charge(usage) * settings.CACHE_HIT_PRICE).to_integral_value(ROUND_CEILING))
 
 
 def most_tokens(one: Input) -> int:
-    """An upper bound: no tokenizer makes more tokens of a text than it has bytes, but for a few it adds around it."""
+    """The most tokens of an input: a text has no more of them than bytes, and a few that a tokenizer adds around it."""
     return len(one.encode()) + 8 if isinstance(one, str) else len(one)
 
 
 def about(one: Input) -> int:
-    """About how many tokens an input is, at least one."""
+    """About how many tokens an input has, at least one."""
     return max(1, -(-len(one.encode()) // 4)) if isinstance(one, str) else len(one)

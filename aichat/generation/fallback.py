@@ -1,8 +1,8 @@
-"""After which failures of a candidate the next one is asked, and which of their errors the client is told.
+"""Decides after which failures the next candidate is asked, and which error the client is told when all have failed.
 
-A failure is judged by what it means. What the user wrote and a provider refuses (`blocked`) goes to nobody else. A request
-that is refused by the model the client named is the client's to mend; refused by a model that we chose, it may suit the
-next. Which reasons fall back is a setting: FALLBACK_ON, or the named model's own `fallback_on`.
+A failure is judged by what it means. Content that one provider refuses (`blocked`) is sent to no other. When the model that
+the client named refuses a request, the client must change the request; when a model that we chose refuses it, the next one
+may take it. Which reasons fall back is a setting: FALLBACK_ON, or the named model's own `fallback_on`.
 """
 
 from collections.abc import Collection

@@ -1,4 +1,4 @@
-"""What can be switched off about a chat while the product runs."""
+"""Refuses requests that need a feature which an operator has switched off."""
 
 from aichat.catalog.models import AIModel
 from aichat.flags import evaluation

@@ -1,4 +1,4 @@
-"""Image edits: pictures are made of pictures, priced as those made of a prompt alone."""
+"""Makes pictures out of given pictures. They are priced like pictures that are made of a prompt alone."""
 
 from dataclasses import replace
 

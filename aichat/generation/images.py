@@ -33,8 +33,8 @@ T = TypeVar("T")
 class ImageAttempt:
     """One candidate's turn: its model, its place in the route (from 1), its outcome, its usage and its duration.
 
-    `status` is an `AttemptOutcome` once the turn has ended. `billed` is what the provider bills us, `usage` the share of
-    it that the delivered pictures are. `source` and `reported` say how sure that is, as on a usage record. `seconds` is
+    `status` is an `AttemptOutcome` once the turn has ended. `billed` is what the provider bills us, `usage` the part of
+    it for the pictures that were delivered. `source` and `reported` say how sure that is, as on a usage record. `seconds` is
     how long the provider took.
     """
 
@@ -50,7 +50,7 @@ class ImageAttempt:
 
 
 def able(candidates: Sequence[ModelInfo], size: str) -> list[ModelInfo]:
-    """Answer the candidates that can draw pictures of `size` ("WIDTHxHEIGHT"), in their order.
+    """The candidates that can draw pictures of `size` ("WIDTHxHEIGHT"), in their order.
 
     Raises `InvalidRequest` naming `model` or `size` when the first candidate can't draw them.
     """
@@ -64,7 +64,7 @@ def able(candidates: Sequence[ModelInfo], size: str) -> list[ModelInfo]:
 
 
 def most_it_can_cost(candidates: Sequence[ModelInfo], prompt: str, n: int) -> int:
-    """Answer the microcredits to reserve for `n` pictures: the price of the dearest candidate."""
+    """The microcredits to reserve for `n` pictures: the price of the dearest candidate."""
     most_input = tokens.bound_text(prompt) * n
     return max(
         model.rates.charge(
@@ -110,9 +110,9 @@ async def draw(
 ) -> Drawing[T]:
     """Ask the candidates in order until one delivers at least one good image, or the time is over.
 
-    `check` runs in a thread: it decodes one image, answers what the caller keeps of it, and raises `ProviderError` for
-    bytes that are no image. `confirm` is awaited before each candidate is asked; what it raises ends the drawing. A
-    provider's failure is answered as `Drawing.error`, not raised.
+    `check` runs in a thread: it decodes one image, returns what the caller keeps of it, and raises `ProviderError` for
+    bytes that are no image. `confirm` is awaited before each candidate is asked; its error ends the drawing. A
+    provider's failure is returned as `Drawing.error`, not raised.
     """
     drawing: Drawing[T] = Drawing()
     deadline = monotonic() + settings.IMAGE_TOTAL_TIMEOUT
@@ -185,7 +185,7 @@ async def _attempt(
 
 
 def meter(attempt: ImageAttempt, request: ImageRequest, answer: ImageAnswer) -> None:
-    """Note what the answer is billed as: what was reported, as far as it is possible, else our estimate."""
+    """Write the usage to bill into the attempt: the reported figures where they are possible, else our estimate."""
     most = image_adapter(attempt.model.provider.kind).tokens_per_image
     metered = plausibility.meter(
         answer.report,
@@ -202,7 +202,7 @@ def meter(attempt: ImageAttempt, request: ImageRequest, answer: ImageAnswer) -> 
 
 
 def share(usage: Usage, delivered: int, billed: int) -> Usage:
-    """`delivered` shares of the usage of `billed` pictures, each figure rounded up."""
+    """The part of the usage of `billed` pictures that `delivered` of them have; tokens are rounded up."""
     return Usage(
         input_tokens=ceil(usage.input_tokens * delivered / billed),
         output_tokens=ceil(usage.output_tokens * delivered / billed),

@@ -23,7 +23,7 @@ REFUSED_RESTS = 300.0  # seconds for which a refused key is left alone: somebody
 LONGEST_REST = 3600.0  # seconds, whatever a Retry-After says
 RESTS_AFTER = {AttemptOutcome.AUTH_FAILURE, AttemptOutcome.RATE_LIMITED}
 _rests: dict[str, float] = {}  # until when a key rests, in monotonic seconds, by its ID
-_credit: dict[str, int] = {}  # of the smooth weighted round robin: who has the most is next
+_credit: dict[str, int] = {}  # by a key's ID, for the smooth weighted round robin: the key with the most is next
 
 
 async def ask(
@@ -34,8 +34,8 @@ async def ask(
 ) -> T:
     """Call the provider with the key whose turn it is, and after a failure of the key at once with the next one.
 
-    `is_begun`: a part of the answer is there, and no other answer may follow it. Raises the `ProviderError` of the last
-    key that was tried.
+    `is_begun` says whether a part of the answer has been delivered: then no other key may be asked. Raises the
+    `ProviderError` of the last key that was tried.
     """
     if not provider.keys:
         return await call(provider.endpoint)

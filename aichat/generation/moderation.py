@@ -1,4 +1,4 @@
-"""Moderation: texts and pictures are classified, for free."""
+"""Has texts and pictures classified as harmful or not, for free."""
 
 from typing import Any
 

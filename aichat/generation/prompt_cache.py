@@ -208,7 +208,7 @@ class Keeping:
 def is_whole(result: Result) -> bool:
     """Whether the model said all it wanted to say: neither cut off nor filtered, nor ended for a reason unknown to us.
 
-    An answer that a stop sequence ended is not kept where the provider tells which: what is kept does not say so.
+    An answer that a stop sequence ended is not stored when the provider names the sequence: a stored answer can't name it.
     """
     is_told = result.is_finish_known and result.stop_sequence is None
     return is_told and (
@@ -234,12 +234,12 @@ class Hit:
 
     @property
     def original(self) -> int:
-        """Microcredits the answer cost when it was made."""
+        """What the answer costs without the cache, in microcredits."""
         return self.rates.charge(self.entry.usage)
 
     @property
     def price(self) -> int:
-        """Microcredits: CACHE_HIT_PRICE of what the answer cost."""
+        """What the hit costs, in microcredits: CACHE_HIT_PRICE of the original price."""
         if not settings.CACHE_HIT_PRICE:
             return 0
         return int((self.original * settings.CACHE_HIT_PRICE).to_integral_value(ROUND_CEILING))

@@ -44,8 +44,8 @@ class GenerationRequest:
     delivered or charged, with the error it broke off with, for requests that repeat its Idempotency-Key. Both run inside
     the settling transaction and may run more than once.
 
-    `param_names` has the client's names for fields that its dialect calls otherwise. `left_out` names the parts of the
-    client's request that no model gets. With `is_length_a_limit` a model that writes less than `max_tokens` is asked for
+    `param_names` maps OpenAI's names of fields to those of the client's dialect, for errors. `left_out` names the parts of
+    the client's request that no model gets. With `is_length_a_limit` a model that writes less than `max_tokens` is asked for
     what it can write; else the request is refused.
     """
 
@@ -81,12 +81,12 @@ class GenerationRequest:
         return {"temperature": self.treatment.temperature, **self.parameters}
 
 
-# What a call of a function or of a custom tool says, by its type.
+# The member that has the text of a tool call, by the call's type.
 TEXT_OF_A_CALL = {"function": "arguments", "custom": "input"}
 
 
 def as_function(call: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What a tool call, or a delta of one, says in the words of a function, for dialects that know no other tools."""
+    """A tool call, or a delta of one, in the shape of a function call: for dialects whose only tools are functions."""
     custom = call.get("custom")
     if custom is None:
         return call.get("function") or {}

@@ -1,6 +1,6 @@
-"""The way everything is made that is not a chat: candidates, reserve, one provider after another, settle.
+"""How everything but a chat is made: choose candidates, reserve credits, ask one provider after another, settle.
 
-A call has one whole answer and no events. What `perform` raises has charged nothing. A client that leaves does not stop
+A call has one whole answer and no events. When `perform` raises, nothing was charged. A client that leaves does not stop
 its call: the answer is finished, billed, and kept for its Idempotency-Key.
 """
 
@@ -41,9 +41,10 @@ A = TypeVar("A")
 class SingleCall(Generic[A]):
     """What one kind of call does with a candidate.
 
-    `ask` calls its provider and answers with what the provider reported as used, if anything. `most` is the most it can
-    use, for the hold; `count` is our own count, for what nobody reported. `possible` is the most that is believed of a
-    provider's figures, where that is more than `most`. `obstacle` says why a candidate can't serve the call.
+    `ask` calls the candidate's provider, and returns the answer with the usage that the provider reported (None: none).
+    `most` is the most that the call can use, for the hold. `count` is our own count, for answers without a usage.
+    `possible` is the most that is believed of reported figures, where that is more than `most`. `obstacle` is the error
+    that says why a candidate can't serve the call (None: it can).
     """
 
     ask: Callable[[ModelInfo], Awaitable[tuple[A, Usage | None]]]
@@ -51,10 +52,14 @@ class SingleCall(Generic[A]):
     count: Callable[[ModelInfo, A], Usage]
     possible: Callable[[ModelInfo], Usage] | None = None
     obstacle: Callable[[ModelInfo], InvalidRequest | None] = lambda model: None
-    is_begun: Callable[[], bool] = lambda: False  # whether the client has a part of the answer: no other may follow it
-    take: Callable[[A, Usage], None] = lambda answer, usage: None  # the answer with its usage, before it is settled
-    cache: Literal["miss", "bypass"] = "bypass"  # what the prompt cache has to do with it
-    extra_charge: int = 0  # microcredits besides what the candidate is paid by: of answers found in the cache
+    is_begun: Callable[[], bool] = lambda: (
+        False
+    )  # whether the client has a part of the answer: nobody else is asked then
+    take: Callable[[A, Usage], None] = lambda answer, usage: (
+        None
+    )  # is given the answer and its usage before the settlement
+    cache: Literal["miss", "bypass"] = "bypass"  # what the answer's header X-Cache says
+    extra_charge: int = 0  # microcredits on top of the usage: for the part of the answer that was in the cache
 
 
 class Performance(Generic[A]):
@@ -63,7 +68,6 @@ class Performance(Generic[A]):
     def __init__(self, call: SingleCall[A]) -> None:
         self.call = call
         self.answer: A | None = None
-        self.served: ModelInfo | None = None
 
     async def perform(self, request: GenerationRequest, sink: EventSink | None) -> Ending:
         """Make the answer and settle it; a `Generate` of `aichat/generation/request.py`. Raises `ApiError`."""
@@ -139,13 +143,13 @@ class Performance(Generic[A]):
         raise last or AllLeftAlone(min(breaker.wait for _, breaker in candidates))
 
     async def ask(self, attempt: Attempt, seconds: float) -> None:
+        """Ask one candidate for at most `seconds`, and decide what it used. Raises `ProviderError`."""
         model = attempt.model
         try:
             async with asyncio.timeout(seconds):
                 self.answer, reported = await self.call.ask(model)
         except TimeoutError:
             raise ProviderError(AttemptOutcome.TIMEOUT_ATTEMPT) from None
-        self.served = model
         attempt.accepted = True
         attempt.usage = reported
         doubted = implausible_figures(reported, (self.call.possible or self.call.most)(model)) if reported else {}
@@ -157,6 +161,7 @@ class Performance(Generic[A]):
         self.call.take(self.answer, attempt.usage)
 
     async def settle(self, bill: Bill, attempt: Attempt) -> None:
+        """Charge the attempt that answered."""
         result, rates = bill.result, attempt.model.rates
         assert attempt.usage is not None and rates is not None
         attempt.status = OK
@@ -185,9 +190,9 @@ async def candidates_of(request: GenerationRequest) -> list[ModelInfo]:
 def able(candidates: Sequence[ModelInfo], request: GenerationRequest, call: SingleCall[A]) -> list[ModelInfo]:
     """The candidates that can serve the call.
 
-    Under `auto` that is one: another embedding model's vectors, or another voice, are not what was asked for. Vectors are
-    always those of the route's first model; else it is the first that can do what was asked. Raises `InvalidRequest`
-    when none can, or when a model that was named can't.
+    Under `auto` one candidate is left, the first that can serve the call, because a fallback would change the voice or the
+    format. For embeddings only the first candidate counts: vectors of two models can't be compared. Raises
+    `InvalidRequest` when no candidate can serve the call, or when the model that the client named can't.
     """
     adapters, is_auto = single_call_adapters(request.kind), request.model == routing.AUTO
     if is_auto and request.kind == AIModel.Kind.EMBEDDING:

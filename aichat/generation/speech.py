@@ -1,4 +1,4 @@
-"""Speech: a text is spoken, priced by its characters, or by tokens where a provider bills those."""
+"""Has a text spoken. The price is by character, or by token where the provider bills tokens."""
 
 import math
 from collections.abc import Callable
@@ -12,20 +12,18 @@ from aichat.providers.base import Usage
 from aichat.providers.registry import speech_adapter
 from aichat.providers.single_calls import SpeechAnswer, SpeechRequest
 
-# Of audio for a character of text: providers bill about 20 tokens a second, in which a voice says about 14 characters.
+# Tokens of audio for a character of text: providers bill about 20 tokens a second, a voice says about 14 characters.
 TOKENS_PER_CHARACTER = 1.5
 MOST_TOKENS_PER_CHARACTER = 8  # of a slow voice
-
-
-# Hears each piece of audio: the candidate that speaks, the microcredits that all of it costs, the piece, its content type.
+# Is given each piece of audio: the candidate that speaks, the price of the whole audio (microcredits), the piece, its type.
 Listener = Callable[[ModelInfo, int, bytes, str], None]
 
 
 def speech(request: SpeechRequest, listen: Listener | None = None) -> Performance[SpeechAnswer]:
-    """The call that speaks the request's text; `listen` hears the audio as it comes.
+    """The call that has the request's text spoken; `listen` is given the audio as it comes.
 
-    Once a piece was heard no other candidate is tried: another voice would not continue it. Audio that breaks off is
-    free, as every call whose provider fails.
+    After the first piece no other candidate is tried: another voice would not continue it. Audio that breaks off is
+    free, like every call whose provider fails.
     """
     is_begun = False
     length = len(request.text)

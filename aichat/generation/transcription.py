@@ -1,4 +1,4 @@
-"""Transcription: audio is written down, priced by its minutes, or by tokens where a provider bills those."""
+"""Has audio written down. The price is by minute, or by token where the provider bills tokens."""
 
 from dataclasses import replace
 
@@ -14,17 +14,18 @@ from aichat.providers.registry import transcription_adapter
 from aichat.providers.single_calls import TranscriptionAnswer, TranscriptionRequest
 
 MS_PER_MINUTE = 60_000
-# What providers bill at most, in tokens: of a second of audio, and of a second of what is said in it.
+# The most tokens that providers bill for a second of audio, and for what is said in a second.
 MOST_TOKENS_HEARD, MOST_TOKENS_SAID = 32, 16
 TOKENS_HEARD = 10  # on average
-# Of a chat model that writes it down: what it is told to do, and what it thinks before it writes.
+# For a chat model that writes audio down: the most tokens of its instructions, and of its thoughts.
 MOST_TOKENS_ASKED, MOST_TOKENS_THOUGHT = 256, 1_024
 
 
 def transcription(request: TranscriptionRequest) -> Performance[TranscriptionAnswer]:
     """The call that writes the audio down. Raises `InvalidRequest` when the file says that it is too long.
 
-    A file may say nothing of its length, or lie: what a provider reports is believed up to what so many bytes can hold.
+    A file may state no length, or a wrong one. So a length that the provider reports is believed up to the longest audio that
+    so many bytes can hold.
     """
     limit = settings.MAX_AUDIO_MINUTES * MS_PER_MINUTE
     stated = audio_length.stated_ms(request.audio)

@@ -1,4 +1,4 @@
-"""The meaning of a request's body, so that a retry is known as one however its client writes JSON or forms."""
+"""Reduces a request's body to its meaning: a retry is recognized although its client writes the JSON or form differently."""
 
 import json
 from typing import Any
@@ -10,8 +10,8 @@ from rest_framework.request import Request
 def canonical_body(request: HttpRequest | Request) -> bytes:
     """Bytes that are equal for bodies of one meaning: JSON by its values, a form without its random boundary.
 
-    JSON ignores the order of an object's members, whitespace, escapes, and whether a whole number is written 1 or 1.0. A
-    body that is neither JSON nor a form is its own meaning.
+    The order of an object's members, whitespace and escapes do not count, nor whether a whole number is written 1 or 1.0. A
+    body that is neither JSON nor a form is returned unchanged.
     """
     body: bytes = request.body
     kind = request.headers.get("Content-Type", "")

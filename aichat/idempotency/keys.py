@@ -103,7 +103,7 @@ class KeyClaim:
         self._row().delete()
 
     def forget(self) -> None:
-        """Free a key whose stored answer came to nothing and charged nothing, for a true retry."""
+        """Free a key although its answer is stored: the work behind it failed and charged nothing, so a retry shall run."""
         IdempotentRequest.objects.filter(pk=self.id, attempt=self.attempt).delete()
 
 

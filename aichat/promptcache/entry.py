@@ -10,13 +10,7 @@ from aichat.providers.base import Delta, FinishReason, Usage
 
 MARK = b"aichat3:"  # changes with the fields below: what an older version stored is then a miss
 Pieces = list[Delta]
-LISTS = (
-    "tool_calls",
-    "reasoning_details",
-    "images",
-    "annotations",
-    "items",
-)  # members of a piece that JSON has as lists
+LISTS = ("tool_calls", "reasoning_details", "images", "annotations", "items")  # members of a piece, which are tuples
 
 
 class Unreadable(ValueError):
@@ -45,13 +39,13 @@ class Entry:
     dropped: tuple[str, ...] = ()  # parameters that were not sent to the model
 
     def encode(self, digest: str) -> bytes:
-        """Raises `TypeError` for text that is no Unicode."""
+        """The bytes to store under the key `digest`. Raises `TypeError` for text that is no Unicode."""
         body = orjson.dumps(self)
         return MARK + _checksum(digest, body) + body
 
     @classmethod
     def decode(cls, digest: str, raw: bytes) -> "Entry":
-        """Raises `Unreadable`."""
+        """The entry that `encode` made under the same key. Raises `Unreadable` for any other bytes."""
         head, checksum, body = raw[: len(MARK)], raw[len(MARK) : len(MARK) + 4], raw[len(MARK) + 4 :]
         if head != MARK or checksum != _checksum(digest, body):
             raise Unreadable("these bytes were not written under this key")

@@ -1,9 +1,9 @@
-"""Single flight: of any number of identical requests one asks a provider, and the others wait for its answer.
+"""Single flight: of identical requests one asks a provider, and the others wait for its answer.
 
-In a process they wait for a future; processes and hosts wait for each other by the lock of `store.py`, one request of
-each looking after it. When the one that asks fails, leaves or dies, another takes its place: at once in its own process,
-within `store.LEASE` and a look elsewhere. Who has seen two of them fail asks for itself, so that a failing provider
-is not asked by one after the other. Nobody waits longer than their own deadline.
+Within a process the others wait for a future. Between processes and hosts one request of each process looks at the lock of
+`store.py` again and again. When the request that asks fails, leaves or dies, another takes its place: at once in the same
+process, after at most `store.LEASE` in another. A request that has seen two others fail asks for itself, so that requests
+do not try a failing provider one after the other. No request waits longer than its own deadline.
 """
 
 import asyncio
@@ -114,6 +114,7 @@ async def _lead(flight: Flight, read: Read, notice: Notice, deadline: float) -> 
 
 
 async def _look(flight: Flight, read: Read, notice: Notice, deadline: float) -> Found | None:
+    """Wait for the answer that another process makes. Returns None when this process must ask."""
     leader, leaders, pause = "", 0, SHORTEST_PAUSE
     while True:
         seen = await store.look(flight.digest, flight.token, leader)
@@ -143,7 +144,7 @@ async def _look(flight: Flight, read: Read, notice: Notice, deadline: float) -> 
 def _keep_beating() -> None:
     global _beating
     loop = asyncio.get_running_loop()
-    if _beating is None or _beating.when() < loop.time() - BEAT:  # the latter was another event loop's
+    if _beating is None or _beating.when() < loop.time() - BEAT:  # overdue: the timer of an event loop that has ended
         _beating = loop.call_later(BEAT, _beat)
 
 

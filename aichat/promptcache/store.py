@@ -1,8 +1,8 @@
 """The store of answers: Redis, shared by all processes, else this process's memory. It maps digests to bytes and locks.
 
 A look that finds nothing takes the question's lock in the same step, so exactly one process asks a provider. The lock is
-a lease: its holder renews it, and a holder that died has lost it within `LEASE`. Its token is a fence: what a holder that
-was taken for dead writes late changes nothing. Redis failing is never an error here: it is a miss without a lock.
+a lease: its holder renews it, and a holder that died loses it within `LEASE`. Its token is a fence: when a holder that was
+taken for dead writes late, nothing changes. A failure of Redis is no error here: it is a miss without a lock.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from aichat.core.redis.pipeline import Script
 logger = logging.getLogger(__name__)
 
 LEASE = 1.5  # seconds a lock outlives its holder
-SHARED_FOR = 10.0  # seconds an answer that only those who wait for it may have is kept for them
+SHARED_FOR = 10.0  # seconds for which an answer that may not be stored is kept for those who wait for it
 PREFIX = "aichat:prompt"
 LATEST = f"{PREFIX}:latest"
 WARN_EVERY = 60.0  # seconds
@@ -175,9 +175,9 @@ return 1
 
 
 class Memory:
-    """Answers of this process, the least recently used of which go when they take more than PROMPT_CACHE_MEMORY bytes.
+    """Keeps answers in this process. Beyond PROMPT_CACHE_MEMORY bytes the least recently used answers are dropped.
 
-    Used by one event loop alone.
+    Only one event loop may use it.
     """
 
     def __init__(self) -> None:

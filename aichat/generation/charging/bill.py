@@ -35,13 +35,13 @@ OK, PARTIAL, CANCELLED = "ok", "partial", "cancelled"
 class Bill:
     """The bill of one chat: `reserve` opens it, and the first of `whole`, `part`, `abandoned` and `nothing` closes it."""
 
-    hold: HoldRef | None = None  # of a cached answer that costs nothing
+    hold: HoldRef | None = None  # None for a cached answer that costs nothing
 
     def __init__(self, request: GenerationRequest) -> None:
         self.request = request
         self.result = Result(id=request.id, request_id=request.request_id)
         self.attempts: list[Attempt] = []
-        self.bounds: dict[str, int] = {}  # of the input, in tokens, by model
+        self.bounds: dict[str, int] = {}  # the bound of the input in tokens, by the model's slug
         self.settled = False
 
     async def reserve(self, candidates: Sequence[ModelInfo]) -> None:
@@ -52,7 +52,7 @@ class Bill:
             except Unaffordable as error:
                 if not self.cap(candidates, error.affordable):
                     raise
-                # All that is left: the bound of the input is several times what most texts are.
+                # Hold all that is left. Most texts have far fewer tokens than the bound of the input says.
                 self.hold = await self._reserve(min(error.affordable, self.most_it_can_cost(candidates)))
         except Unaffordable as error:
             reporting.refused(self.request.caller, self.request.model, error)
@@ -75,21 +75,21 @@ class Bill:
         return hold
 
     def max_tokens(self, model: ModelInfo) -> int:
-        """Answer the longest answer in tokens: the limit that is sent upstream and that the hold covers."""
+        """The longest answer in tokens: the limit that is sent upstream and that the hold covers."""
         return min(self.result.max_tokens_capped or self.request.most_tokens, model.max_output_tokens)
 
     def most_input(self, model: ModelInfo) -> int:
-        """The most tokens that what is sent to the model can be read as."""
+        """The bound of the input: the most tokens that the model can count for it."""
         if model.slug not in self.bounds:
             self.bounds[model.slug] = tokens.bound_input(outgoing(self.request, model), model.image_tokens)
         return self.bounds[model.slug]
 
     def likely_input(self, model: ModelInfo) -> int:
-        """The tokens that hardly any text people write is read as more than."""
+        """A number of input tokens that texts written by people hardly ever exceed."""
         return min(self.most_input(model), 2 * tokens.estimate_input(outgoing(self.request, model)))
 
     def most_it_can_cost(self, candidates: Sequence[ModelInfo]) -> int:
-        """Microcredits to hold: the dearest candidate, its longest answer."""
+        """The microcredits to hold: the price of the dearest candidate's longest answer."""
         return max(
             model.rates.most(Usage(input_tokens=self.most_input(model), output_tokens=self.max_tokens(model)))
             for model in candidates
@@ -97,9 +97,10 @@ class Bill:
         )
 
     def cap(self, candidates: Sequence[ModelInfo], affordable: int) -> bool:
-        """Shorten the answer to what `affordable` microcredits cover beside the likely input; False when that is of no use.
+        """Limit the answer's length to what `affordable` microcredits pay for besides the likely input.
 
-        A candidate whose longest answer is paid for does not shorten the answers of the others.
+        Returns False when so short an answer would be of no use (SHORTEST_CAPPED_ANSWER). A candidate whose longest answer
+        is affordable does not shorten the answers of the others.
         """
         longest = needed = max(self.max_tokens(model) for model in candidates)
         for model in candidates:
@@ -148,6 +149,7 @@ class Bill:
         await self.commit(charge=0, delivered=False)
 
     async def charge(self) -> None:
+        """Charge what the last attempt used, at its model's rates."""
         attempt = self.attempts[-1]
         assert attempt.usage is not None and attempt.model.rates is not None
         self.result.usage, self.result.usage_source = attempt.usage, attempt.source
@@ -194,6 +196,7 @@ class Bill:
         return journal.written(hold, charge, request.request_id, records)
 
     async def settle(self, charge: int, result: Result | None) -> None:
+        """Submit the settlement to group commit, and report it once it is committed."""
         try:
             try:
                 unit = settlement(self.request, self.hold, self.attempts, result, charge)

@@ -3,7 +3,7 @@
 A process may die while the database is away, or while its COMMIT is under way. Its streams were delivered all the same, so
 the next start, or within `ORPHANS_SECONDS` another process of the host, settles them from the journal: once, because a hold
 can be closed once. Answers that are not streams are not written down: they go out after their commit, and were not delivered
-before. Streams with an Idempotency-Key are not either: their client's retry gets a new answer, and pays for that.
+before. Streams with an Idempotency-Key are not written down either: their client's retry gets a new answer, and pays for it.
 
 The journal holds amounts and usage records, no message.
 """
@@ -64,7 +64,7 @@ def _plain(value: Any) -> Any:
 
 
 def _sync_later() -> None:
-    """Write through to the disk what still waits in a second: nothing, while the database answers."""
+    """Sync lines to the disk that still wait in SYNC_SECONDS. While the database answers, no line waits so long."""
     global _syncing
     if _syncing is None:
         _syncing = asyncio.get_running_loop().call_later(SYNC_SECONDS, _sync)

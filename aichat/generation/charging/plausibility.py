@@ -20,7 +20,7 @@ Source = UsageRecord.Source
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """The most tokens an attempt can use: all that its request can be read as, and the longest answer it was allowed."""
+    """The most tokens that an attempt can use: the bound of its input, and the longest answer that it was allowed."""
 
     input: int
     output: int
@@ -48,9 +48,9 @@ def meter(
     count_input: Callable[[], int],
     count_output: Callable[[], int],
 ) -> Metered:
-    """The usage to bill for an attempt, of what was reported and, where that is missing or impossible, of our own counts.
+    """Decide the usage to bill for an attempt: the reported figures, or our counts where those are missing or impossible.
 
-    `count_input` answers our estimate of the input in tokens, `count_output` that of the delivered output with its
+    `count_input` returns our estimate of the input in tokens, `count_output` that of the delivered output with its
     thinking. An answer that is not whole is never EXACT: its last report may be older than its last piece.
     """
     reading = report.reading()
@@ -81,7 +81,7 @@ def _believed(figure: int, bound: int, name: str, doubts: set[str]) -> int:
 
 
 def _covering(reported: int, counted: int) -> int:
-    """The reported output, unless the report is from before most of what was delivered."""
+    """The reported output, or our count when the report is older than most of the delivered text."""
     return counted if counted > 2 * reported else reported
 
 

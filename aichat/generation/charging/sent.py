@@ -1,4 +1,4 @@
-"""What a request would send to a model, measured once: its hold, its window check and its estimates read this."""
+"""Measures once what a request would send to a model, for its hold, its window check and its estimates."""
 
 from aichat.catalog.snapshot import ModelInfo
 from aichat.generation.request import GenerationRequest

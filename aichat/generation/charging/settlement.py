@@ -56,7 +56,7 @@ class Attempt:
 
 
 def reservation(request: GenerationRequest, amount: int) -> tuple[HoldRef, Unit]:
-    """The first commit: the hold there will be, unless its unit is refused with `Unaffordable`."""
+    """The unit of the first commit, and the hold that its commit makes. The unit may be refused with `Unaffordable`."""
     operation = Reserve(
         wallet_id=request.caller.organization.pk,
         amount=amount,
@@ -71,10 +71,10 @@ def reservation(request: GenerationRequest, amount: int) -> tuple[HoldRef, Unit]
 def settlement(
     request: GenerationRequest, hold: HoldRef | None, attempts: Sequence[Attempt], result: Result | None, charge: int
 ) -> Unit:
-    """The second commit: the charge (0: the hold is released), a usage record per attempt, and what the caller keeps.
+    """The unit of the second commit: the charge (0: the hold is released), a usage record per attempt, the rows to save.
 
-    `result` is None when nothing was delivered, `hold` when nothing is charged for what is. Settling twice changes
-    nothing. It may fail with `IdempotencyInProgress`: then this attempt was taken for dead, and a later one has its key.
+    `result` is None when nothing was delivered, `hold` is None when the answer costs nothing. Settling twice changes
+    nothing. The unit may fail with `IdempotencyInProgress`: this attempt was taken for dead, and a later one has its key.
     """
     return Unit(
         operation=_operation(request, hold, charge),
@@ -100,9 +100,8 @@ class _Writing:
     def __call__(self, outcome: OperationResult) -> list[NewRow]:
         if earlier := self.earlier(outcome):
             organization = self.request.caller.organization
-            outcome.available = available_to([organization])[
-                organization.pk
-            ]  # an operation that is repeated moves nothing
+            # A repeated operation moves nothing, so its outcome does not give the free credits.
+            outcome.available = available_to([organization])[organization.pk]
             self.answer(earlier.charged, outcome)
             return []
         rows: list[NewRow] = [(UsageRecord, values) for values in self.records(outcome)]
@@ -115,13 +114,14 @@ class _Writing:
         return rows
 
     def earlier(self, outcome: OperationResult) -> UsageRecord | None:
-        """What a try before this one has recorded: the ledger says that there was one, or else we know."""
+        """A usage record that an earlier try committed, if there was one: the ledger says so, without a hold `tried`."""
         tried, self.tried = self.tried, True
         if self.hold:
             return UsageRecord.objects.filter(hold_id=self.hold.id).first() if outcome.repeated else None
         return UsageRecord.objects.filter(pk=self.request.id).first() if tried else None
 
     def answer(self, charged: int, outcome: OperationResult) -> None:
+        """Tell the result what was charged and what is left."""
         if self.result is not None:
             self.result.charged, self.result.available = charged, outcome.available
             self.result.credits_low = is_low(outcome.available)
@@ -145,7 +145,7 @@ class _Writing:
 def _operation(request: GenerationRequest, hold: HoldRef | None, charge: int) -> Settle | Release | None:
     if hold is None:
         return None
-    # Group commit's reservations don't wait for the disk.
+    # A reservation does not wait for the disk, so a crash of the database may have lost the hold.
     if not charge:
         return Release(hold=hold, hold_may_be_lost=True)
     return Settle(hold=hold, charge=charge, request_id=request.request_id, hold_may_be_lost=True)

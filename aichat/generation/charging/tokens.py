@@ -55,13 +55,13 @@ CIPHER = re.compile(rf"[A-Za-z0-9+/=_-]{{{SHORTEST_CIPHER},}}")
 
 
 def bound_input(outgoing: Outgoing, image_tokens: int) -> int:
-    """The most tokens that what is sent can be read as, where a picture is at most `image_tokens`."""
+    """The most tokens that a model can count for a request's input. A picture counts as at most `image_tokens`."""
     media = sum(max(image_tokens, item.tokens) if item.most is None else item.most for item in outgoing.media)
     return sum(map(bound_text, outgoing.texts)) + media + outgoing.frames * MOST_TOKENS_OF_A_FRAME
 
 
 def estimate_input(outgoing: Outgoing) -> int:
-    """About how many tokens what is sent is read as."""
+    """About how many tokens a model counts for a request's input."""
     media = sum(item.tokens for item in outgoing.media)
     return estimate_texts(outgoing.texts) + media + outgoing.frames * TOKENS_OF_A_FRAME
 
@@ -72,12 +72,12 @@ def bound_text(text: str) -> int:
 
 
 def estimate_texts(texts: Iterable[str]) -> int:
-    """About how many tokens some texts are, together."""
+    """About how many tokens some texts have together."""
     return estimate_text(" ".join(text for text in texts if text))
 
 
 def estimate_text(text: str) -> int:
-    """About how many tokens a text is, rounded up; of a long text, parts all over it stand for the whole."""
+    """About how many tokens a text has, rounded up. Of a long text, SAMPLES parts all over it are counted."""
     if len(text) <= LONGEST_UNSAMPLED:
         return ceil(_count(text))
     step = len(text) // SAMPLES
