@@ -1,6 +1,7 @@
-"""Reads an answer as it comes over the network: one JSON body or an event stream, whichever the server chose to send.
+"""Reads an answer as it comes over the network: one JSON body, or an event stream.
 
-Servers answer `stream: true` with one JSON body, and a plain request with a stream: the first bytes say which it is.
+Some servers answer `stream: true` with one JSON body, others answer a plain request with a stream. So the first bytes decide
+how an answer is read, not what was asked for.
 """
 
 import asyncio
@@ -22,7 +23,7 @@ LIKE_EVENTS = re.compile(rb"\s*[:a-zA-Z]")  # a comment, or the name of a field
 
 
 class AnswerReader(Protocol):
-    """Makes deltas of one answer's objects."""
+    """Turns the objects of one answer into deltas. Each vendor's folder has one for its format."""
 
     @property
     def is_over(self) -> bool:
@@ -45,9 +46,9 @@ class AnswerReader(Protocol):
 async def read_answer(
     response: aiohttp.ClientResponse, reader: AnswerReader, sink: PartSink, dropped: tuple[str, ...] = ()
 ) -> Finished:
-    """Give `sink` an `Accepted` that names the `dropped` parameters, then the answer's deltas; answers its end.
+    """Give `sink` an `Accepted` that names the `dropped` parameters, then the answer's deltas; return how it ended.
 
-    Raises `ProviderError`. Of a whole answer nothing is given to `sink` unless it came to its end, nor are thoughts alone:
+    Raises `ProviderError`. A JSON body that did not come to its end gives `sink` nothing, nor does one of thoughts alone:
     then there is no answer, and another candidate may be asked.
     """
     await sink(Accepted(dropped))
@@ -66,7 +67,7 @@ async def read_answer(
 
 
 async def _first_bytes(response: aiohttp.ClientResponse, sink: PartSink) -> bytes:
-    """The first bytes that say what the answer is; empty when the body is. Blank lines before are signs of life."""
+    """Read until the bytes say what the answer is. Blank lines before it are signs of life. Empty for an empty body."""
     first = b""
     while chunk := await response.content.readany():
         first += chunk
@@ -105,9 +106,9 @@ def understood_whole(reader: AnswerReader, raw: bytearray) -> list[Delta]:
 async def _read_events(response: aiohttp.ClientResponse, first: bytes, reader: AnswerReader, sink: PartSink) -> None:
     """Give `sink` a stream's deltas.
 
-    What came in one piece over the network goes on as one: its texts are joined, so that a fast stream costs each layer
-    one step, not one for each token. A piece without deltas (a comment, a role) is a sign of life. Raises what the
-    reader raises, after the deltas before it.
+    The texts that came in one piece over the network are joined, so that a fast stream costs each layer one step for many
+    tokens. A piece without deltas (a comment, a role) is a sign of life. Raises the reader's error, after the deltas that
+    came before it.
     """
     parser = EventStreamParser(http.LARGEST_ANSWER)
     chunk = first
@@ -139,9 +140,9 @@ async def _read_events(response: aiohttp.ClientResponse, first: bytes, reader: A
 
 
 async def _next_bytes(response: aiohttp.ClientResponse, reader: AnswerReader) -> bytes:
-    """What comes next; nothing at the end.
+    """The next bytes; empty at the end of the body.
 
-    Behind the answer's own end only figures and a mark may come: a connection that breaks or hangs there ends nothing.
+    After the finish reason only usage and `[DONE]` may come. A connection that breaks or hangs there does no harm.
     """
     if not reader.is_over:
         return await response.content.readany()
@@ -153,7 +154,7 @@ async def _next_bytes(response: aiohttp.ClientResponse, reader: AnswerReader) ->
 
 
 def _events(parser: EventStreamParser, chunk: bytes) -> list[bytes]:
-    """The events a piece of the network completes, and at the end (an empty piece) one whose blank line is missing."""
+    """The events that a piece completes. An empty piece is the end: then an event without its blank line counts too."""
     try:
         if chunk:
             events = parser.feed(chunk)
@@ -166,7 +167,7 @@ def _events(parser: EventStreamParser, chunk: bytes) -> list[bytes]:
 
 
 def _separated(event: bytes) -> list[bytes]:
-    """One event; or several, of a server that forgets the blank line between them."""
+    """The event, or several events of a server that forgets the blank lines between them."""
     if b"\n" not in event or _is_whole(event):
         return [event] if event.strip() else []
     lines = [line for line in event.split(b"\n") if line.strip()]
@@ -184,7 +185,7 @@ def _is_whole(data: bytes) -> bool:
 
 
 def understood(reader: AnswerReader, event: bytes) -> Iterable[Delta] | None:
-    """The deltas of an event. Raises `ProviderError` also for one of a shape that nobody could expect."""
+    """The deltas of an event. Raises `ProviderError`, also for an event of a shape that nobody could expect."""
     try:
         return reader.read_event(event)
     except http.STRANGE as error:
@@ -192,7 +193,7 @@ def understood(reader: AnswerReader, event: bytes) -> Iterable[Delta] | None:
 
 
 def joined(deltas: Iterable[Delta]) -> list[Delta]:
-    """The deltas, neighbours that are text alone as one."""
+    """The deltas, with neighbours of text alone joined to one."""
     found: list[Delta] = []
     was_text = False
     for delta in deltas:

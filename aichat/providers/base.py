@@ -37,7 +37,7 @@ class Endpoint:
 
     `repr()` shows neither the key nor the headers. With `public_only` no private address is called, whatever the name
     resolves to. Without `bearer` the key stands in `headers` already. `profile` names the server's quirks (empty: they
-    are found by `base_url`) and `quirks` overrides single ones; both mean something to the adapter alone.
+    are found by `base_url`) and `quirks` overrides single ones; only the adapter reads both.
     """
 
     base_url: str = ""
@@ -106,8 +106,8 @@ class Delta:
       them back unchanged. https://openrouter.ai/docs/use-cases/reasoning-tokens
     - `images`: pictures as `data:` or `https:` addresses.
     - `annotations` and `logprobs`: as OpenAI's `message.annotations` and `choice.logprobs`.
-    - `items`: parts of an answer as they ended in the provider's own dialect (items of Responses, blocks of Messages), beside
-      the pieces that told them: for a client of the same dialect.
+    - `items`: whole parts of an answer in the provider's own dialect (items of Responses, blocks of Messages), in addition to
+      the pieces of the same parts: for a client of the same dialect.
     """
 
     text: str = ""
@@ -149,7 +149,7 @@ class Finished:
 
     `content_filter` without any text means that the provider refused. `is_known` is false when the provider gave no
     reason, or gave a word that our tables do not have: such an answer is served, and never kept for others.
-    `stop_sequence` is the one of the client's that ended the answer, when the provider says so.
+    `stop_sequence` is the client's stop sequence that ended the answer, when the provider names it.
     """
 
     reason: FinishReason

@@ -1,6 +1,6 @@
-"""One vocabulary for what a call to a provider can come to; adapters raise it, generation decides by it.
+"""One vocabulary for the failures of providers: adapters raise it, and generation decides by it.
 
-What a provider means stands in its error's code, type, status or reason; where these say too little, in its words.
+An error's code, type, status or reason says what the provider means; where these say too little, its words do.
 """
 
 import re
@@ -87,7 +87,7 @@ IN_WORDS = {
 
 
 class ProviderError(Exception):
-    """A call that did not come to a good end.
+    """A call that failed.
 
     The text is safe to show: keys are blotted out. `retry_after` is in seconds, when the provider said so. `param` is
     the request's field that the provider named. A blameless error says nothing about the provider's health.
@@ -144,7 +144,7 @@ SAID = {
     "tool_use_failed": UNSUPPORTED,  # Groq: this model garbled the call
     "model_does_not_support": UNSUPPORTED,
 }
-# The same of types that are too common to be believed before the words were read.
+# Types that are so common that the words of the error are read before them.
 SAID_BY_TYPE = {
     "invalid_request_error": INVALID,
     "not_found_error": AttemptOutcome.MODEL_MISSING,
@@ -153,7 +153,7 @@ SAID_BY_TYPE = {
     "INVALID_ARGUMENT": INVALID,
     "BadRequestError": INVALID,  # vLLM
 }
-# What refusals are called, by those who have no code for them. Only asked of a 400, 403, 413 or 422.
+# The words of refusals, for providers without codes. They are only looked for in a 400, 403, 413 or 422.
 WORDS = [
     (
         BLOCKED,
@@ -196,7 +196,7 @@ def from_status(status: int, message: str, retry_after: float | None = None) -> 
 
 
 def from_body(status: int, raw: bytes, retry_after: float | None = None) -> ProviderError:
-    """The error of an answer that is not a success, or of an error inside an answer, from its body."""
+    """The error that a body of an answer says, for the HTTP status that it came with or should have come with."""
     body = _body(raw)
     error = _error_of(body)
     message = text_of_error(error) or text_of_error(body)
@@ -210,7 +210,7 @@ def from_body(status: int, raw: bytes, retry_after: float | None = None) -> Prov
 
 
 def inside_stream(raw: bytes) -> ProviderError:
-    """The error of a success that says `{"error": …}`; `code` may be the status it would have had."""
+    """The error inside an answer of status 200 (`{"error": …}`); `code` may be the status that fits it."""
     error = _error_of(_body(raw))
     for value in (error.get("code"), error.get("status"), error.get("status_code")):
         digits = str(value)

@@ -1,7 +1,7 @@
 """The words providers end an answer with, and which of OpenAI's four words each of them means.
 
-Words are compared without regard to case, and with `-` and spaces as `_`. A word that is in no table ends an answer
-that is served, because the provider says that it is over, but not kept for others, because nobody knows why.
+Words are compared without regard to case, and with `-` and spaces as `_`. An answer that ends with a word of no table is
+served, because the provider says that it is over, but not kept for others, because nobody knows why it ended.
 """
 
 from typing import Any
@@ -21,7 +21,7 @@ CONTENT_FILTER = {
     "model_armor", "image_safety", "image_prohibited_content", "image_recitation", "sensitive", "refusal",
     "guardrail_intervened",
 }  # fmt: skip
-# The model wrote what its server could not make a call of; another try or another candidate may do better.
+# The model wrote a call that its server could not read. Another try or another candidate may do better.
 GARBLED = {
     "malformed_function_call", "malformed_response", "unexpected_tool_call", "too_many_tool_calls",
     "missing_thought_signature",

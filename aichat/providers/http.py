@@ -1,6 +1,6 @@
-"""HTTP to providers: shared aiohttp sessions of each event loop, with every failure in our vocabulary.
+"""HTTP to providers: each event loop shares its aiohttp sessions, and every failure becomes a `ProviderError`.
 
-Time limits other than connecting are not set here: `aichat/generation/deadlines.py` bounds what a caller waits for.
+Only connecting has a time limit here. `aichat/generation/deadlines.py` has the limits of all other waits.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from aichat.providers.json import to_json
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
-# Makes the multipart body of one request: it is read while it is sent, so that another try needs another one.
+# Makes the multipart body of one request. A body is used up when it is sent, so another try needs another one.
 MakeForm = Callable[[], aiohttp.FormData]
 CONNECTIONS = 10_000  # at once from a process; a stream has one of its own
 LARGEST_ERROR = 64 * 1024  # bytes
@@ -74,13 +74,13 @@ async def post(
     endpoint: Endpoint,
     read: Callable[[aiohttp.ClientResponse], Awaitable[T]],
 ) -> T:
-    """Send `body` as JSON, or the form it makes, and give the successful response, its body unread, to `read`.
+    """Send `body` as JSON, or the form it makes, and return the result of `read` for the response.
 
-    Without a body the request is a GET. The result is `read`'s.
+    `read` gets a successful response, whose body is unread. Without a body the request is a GET. When the provider closes a
+    kept connection before a byte of an answer came, the request is sent once more on a new connection.
 
-    A connection that had been kept alive and was closed by the provider as it was used again is replaced once, when not
-    a byte of an answer came. Raises `ProviderError` for every failure to connect, failing status and transport fault
-    while reading. Leaving early drops the connection.
+    Raises `ProviderError` when connecting fails, for a status that is no success, and for faults of the network while the
+    answer is read. A caller that leaves early drops the connection.
     """
     try:
         response = await _sent(url, body, headers, endpoint)
@@ -109,7 +109,7 @@ async def get(
     endpoint: Endpoint,
     read: Callable[[aiohttp.ClientResponse], Awaitable[T]],
 ) -> T:
-    """Ask with GET, and do as `post` does with the response and with every failure."""
+    """Ask with GET. The response and every failure are treated as `post` does."""
     return await post(url, None, headers, endpoint, read)
 
 
@@ -171,7 +171,7 @@ def _patience(connect: float) -> aiohttp.ClientTimeout:
 
 
 def _let_go(response: aiohttp.ClientResponse) -> None:
-    """Give the connection back for the next call. What follows an answer's end (`[DONE]`) is read in the background."""
+    """Give the connection back for the next call. Bytes behind the answer's end (`[DONE]`) are read in the background."""
     if response.content.at_eof():
         response.release()
     else:

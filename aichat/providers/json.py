@@ -17,7 +17,7 @@ def to_json(value: Any) -> bytes:
 
 
 def from_json(raw: bytes | bytearray) -> Any:
-    """The value of JSON text. Broken characters in it are replaced or kept as halves, for `SurrogateJoiner` to join.
+    """The value of a JSON text. Broken characters are replaced; half an emoji is kept, for `SurrogateJoiner` to join.
 
     Raises `ProviderError` for what is no JSON.
     """
@@ -40,3 +40,12 @@ def as_object(raw: bytes | bytearray) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ProviderError(AttemptOutcome.MALFORMED, "an answer that is not a JSON object")
     return value
+
+
+def arguments_object(arguments: str) -> dict[str, Any]:
+    """The object in a tool call's arguments, which are JSON in a text. Any other text is its member `arguments`."""
+    try:
+        value = from_json(arguments.encode()) if arguments else {}
+    except (ProviderError, UnicodeEncodeError):
+        value = arguments
+    return value if isinstance(value, dict) else {"arguments": value}

@@ -1,7 +1,7 @@
-"""What a request in a vendor's own dialect says beyond OpenAI's vocabulary, carried beside its translation.
+"""Carries a request in a vendor's own dialect beside its translation, for what OpenAI's vocabulary has no words for.
 
-A message, and the parameters, may have a member named for the dialect. Only adapters that speak the dialect get it; all
-others get the translation alone.
+A message, and the parameters, may have a member named for the dialect. Only adapters that speak the dialect are given it;
+all others are given the translation alone.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ SPEAKERS = {"anthropic": {"anthropic"}, RESPONSES: {"openai", "openai_compatible
 def for_kind(
     kind: str, messages: Sequence[dict[str, Any]], parameters: Mapping[str, Any]
 ) -> tuple[Sequence[dict[str, Any]], Mapping[str, Any]]:
-    """The messages and parameters for an adapter of `kind`: without what is in a dialect that it does not speak."""
+    """The messages and parameters for an adapter of `kind`, without the members of dialects that it does not speak."""
     others = [name for name in SPEAKERS if name in parameters and kind not in SPEAKERS[name]]
     return translated(messages, parameters, others) if others else (messages, parameters)
 

@@ -1,4 +1,4 @@
-"""Measures what a request's body gives a model to read: the one list behind the hold, the window check and every estimate.
+"""Measures what a request's body gives a model to read. The hold, the window check and every estimate use this measure.
 
 Each vendor's folder has a function that measures a body of its format with an `Outgoing`. It names the members that are
 pictures, sound or documents; every other member counts as text, so a field nobody has thought of is counted too.
@@ -26,7 +26,7 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Medium:
-    """A picture, sound or document: about how many tokens it is read as, and how many at most where that is known."""
+    """A picture, sound or document: about how many tokens it counts as, and the most tokens where that is known."""
 
     tokens: int
     most: int | None = None
@@ -51,7 +51,7 @@ class Outgoing:
 
 
 def json_text(value: Any) -> str:
-    """The JSON of a value; integers of any size and odd keys are written too."""
+    """The JSON of a value, with keys of any type; Python's own text for what JSON can't express."""
     try:
         return orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS).decode()
     except TypeError:

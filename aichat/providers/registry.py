@@ -78,7 +78,7 @@ def default_models() -> Iterator[tuple[Vendor, DefaultModel]]:
 
 
 def kinds() -> list[tuple[str, str]]:
-    """As choices of a model field."""
+    """The kinds of providers that serve chats, as choices of a model field."""
     return [(kind, kind.replace("_", " ")) for kind in CHAT_ADAPTERS]
 
 

@@ -1,4 +1,4 @@
-"""What the Responses API has as a dialect of clients and as an upstream: names of its tools, and its items of thought."""
+"""What clients and upstreams of the Responses API share here: names of tools in a namespace, and items of thought."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -20,7 +20,7 @@ def flat_name(name: str, namespace: str) -> str:
 
 
 def thought_items(details: Sequence[Any]) -> Iterator[Item]:
-    """The reasoning items that blocks of thought were, when this format made them: other models' are of no use here."""
+    """The reasoning items whose blocks of thought `details` are. Blocks that another format made are left out."""
     found: dict[str, Item] = {}
     for detail in whole_thoughts(details):
         if detail.get("format") != THOUGHT_FORMAT:
@@ -36,7 +36,7 @@ def thought_items(details: Sequence[Any]) -> Iterator[Item]:
 
 
 def details_of(item: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
-    """The blocks of thought of a reasoning item: what `thought_items` makes it of again."""
+    """The blocks of thought of a reasoning item. `thought_items` makes the item of them again."""
     about = {"format": THOUGHT_FORMAT, "id": str(item.get("id") or "")}
     if not item.get("encrypted_content"):
         return ()

@@ -38,6 +38,16 @@ class EmbeddingAnswer:
     usage: Usage | None
 
 
+def together(answers: Sequence[EmbeddingAnswer]) -> EmbeddingAnswer:
+    """The answers to several batches of inputs as one, in order. It has no usage when one of them has none."""
+    usages = [answer.usage for answer in answers if answer.usage]
+    tokens = sum(usage.input_tokens for usage in usages)
+    return EmbeddingAnswer(
+        [vector for answer in answers for vector in answer.vectors],
+        Usage(input_tokens=tokens) if len(usages) == len(answers) else None,
+    )
+
+
 class EmbeddingAdapter(Protocol):
     takes_tokens: ClassVar[bool]  # whether an input may be a list of tokens
 
@@ -66,8 +76,10 @@ class ModerationAdapter(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SpeechRequest:
-    """A text to speak. `format` is one of mp3, opus, aac, flac, wav, pcm (None: the provider's usual one); `speed` 1 is the
-    voice's own."""
+    """A text to speak.
+
+    `format` is one of mp3, opus, aac, flac, wav, pcm (None: the provider's usual one). `speed` 1 is the voice's own.
+    """
 
     model: str
     text: str

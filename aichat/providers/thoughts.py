@@ -9,7 +9,7 @@ JOINED = ("text", "summary", "data", "signature")  # members whose pieces are pu
 def whole_thoughts(details: Iterable[Any]) -> list[dict[str, Any]]:
     """The blocks of which `details` are pieces: neighbours of one type, format and index are one block.
 
-    What is no object with a type, which only a client can send, is left out.
+    Items that are no objects with a type are left out: only a client can send such.
     """
     found: list[dict[str, Any]] = []
     for detail in details:

@@ -106,7 +106,7 @@ class Reading:
 class UsageReport:
     """What the provider of one answer has reported so far: kept when the answer breaks off or its client leaves.
 
-    A figure is replaced by a later one, as counts in a stream are cumulative, but never by zero or by one that is none.
+    A later figure replaces an earlier one, as counts in a stream are cumulative, but zero never does.
     `impossible` holds figures that are negative, not finite, or larger than LARGEST_COUNT, as they were reported.
     `model` is the name under which the provider says that it answered, as far as it told it beside a usage.
     """
@@ -117,7 +117,7 @@ class UsageReport:
     impossible: dict[str, str] = field(default_factory=dict)
 
     def read(self, format: UsageFormat, usage: Any, model: Any = None) -> None:
-        """Take the figures of a usage object, and the model beside it; whatever is none changes nothing. Never raises."""
+        """Take the figures of a usage object, and the model's name. Any other value changes nothing. Never raises."""
         if not isinstance(usage, dict) or not usage:
             return
         self.format = format
@@ -221,7 +221,7 @@ class UsageReport:
 
 
 def as_count(value: Any) -> int | str | None:
-    """A reported value as a count; None when it is no number, a text of it when it is a number that counts nothing."""
+    """A reported value as a count; None for what is no number, its text for a number that can be no count (-1, 1e300)."""
     if isinstance(value, bool) or value is None:
         return None
     if isinstance(value, str):
@@ -237,7 +237,7 @@ def as_count(value: Any) -> int | str | None:
 
 
 def _below(value: Any, names: Sequence[str]) -> Any:
-    """What stands under the names, each inside the one before; None where nothing does."""
+    """The value under the names, each inside the one before; None when there is none."""
     for name in names:
         if not isinstance(value, dict):
             return None

@@ -37,6 +37,15 @@ def test_content_nested_without_end_is_a_strange_answer() -> None:
     assert caught.value.outcome is AttemptOutcome.MALFORMED
 
 
+def test_arguments_that_are_cut_in_the_middle_of_an_emoji_are_joined() -> None:
+    reader, found = CompletionReader(UsageReport()), ""
+    for piece in ('"{\\"a\\": \\"\\ud83d"', '"\\ude00\\"}"'):
+        call = b'{"index":0,"id":"c","function":{"name":"f","arguments":' + piece.encode() + b"}}"
+        for delta in understood(reader, b'{"choices":[{"delta":{"tool_calls":[' + call + b"]}}]}") or ():
+            found += delta.tool_calls[0]["function"]["arguments"]
+    assert found == '{"a": "\N{GRINNING FACE}"}'
+
+
 def test_an_error_nested_without_end_is_still_told_by_its_status() -> None:
     body = b'{"error":' * DEPTH + b'"x"' + b"}" * DEPTH
     assert from_body(503, body).outcome is AttemptOutcome.OVERLOADED

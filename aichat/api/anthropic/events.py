@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, assert_never
 
-import orjson
-
 from aichat.api.anthropic.errors import error_event
 from aichat.api.anthropic.translation import CLAUDE, sealed
 from aichat.api.headers import answer_headers, stream_headers
@@ -17,6 +15,7 @@ from aichat.core.errors import ApiError
 from aichat.core.web import responses, sse
 from aichat.generation.request import Completed, Failed, GenerationEvent, Piece, Result, Started, as_function
 from aichat.providers.base import FinishReason
+from aichat.providers.json import arguments_object
 from aichat.providers.thoughts import whole_thoughts
 
 STOP_REASONS: dict[FinishReason, str] = {
@@ -42,7 +41,7 @@ def message(result: Result, content: list[Block]) -> dict[str, Any]:
 
 
 def stop(result: Result) -> dict[str, Any]:
-    """Why the message ended; a stop sequence is told apart only where the provider does."""
+    """Why the message ended. A stop sequence is named only where the provider names it."""
     reason = STOP_REASONS[result.finish_reason] if result.finish_reason else None
     return {"stop_reason": "stop_sequence" if result.stop_sequence else reason, "stop_sequence": result.stop_sequence}
 
@@ -64,6 +63,7 @@ def usage(result: Result) -> dict[str, Any]:
 
 
 def content(result: Result) -> list[Block]:
+    """The blocks of a whole answer: thoughts, text, calls of tools."""
     found = thoughts(result.reasoning, result.reasoning_details)
     if result.items:
         found += map(text_block, result.items)
@@ -71,7 +71,7 @@ def content(result: Result) -> list[Block]:
         found.append({"type": "text", "text": result.text})
     for call in result.tool_calls:
         function = as_function(call)
-        arguments = as_object(function["arguments"])
+        arguments = arguments_object(function["arguments"])
         found.append({"type": "tool_use", "id": call["id"], "name": function["name"], "input": arguments})
     return found
 
@@ -82,7 +82,7 @@ def text_block(item: Block) -> Block:
 
 
 def thoughts(text: str, details: Sequence[dict[str, Any]]) -> list[Block]:
-    """A Claude model's own blocks; of another model one block, whose signature holds what that model needs back."""
+    """The blocks of thought: a Claude model's own; else one block, whose signature holds what the model needs back."""
     if any(detail.get("format") == CLAUDE for detail in details):
         return claude_thoughts(details)
     if not text and not details:
@@ -100,18 +100,9 @@ def claude_thoughts(details: Sequence[dict[str, Any]]) -> list[Block]:
     ]
 
 
-def as_object(arguments: str) -> dict[str, Any]:
-    """The arguments a model wrote; what is no JSON object is wrapped in one."""
-    try:
-        value = orjson.loads(arguments or "{}")
-    except orjson.JSONDecodeError:
-        value = arguments
-    return value if isinstance(value, dict) else {"arguments": value}
-
-
 @dataclass(slots=True)
 class MessageFormat:
-    """Answers as messages. Of a stream it knows which block is open, because each is begun and ended explicitly."""
+    """Encodes answers as messages. In a stream each block is begun and ended by an event, so it knows the open block."""
 
     blocks: int = 0  # begun so far
     is_open: bool = False

@@ -53,6 +53,8 @@ STATUSES = {
 
 
 class AnthropicChat:
+    """The chat adapter for Anthropic."""
+
     async def chat(self, request: ChatRequest, endpoint: Endpoint, sink: PartSink) -> Finished:
         payload, dropped = body(request)
 
@@ -86,7 +88,7 @@ def headers(request: ChatRequest, endpoint: Endpoint) -> dict[str, str]:
 
 
 class Reader:
-    """Reads one answer: a whole message, or the events of a stream. With `cites` each text goes on as a block, too."""
+    """Reads one answer: a whole message, or the events of a stream. With `cites` each text is passed on as a block, too."""
 
     def __init__(self, report: UsageReport, *, cites: bool = False) -> None:
         self.report = report
@@ -140,7 +142,7 @@ class Reader:
         return [Delta()]  # a sign of life
 
     def start(self, index: int, block: Mapping[str, Any]) -> Delta | None:
-        """The beginning of a block, or a whole one."""
+        """The delta for the beginning of a block, or for a whole block."""
         match block.get("type"):
             case "text":
                 if self.cites:
@@ -183,7 +185,7 @@ class Reader:
                 return Delta()
 
     def stop(self, index: int) -> Delta | None:
-        """The end of a block: a call without arguments has an empty object of them, in OpenAI's vocabulary."""
+        """The delta for the end of a block. A call without arguments gets `{}`, as OpenAI's vocabulary has it."""
         if text := self.texts.pop(index, None):
             return Delta(items=(text,)) if text["text"] else None
         return self.arguments(index, "{}") if index in self.without_arguments else None
@@ -202,7 +204,7 @@ class Reader:
         return Delta(reasoning=text, reasoning_details=(detail,))
 
     def finished(self) -> Finished:
-        """The end. Raises `ProviderError` when none was seen."""
+        """How the answer ended. Raises `ProviderError` when no end was seen."""
         if self.is_blank:
             raise ProviderError(AttemptOutcome.EMPTY, "an answer with nothing in it")
         if self.reason is None:

@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import aiohttp
-
 from aichat.providers import bodies, http
 from aichat.providers.anthropic.request import CURRENT_VERSION
 from aichat.providers.base import Endpoint, ListedModel
@@ -17,8 +15,7 @@ class AnthropicModelList:
         def read(answer: dict[str, Any]) -> list[ListedModel]:
             return [ListedModel(str(entry["id"]), CHAT) for entry in answer["data"]]
 
-        async def whole(response: aiohttp.ClientResponse) -> list[ListedModel]:
-            return await bodies.read_json(response, read)
-
         headers = {"x-api-key": endpoint.api_key, "anthropic-version": CURRENT_VERSION}
-        return await http.get(f"{endpoint.base_url}/v1/models?limit={MOST}", headers, endpoint, whole)
+        return await http.get(
+            f"{endpoint.base_url}/v1/models?limit={MOST}", headers, endpoint, bodies.json_reader(read)
+        )

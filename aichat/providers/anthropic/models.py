@@ -1,4 +1,4 @@
-"""What Claude models differ in, by their names: https://platform.claude.com/docs/en/about-claude/models/overview"""
+"""Knows by a Claude model's name what it takes: https://platform.claude.com/docs/en/about-claude/models/overview"""
 
 import re
 

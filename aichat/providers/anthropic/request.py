@@ -1,18 +1,17 @@
-"""From a chat in OpenAI's vocabulary to the body of Anthropic's Messages API: https://platform.claude.com/docs/en/api/messages
+"""Makes the body of Anthropic's Messages API of a chat in OpenAI's vocabulary: https://platform.claude.com/docs/en/api/messages
 
-A chat that came in Anthropic's own dialect carries its blocks beside the translation, under `NATIVE`: these are sent as
-they came, so that nothing is lost which OpenAI's vocabulary has no word for (`cache_control`, the order of thoughts and
-calls, citations). What would be billed in a way that we don't count (hosted tools, priority tiers) is never sent.
+A chat that came in Anthropic's own dialect carries its blocks beside the translation, under `NATIVE`. These are sent as
+they came, because OpenAI's vocabulary has no words for some of them (`cache_control`, the order of thoughts and calls,
+citations). Nothing is sent that Anthropic would bill in a way that we don't count (hosted tools, priority tiers).
 """
 
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import orjson
-
 from aichat.providers.anthropic import models
 from aichat.providers.base import ChatRequest
+from aichat.providers.json import arguments_object
 from aichat.providers.thoughts import whole_thoughts
 
 NATIVE = "anthropic"  # the key of a message (its blocks) and of the parameters (the request's own members)
@@ -22,7 +21,7 @@ VERSIONS = {CURRENT_VERSION, VERSION_WITH_SAMPLING}
 SAMPLING = ("temperature", "top_p", "top_k")
 # Members of the client's own request that go upstream as they came. Each changes what the model does, none its price.
 NATIVE_MEMBERS = ("cache_control", "context_management", "metadata", "output_config", "stop_sequences", "thinking")
-# Parameters of OpenAI's that are said in Anthropic's words; all others are left out, and named to the client.
+# OpenAI's parameters that have a counterpart here. All others are left out, and the client is told their names.
 TRANSLATED = {
     "parallel_tool_calls", "reasoning_effort", "response_format", "stop", "tool_choice", "tools", "user",
 }  # fmt: skip
@@ -234,7 +233,7 @@ def block(part: Mapping[str, Any]) -> Block:
 
 
 def source(address: str) -> dict[str, str]:
-    """Where a picture or document is: in the address itself, or at it."""
+    """The source of a picture or document: the data of a `data:` address, or the address itself."""
     if not address.startswith("data:"):
         return {"type": "url", "url": address}
     kind, _, data = address.removeprefix("data:").partition(";base64,")
@@ -242,7 +241,7 @@ def source(address: str) -> dict[str, str]:
 
 
 def thought_blocks(message: Mapping[str, Any]) -> list[Block]:
-    """The thoughts that a Claude model signed: those without a signature, or of another model, would be refused."""
+    """The thoughts that a Claude model signed. Anthropic refuses thoughts without a signature, or of another model."""
     found: list[Block] = []
     for detail in whole_thoughts(message.get("reasoning_details") or ()):
         if detail.get("format") != THOUGHT_FORMAT:
@@ -260,17 +259,8 @@ def call_block(call: Mapping[str, Any]) -> Block:
         "type": "tool_use",
         "id": safe_id(call["id"]),
         "name": function["name"],
-        "input": as_object(function.get("arguments") or ""),
+        "input": arguments_object(function.get("arguments") or ""),
     }
-
-
-def as_object(arguments: str) -> dict[str, Any]:
-    """The arguments of a call; what is no JSON object is wrapped in one."""
-    try:
-        value = orjson.loads(arguments or "{}")
-    except orjson.JSONDecodeError:
-        value = arguments
-    return value if isinstance(value, dict) else {"arguments": value}
 
 
 def safe_id(call_id: str) -> str:

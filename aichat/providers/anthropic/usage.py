@@ -2,8 +2,8 @@
 
 from aichat.providers.usage import UsageFormat
 
-# Anthropic: what was read from and written to the prompt cache stands beside `input_tokens`, what was written there for
-# an hour is part of what was written; thinking is part of `output_tokens`. https://platform.claude.com/docs/en/build-with-claude/prompt-caching#tracking-cache-performance
+# Tokens read from the prompt cache or written to it are counted beside `input_tokens`; tokens written for an hour are part of
+# those written; thinking is part of `output_tokens`. https://platform.claude.com/docs/en/build-with-claude/prompt-caching#tracking-cache-performance
 # In a stream `message_start` has the input, and the counts of `message_delta` are cumulative:
 # https://platform.claude.com/docs/en/build-with-claude/streaming
 ANTHROPIC = UsageFormat(

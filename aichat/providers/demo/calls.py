@@ -6,7 +6,6 @@ import io
 import math
 import re
 import struct
-import wave
 from array import array
 from typing import Any, ClassVar
 
@@ -30,6 +29,7 @@ from aichat.providers.single_calls import (
     TranscriptionRequest,
     Vector,
 )
+from aichat.providers.wav import as_wav
 
 DIMENSIONS = 1536
 PLACES = 16  # of a vector that one word changes
@@ -99,7 +99,7 @@ class DemoSpeech:
     takes_speed: ClassVar[bool] = True
 
     async def speak(self, request: SpeechRequest, endpoint: Endpoint, hear: SoundSink) -> SpeechAnswer:
-        return SpeechAnswer(as_wav(await asyncio.to_thread(hummed, request.text)), "audio/wav")
+        return SpeechAnswer(as_wav(await asyncio.to_thread(hummed, request.text), RATE), "audio/wav")
 
 
 def hummed(text: str) -> bytes:
@@ -113,16 +113,6 @@ def hummed(text: str) -> bytes:
         if len(sound) > 2 * RATE * 60:
             break
     return bytes(sound)
-
-
-def as_wav(samples: bytes) -> bytes:
-    file = io.BytesIO()
-    with wave.open(file, "wb") as sound:
-        sound.setnchannels(1)
-        sound.setsampwidth(2)
-        sound.setframerate(RATE)
-        sound.writeframes(samples)
-    return file.getvalue()
 
 
 class DemoTranscription:

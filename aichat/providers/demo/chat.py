@@ -36,7 +36,7 @@ class DemoChat:
     def unsupported(
         self, model: str, messages: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any], endpoint: Endpoint
     ) -> str | None:
-        """It is offered tools as any model, and never calls one."""
+        """The demo may be offered tools, as any model, but never calls one: a forced call is refused."""
         return None if parameters.get("tool_choice", "auto") in ("none", "auto") else "tool_choice"
 
 

@@ -81,7 +81,7 @@ class GeminiReader:
         return {**found, "extra_content": {"google": {"thought_signature": signature}}} if signature else found
 
     def finished(self) -> Finished:
-        """The end. A whole body with an answer needs no finish reason. Raises `ProviderError` when no end was seen."""
+        """How the answer ended. A whole body with an answer needs no reason. Raises `ProviderError` when no end was seen."""
         if self.word is None:
             if self.is_blank:
                 return Finished("stop")  # a 200 with nothing in it

@@ -1,4 +1,4 @@
-"""Gemini's speech, and audio that a Gemini chat model writes down.
+"""Speech by Gemini, and transcription of audio by a Gemini chat model.
 
 https://ai.google.dev/gemini-api/docs/speech-generation and https://ai.google.dev/gemini-api/docs/audio
 """
@@ -20,8 +20,9 @@ from aichat.providers.single_calls import (
     TranscriptionAnswer,
     TranscriptionRequest,
 )
+from aichat.providers.wav import as_wav
 
-# OpenAI's voices, which clients send unasked, as the most similar of Gemini's.
+# The most similar of Gemini's voices for each of OpenAI's, which many clients send by default.
 VOICES = {
     "alloy": "Kore", "ash": "Charon", "ballad": "Algieba", "cedar": "Orus", "coral": "Leda", "echo": "Puck",
     "fable": "Fenrir", "marin": "Sulafat", "nova": "Aoede", "onyx": "Algenib", "sage": "Vindemiatrix",
@@ -36,7 +37,7 @@ HIGHEST_RATE = 384_000
 
 
 class GeminiSpeech:
-    """Its audio is samples or WAV: nothing here makes another format of it."""
+    """Speech by Gemini. Its audio is raw samples, or WAV made of them: nothing here encodes other formats."""
 
     formats: ClassVar[tuple[str, ...]] = ("wav", "pcm")
     takes_speed: ClassVar[bool] = False
@@ -89,16 +90,6 @@ def samples_of(raw: bytes, kind: str) -> tuple[bytes, int]:
     return samples, rate
 
 
-def as_wav(samples: bytes, rate: int) -> bytes:
-    file = io.BytesIO()
-    with wave.open(file, "wb") as sound:
-        sound.setnchannels(1)
-        sound.setsampwidth(2)
-        sound.setframerate(rate)
-        sound.writeframes(samples)
-    return file.getvalue()
-
-
 # --- Transcription ----------------------------------------------------------------------------------------------------
 
 TASK = (
@@ -119,7 +110,7 @@ BEGINNINGS = (
 
 
 class GeminiTranscriptions:
-    """A chat model that is asked to write down what it hears: without times, so without subtitles."""
+    """Transcription by a chat model, which is asked to write down what it hears. It gives no times, so no subtitles."""
 
     formats: ClassVar[tuple[str, ...]] = ("json", "text")
 
@@ -148,7 +139,7 @@ def kind_of(audio: bytes) -> str:
 
 
 def task(fields: dict[str, str]) -> str:
-    """What the model is asked to do, with the client's language and prompt, which tells of names and of what came before."""
+    """The instruction to the model, with the client's language, and its prompt as context (names, earlier sentences)."""
     language = f" It is in the language {fields['language']}." if fields.get("language") else ""
     context = f"\n\nWhat may help to understand it:\n{fields['prompt']}" if fields.get("prompt") else ""
     return f"{TASK}{language}{context}"

@@ -1,9 +1,7 @@
-"""What Gemini's calls for one whole answer that is no chat have in common: how to ask, what was refused, what was used."""
+"""What Gemini's calls besides chats have in common: asking for one whole answer, and reading refusals and usage."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
-
-import aiohttp
 
 from aichat.providers import bodies, http
 from aichat.providers.base import Endpoint, Usage
@@ -19,14 +17,11 @@ T = TypeVar("T")
 async def generate(
     model: str, body: dict[str, Any], endpoint: Endpoint, request_id: str, read: Callable[[dict[str, Any]], T]
 ) -> T:
-    """What `read` makes of the object that answers `generateContent`. Raises `ProviderError`."""
-
-    async def whole(response: aiohttp.ClientResponse) -> T:
-        return await bodies.read_json(response, read)
+    """Ask `generateContent`, and return the result of `read` for the answer. Raises `ProviderError`."""
 
     headers = {"X-Request-ID": request_id, "x-goog-api-key": endpoint.api_key}
     url = endpoint.url(f"/v1beta/models/{model}:generateContent")
-    return await http.post(url, body, headers, endpoint, whole)
+    return await http.post(url, body, headers, endpoint, bodies.json_reader(read))
 
 
 def parts_of(answer: dict[str, Any]) -> list[dict[str, Any]]:

@@ -6,12 +6,10 @@ from array import array
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-import aiohttp
-
 from aichat.providers import bodies, http
 from aichat.providers.base import Endpoint, Usage
 from aichat.providers.errors import AttemptOutcome, ProviderError
-from aichat.providers.single_calls import EmbeddingAnswer, EmbeddingRequest, Input, Vector
+from aichat.providers.single_calls import EmbeddingAnswer, EmbeddingRequest, Input, Vector, together
 
 BATCH = 100  # inputs that `batchEmbedContents` takes
 
@@ -21,13 +19,7 @@ class GeminiEmbeddings:
 
     async def embed(self, request: EmbeddingRequest, endpoint: Endpoint) -> EmbeddingAnswer:
         parts = [request.inputs[start : start + BATCH] for start in range(0, len(request.inputs), BATCH)]
-        answers = await asyncio.gather(*(self.one(request, part, endpoint) for part in parts))
-        usages = [answer.usage for answer in answers if answer.usage]
-        tokens = sum(usage.input_tokens for usage in usages)
-        return EmbeddingAnswer(
-            [vector for answer in answers for vector in answer.vectors],
-            Usage(input_tokens=tokens) if len(usages) == len(answers) else None,
-        )
+        return together(await asyncio.gather(*(self.one(request, part, endpoint) for part in parts)))
 
     async def one(self, request: EmbeddingRequest, inputs: Sequence[Input], endpoint: Endpoint) -> EmbeddingAnswer:
         name = f"models/{request.model}"
@@ -42,15 +34,12 @@ class GeminiEmbeddings:
             reported = Usage(input_tokens=tokens) if isinstance(tokens, int) and tokens > 0 else None
             return EmbeddingAnswer([normalised(each) if shorter else each for each in vectors], reported)
 
-        async def whole(response: aiohttp.ClientResponse) -> EmbeddingAnswer:
-            return await bodies.read_json(response, read)
-
         headers = {"X-Request-ID": request.request_id, "x-goog-api-key": endpoint.api_key}
         url = endpoint.url(f"/v1beta/{name}:batchEmbedContents")
-        return await http.post(url, body, headers, endpoint, whole)
+        return await http.post(url, body, headers, endpoint, bodies.json_reader(read))
 
 
 def normalised(vector: Vector) -> Vector:
-    """The vector with length 1, which Gemini's have only in full size; clients compare by the dot product."""
+    """The vector scaled to length 1: shortened ones of Gemini's are not, and clients compare by the dot product."""
     length = math.sqrt(sum(value * value for value in vector))
     return array("f", (value / length for value in vector)) if length else vector

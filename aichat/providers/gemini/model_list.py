@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import aiohttp
-
 from aichat.providers import bodies, http
 from aichat.providers.base import Endpoint, ListedModel
 from aichat.providers.vendor import CHAT, EMBEDDING, IMAGE, SPEECH
@@ -21,11 +19,10 @@ class GeminiModelList:
                     found.append(ListedModel(name, kind))
             return found
 
-        async def whole(response: aiohttp.ClientResponse) -> list[ListedModel]:
-            return await bodies.read_json(response, read)
-
         headers = {"x-goog-api-key": endpoint.api_key}
-        return await http.get(f"{endpoint.base_url}/v1beta/models?pageSize={MOST}", headers, endpoint, whole)
+        return await http.get(
+            f"{endpoint.base_url}/v1beta/models?pageSize={MOST}", headers, endpoint, bodies.json_reader(read)
+        )
 
 
 def kind_of(name: str, methods: list[str]) -> str:

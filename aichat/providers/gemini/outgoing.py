@@ -16,7 +16,7 @@ SETTINGS = {
 TOKENS_OF_A_SECOND, TOKENS_OF_A_SECOND_OF_FILM = 32, 263
 BYTES_OF_A_SECOND_OF_FILM = 250_000
 THIRD_GENERATION = re.compile(r"gemini-(?:[3-9]|\d\d)")
-UNKNOWN_FILE = 10  # pages, pictures or minutes: assumed of a file at an address that nobody here has looked at
+UNKNOWN_FILE = 10  # pages that are assumed of a file at an address, which only Google fetches
 
 
 def measure(body: Mapping[str, Any], model: str) -> Outgoing:

@@ -1,4 +1,4 @@
-"""A chat in OpenAI's vocabulary as the body of Gemini's generateContent."""
+"""Makes the body of Gemini's generateContent of a chat in OpenAI's vocabulary."""
 
 import mimetypes
 import re
@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from aichat.providers.base import ChatRequest
 from aichat.providers.errors import AttemptOutcome, ProviderError
-from aichat.providers.json import from_json
+from aichat.providers.json import arguments_object
 
 # Gemini refuses a function call in the history without the signature it gave it. One that came from another model, or
 # whose client dropped the signature, carries this instead: https://ai.google.dev/gemini-api/docs/thought-signatures
@@ -87,7 +87,7 @@ def is_known(name: str, parameters: Mapping[str, Any]) -> bool:
 
 
 def without_after(error: ProviderError, request: ChatRequest, body: Body, before: frozenset[str]) -> frozenset[str]:
-    """What to leave out after a refusal, besides what was left out before; the same set when nothing would help."""
+    """The names to leave out after a refusal, with those left out before; the same set when nothing would help."""
     if error.outcome not in (AttemptOutcome.INVALID_REQUEST, AttemptOutcome.UNSUPPORTED):
         return before
     asked_for_thoughts = THOUGHTS in body.json["generationConfig"].get("thinkingConfig", {})
@@ -175,7 +175,7 @@ def media(address: str, default_type: str) -> dict[str, Any]:
 
 
 def function_calls(calls: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Of calls made in parallel only the first is signed."""
+    """The parts for an assistant's calls. Gemini signs only the first of calls that were made in parallel."""
     parts = []
     for position, call in enumerate(calls):
         name, arguments = call["function"]["name"], call["function"].get("arguments") or ""
@@ -196,14 +196,6 @@ def tool_parts(message: Mapping[str, Any], names: Mapping[str, str]) -> list[dic
     name = names.get(call_id) or message.get("name") or call_id
     response = {"functionResponse": {"id": call_id, "name": name, "response": {"output": output}}}
     return [response, *(part for part in parts if "text" not in part)]
-
-
-def arguments_object(arguments: str) -> dict[str, Any]:
-    try:
-        value = from_json(arguments.encode()) if arguments else {}
-    except ProviderError:
-        value = arguments
-    return value if isinstance(value, dict) else {"arguments": value}
 
 
 # --- The settings -----------------------------------------------------------------------------------------------------

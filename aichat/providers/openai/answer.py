@@ -88,7 +88,7 @@ class CompletionReader:
         )
 
     def finished(self) -> Finished:
-        """The end. A whole body with an answer needs no finish reason. Raises `ProviderError` when no end was seen."""
+        """How the answer ended. A whole body with an answer needs no reason. Raises `ProviderError` when no end was seen."""
         if self.reason is not None:
             return Finished(self.reason, is_known=self.is_known)
         if self.is_whole and self.has_answer:

@@ -64,7 +64,7 @@ class OpenAITranscriptions:
             data.add_field("file", request.audio, filename=request.filename, content_type=request.content_type)
             return data
 
-        raw, _ = await calls.ask_bytes("/audio/transcriptions", form, endpoint, request.request_id)
+        raw = await calls.ask_bytes("/audio/transcriptions", form, endpoint, request.request_id)
         if request.response_format in TEXT_FORMATS:
             return TranscriptionAnswer(raw.decode("utf-8", "replace"), None)
         answer = as_object(raw)

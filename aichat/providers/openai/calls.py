@@ -1,9 +1,7 @@
-"""What OpenAI's calls for one whole answer have in common: how to log in, and how an error looks."""
+"""What calls in OpenAI's format have in common: the headers, and reading one whole answer."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
-
-import aiohttp
 
 from aichat.providers import bodies, http
 from aichat.providers.base import Endpoint
@@ -22,20 +20,13 @@ def headers_of(endpoint: Endpoint, request_id: str) -> dict[str, str]:
 async def ask(
     path: str, body: dict[str, Any] | http.MakeForm, endpoint: Endpoint, request_id: str, read: Callable[[Any], T]
 ) -> T:
-    """What `read` makes of the JSON object that answers a POST. Raises `ProviderError`."""
+    """Send a POST, and return the result of `read` for the JSON object that answers it. Raises `ProviderError`."""
 
-    async def whole(response: aiohttp.ClientResponse) -> T:
-        return await bodies.read_json(response, read)
+    return await http.post(
+        endpoint.url(path), body, headers_of(endpoint, request_id), endpoint, bodies.json_reader(read)
+    )
 
-    return await http.post(endpoint.url(path), body, headers_of(endpoint, request_id), endpoint, whole)
 
-
-async def ask_bytes(
-    path: str, body: dict[str, Any] | http.MakeForm, endpoint: Endpoint, request_id: str
-) -> tuple[bytes, str]:
-    """The bytes that answer a POST, and their content type. Raises `ProviderError`."""
-
-    async def whole(response: aiohttp.ClientResponse) -> tuple[bytes, str]:
-        return await bodies.read_bytes(response), response.content_type
-
-    return await http.post(endpoint.url(path), body, headers_of(endpoint, request_id), endpoint, whole)
+async def ask_bytes(path: str, body: http.MakeForm, endpoint: Endpoint, request_id: str) -> bytes:
+    """Send a form, and return the bytes that answer it. Raises `ProviderError`."""
+    return await http.post(endpoint.url(path), body, headers_of(endpoint, request_id), endpoint, bodies.read_bytes)

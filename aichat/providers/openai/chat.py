@@ -1,6 +1,6 @@
-"""Chat completions of OpenAI and of the servers that speak its format, without an SDK.
+"""The chat adapters for OpenAI and for servers that speak its format: https://platform.openai.com/docs/api-reference/chat
 
-https://platform.openai.com/docs/api-reference/chat. What one server does otherwise is data: `profiles.py`.
+What a server does otherwise than OpenAI is data: `profiles.py`. No SDK is used.
 """
 
 import logging
@@ -15,6 +15,7 @@ from aichat.providers.answers import read_answer
 from aichat.providers.base import ChatRequest, Endpoint, Finished, PartSink
 from aichat.providers.errors import ProviderError
 from aichat.providers.openai.answer import CompletionReader
+from aichat.providers.openai.calls import headers_of
 from aichat.providers.openai.outgoing import measure
 from aichat.providers.openai.profiles import profile_of
 from aichat.providers.openai.request import NO_CHANGES, Body, build, changes_after, obstacle
@@ -56,9 +57,7 @@ class CompatibleChat:
         async def read(response: aiohttp.ClientResponse) -> Finished:
             return await read_answer(response, CompletionReader(request.report), sink, body.dropped)
 
-        headers = {"X-Request-ID": request.request_id, "X-Client-Request-Id": request.request_id}
-        if endpoint.bearer and endpoint.api_key:
-            headers["Authorization"] = f"Bearer {endpoint.api_key}"
+        headers = headers_of(endpoint, request.request_id)
         return await http.post(endpoint.url("/chat/completions"), body.json, headers, endpoint, read)
 
     def measure(self, request: ChatRequest, endpoint: Endpoint) -> Outgoing:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from aichat.providers.base import Endpoint, Usage
 from aichat.providers.errors import AttemptOutcome, ProviderError
 from aichat.providers.openai import calls
-from aichat.providers.single_calls import EmbeddingAnswer, EmbeddingRequest, Input, Vector
+from aichat.providers.single_calls import EmbeddingAnswer, EmbeddingRequest, Input, Vector, together
 
 
 class OpenAIEmbeddings:
@@ -21,13 +21,7 @@ class OpenAIEmbeddings:
 
     async def embed(self, request: EmbeddingRequest, endpoint: Endpoint) -> EmbeddingAnswer:
         parts = [request.inputs[start : start + self.batch] for start in range(0, len(request.inputs), self.batch)]
-        answers = await asyncio.gather(*(self.one(request, part, endpoint) for part in parts))
-        usages = [answer.usage for answer in answers if answer.usage]
-        tokens = sum(usage.input_tokens for usage in usages)
-        return EmbeddingAnswer(
-            [vector for answer in answers for vector in answer.vectors],
-            Usage(input_tokens=tokens) if len(usages) == len(answers) else None,
-        )
+        return together(await asyncio.gather(*(self.one(request, part, endpoint) for part in parts)))
 
     async def one(self, request: EmbeddingRequest, inputs: Sequence[Input], endpoint: Endpoint) -> EmbeddingAnswer:
         body: dict[str, Any] = {"model": request.model, "input": list(inputs), "encoding_format": self.encoding}

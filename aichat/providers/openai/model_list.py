@@ -3,8 +3,6 @@
 import re
 from typing import Any
 
-import aiohttp
-
 from aichat.providers import bodies, http
 from aichat.providers.base import Endpoint, ListedModel
 from aichat.providers.openai.calls import headers_of
@@ -25,10 +23,7 @@ class OpenAIModelList:
         def read(answer: dict[str, Any]) -> list[ListedModel]:
             return [ListedModel(str(entry["id"]), kind_of(str(entry["id"]))) for entry in answer["data"]]
 
-        async def whole(response: aiohttp.ClientResponse) -> list[ListedModel]:
-            return await bodies.read_json(response, read)
-
-        return await http.get(endpoint.url("/models"), headers_of(endpoint, ""), endpoint, whole)
+        return await http.get(endpoint.url("/models"), headers_of(endpoint, ""), endpoint, bodies.json_reader(read))
 
 
 def kind_of(name: str) -> str:

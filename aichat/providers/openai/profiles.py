@@ -1,8 +1,8 @@
-"""What each kind of OpenAI-compatible server can't take, or names otherwise than OpenAI does.
+"""The profiles of OpenAI-compatible servers: what each kind of server can't take, or names otherwise than OpenAI does.
 
-A profile is data: the adapter asks for the values here and knows no server's name. A server's profile is the one its
+A profile is data: the adapter reads its values and knows no server's name. The profile of a server is the one that its
 provider's row names, else the first whose host is in `base_url`, else `generic`; a row may override single values.
-`docs/PROVIDERS.md` is written from this table. Sources stand beside what they say (November 2026).
+`docs/PROVIDERS.md` is written from this table. The sources stand beside the profiles (November 2026).
 """
 
 import re
@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 
 from aichat.providers.base import Endpoint
 
-# What a client may ask of a chat model beside the conversation. Anything else stays here: an unknown parameter is a 400
-# at OpenAI, and one that chooses another model, tier or paid tool (`models`, `service_tier`, `web_search_options`)
-# would be billed to us at another price.
+# The parameters of clients that are passed on. All others stay here: OpenAI answers an unknown parameter with 400, and one
+# that chooses another model, tier or paid tool (`models`, `service_tier`, `web_search_options`) would be billed to us at
+# another price.
 COMMON = frozenset(
     {
         "frequency_penalty", "logit_bias", "logprobs", "parallel_tool_calls", "presence_penalty", "reasoning_effort",
@@ -25,7 +25,7 @@ COMMON = frozenset(
 )  # fmt: skip
 OPENAIS_OWN = frozenset({"metadata", "prediction", "prompt_cache_key", "safety_identifier", "store", "verbosity"})
 SAMPLING = frozenset({"chat_template_kwargs", "min_p", "repetition_penalty", "top_k"})
-# Parameters that only tune an answer: rather an answer without them than none, where the client did not name the model.
+# Parameters that only tune an answer. For a model that the client did not name, an answer without them is better than none.
 TUNING = frozenset(
     {
         "frequency_penalty", "logit_bias", "metadata", "min_p", "parallel_tool_calls", "prediction", "presence_penalty",
@@ -275,7 +275,7 @@ def _read_quirk(name: str, value: Any) -> Any:
 
 
 class FrozenNames(dict[str, str]):
-    """Names by names, which can be part of a cache's key."""
+    """A dictionary of names that has a hash, so that it can be part of a cache's key."""
 
     def __hash__(self) -> int:  # type: ignore[override]
         return hash(frozenset(self.items()))

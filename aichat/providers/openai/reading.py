@@ -99,10 +99,11 @@ class OpenCall:
     id: str
     name: str = ""
     has_arguments: bool = False
+    halves: "SurrogateJoiner" = field(default_factory=lambda: SurrogateJoiner())
 
 
 class ToolCallReader:
-    """Makes OpenAI tool call deltas, each with its index, of what a server calls so. One reader for each answer.
+    """Turns a server's tool calls into OpenAI's deltas, each with its index. One reader serves one answer.
 
     A call is found by its ID, else by its index, else it is the one that was opened last. A new ID with a name opens a
     call (a few servers make up another ID for every delta), and so does a name alone once the last call has arguments.
@@ -168,7 +169,7 @@ class ToolCallReader:
     def function(
         self, call: OpenCall, name: str, function: Mapping[str, Any], *, is_new: bool, text: str
     ) -> dict[str, Any]:
-        """The name unless it was told before, and under `text` the arguments or a custom tool's input."""
+        """The name, unless it was told before, and the arguments or a custom tool's input under `text`."""
         found: dict[str, Any] = {}
         if name and name != call.name:  # some servers repeat the name in every delta, and none sends half of one twice
             call.name += name
@@ -177,13 +178,13 @@ class ToolCallReader:
             found["name"] = name
         arguments = function.get(text)
         if is_new or arguments not in (None, ""):
-            found[text] = as_text(arguments)
+            found[text] = call.halves.join(as_text(arguments))
             call.has_arguments = call.has_arguments or bool(found[text])
         return found
 
 
 def usable_index(value: Any) -> int | None:
-    """An index, which servers also write as `"0"` or `0.0`; None for what is none."""
+    """An index as an integer, which servers also write as `"0"` or `0.0`; None for any other value."""
     try:
         number = int(value)
     except (TypeError, ValueError, OverflowError):
@@ -192,7 +193,7 @@ def usable_index(value: Any) -> int | None:
 
 
 def as_text(arguments: Any) -> str:
-    """Arguments as the JSON text OpenAI sends; servers also send the object itself."""
+    """The arguments as JSON text, as OpenAI sends them; some servers send the object itself."""
     if arguments is None:
         return ""
     return arguments if isinstance(arguments, str) else to_json(arguments).decode()

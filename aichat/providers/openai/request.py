@@ -1,4 +1,4 @@
-"""The body of a chat completion as one server takes it, and what to change when the server refuses a part of it."""
+"""Makes the body of a chat completion as one server takes it, and changes it when the server refuses a part."""
 
 import hashlib
 import re
@@ -144,7 +144,7 @@ def tool_call(call: Mapping[str, Any], profile: Profile) -> dict[str, Any]:
 
 
 def call_id(given: str, length: int) -> str:
-    """An ID of so many letters and digits: the given one if it is such an ID, else always the same one for it."""
+    """An ID of `length` letters and digits: the given ID if it is one, else one that is always made of the given ID."""
     if len(given) == length and given.isalnum() and given.isascii():
         return given
     return hashlib.sha256(given.encode()).hexdigest()[:length]
@@ -178,7 +178,7 @@ def names(error: ProviderError, name: str) -> bool:
 
 
 def _is_about_the_name(error: ProviderError, limit: str) -> bool:
-    """Whether the limit's name is refused, not its value: a server that ignores an unknown name would write without end."""
+    """Whether the server refuses the limit's name, not its value. A server that ignores the other name has no limit then."""
     return names(error, LIMITS[limit]) or error.outcome is AttemptOutcome.UNSUPPORTED
 
 

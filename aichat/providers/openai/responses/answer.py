@@ -25,7 +25,7 @@ PARAGRAPH = "\n\n"
 class ResponseReader:
     """Reads one answer. With `in_dialect` each item goes on as it ended, for a client that speaks this dialect.
 
-    What comes as a chat completion is read as one: some servers answer so whatever they are asked.
+    A chat completion is read as one, because some servers answer with one whatever they are asked for.
     """
 
     def __init__(self, report: UsageReport, *, in_dialect: bool) -> None:
@@ -123,11 +123,11 @@ class ResponseReader:
         return [Delta(tool_calls=(call,))]
 
     def end(self, index: int, item: Mapping[str, Any]) -> list[Delta]:
-        """What an item has at its end that was not told in pieces; in the dialect the item itself."""
+        """The deltas for what an ended item has and no piece has told; in the dialect also the item itself."""
         self.is_blank = False
         self.ended.add(index)
         kind = str(item.get("type"))
-        deltas = self.begin(index, item)  # of a server that does not tell an item's beginning
+        deltas = self.begin(index, item)  # nothing, unless the server left out the event of its beginning
         is_told = index in self.told
         if kind in CALLS and not is_told:
             deltas += self.argue(index, kind, str(item.get(CALLS[kind]) or ""))
@@ -146,7 +146,7 @@ class ResponseReader:
         return deltas
 
     def untold(self, response: Mapping[str, Any]) -> list[Delta]:
-        """The items of a response that no event has told: of a whole answer all."""
+        """The deltas for the items of a response that no event has ended: all of them in a whole answer."""
         output = enumerate(response.get("output") or ())
         return [delta for index, item in output if index not in self.ended for delta in self.end(index, item)]
 
@@ -168,7 +168,7 @@ class ResponseReader:
             self.reason = "tool_calls" if self.calls else "stop"
 
     def finished(self) -> Finished:
-        """The end. Raises `ProviderError` when none was seen."""
+        """How the answer ended. Raises `ProviderError` when no end was seen."""
         if self.completion is not None:
             return self.completion.finished()
         if self.reason is not None:

@@ -1,4 +1,4 @@
-"""Asks for a response, and knows who can be asked for one."""
+"""Asks an upstream for a response, and knows which upstreams can be asked for one."""
 
 import logging
 import re
@@ -12,6 +12,7 @@ from aichat.providers import http
 from aichat.providers.answers import read_answer
 from aichat.providers.base import ChatRequest, Endpoint, Finished, PartSink
 from aichat.providers.errors import ProviderError
+from aichat.providers.openai.calls import headers_of
 from aichat.providers.openai.profiles import Profile
 from aichat.providers.openai.responses.answer import ResponseReader
 from aichat.providers.openai.responses.outgoing import measure
@@ -36,7 +37,7 @@ def is_asked(model: str, parameters: Mapping[str, Any], endpoint: Endpoint, prof
 
 
 def is_unspoken(error: ProviderError, model: str, endpoint: Endpoint) -> bool:
-    """Whether an error says that the server does not speak Responses, and not that it lacks the model; it is remembered."""
+    """Whether an error says that the server does not speak Responses, and not that it lacks the model. Remembers a yes."""
     if error.status not in NOT_SPOKEN or model in str(error):
         return False
     _silent[endpoint.base_url] = monotonic()
@@ -45,7 +46,7 @@ def is_unspoken(error: ProviderError, model: str, endpoint: Endpoint) -> bool:
 
 
 def unsupported(messages: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any]) -> str | None:
-    """The field of a request that Responses have no word for, if there is one; what came in the dialect has none."""
+    """The field of a request that this format can't express, if there is one; never of one that came in the dialect."""
     return None if NATIVE in parameters else obstacle(messages, parameters)
 
 
@@ -54,7 +55,7 @@ def measured(request: ChatRequest) -> Outgoing:
 
 
 async def respond(request: ChatRequest, endpoint: Endpoint, sink: PartSink) -> Finished:
-    """Ask for a response; what we can do without is left out when the server refuses it."""
+    """Ask for a response, and ask again without a member that the server refuses and that we can do without."""
     without: frozenset[str] = frozenset()
     for _ in range(MOST_TRIES - 1):
         body = build(request, without)
@@ -73,7 +74,5 @@ async def ask(request: ChatRequest, endpoint: Endpoint, body: ResponseBody, sink
         reader = ResponseReader(request.report, in_dialect=NATIVE in request.parameters)
         return await read_answer(response, reader, sink, body.dropped)
 
-    headers = {"X-Request-ID": request.request_id, "X-Client-Request-Id": request.request_id}
-    if endpoint.bearer and endpoint.api_key:
-        headers["Authorization"] = f"Bearer {endpoint.api_key}"
+    headers = headers_of(endpoint, request.request_id)
     return await http.post(endpoint.url("/responses"), body.json, headers, endpoint, read)

@@ -1,7 +1,7 @@
-"""From a chat in OpenAI's vocabulary to the body of a response: https://platform.openai.com/docs/api-reference/responses/create
+"""Makes the body of a response of a chat in OpenAI's vocabulary: https://platform.openai.com/docs/api-reference/responses/create
 
 A chat that came in the dialect of Responses carries its items beside the translation, under `NATIVE`: these are sent as
-they came. What would be billed in a way that we don't count (hosted tools, other tiers of service) is never sent, and
+they came. Nothing is sent that would be billed in a way that we don't count (hosted tools, other tiers of service), and
 nothing is stored at the provider.
 """
 
@@ -94,7 +94,7 @@ def settings(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def flat_tool(tool: Mapping[str, Any]) -> dict[str, Any]:
-    """A tool of a chat completion. Functions are not strict there unless they say so; here they would be."""
+    """A chat completion's tool in this format. Here functions are strict by default, there they are not: that is kept."""
     if tool["type"] == "custom":
         custom = tool["custom"]
         return {"type": "custom", **custom, **flat_format(custom.get("format"))}
