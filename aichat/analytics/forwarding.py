@@ -37,9 +37,9 @@ def forward(rows: Sequence[Event]) -> None:
     agreed = consenting({row.user_id for row in rows if row.user_id})
     told = [row for row in rows if row.user_id in agreed]
     if settings.ANALYTICS_WEBHOOK_URL:
-        lane = webhook_lane()
+        queue = webhook_queue()
         for row in told:
-            lane.put(row.body())
+            queue.put(row.body())
     if settings.POSTHOG_API_KEY:
         client = posthog_client(settings.POSTHOG_API_KEY, settings.POSTHOG_HOST)
         for row in told:
@@ -62,11 +62,12 @@ class Undelivered(Exception):
 
 
 @functools.cache
-def webhook_lane() -> BatchQueue[dict[str, Any]]:
+def webhook_queue() -> BatchQueue[dict[str, Any]]:
     return BatchQueue("analytics webhook", deliver, capacity=10_000, batch=100)
 
 
 def deliver(events: Sequence[dict[str, Any]]) -> None:
+    """Post a batch to ANALYTICS_WEBHOOK_URL. Its ID is made of its events, so that a receiver knows one it has."""
     body = json_bytes({"sent_at": timezone.now().isoformat(), "events": events})
     message_id = f"msg_{hashlib.sha256(json_bytes([event['id'] for event in events])).hexdigest()[:32]}"
     sending = webhooks.post(
@@ -85,9 +86,9 @@ _lost = 0
 
 @functools.cache
 def posthog_client(key: str, host: str) -> Any:
-    """The official client, one of our own: it batches, bounds its queue, tries again and then gives up by itself.
+    """PostHog's official client: it batches, bounds its queue, tries again and gives up by itself.
 
-    Made in the recorder's thread, after any fork.
+    It is made in the recorder's thread, after any fork, and is not the package's global client.
     """
     from posthog import Posthog
 
@@ -95,7 +96,7 @@ def posthog_client(key: str, host: str) -> Any:
 
 
 def capture(client: Any, row: Event) -> None:
-    """Amounts go as numbers of credits, so that PostHog can add them up."""
+    """Give one event to PostHog's client. Amounts are numbers of credits, so that PostHog can add them up."""
     facts = {name: float(value) if name in AMOUNTS else value for name, value in row.told.items()}
     sent = client.capture(
         row.name,
@@ -109,6 +110,7 @@ def capture(client: Any, row: Event) -> None:
 
 
 def lost(error: Exception, batch: Sequence[Any]) -> None:
+    """Count events that PostHog's client gave up, and log that."""
     global _lost
     _lost += len(batch)
     logger.warning("PostHog: %d events were dropped, %d in all (%s)", len(batch), _lost, type(error).__name__)

@@ -1,4 +1,4 @@
-"""Stores product events in batches, in a thread of its own, so that no request waits for that."""
+"""Stores product events in batches, in a thread of its own, so that no request waits for the database."""
 
 import logging
 import time
@@ -24,6 +24,8 @@ MOST_KNOWN = 100_000  # users this process remembers to have chatted
 
 
 class Heard(NamedTuple):
+    """An event with the request that caused it, and its time."""
+
     event: Told
     request_id: str
     at: float  # seconds since 1970
@@ -32,7 +34,7 @@ class Heard(NamedTuple):
 def hear(event: Told) -> None:
     """Queue an event to be stored, and return at once."""
     if settings.ANALYTICS_STORED or forwarding.is_active():
-        lane.put(Heard(event, tracing.request_id(), time.time()))
+        queue.put(Heard(event, tracing.request_id(), time.time()))
 
 
 def record(batch: Sequence[Heard]) -> None:
@@ -70,7 +72,7 @@ _known: set[UUID] = set()
 
 
 def first_chats(batch: Sequence[Heard]) -> list[Event]:
-    """The rows of those in the batch who had never chatted before, stored."""
+    """Store a `first_chat` event for each user of the batch who had never chatted before; return these events' rows."""
     chats: dict[UUID, Heard] = {}
     for heard in batch:
         if isinstance(heard.event, ChatCompleted) and heard.event.user not in _known:
@@ -88,7 +90,7 @@ def first_chats(batch: Sequence[Heard]) -> list[Event]:
 
 
 def first_chat(heard: Heard) -> Event | None:
-    """The row of somebody's first chat, unless another process was quicker."""
+    """Store the event of somebody's first chat, and return its row; None when another process was quicker."""
     event = heard.event
     assert isinstance(event, ChatCompleted)
     first = FirstChat(user=event.user, organization=event.organization, model=event.model)
@@ -106,4 +108,4 @@ def _claim(user: UUID, row: Event) -> None:
         statements.insert([row])
 
 
-lane: BatchQueue[Heard] = BatchQueue("analytics", record)
+queue: BatchQueue[Heard] = BatchQueue("analytics", record)

@@ -1,3 +1,5 @@
+"""The list of product events, for administrators."""
+
 from typing import Any
 
 from django.db.models import QuerySet
@@ -25,7 +27,7 @@ class EventSerializer(serializers.ModelSerializer[Event]):
 
 
 class EventFilter(serializers.Serializer[Event]):
-    """What the list may be asked for; `source` is the look-up."""
+    """The filters of the list. `source` is the look-up of the ORM."""
 
     name = serializers.ChoiceField(list(product_events.CATALOG), required=False)
     user = serializers.UUIDField(source="user_id", required=False)

@@ -141,7 +141,7 @@ async def parse(model: type[B], request: HttpRequest) -> B:
 
 
 async def beside_the_loop(request: HttpRequest, work: Callable[..., T], *arguments: Any) -> T:
-    """Do what takes longer the larger the body is: of one over `BODY_ON_THE_LOOP` bytes in a thread, else at once."""
+    """Do work whose time grows with the body: in a thread for a body over `BODY_ON_THE_LOOP` bytes, else at once."""
     if len(request.body) <= BODY_ON_THE_LOOP:
         return work(*arguments)
     return await asyncio.get_running_loop().run_in_executor(_validator, work, *arguments)

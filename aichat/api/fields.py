@@ -10,18 +10,19 @@ IMAGE_ADDRESS = re.compile(r"https?://[^\s/]|data:image/[a-z0-9.+-]+;base64,[A-Z
 
 
 def is_image_address(value: Any) -> bool:
-    """Whether `value` is an https address, or a picture itself as a `data:` address."""
+    """Whether `value` is the address of a picture (http or https), or the picture itself as a `data:` address."""
     return isinstance(value, str) and IMAGE_ADDRESS.match(value) is not None
 
 
 def storable(text: str) -> str:
-    """PostgreSQL can't store the character NUL."""
+    """Refuse the character NUL, which PostgreSQL can't store."""
     if "\0" in text:
         raise PydanticCustomError("nul", "The character NUL is not allowed")
     return text
 
 
 def written(text: str) -> str:
+    """Refuse a text of white space alone."""
     if not text.strip():
         raise PydanticCustomError("blank", "Write something")
     return storable(text)

@@ -25,7 +25,7 @@ class ResponseItems(Row):
 
 
 class StopRequest(Row):
-    """Somebody wants an answer to end that another process writes; looked at every second while there are such answers."""
+    """A wish to end an answer that another process writes. That process looks for it every second while it writes any."""
 
     answer_id = models.UUIDField(db_index=True)
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+", db_index=False)

@@ -1,4 +1,4 @@
-"""Answers that are finished when their reader leaves, and how one is stopped, whichever process writes it."""
+"""Stops an answer that goes on although its reader has left, whichever process writes it."""
 
 import asyncio
 from collections.abc import Collection
@@ -53,7 +53,7 @@ def _wanted(names: Collection[UUID]) -> list[tuple[UUID, UUID]]:
 
 
 def forget_old() -> int:
-    """Delete what was asked long ago; returns how many."""
+    """Delete the wishes that are older than any answer; returns how many."""
     return StopRequest.objects.filter(created_at__lt=timezone.now() - KEPT_FOR).delete()[0]
 
 

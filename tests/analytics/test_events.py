@@ -31,18 +31,18 @@ SECRET = "marmalade-4711"
 
 @pytest.fixture
 def stored(settings: Any) -> Iterator[None]:
-    """Events are kept; `recorder.lane.drain()` writes them on the test's own thread."""
+    """Events are kept; `recorder.queue.drain()` writes them on the test's own thread."""
     settings.ANALYTICS_STORED = True
-    recorder.lane._waiting.clear()
+    recorder.queue._waiting.clear()
     recorder._known.clear()
     yield
-    recorder.lane.close()
+    recorder.queue.close()
 
 
 @pytest.fixture(autouse=True)
 def _by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     """No thread of its own writes between the lines of a test."""
-    monkeypatch.setattr(recorder.lane, "_start", lambda: None)
+    monkeypatch.setattr(recorder.queue, "_start", lambda: None)
     monkeypatch.setattr(connection, "close", lambda: None)
 
 
@@ -58,7 +58,7 @@ def chat(actor: Actor, **facts: Any) -> ChatCompleted:
 def test_what_happened_is_found_by_administrators(http: httpx.Client, alice: Actor, ada: Actor, stored: None) -> None:
     http.post("/api/v1/chat", headers={**alice.headers, "X-Request-ID": "look.here"}, json={"message": SECRET})
     alice.post("/api/v1/api-keys", {"name": SECRET})
-    recorder.lane.drain()
+    recorder.queue.drain()
     found = ada.get("/api/v1/admin/events").json()["results"]
     assert {row["name"] for row in found} == {"chat_completed", "first_chat", "api_key_created"}
     for query in (f"user={alice.user.pk}", f"organization={alice.organization.pk}", "from=2026-01-01"):
@@ -80,7 +80,7 @@ def test_a_wrong_filter_is_named(ada: Actor, query: str) -> None:
 def test_pages_are_cut_by_cursor(ada: Actor, stored: None) -> None:
     for number in range(5):
         product_events.emit(chat(ada, input_tokens=number))
-    recorder.lane.drain()
+    recorder.queue.drain()
     Event.objects.filter(name="first_chat").delete()
     first = ada.get("/api/v1/admin/events?page_size=3").json()
     second = ada.get(first["next"]).json()
@@ -89,7 +89,7 @@ def test_pages_are_cut_by_cursor(ada: Actor, stored: None) -> None:
 
 def test_the_admin_shows_events_and_changes_none(ada: Actor, stored: None) -> None:
     product_events.emit(chat(ada))
-    recorder.lane.drain()
+    recorder.queue.drain()
     console = Client()
     console.force_login(ada.user)
     page = "/admin/analytics/event/"
@@ -106,11 +106,11 @@ def test_somebody_chats_for_the_first_time_once_for_ever(alice: Actor, bob: Acto
     for _ in range(2):
         product_events.emit(chat(alice))
         product_events.emit(chat(alice))
-        recorder.lane.drain()
+        recorder.queue.drain()
         recorder._known.clear()  # another process, or after a restart
         Event.objects.filter(name="first_chat", user_id=bob.user.pk).delete()
         product_events.emit(chat(bob))
-        recorder.lane.drain()
+        recorder.queue.drain()
     assert Event.objects.filter(name="first_chat", user_id=alice.user.pk).count() == 1
     assert not Event.objects.filter(name="first_chat", user_id=bob.user.pk).exists()  # pruned is not forgotten
     assert FirstTime.objects.count() == 2
@@ -119,7 +119,7 @@ def test_somebody_chats_for_the_first_time_once_for_ever(alice: Actor, bob: Acto
 
 def test_old_events_are_pruned(alice: Actor, stored: None, settings: Any) -> None:
     product_events.emit(chat(alice))
-    recorder.lane.drain()
+    recorder.queue.drain()
     Event.objects.filter(name="chat_completed").update(created_at=timezone.now() - timedelta(days=400))
     settings.ANALYTICS_RETENTION_DAYS = 0
     assert retention.prune() == 0
@@ -129,9 +129,9 @@ def test_old_events_are_pruned(alice: Actor, stored: None, settings: Any) -> Non
 
 
 def test_nothing_is_kept_where_nobody_wants_it(alice: Actor) -> None:
-    recorder.lane._waiting.clear()
+    recorder.queue._waiting.clear()
     product_events.emit(chat(alice))
-    assert not recorder.lane._waiting
+    assert not recorder.queue._waiting
 
 
 def test_every_filter_has_its_index(ada: Actor, stored: None) -> None:
@@ -161,7 +161,7 @@ def receiver(settings: Any) -> Iterator[Receiver]:
 def webhook(receiver: Receiver, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[BatchQueue[Any]]:
     settings.ANALYTICS_WEBHOOK_URL = f"{receiver.url}/events"
     lane: BatchQueue[Any] = BatchQueue("analytics webhook", forwarding.deliver, attempts=3, every=0.01, capacity=100)
-    monkeypatch.setattr(forwarding, "webhook_lane", lambda: lane)
+    monkeypatch.setattr(forwarding, "webhook_queue", lambda: lane)
     yield lane
     lane.close(0.1)
     batch_queue._queues.remove(lane)
@@ -184,7 +184,7 @@ def test_only_of_people_who_agreed(
     for actor, answer in zip(people.values(), answers, strict=True):
         agree(actor, answer)
         product_events.emit(chat(actor))
-    recorder.lane.drain()
+    recorder.queue.drain()
     webhook.close()
     sent = [event for _, _, body in receiver.got for event in json.loads(body)["events"]]
     assert {event["user"] for event in sent} == {str(people[name].user.pk) for name in told}
@@ -196,7 +196,7 @@ def test_the_webhook_is_signed_and_says_each_event_by_its_id(
 ) -> None:
     agree(alice)
     product_events.emit(chat(alice))
-    recorder.lane.drain()
+    recorder.queue.drain()
     webhook.close()
     [(path, headers, body)] = receiver.got
     assert path == "/events"
@@ -239,7 +239,7 @@ def test_a_chat_does_not_notice_what_is_wrong_with_a_receiver(
     for _ in range(3):
         began = time.monotonic()
         assert http.post("/api/v1/chat", headers=alice.headers, json={"message": "Hi"}).status_code == 200
-        recorder.lane.drain()
+        recorder.queue.drain()
         assert time.monotonic() - began < 2
 
 
@@ -250,7 +250,7 @@ def test_posthog_gets_events_by_its_official_client(alice: Actor, receiver: Rece
     agree(alice)
     product_events.emit(chat(alice))
     product_events.emit(product_events.SignedUp(user=uuid4(), method="password"))  # who did not agree
-    recorder.lane.drain()
+    recorder.queue.drain()
     client = forwarding.posthog_client(settings.POSTHOG_API_KEY, settings.POSTHOG_HOST)
     client.flush(5)
     client.shutdown()

@@ -59,6 +59,7 @@ class Translation:
                 self.dropped.append(where)
 
     def settings(self, body: CountBody) -> dict[str, Any]:
+        """The request's settings as OpenAI's parameters."""
         found: dict[str, Any] = {}
         loaded = referenced(body)
         functions = [tool for tool in self.native_tools if not tool.get("defer_loading") or tool.get("name") in loaded]
@@ -100,7 +101,7 @@ class Translation:
 
 
 def claudes_alone(body: CountBody) -> Iterator[str]:
-    """Names of what only a Claude model gets of the messages: any other says that it left them out."""
+    """The names of what only a Claude model is sent of the messages. Answers of other models name them as left out."""
     blocks = [(message.role, block) for message in body.messages for block in as_blocks(message.content)]
     wanted = (item for _, block in blocks for item in (block, *as_list(block.get("content"))))
     if any(isinstance(item, dict) and isinstance(item.get("citations"), dict) and item["citations"].get("enabled")
@@ -234,6 +235,7 @@ def address(source: Mapping[str, Any], where: str) -> str:
 
 
 def assistant_message(blocks: Sequence[Block], where: str) -> dict[str, Any]:
+    """An assistant's turn as one message: its text, its calls and its thoughts."""
     texts, calls, details = [], [], []
     for number, block in enumerate(blocks):
         place = f"{where}.{number}"
@@ -263,7 +265,7 @@ def tool_call(block: Block, where: str) -> dict[str, Any]:
 
 
 def thought(block: Block) -> list[dict[str, Any]]:
-    """The reasoning details of a thought that comes back: of the model that had it, unsealed if we sealed it."""
+    """The reasoning details of a thought that the client sends back, unsealed if we sealed them."""
     if block["type"] == "redacted_thinking":
         data = str(block.get("data") or "")
         return unsealed(data) or [{"type": "reasoning.encrypted", "format": CLAUDE, "data": data}]
@@ -317,6 +319,7 @@ def referenced(body: CountBody) -> set[str]:
 
 
 def tool_choice(choice: MessagesToolChoice, names: set[str], tools: Sequence[Block]) -> dict[str, Any]:
+    """The parameters for a choice. `names` are the functions among the `tools`; only a Claude model gets the others."""
     found: dict[str, Any] = {}
     match choice.type:
         case "tool":

@@ -1,6 +1,6 @@
 """The answers of OpenAI's endpoints, for the OpenAPI document: https://platform.openai.com/docs/api-reference
 
-Members of a model's own that OpenAI's format does not have are as DeepSeek and OpenRouter write them.
+Members that OpenAI's format does not have (thoughts, pictures) are written as DeepSeek and OpenRouter write them.
 """
 
 from typing import Any, Literal
@@ -52,7 +52,7 @@ class AnswerImage(Answer):
 
 
 class Logprobs(Answer):
-    """As the provider sends them."""
+    """The log probabilities of tokens, as the provider sends them."""
 
     content: Maybe[list[dict[str, Any]] | None] = None
     refusal: Maybe[list[dict[str, Any]] | None] = None
@@ -178,7 +178,7 @@ class EmbeddingList(Answer):
 
 
 class Moderation(Answer):
-    """As the provider sends it: its categories are its own."""
+    """The verdict on one input, as the provider sends it. The categories are the provider's."""
 
     flagged: bool
     categories: dict[str, bool | None]
@@ -217,7 +217,7 @@ class ImageList(Answer):
 
 
 class Prices(Answer):
-    """In credits: a million tokens of input and of output, a request, a picture."""
+    """Prices in credits: for a million tokens of input, a million of output, a request, a picture."""
 
     input: str
     output: str

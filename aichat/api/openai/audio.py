@@ -118,7 +118,7 @@ class TranscriptionForm(Form):
     stream: Literal["false", "False", "0", ""] = Field("false", description="Not supported.")
 
     def fields(self) -> list[tuple[str, str]]:
-        """The further fields of the form to the provider."""
+        """The further fields that the provider is sent."""
         named = {"language": self.language, "prompt": self.prompt, "temperature": self.temperature}
         given = [(name, str(value)) for name, value in named.items() if value is not None]
         return [*given, *(("timestamp_granularities[]", each) for each in self.granularities)]

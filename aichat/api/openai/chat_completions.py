@@ -1,4 +1,4 @@
-"""The OpenAI-compatible endpoint: https://platform.openai.com/docs/api-reference/chat/object"""
+"""`POST /v1/chat/completions`: https://platform.openai.com/docs/api-reference/chat/object"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -33,7 +33,7 @@ from aichat.generation.request import (
 
 DONE = b"data: [DONE]\n\n"
 CALL_REASON = "function_call"  # the finish reason that clients of `functions` know instead of `tool_calls`
-HERE = "\0delta"  # no model is called so
+HERE = "\0delta"  # marks the place of the delta in a chunk that is encoded once; no other member holds a NUL
 
 
 class CompletionsView(AsyncView):
@@ -120,7 +120,7 @@ class CompletionFormat:
 
     include_usage: bool
     started: Result | None = None
-    before: bytes = b""  # what stands around the delta of a piece, encoded once for all of them
+    before: bytes = b""  # with `after`: what stands around the delta of a chunk, encoded once for all chunks
     after: bytes = b""
 
     def whole(self, result: Result) -> tuple[bytes, dict[str, str]]:

@@ -84,6 +84,7 @@ class EmbeddingsView(AsyncView):
 
 
 def written(result: Result, embeddings: Embeddings, encoding: str) -> bytes:
+    """The answer as JSON. `encoding` is `float` or `base64`."""
     tokens = embeddings.tokens
     return orjson.dumps(
         {

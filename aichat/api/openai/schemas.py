@@ -1,4 +1,4 @@
-"""The bodies of the chat endpoints. Pydantic, because these are parsed on the hot path (0.01 ms against 0.2 ms)."""
+"""The bodies of chat completions, as Pydantic models: parsing one takes 0.01 ms, with a serializer of DRF 0.2 ms."""
 
 import re
 from typing import Annotated, Any, Literal, Self, TypeVar
@@ -382,7 +382,7 @@ class CompletionBody(BaseModel):
         return tools.of_messages([message.as_dict() for message in self.messages])
 
     def parameters(self) -> dict[str, Any]:
-        """Everything that is not the conversation itself or ours to decide."""
+        """The parameters that go upstream: everything but the conversation and what this server decides."""
         ours = {
             "model",
             "messages",

@@ -1,4 +1,4 @@
-"""Speech as it is made: the pieces of audio go to the client as they come from the provider."""
+"""Streams speech: the pieces of audio go to the client as they come from the provider."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable

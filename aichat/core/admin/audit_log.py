@@ -14,6 +14,7 @@ from django.contrib.contenttypes.models import ContentType
 from django.db.models import Model, QuerySet
 from django.utils import timezone
 
+from aichat.core.database import batches
 from aichat.core.telemetry import tracing
 
 Values = Mapping[str, tuple[Any, Any]]
@@ -29,7 +30,6 @@ ACTS = (
     PASSKEY_ADDED, PASSKEY_RENAMED, PASSKEY_REMOVED,
     APP_ADDED, CODES_RENEWED,
 )  # fmt: skip
-AT_ONCE = 500  # entries that one commit deletes
 FLAGS = {ADDED: ADDITION, CHANGED: CHANGE, DELETED: DELETION}
 
 
@@ -53,15 +53,11 @@ def record(actor: Model, row: Model, verb: str, values: Values, **more: str) -> 
 
 
 def purge() -> int:
-    """Delete the entries that are older than AUDIT_RETENTION_DAYS, in small steps; returns how many. 0 keeps all."""
+    """Delete the entries that are older than AUDIT_RETENTION_DAYS, in small steps; return how many. 0 days keep all."""
     if not settings.AUDIT_RETENTION_DAYS:
         return 0
     old = LogEntry.objects.filter(action_time__lt=timezone.now() - timedelta(days=settings.AUDIT_RETENTION_DAYS))
-    deleted = 0
-    while keys := list(old.order_by("action_time").values_list("pk", flat=True)[:AT_ONCE]):
-        LogEntry.objects.filter(pk__in=keys).delete()
-        deleted += len(keys)
-    return deleted
+    return batches.delete(old.order_by("action_time"))
 
 
 def details(entry: LogEntry) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Reads many rows in batches by primary key, with bounded memory and no cursor that stays open."""
+"""Reads or deletes many rows in batches by primary key, with bounded memory and no cursor that stays open."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
@@ -26,6 +26,15 @@ def in_batches(items: Iterable[T], size: int = SIZE) -> Iterator[Sequence[T]]:
     iterator = iter(items)
     while batch := list(islice(iterator, size)):
         yield batch
+
+
+def delete(rows: QuerySet[Any], size: int = SIZE) -> int:
+    """Delete all rows in their order, `size` at a time, so that no statement locks many of them for long; return how many."""
+    deleted = 0
+    while keys := list(rows.values_list("pk", flat=True)[:size]):
+        rows.model._default_manager.filter(pk__in=keys).delete()
+        deleted += len(keys)
+    return deleted
 
 
 def column_by_key(model: Any, keys: Iterable[Any], column: str, *, key: str = "pk") -> dict[Any, Any]:

@@ -45,7 +45,7 @@ def error_of(error: ApiError) -> dict[str, Any]:
 
 @dataclass(slots=True)
 class ResponseFormat:
-    """Answers as responses. Of a stream it numbers the events, and knows the items that ended and the one that is open."""
+    """Encodes answers as responses. In a stream it numbers the events, and knows the ended items and the open one."""
 
     body: ResponsesBody
     tools: Tools
@@ -60,14 +60,14 @@ class ResponseFormat:
     is_free: bool = False  # whether that call's input comes as free text, not as the argument of a function
 
     def items(self, result: Result) -> list[dict[str, Any]]:
-        """The items of the answer so far, the open one ended: as they were streamed, or of a whole answer."""
+        """The items of the answer, as they were streamed or of a whole answer. An item that is still open is ended."""
         state = self.copied() if self.started else self.of(result)
         for _ in state.close():
             pass
         return state.output
 
     def copied(self) -> "ResponseFormat":
-        """A copy to end: settlements word the end too, for a replay, and may do so more than once."""
+        """A copy that can be ended. A settlement encodes the end too, for a replay, and may do so more than once."""
         state = copy.copy(self)
         state.output = [*self.output]
         state.item = {**self.item} if self.item else None
@@ -251,7 +251,7 @@ class ResponseFormat:
         return {"type": "function_call", "id": self.new_id("fc"), "arguments": "", **facts}
 
     def show(self, address: str) -> Iterator[Event]:
-        """A picture in the answer, as the client would get it of OpenAI's own image tool."""
+        """A picture in the answer, as the client would get it from OpenAI's own image tool."""
         yield from self.close()
         image = {"type": "image_generation_call", "id": self.new_id("ig"), "status": "completed"}
         yield from self.open({**image, "result": address.partition(";base64,")[2] or address})
@@ -273,7 +273,7 @@ class ResponseFormat:
         yield from self.close(self.own(theirs, self.item["id"]))
 
     def own(self, theirs: dict[str, Any], item_id: str) -> dict[str, Any]:
-        """A provider's item under our ID; a thought is sealed together with the provider's."""
+        """A provider's item under an ID of ours. A thought keeps the provider's ID inside of its sealed content."""
         item = {**theirs, "id": item_id}
         if theirs["type"] == "reasoning":
             item["encrypted_content"] = packed(details_of(theirs))

@@ -1,4 +1,4 @@
-"""Items of answers that clients refer to instead of sending them again: written with the settlement, read by their IDs."""
+"""Keeps the items of answers, so that clients can refer to an item by its ID instead of sending it again."""
 
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -11,16 +11,16 @@ from django.utils import timezone
 
 from accounts.authentication import Caller
 from aichat.api.models import ResponseItems
+from aichat.core.database import batches
 from aichat.core.database.statements import NewRow
 from aichat.generation.request import Result
 
 ITEM_ID = re.compile(r"(?:msg|rs|fc|ctc|ig|item)_([0-9a-f]{32})[0-9a-f]{2}")  # as `ResponseFormat.new_id` makes them
-AT_ONCE = 1000
 Items = list[dict[str, Any]]
 
 
 def rows_of(caller: Caller, items: Callable[[Result], Items]) -> Callable[[Result], Sequence[NewRow]]:
-    """The row that keeps the items of an answer, for its settlement."""
+    """A `rows_to_save` of `GenerationRequest`: the settlement inserts the row that keeps the answer's items."""
 
     def rows_to_save(result: Result) -> Sequence[NewRow]:
         values = {
@@ -35,7 +35,7 @@ def rows_of(caller: Caller, items: Callable[[Result], Items]) -> Callable[[Resul
 
 
 def find(caller: Caller, ids: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """The kept items of the caller's organization with these IDs; what is not there, or was forgotten, is left out."""
+    """The kept items of the caller's organization, by their IDs. IDs of other or forgotten items are left out."""
     answers = {UUID(found[1]) for item_id in ids if (found := ITEM_ID.fullmatch(item_id))}
     if not answers:
         return {}
@@ -45,11 +45,6 @@ def find(caller: Caller, ids: Iterable[str]) -> dict[str, dict[str, Any]]:
 
 
 def forget_expired() -> int:
-    """Delete what is older than RESPONSE_ITEMS_TTL, in small steps; return how many."""
+    """Delete the rows that are older than RESPONSE_ITEMS_TTL, in small steps; return how many."""
     before = timezone.now() - timedelta(seconds=settings.RESPONSE_ITEMS_TTL)
-    old = ResponseItems.objects.filter(created_at__lt=before).order_by("created_at").values_list("pk", flat=True)
-    deleted = 0
-    while keys := list(old[:AT_ONCE]):
-        ResponseItems.objects.filter(pk__in=keys).delete()
-        deleted += len(keys)
-    return deleted
+    return batches.delete(ResponseItems.objects.filter(created_at__lt=before).order_by("created_at"))

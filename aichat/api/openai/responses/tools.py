@@ -40,18 +40,17 @@ class Tools:
         self.functions: dict[str, dict[str, Any]] = {}
         self.origins: dict[str, Origin] = {}
         self.left_out: list[str] = []
-        self.native: list[
-            dict[str, Any]
-        ] = []  # the tools as the client offers them, for a server that speaks the dialect
+        # The tools as the client offers them, for a server that speaks the dialect.
+        self.native: list[dict[str, Any]] = []
 
     def add(self, tools: Iterable[Any], where: str) -> None:
-        """Raises `InvalidRequest` naming a tool that can't be honoured."""
+        """Add a list of tools. Raises `InvalidRequest` naming a tool that can't be honoured."""
         for number, tool in enumerate(tools):
             if self.add_one(tool, f"{where}.{number}"):
                 self.native.append(as_offered(tool))
 
     def add_one(self, tool: Any, where: str, namespace: str = "") -> bool:
-        """Whether the client runs the tool, or any of the namespace's."""
+        """Add a tool, or the tools of a namespace. Returns whether the client runs it, or any of them."""
         kind = str(tool.get("type")) if isinstance(tool, dict) else ""
         if kind == "namespace" and not namespace:
             inner = listed(tool, "tools", where)
@@ -94,7 +93,7 @@ class Tools:
 
 
 def as_offered(tool: Mapping[str, Any]) -> dict[str, Any]:
-    """A tool as it came: all are loaded at once, because no search for tools can be honoured."""
+    """A tool as the client sent it, but never loaded later (`defer_loading`): no search for tools can be honoured."""
     found = {name: value for name, value in tool.items() if name != "defer_loading"}
     if tool["type"] == "namespace":
         inner = (one for one in tool["tools"] if not str(one.get("type")).startswith(LEFT_OUT))
@@ -117,7 +116,7 @@ def function(tool: Mapping[str, Any], name: str, where: str) -> dict[str, Any]:
 
 
 def custom_function(tool: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """The grammar of its input, which no function has, is told to the model in words."""
+    """A custom tool as a function. The model is told the grammar of the input in words, because functions have none."""
     description = str(tool.get("description") or "")
     wanted = tool.get("format")
     if isinstance(wanted, dict) and isinstance(wanted.get("definition"), str):

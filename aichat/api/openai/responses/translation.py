@@ -1,6 +1,7 @@
 """From a request of the Responses API to OpenAI's chat vocabulary, which every provider's adapter translates from.
 
-Beside the translation stands what the client said itself (`NATIVE`), for a server that speaks the dialect too.
+Beside its translation each message carries the client's own items under the key `NATIVE`, and the parameters carry the
+client's own settings: a server that speaks the dialect too gets those.
 """
 
 import base64
@@ -58,6 +59,7 @@ class Translation:
         self.parameters = {**self.settings(body), NATIVE: self.native(body)}
 
     def settings(self, body: ResponsesBody) -> dict[str, Any]:
+        """The request's settings as parameters of a chat completion."""
         text = body.text
         choice = self.tools.choice(body.tool_choice)
         found: dict[str, Any] = {
@@ -97,7 +99,7 @@ class Translation:
     # --- Items --------------------------------------------------------------------------------------------------------
 
     def add(self, item: Item, where: str) -> None:
-        """Raises `InvalidRequest` naming an item that can't be honoured."""
+        """Add an item to the messages. Raises `InvalidRequest` naming an item that can't be honoured."""
         kind = str(item.get("type") or "message")
         if kind not in {"function_call_output", "custom_tool_call_output", "reasoning"}:
             self.show_pictures()
@@ -165,7 +167,7 @@ class Translation:
         self.messages.append({"role": "tool", "tool_call_id": call_id, "content": text, NATIVE: [sendable(item)]})
 
     def add_reasoning(self, item: Item) -> None:
-        """What a model thought goes back to it with what it then said or called."""
+        """Add thoughts to the assistant's message with the text or the calls that followed them."""
         sealed = item.get("encrypted_content")
         details = unpacked(sealed)
         if sealed and not details:
@@ -201,7 +203,7 @@ def own(role: str, item: Item) -> dict[str, list[Item]]:
 
 
 def sendable(item: Item) -> Item:
-    """An item as another server takes it: it would look for our ID in vain. A thought is sealed together with its own ID."""
+    """An item without our ID, for which another server would look in vain. A thought keeps its ID: both are sealed."""
     return item if item.get("type") == "reasoning" else {name: value for name, value in item.items() if name != "id"}
 
 
