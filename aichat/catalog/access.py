@@ -1,8 +1,8 @@
-"""Who may use which model: the object permission `use_aimodel` of django-guardian. A model nobody was given is open to all.
+"""Decides who may use a model, by django-guardian's object permission `use_aimodel`. Without any it is open to all.
 
-It is given to roles and organizations (as groups, one for each) and to single users. Requests never ask guardian: the
-catalog in memory carries what was given, so a check is a set look-up. Rows are taken away by their own columns, because
-guardian's `remove_perm` deletes across a join, which MongoDB can't.
+The permission is given to roles and organizations (each has a group) and to single users. Requests never ask guardian: the
+catalog in memory has the permissions of each model, so a check is a look-up in a set. Rows are deleted by their own columns,
+because guardian's `remove_perm` deletes across a join, which MongoDB can't do.
 """
 
 from collections import defaultdict
@@ -34,14 +34,14 @@ class Who(Protocol):
 
 @dataclass(slots=True)
 class Allowed:
-    """Who was given a model."""
+    """The roles, organizations and users that may use a model."""
 
     roles: set[str] = field(default_factory=set)
     organizations: set[UUID] = field(default_factory=set)
     users: set[UUID] = field(default_factory=set)
 
     def includes(self, who: Who) -> bool:
-        """A role includes those above it."""
+        """Whether `who` may use the model. A role includes the roles above it."""
         return (
             who.user.pk in self.users
             or who.organization.pk in self.organizations
@@ -49,7 +49,7 @@ class Allowed:
         )
 
     def add_group(self, name: str) -> None:
-        """A group that is neither a role's nor an organization's restricts the model, and lets nobody in."""
+        """Let a group's role or organization in. A group of any other name lets nobody in, though it restricts the model."""
         if name in Role:
             self.roles.add(name)
         elif name.startswith(ORGANIZATION):
@@ -57,7 +57,7 @@ class Allowed:
 
 
 def read() -> dict[str, Allowed]:
-    """What was given, by the model's ID; models that are open to all are not in it."""
+    """Read who may use each restricted model, by the model's ID. Models that are open to all are left out."""
     given: dict[str, Allowed] = defaultdict(Allowed)
     permission = _permission()
     users = UserObjectPermission.objects.filter(permission=permission)
@@ -76,7 +76,7 @@ def assign(
     organizations: Iterable[Organization] = (),
     users: Iterable[User] = (),
 ) -> None:
-    """Give a model to exactly these; to nobody in particular is to everybody. Seen by all processes within a second."""
+    """Let exactly these use a model; with none given, everybody may. All processes see the change within a second."""
     names = [*(str(role) for role in roles), *(f"{ORGANIZATION}{one.pk}" for one in organizations)]
     transactions.run_atomic(_assign, model, names, list(users))
 

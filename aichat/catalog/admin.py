@@ -51,7 +51,7 @@ class ProviderAdmin(ConditionAdmin):
     list_before_template = "catalog/new_provider.html"
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
-        """The list, with what can be connected by its name above it."""
+        """Show the list below the names of vendors and servers that can be connected."""
         choices = [
             (reverse("admin_new_provider", args=[choice.slug]), choice.name)
             for choice in connecting.choices().values()
@@ -60,10 +60,7 @@ class ProviderAdmin(ConditionAdmin):
         return super().changelist_view(request, {**(extra_context or {}), "choices": choices})
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
-        return {
-            "kind": KINDS_OF_ROWS[0],
-            **super().get_changeform_initial_data(request),
-        }  # the kind there can be many of
+        return {"kind": KINDS_OF_ROWS[0], **super().get_changeform_initial_data(request)}
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Provider]:
         rows: QuerySet[Provider] = super().get_queryset(request)
@@ -94,7 +91,7 @@ class ProviderAdmin(ConditionAdmin):
         return state.of_providers(rows)
 
     def response_add(self, request: HttpRequest, obj: Provider, post_url_continue: str | None = None) -> HttpResponse:
-        """Lead from a new provider to the list of its models: without one it is of no use."""
+        """Lead from a new provider to the list of its models, because a provider without models is of no use."""
         found = self.conditions([obj])[obj.pk]
         if "_save" in request.POST and found.state is state.State.NO_MODELS and (tools := self.tools(obj)):
             messages.success(request, f"{obj} was added. Choose its models.")
@@ -111,7 +108,7 @@ class ProviderAdmin(ConditionAdmin):
 
 @admin.register(AIModel)
 class AIModelAdmin(ConditionAdmin):
-    """Models as clients name them, and what they cost from when on."""
+    """Models as clients name them, with their dated prices."""
 
     form = ModelForm
     list_display = [
@@ -192,7 +189,7 @@ class AIModelAdmin(ConditionAdmin):
         return {"test_url": reverse("admin_test_model", args=[row.pk])}
 
     def has_delete_permission(self, request: HttpRequest, obj: AIModel | None = None) -> bool:
-        """Its prices explain old usage: a model is disabled instead."""
+        """Forbid deletion, because a model's prices explain old usage: it is disabled instead."""
         return False
 
     @admin.action(description="Enable")
@@ -212,7 +209,7 @@ class AIModelAdmin(ConditionAdmin):
 
 
 def said_of_prices(model: AIModel | None, price: Price | None) -> str:
-    """Since when the prices of the form hold, and from when others will."""
+    """The text above the form's prices: since when they are in force, and from when on others will be."""
     if model is None or price is None:
         return ""
     source = "an operator" if price.source == Price.OPERATOR else "the price library"
@@ -223,7 +220,7 @@ def said_of_prices(model: AIModel | None, price: Price | None) -> str:
 
 
 def said_of_change(changed: Mapping[str, tuple[Any, Any]], begins: datetime | None) -> str:
-    """The old and new amounts beside each other, and from when on."""
+    """The message after a change of prices: the old and new amounts, and from when on they hold."""
     pairs = [f"{name.replace('_', ' ')} {old or 'none'} → {new}" for name, (old, new) in changed.items()]
     return f"Prices {f'from {moment(begins)} on' if begins else 'from now on'}: {', '.join(pairs)}."
 

@@ -20,11 +20,12 @@ COLOURS = dict.fromkeys(state.State, "danger") | {
 
 
 class ConditionAdmin(Admin):
-    """A page whose rows show their state: computed for a page of the list at once, and above the form of one row."""
+    """An admin page that shows the state of each row in the list and above the row's form."""
 
     change_form_outer_before_template = "catalog/condition.html"
 
     def conditions(self, rows: list[Any]) -> Mapping[Any, state.Condition]:
+        """The condition of each row, by its primary key; a page of the list is one call."""
         raise NotImplementedError
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
@@ -48,7 +49,7 @@ class ConditionAdmin(Admin):
         return super().changeform_view(request, object_id, form_url, {**(extra_context or {}), **shown})
 
     def tools(self, row: Any) -> dict[str, str]:
-        """The addresses of what can be done about a state, for the template. Those pages are the dashboard's."""
+        """The addresses of pages that help with a state, by the template's names. The pages are the dashboard's."""
         raise NotImplementedError
 
     @display(description="State", label=COLOURS)
@@ -60,7 +61,7 @@ class ConditionAdmin(Admin):
         return row.condition.reason or "-"
 
     def warn_of(self, request: HttpRequest, row: Any) -> None:
-        """Say at once that what was just saved can't be called."""
+        """Warn that the row which was just saved can't be called, and why."""
         condition = self.conditions([row])[row.pk]
         if condition.is_problem:
             messages.warning(request, f"{row} can't be called now ({condition.state}). {condition.reason}")

@@ -1,4 +1,4 @@
-"""Makes a provider of what an operator knows: whose it is, its address, a key."""
+"""Makes a provider from the few things that an operator knows: the vendor or server, an address, a key."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +19,7 @@ KEY_NAME = "entered"  # of the key that comes with a new provider
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Something that can be connected: a vendor of our own (`kind`; its address is a setting), or a server."""
+    """A vendor (`server` is None, its address is a setting) or a server that an operator can connect."""
 
     slug: str
     name: str
@@ -40,7 +40,7 @@ def choices() -> dict[str, Choice]:
 
 
 def free_slug(slug: str) -> str:
-    """The slug, with the first number behind it that makes it new."""
+    """The slug if no provider has it, else the slug with the lowest number behind it that is free."""
     taken = set(Provider.objects.filter(slug__startswith=slug).values_list("slug", flat=True))
     return next(
         name for name in (slug, *(f"{slug}-{number}" for number in range(2, len(taken) + 3))) if name not in taken

@@ -1,7 +1,7 @@
-"""Prices against the offline price library: which models have none, which are no longer what the library says.
+"""Compares prices with the offline price library: finds models without a price, and prices that differ from the library's.
 
-Nothing is changed here: each finding says what mends it. The library is the one that is installed, so a price its
-provider changed since shows with the next release of `genai-prices`.
+It changes nothing: each finding says how to mend it. The library is the installed one, so a price that its provider has
+changed since shows with the next release of `genai-prices`.
 """
 
 from collections.abc import Iterable, Sequence
@@ -30,8 +30,11 @@ class Finding:
 
 
 def findings(used: Iterable[str] = ()) -> list[Finding]:
-    """Of the models that are enabled or in `used` (slugs), those whose price is unknown, changed upstream, overridden by
-    an operator against the library, or without a cost of ours. Two queries; ordered by slug."""
+    """The findings about models that are enabled or in `used` (slugs), ordered by slug. It takes a few queries in all.
+
+    A finding is a price that is missing, that the library has changed, that an operator has set against the library, or that
+    has no cost of ours.
+    """
     slugs = set(used)
     found = []
     for model in editing.with_prices(AIModel.objects.all()):
@@ -69,13 +72,13 @@ def of_model(model: AIModel) -> Finding | None:
 
 
 def in_force(begun: Sequence[Price]) -> Price | None:
-    """The price requests pay, of those that have begun, the oldest first: an operator's outlives the library's."""
+    """The price in force among those that have begun (oldest first): the latest of an operator, else of the library."""
     own = [price for price in begun if price.source != Price.LIBRARY]
     return (own or begun)[-1] if begun else None
 
 
 def differences(price: Price, known: LibraryPrice) -> dict[str, tuple[Any, Any]]:
-    """The price columns that are not as the library says, each with its amounts: (in force, library)."""
+    """The price columns that differ from the library's, each with its amounts: (in force, library)."""
     return {
         name: (getattr(price, name), value) for name, value in known.fields.items() if getattr(price, name) != value
     }

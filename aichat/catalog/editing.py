@@ -1,7 +1,7 @@
-"""Changing the catalog: what the admin and the REST endpoints do, in one place.
+"""Changes the catalog, for the admin and the REST endpoints alike.
 
-An operator writes credits and US dollars as decimals; the rows have integers of microcredits and microdollars. A changed
-price is a new dated row, so that history stays, and the model's snapshot in memory is forgotten.
+Operators write credits and US dollars as decimals; the rows have integers of microcredits and microdollars. A changed price
+is a new dated row, so that the history stays. After each change the catalog in memory is read again.
 """
 
 from collections.abc import Mapping
@@ -27,14 +27,14 @@ PRICES = [
 ]  # fmt: skip
 COSTS = ["input_cost", "cached_input_cost", "output_cost", "image_cost", "character_cost", "minute_cost"]
 AMOUNTS = PRICES + COSTS
-# Cached input costs as much as any other until somebody says otherwise.
+# Cached input costs as much as other input until an operator sets its price.
 FOLLOWS = {"cached_input_price": "input_price", "cached_input_cost": "input_cost"}
 
 to_millionths = to_microcredits
 format_millionths = format_credits
 
 
-# The price that a model of each kind usually has, named when there is none.
+# The price that a model of each kind usually has: an error names it when a model has no price.
 PRICE_OF_KIND = {
     AIModel.Kind.CHAT: "input_price",
     AIModel.Kind.EMBEDDING: "input_price",
@@ -89,7 +89,7 @@ def set_price(
 ) -> dict[str, tuple[Any, Any]]:
     """Give a model other prices from `effective_at` (now) on; amounts not given stay as they are.
 
-    Answers what changed as (before, after), as people write it; nothing is stored when nothing changed.
+    Returns the changed amounts by name, each (before, after) as people write it. Stores nothing when nothing changed.
     """
     begins = effective_at or timezone.now()
     old = price_in_force(model, begins)
@@ -128,7 +128,7 @@ def in_library(provider_kind: str, name: str, kind: str) -> bool:
 
 
 def with_prices(models: QuerySet[AIModel]) -> QuerySet[AIModel]:
-    """Models with the prices that have begun as `begun`, the one in force last: three queries for any number."""
+    """The models, each with its begun prices as `begun`, the latest last: a fixed number of queries for any number."""
     begun = Price.objects.filter(effective_at__lte=timezone.now()).order_by("effective_at")
     return models.select_related("provider").prefetch_related(
         "provider__keys", Prefetch("prices", begun, to_attr="begun")
@@ -136,9 +136,9 @@ def with_prices(models: QuerySet[AIModel]) -> QuerySet[AIModel]:
 
 
 def save(model: AIModel, *, fields: Mapping[str, Any], amounts: Mapping[str, int | None], actor: Any) -> None:
-    """Make or change a model and its price, as an administrator. Raises `PriceRequired` for an enabled one without.
+    """Make or change a model and its price, as an administrator. Raises `PriceRequired` for an enabled model without one.
 
-    A new model nobody asked to enable waits, disabled, until it has a price.
+    A new model whose body does not say `enabled` is stored disabled when it has no price.
     """
     transactions.run_atomic(_save, model, fields, amounts, actor)
 
@@ -166,7 +166,7 @@ def _save(model: AIModel, fields: Mapping[str, Any], amounts: Mapping[str, int |
 
 
 def delete(model: AIModel, *, actor: Any) -> None:
-    """Take a model out of the catalog with its prices; usage keeps the prices it was charged by."""
+    """Delete a model and its prices; usage records keep the prices that they were charged by."""
     transactions.run_atomic(_delete, model, actor)
 
 
@@ -177,7 +177,7 @@ def _delete(model: AIModel, actor: Any) -> None:
 
 
 def provider_named(slug: str) -> Provider:
-    """The provider, made when only its kind is known so far."""
+    """The provider of a slug; a new row of the kind of this name when there is none."""
     return Provider.objects.get_or_create(slug=slug, defaults={"kind": slug})[0]
 
 

@@ -1,10 +1,10 @@
-"""Why the next candidate of a route is asked, in the words of the setting FALLBACK_ON and of a model's `fallback_on`."""
+"""The reasons for asking the next candidate of a route, as the setting FALLBACK_ON and a model's `fallback_on` name them."""
 
 from enum import StrEnum
 
 
 class FallbackReason(StrEnum):
-    """What a candidate's failure means. A refusal of what the user wrote (`blocked`) is no reason: it goes to nobody else."""
+    """What a candidate's failure means. Refused content (`blocked`) is no reason: it is sent to no other provider."""
 
     OUTAGE = "outage"  # no connection, a timeout, an error of the server, an answer that is broken or empty
     RATE_LIMIT = "rate_limit"

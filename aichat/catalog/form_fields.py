@@ -1,4 +1,4 @@
-"""Form fields of the catalog's admin pages, in which nobody has to write JSON. Scripts may: it is understood as well."""
+"""Form fields of the catalog's admin pages: people write lines instead of JSON, and scripts may still post JSON."""
 
 import json
 from typing import Any
@@ -86,7 +86,7 @@ class ReasonsField(forms.MultipleChoiceField):
 
 
 def quirks_field() -> MembersField:
-    """What a server does otherwise than its profile, one row a quirk; an empty one is as the profile says."""
+    """The field of a provider's quirks: one row for each quirk. An empty row means the profile's value."""
     members = [
         Member(name, kind, meaning, registry.answer_limits() if kind == "choice" else ())  # type: ignore[arg-type]
         for name, kind, meaning in registry.quirks()

@@ -1,4 +1,4 @@
-"""The keys on a provider's page: several of them, by variable or entered and then never shown again."""
+"""The table of keys on a provider's page: each is named by its variable, or was entered and is never shown again."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -64,7 +64,7 @@ class KeyForm(forms.ModelForm):  # type: ignore[type-arg]
 
 
 class KeyFormSet(forms.BaseInlineFormSet):  # type: ignore[type-arg]
-    """Gives each form its provider as the same page is changing it, before it is saved.
+    """Gives each key's form the provider with the changes of the same page, before it is saved.
 
     A script that posts the provider's own fields alone changes no key.
     """

@@ -1,4 +1,4 @@
-"""Which keys of providers rest, for the operator to see: kept in the cache, and forgotten when the rest is over."""
+"""Shows operators which keys of providers rest. The cache keeps this until the rest is over."""
 
 from collections.abc import Iterable, Mapping
 from time import time

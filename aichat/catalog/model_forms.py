@@ -54,8 +54,8 @@ def amount_field(name: str) -> forms.DecimalField:
 
 
 def people_field(name: str, queryset: QuerySet[Any], help_text: str) -> "forms.ModelMultipleChoiceField[Any]":
-    """Several of many, searched for by typing: whatever the number of accounts, only the chosen are in the page."""
-    # The search asks for a foreign key whose target is meant; that of the memberships is.
+    """A field for several users or organizations, found by typing: the page holds only the chosen ones, never all."""
+    # The widget wants a foreign key to the table that it searches: the one of the memberships will do.
     source: Any = Membership._meta.get_field(name)
     widget = AutocompleteSelectMultiple(source, admin.site)
     return forms.ModelMultipleChoiceField(
@@ -129,7 +129,7 @@ class ModelForm(forms.ModelForm):  # type: ignore[type-arg]
 
 
 class PriceInline(ReadOnlyInline):
-    """Every price the model ever had; those to come first."""
+    """Every price that the model has had or will have, the latest first."""
 
     model = Price
     verbose_name_plural = "Prices, with their history (credits, and USD)"

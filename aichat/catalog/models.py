@@ -1,4 +1,4 @@
-"""Which models there are, where they are served, and what they cost."""
+"""The tables of models and their dated prices. `provider_models.py` has those of providers."""
 
 from collections.abc import Collection
 from functools import partial
@@ -27,7 +27,7 @@ def check_reasons(value: Any) -> None:
 
 
 class AIModel(Row):
-    """A model as clients name it (`slug`), and as its provider does (`upstream_name`, or the same)."""
+    """A model: clients know it by its `slug`, its provider by `upstream_name` (empty: by the slug too)."""
 
     class Kind(models.TextChoices):
         CHAT = "chat"
@@ -89,8 +89,10 @@ class AIModel(Row):
         return found
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """Store the row. A model that is renamed goes on to answer under its earlier names: fallbacks and experiments,
-        clients and old usage know it by those."""
+        """Store the row. A renamed model goes on to answer under its earlier slugs.
+
+        Fallbacks, experiments, clients and old usage records know the model by those.
+        """
         if self.stored_slug and self.stored_slug != self.slug:
             self.aliases = [*(name for name in self.aliases if name != self.slug), self.stored_slug]
             if kwargs.get("update_fields") is not None:
@@ -101,7 +103,7 @@ class AIModel(Row):
 
 
 class Price(Row):
-    """What a model costs from a point in time on. The latest one that has begun is in force; history stays."""
+    """The price of a model from a moment on. The latest one that has begun is in force; old prices stay."""
 
     LIBRARY: ClassVar[str] = "price library"
     OPERATOR: ClassVar[str] = "operator"

@@ -1,4 +1,4 @@
-"""The models that a provider lists, beside those of the catalog, with prices proposed by the offline price library."""
+"""Adds models that a provider lists to the catalog, with prices that the offline price library proposes."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ LONGEST = AIModel._meta.get_field("slug").max_length or 100
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A model that a provider lists. `price` is what the library proposes, None when it does not know the model."""
+    """A model that a provider lists. `price` is the library's proposal, None for a model that the library does not know."""
 
     name: str
     kind: str
@@ -48,7 +48,7 @@ class Offer:
 
 
 def offers(provider: Provider, listed: Iterable[ListedModel]) -> list[Offer]:
-    """What could be added: the listed models that one of our adapters can ask, by name. One query for any number."""
+    """The listed models that one of our adapters can ask, by name. One query for any number."""
     known = {model.upstream_name or model.slug for model in provider.models.all()}
     library = library_of(provider)
     return [
@@ -75,7 +75,8 @@ def add(
 ) -> list[str]:
     """Add models, each enabled with the library's price or, where it has none, with `amounts` (microcredits).
 
-    Answers the new slugs; a model that is there already is left alone. Raises `PriceRequired` when neither has a price.
+    Returns the new slugs. Models that the catalog has already are left alone. Raises `PriceRequired` for a model that gets no
+    price either way.
     """
     found: list[str] = transactions.run_atomic(_add, provider, list(chosen), amounts, actor)
     snapshot.forget()
@@ -106,7 +107,7 @@ def _add(provider: Provider, chosen: list[ListedModel], amounts: Mapping[str, in
 
 
 def _free_slug(provider: Provider, name: str) -> str:
-    """The slug of a new model: its name, or with the provider's before it when another model has that, or it is no slug."""
+    """The slug of a new model: its name; with the provider's before it if the name is taken or is no valid slug."""
     if SLUG.regex.match(name) and not AIModel.objects.filter(slug=name).exists():  # type: ignore[union-attr]
         return name
     return f"{provider.slug}/{name}"[:LONGEST]

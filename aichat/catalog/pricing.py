@@ -1,4 +1,4 @@
-"""What usage costs: the user in microcredits, us in billionths of a US dollar. Integers, rounded up once, at the end."""
+"""Computes what usage costs: the user in microcredits, us in nano-USD. All are integers, rounded up once, at the end."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -57,9 +57,10 @@ class Tier:
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """The prices in force for one model, for the user in microcredits, of the provider in microdollars.
+    """The prices in force for one model: the user's in microcredits, the provider's (costs) in microdollars.
 
-    They are for a request, an image, a million characters of text to speak, and a minute of audio to transcribe.
+    Besides those of tokens there are prices of a request, an image, a million characters of text to speak, and a minute of
+    audio to transcribe.
     """
 
     price: TokenPrices
@@ -80,16 +81,16 @@ class Rates:
         return measured + self.request_price + usage.images * self.image_price
 
     def most(self, usage: Usage) -> int:
-        """What the user pays at most for so many tokens, wherever the provider's cache puts them; in microcredits."""
+        """The most the user pays for so many tokens, however many of them the provider's cache stores; in microcredits."""
         price = self._tier(usage)[0]
         if price.cache_write is None and price.cache_write_1h is None:
-            return self.charge(usage)  # the same in every place
+            return self.charge(usage)  # tokens that are written to the cache cost as much as others
         return max(map(self.charge, _placements(usage)))
 
     def longest_output(self, input_tokens: int, microcredits: int) -> int:
-        """The most output tokens for which `most` is within `microcredits`; -1 when these don't even pay the input.
+        """The most output tokens that `microcredits` pay for besides the input; -1 when they don't pay the input.
 
-        An output without a price is as long as a column can hold.
+        For an output without a price it is LARGEST_COUNT.
         """
         usage = Usage(input_tokens=input_tokens)
         price = self._tier(usage)[0]
@@ -99,7 +100,7 @@ class Rates:
         return left // price.output if price.output else LARGEST_COUNT
 
     def cost_nanousd(self, usage: Usage) -> int:
-        """What the provider bills us, in billionths of a US dollar."""
+        """What the provider bills us, in nano-USD (10⁻⁹ US dollars)."""
         tokens = self._tier(usage)[1].millionths(usage)
         measured = _rounded_up(tokens, usage, self.character_cost, self.minute_cost, PER_MILLION // 1000)
         return measured + usage.images * self.image_cost * 1000

@@ -1,4 +1,4 @@
-"""Where models are served: providers, their keys, and the one address that each key is sent to."""
+"""The tables of providers, their keys, and the one address that each key is sent to."""
 
 import os
 import re
@@ -64,8 +64,8 @@ def check_quirks(value: Any) -> None:
 class KeyAddress(Row):
     """The one address that the key of an environment variable is sent to, by the first provider that named it.
 
-    It outlives the provider: an administrator who deletes that row, or has it name another variable, can't have the key
-    sent elsewhere by a new one. Only the operator of the servers can give a key to another address, in a new variable.
+    The row outlives the provider: an administrator who deletes the provider, or names another variable in it, can't have
+    the key sent elsewhere by a new provider. Only the operator of the servers can, in a new variable.
     """
 
     variable = models.CharField(max_length=100, unique=True)
@@ -89,14 +89,14 @@ class KeyAddress(Row):
     def keep(cls, variable: str, address: str) -> None:
         """Keep where a variable's key is sent from now on. Raises `ValidationError` for one that is sent elsewhere."""
         cls.objects.get_or_create(variable=variable, defaults={"address": address})
-        cls.refuse_other(variable, address)  # of two at once one was first
+        cls.refuse_other(variable, address)  # another process may have been quicker
 
 
 class Provider(Row):
     """An API that serves models. Those with a key (or that need none) are in use.
 
-    Gemini, OpenAI and Anthropic take address and key from the settings; any number of OpenAI-compatible ones have their
-    own here.
+    Gemini, OpenAI and Anthropic take their address and key from the settings. OpenAI-compatible providers, of which there may
+    be any number, have their own here.
     """
 
     slug = models.CharField(max_length=50, unique=True, validators=[SLUG])

@@ -1,4 +1,4 @@
-"""From the model a client names to the candidates that may serve it, in order."""
+"""Finds the candidates for the model that a client names, in the order in which they are asked."""
 
 from aichat.catalog.access import Who
 from aichat.catalog.models import AIModel

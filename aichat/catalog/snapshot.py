@@ -31,12 +31,14 @@ class KeyedEndpoint:
 
 @dataclass(frozen=True, slots=True)
 class ProviderInfo:
+    """A provider as requests need it. `is_configured`: it has a key, or needs none."""
+
     slug: str
     kind: str
     endpoint: Endpoint
     is_configured: bool
     keys: tuple[KeyedEndpoint, ...] = ()  # those that take turns, where there are several
-    is_refused: bool = False  # at a private address, which is not allowed: every call fails
+    is_refused: bool = False  # its address is private, which is not allowed: every call fails
 
     @property
     def is_demo(self) -> bool:
@@ -45,7 +47,7 @@ class ProviderInfo:
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """An enabled model. Without `rates` it has no price in force and can't be called."""
+    """An enabled model. A model without `rates` has no price in force and can't be called."""
 
     slug: str
     kind: str
@@ -82,7 +84,7 @@ class ModelInfo:
 
     @property
     def is_offered(self) -> bool:
-        """Whether clients are told of the model. One at a refused address is not offered; who names it reads why."""
+        """Whether clients are told of the model. A model at a refused address is not: a client that names it is told why."""
         return self.is_callable and not self.provider.is_refused
 
 
@@ -92,7 +94,7 @@ Catalog = Mapping[str, ModelInfo]  # the enabled models, by slug
 class AliasedCatalog(Mapping[str, ModelInfo]):
     """The enabled models by slug. An earlier slug finds its model too, unless another model has it now.
 
-    `others` are the aliases of the models that are not enabled, by slug: their usage goes on to be asked for.
+    `others` are the aliases of the models that are not enabled, by slug: reports of old usage need them.
     """
 
     def __init__(self, models: Mapping[str, ModelInfo], others: Mapping[str, tuple[str, ...]] | None = None) -> None:

@@ -1,4 +1,4 @@
-"""A server that starts with the key of a new provider has that provider's models: nothing else is to be run."""
+"""Fills the catalog when a server starts, so that an operator who sets the key of a provider gets its models."""
 
 import logging
 

@@ -1,8 +1,8 @@
-"""What a provider and a model are good for at this moment: one state each, computed from what is.
+"""Computes the state of each provider and model: whether it can be called now, and if not, why.
 
 A row that is enabled may still be of no use: its key is not set, its address is refused, its calls fail. The admin's lists
-and forms, the dashboard and `GET /v1/models` all ask here, so that nothing is shown as usable that is not. Nothing is
-stored. What requests met (`Health`) is told by whoever makes them: see `use_health_of`.
+and forms, the dashboard and `GET /v1/models` all ask here, so that nothing is shown as usable that is not. No state is
+stored. How calls went (`Health`) comes from a higher floor, which registers itself with `use_health_of`.
 """
 
 import os
@@ -61,8 +61,11 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """How a model's latest calls went. `wait`: seconds that its breaker stays open; `error` and `failed_at`: the last
-    failure, in words, when no success followed it."""
+    """How a model's latest calls went.
+
+    `wait` is for how many seconds its breaker stays open. `error` is the last failure in words, with its time `failed_at`,
+    when no success followed it.
+    """
 
     wait: float = 0.0
     error: str = ""
@@ -76,7 +79,7 @@ _sources: list[HealthSource] = []
 
 
 def use_health_of(source: HealthSource) -> None:
-    """Ask `source` for the health of models from now on: the requests are made on floors above this one."""
+    """Ask `source` for the health of models from now on. The code that makes calls is on a floor above, so it registers."""
     if source not in _sources:
         _sources.append(source)
 
@@ -138,7 +141,7 @@ def key_variable(row: Provider) -> str:
 
 
 def obstacle(row: Provider) -> Condition | None:
-    """What keeps every model of a provider from being called, as far as can be known without calling; None: nothing."""
+    """The condition that keeps all models of a provider from being called, as far as is known without a call; or None."""
     if row.kind in registry.DEMO_KINDS:
         return None
     vendor = registry.VENDORS.get(row.kind)
@@ -209,8 +212,11 @@ def _of_provider(row: Provider, models: list[AIModel], health: Mapping[Pair, Hea
 
 
 def of_models(models: Iterable[AIModel]) -> dict[UUID, Condition]:
-    """The condition of each model, by its ID. The rows come with their provider, and best with the prices that have
-    begun as `begun` (`editing.with_prices`), so that no query is needed for each."""
+    """The condition of each model, by its ID.
+
+    The rows come with their provider, and best with the prices that have begun as `begun` (`editing.with_prices`): else each
+    model takes a query.
+    """
     models = list(models)
     health = health_of([(model.provider.slug, model.slug) for model in models if model.enabled])
     return {model.pk: _of_model(model, health.get((model.provider.slug, model.slug), WELL)) for model in models}

@@ -36,7 +36,7 @@ class LibraryPrice:
 
 
 def sync_models() -> list[str]:
-    """Bring the catalog up to date; answers the slugs of models that are new. Safe to run again."""
+    """Bring the catalog up to date; return the slugs of the new models. It may run again at any time."""
     try:
         return transactions.run_atomic(_sync)
     finally:
@@ -55,9 +55,9 @@ def _sync() -> list[str]:
 
 
 def add_models_of(provider: Provider) -> list[str]:
-    """Add a vendor's current models where keys were given in the admin; answers the slugs of those that are new.
+    """Add a vendor's current models after a key was entered in the admin; return the slugs of the new models.
 
-    That is done for the provider that has the vendor's name: a second one of the same vendor has models of its own.
+    Only the provider that has the vendor's name gets them: a second provider of the same vendor has models of its own.
     """
     vendor = registry.VENDORS.get(provider.kind)
     if vendor is None or provider.slug != vendor.kind or not any(key.enabled for key in provider.keys.all()):
@@ -67,9 +67,9 @@ def add_models_of(provider: Provider) -> list[str]:
 
 
 def add_known(slugs: Collection[str]) -> list[str]:
-    """Default models with their prices, whatever keys there are: without its provider's key a model is not offered.
+    """Add default models with their prices, with or without a key; return the slugs of those that were not there.
 
-    Answers the slugs of those that were not there.
+    A model whose provider has no key is in the catalog but not offered.
     """
     new = []
     for vendor, default in registry.default_models():
@@ -80,7 +80,7 @@ def add_known(slugs: Collection[str]) -> list[str]:
 
 
 def _add(vendor: Vendor, default: DefaultModel) -> bool:
-    """Whether the model was not there yet."""
+    """Add a default model unless it is there already; return whether it was added."""
     provider, _ = Provider.objects.get_or_create(slug=vendor.kind, defaults={"kind": vendor.kind})
     model, created = AIModel.objects.get_or_create(
         slug=default.slug,
@@ -118,7 +118,7 @@ def update_prices(model: AIModel) -> None:
 
 
 def library_prices(provider: str, model_name: str, kind: str) -> Iterator[LibraryPrice]:
-    """What the library knows of a model: the price in force, then those announced. Nothing when it has no price.
+    """The library's prices of a model: the one in force, then those announced for later. None when it does not know any.
 
     Moderation is free at all providers of the library.
     """
@@ -156,10 +156,10 @@ def is_complete(prices: library.ModelPrice, kind: str) -> bool:
 def price_fields(prices: library.ModelPrice, kind: str) -> dict[str, Any]:
     """The columns of a `Price`, the user's price being the cost × CREDITS_PER_USD × MARKUP.
 
-    What an image model writes are image tokens, many times dearer than its words.
+    The output of an image model is billed as image tokens, which cost many times as much as tokens of text.
     """
     output = prices.output_image_mtok if kind == IMAGE and prices.output_image_mtok else prices.output_mtok
-    # What a transcription model reads is audio, whose tokens are dearer than those of text.
+    # The input of a transcription model is audio, whose tokens cost more than those of text.
     given = prices.input_audio_mtok if kind == TRANSCRIPTION and prices.input_audio_mtok else prices.input_mtok
     cached = prices.cache_read_mtok if prices.cache_read_mtok is not None else given
     columns = {"input": given or 0, "cached_input": cached or 0, "output": output or 0}

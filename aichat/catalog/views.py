@@ -37,12 +37,12 @@ class ModelAccessView(APIView):
 
     @extend_schema(summary="Who may use a model", responses=AccessSerializer)
     def get(self, request: Request, slug: str) -> Response:
-        """Empty lists: everybody."""
+        """Who may use the model. All lists empty: everybody."""
         return Response(self.describe(self.model(slug)))
 
     @extend_schema(summary="Say who may use a model", request=AccessSerializer, responses=AccessSerializer)
     def put(self, request: Request, slug: str) -> Response:
-        """Exactly these from now on: roles (and those above them), organizations, single users. All empty: everybody."""
+        """Let exactly these use the model: roles (and those above them), organizations, users. All empty: everybody."""
         model = self.model(slug)
         form = AccessSerializer(data=request.data)
         form.is_valid(raise_exception=True)

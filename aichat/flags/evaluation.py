@@ -6,7 +6,7 @@
     evaluation.require("streaming", caller)  # raises FeatureDisabled (403)
 
 Code on the event loop awaits `evaluation.ready()` first. Every process keeps the rules in a `Snapshot`, so it sees a
-change within a second, without Redis. A question is decided in this order: a test's override, the environment
+change within a second, with or without Redis. A question is decided in this order: a test's override, the environment
 (`FLAG_<KEY>`), the row, the default.
 """
 
@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 
 class FeatureDisabled(PermissionDenied):
-    """403: the feature named by `feature` is switched off, for everybody or for the caller."""
+    """The error 403 for a feature that is switched off, for everybody or for the caller."""
 
     def __init__(self, feature: str) -> None:
         text = gettext("The feature '%(feature)s' is switched off at the moment.")
@@ -39,7 +39,7 @@ class FeatureDisabled(PermissionDenied):
 def is_enabled(key: str, who: Any = None) -> bool:
     """Whether the flag is on for `who`: a `Caller`, a `User`, or None for nobody in particular.
 
-    A flag nobody knows is off, and says so once in the log; the product's own switches are on by default.
+    A flag without a row is off, which is logged once; the product's own switches are on by default.
     """
     on = _is_on(key, who)
     if key not in SWITCHES:
@@ -80,7 +80,7 @@ def variant(key: str, who: Any, conversation: UUID | None = None) -> str | None:
     if rule is None or forced(key) is False:
         return None
     found = rule.variant_for(subject_of(who), conversation, time.time())
-    return found.name if found else None  # asked by lists such as `states`, so no exposure is emitted
+    return found.name if found else None  # a question of lists such as `states`: the user is not exposed to the variant
 
 
 def treatment(who: Any, model: str, conversation: UUID | None = None) -> Treatment:

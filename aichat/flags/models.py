@@ -17,7 +17,7 @@ KEY = RegexValidator(r"\A[A-Za-z0-9][A-Za-z0-9._-]*\Z", "Use letters, digits and
 
 
 def texts(value: object) -> None:
-    """Validates that a JSON value is a list of texts."""
+    """Raise `ValidationError` unless a JSON value is a list of texts."""
     if not isinstance(value, list) or not all(isinstance(item, str) and item for item in value):
         raise ValidationError("Write a list of texts.")
 
@@ -126,9 +126,10 @@ class Flag(Targeted):
 
 
 class Experiment(Targeted):
-    """Variants of how chats are generated, split over an audience so that they can be compared.
+    """Compares variants of how chats are generated, by giving each to a part of an audience.
 
-    The first variant is the control. What decides who gets what is fixed once it runs; only the percentage may move.
+    The first variant is the control. Once the experiment runs, the columns that decide who gets which variant are fixed
+    (`FIXED`), except for the percentage.
     """
 
     class Status(models.TextChoices):

@@ -1,4 +1,4 @@
-"""`permission_classes = [IsUser, needs("images")]`: a DRF view that is there only while a flag is on."""
+"""A permission for DRF views that need a flag to be on: `permission_classes = [IsUser, needs("images")]`."""
 
 from typing import Any
 

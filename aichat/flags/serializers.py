@@ -1,3 +1,5 @@
+"""Flags, experiments and their history as JSON."""
+
 from typing import Any
 
 from django.contrib.admin.models import LogEntry
@@ -39,7 +41,7 @@ class FlagSerializer(StrictMembers, serializers.ModelSerializer[Flag]):
 
 
 class VariantSerializer(serializers.Serializer[Experiment]):
-    """For the OpenAPI document; `checked_variants` checks."""
+    """Describes a variant in the OpenAPI document. `checked_variants` does the validation."""
 
     name = serializers.CharField()
     weight = serializers.IntegerField(help_text="Percent of the audience.")

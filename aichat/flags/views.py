@@ -43,7 +43,7 @@ def save(form: serializers.ModelSerializer[Entry], row: Entry, request: Request)
 
 @extend_schema_view(get=extend_schema(summary="All flags"))
 class AdminFlagsView(ListAPIView[Flag]):
-    """Every flag that has a row; a switch of the product without one is on."""
+    """Every flag that has a row. A switch of the product without a row is on."""
 
     serializer_class = FlagSerializer
     permission_classes = [IsAdmin]
@@ -51,7 +51,7 @@ class AdminFlagsView(ListAPIView[Flag]):
 
     @extend_schema(operation_id="admin_flags_create", summary="Make a flag", responses={201: FlagSerializer})
     def post(self, request: Request) -> Response:
-        """A switch of the product (`streaming`, `images` …) may be made again: that sets it."""
+        """Makes a flag, or sets a switch of the product (`streaming`, `images` …), which may have a row already."""
         key = request.data.get("key") if isinstance(request.data, dict) else None
         row = services.flag_or_switch(key) if isinstance(key, str) and key in SWITCHES else None
         form = FlagSerializer(row, data=request.data)
@@ -77,7 +77,7 @@ class AdminFlagView(GenericAPIView[Flag]):
 
     @extend_schema(summary="Change a flag")
     def patch(self, request: Request, key: str) -> Response:
-        """Seen by every process within two seconds."""
+        """Every process sees the change within a second."""
         row = self.get_object()
         form = FlagSerializer(row, data=request.data, partial=True)
         form.is_valid(raise_exception=True)
@@ -86,7 +86,7 @@ class AdminFlagView(GenericAPIView[Flag]):
     @extend_schema(summary="Delete a flag", responses={204: None})
     @may_answer(400)
     def delete(self, request: Request, key: str) -> Response:
-        """A flag nobody knows is off, so take it out of the code first."""
+        """A flag without a row is off, so take it out of the code first."""
         services.delete(self.get_object(), actor=calling(request).user)
         return Response(status=status.HTTP_204_NO_CONTENT)
 
