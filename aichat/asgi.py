@@ -1,4 +1,4 @@
-"""The ASGI application: Django's handler, tracing, a bounded request body, and what starts and stops with the process."""
+"""The ASGI application: the fast path and Django's handler, with tracing, a bounded body, and the hooks of start and stop."""
 
 import logging
 import os
@@ -34,7 +34,7 @@ CLIENT_LEFT = 499  # nginx's word for a request that got no answer because its c
 
 
 class Application(ASGIHandler):
-    """Speaks HTTP and the lifespan protocol (https://asgi.readthedocs.io/en/latest/specs/lifespan.html)."""
+    """Serves HTTP and the lifespan protocol (https://asgi.readthedocs.io/en/latest/specs/lifespan.html)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -93,7 +93,7 @@ class Application(ASGIHandler):
         return await super().get_response_async(request)
 
     def create_request(self, scope: Mapping[str, Any], body_file: Any) -> tuple[Any, Any]:
-        """Make Django's request; one that Django can't read (its query is not UTF-8) gets our error shape."""
+        """Make Django's request. A request that Django can't read (its query is not UTF-8) is answered in our error shape."""
         request, refusal = super().create_request(with_prefix(scope), body_file)
         if refusal is not None:
             refusal = responses.unreadable_address()
@@ -111,8 +111,8 @@ def is_synchronous(request: HttpRequest) -> bool:
 class Traced:
     """The trace of one request: it adds the request ID to the response and writes the one access line at the end.
 
-    Tracing is here and not in a middleware, because every response passes here: also one that Django refuses before its
-    middleware runs, the end of a stream, and a response that is missing because the client left.
+    Tracing is here and not in a middleware, because every response passes here: also a refusal before the middleware runs,
+    the end of a stream, and a response that is missing because the client left.
     """
 
     def __init__(self, scope: Scope, headers: Headers, send: Send) -> None:
@@ -145,8 +145,8 @@ class Traced:
 def bounded(scope: Scope, headers: Headers, receive: Receive, limit: int) -> Receive:
     """Wrap `receive` so that it passes on at most `limit` bytes, and no client can fill the memory or the disk.
 
-    The wrapper reads and drops as much again, because a client that is still sending may not read the refusal; then it
-    ends the body. `BodyLimitMiddleware` refuses what is marked in the scope, and closes the connection.
+    Beyond the limit the wrapper reads and drops as many bytes again, because a client that is still sending may not read the
+    refusal; then it ends the body. `BodyLimitMiddleware` refuses a request that is marked in the scope.
     """
     received, over = 0, False
     announced = headers.get(b"content-length", b"")

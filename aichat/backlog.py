@@ -1,4 +1,4 @@
-"""What waits or was given up, read when `/metrics` is: holds, image jobs, webhooks, and this host's settlement journal."""
+"""Gauges for `/metrics` of work that waits or was given up: holds, image jobs, webhooks, this host's settlement journal."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -17,7 +17,7 @@ from credits.models import Hold
 
 @dataclass(frozen=True, slots=True)
 class Gauge:
-    """One gauge; `values` has a value for each value of its label, or one for the empty text where there is no label."""
+    """One gauge. `values` are by the value of its label; a gauge without a label has one, under the empty text."""
 
     name: str
     meaning: str
@@ -71,7 +71,7 @@ def read() -> Backlog:
 
 
 def age(rows: "QuerySet[ImageJob] | QuerySet[WebhookDelivery]", column: str, now: datetime) -> float:
-    """For how many seconds the oldest of the rows has been due; 0 when none is."""
+    """For how many seconds the oldest due row has been due; 0 when none is."""
     since: datetime | None = rows.aggregate(since=Min(column))["since"]
     return max(0.0, (now - since).total_seconds()) if since else 0.0
 

@@ -1,7 +1,7 @@
 """Celery as a dispatcher between machines (`IMAGE_DISPATCHER=celery`): `celery --app aichat worker`.
 
-A message only says "look at this job": the job's row decides whether it is run, so a message that is lost costs time (the
-sweep of `aichat/images/worker.py` finds the job) and one that comes twice costs nothing.
+A message only says "look at this job", and the job's row decides whether it is run. So a lost message costs time (the sweep
+of `aichat/images/worker.py` finds the job), and a message that comes twice costs nothing.
 """
 
 import os

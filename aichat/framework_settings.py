@@ -1,6 +1,6 @@
-"""How Django and the frameworks are put together: what no variable of the environment changes.
+"""The settings of Django and the frameworks that no variable of the environment changes.
 
-`aichat/settings.py` takes each value under the same name, beside the settings that an operator makes.
+`aichat/settings.py` takes each value under the same name, beside the settings that an operator can change.
 """
 
 from typing import Any
@@ -51,7 +51,7 @@ MIDDLEWARE = [
     "aichat.core.web.middleware.ContentPolicyMiddleware",
     "aichat.core.web.middleware.StaticFilesMiddleware",
     "corsheaders.middleware.CorsMiddleware",
-    "aichat.core.web.middleware.AddressMiddleware",
+    "aichat.core.web.middleware.NulMiddleware",
     "aichat.core.web.middleware.BodyLimitMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "aichat.core.web.middleware.HostMiddleware",

@@ -1,4 +1,4 @@
-"""What probes and monitoring ask: `/healthz`, `/readyz`, `/metrics`."""
+"""The views for probes and monitoring: `/healthz`, `/readyz`, `/metrics`."""
 
 import asyncio
 import functools
@@ -127,7 +127,7 @@ class BreakerMetrics:
 
 
 class BacklogMetrics:
-    """Gauges of what waits in the database; each host tells the same, so panels take the largest."""
+    """The gauges of `backlog.py`. Each host reports the same values, so a panel shows the largest, not the sum."""
 
     def __init__(self, found: Backlog | None) -> None:
         self.found = found
@@ -185,7 +185,7 @@ async def _seconds_ahead() -> float | None:
 
 
 async def _answers(probe: Awaitable[bool | None]) -> bool:
-    """Whether the probe ends within PROBE_TIMEOUT without an error, and not with False."""
+    """Whether the probe ends within PROBE_TIMEOUT without an error, and with another result than False."""
     try:
         async with asyncio.timeout(PROBE_TIMEOUT):
             return await probe is not False

@@ -1,7 +1,7 @@
-"""Settings that an operator makes, read top to bottom; `docs/deployment/settings.md` describes each variable.
+"""The settings, most of them read from environment variables, which `docs/deployment/settings.md` describes.
 
 Lists and tables that no variable changes stand in `framework_settings.py`. A wrong value raises at import and stops the
-start; wrong combinations are system checks in `aichat/core/config/checks.py`.
+start; `aichat/core/config/checks.py` checks combinations of settings.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""The error vocabulary: every error of the API is an `ApiError` with a status and a code.
+"""The errors of the API: each is an `ApiError` with a status and a code.
 
 Subclasses are defined beside what raises them; `aichat/core/web/responses.py` renders them all. The `type` values are
 OpenAI's, so that its SDKs raise their own exception classes: https://platform.openai.com/docs/guides/error-codes
@@ -17,9 +17,9 @@ TYPES = {
 
 
 class ApiError(Exception):
-    """An error a client is meant to see.
+    """An error that a client is meant to see.
 
-    `param` names the field at fault, `extra` are further members of the error object, `headers` go on the response.
+    `param` names the field at fault. `retry_after` is in seconds. `extra` are further members of the error object.
     """
 
     status = 500

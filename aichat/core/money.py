@@ -1,4 +1,4 @@
-"""Units: a credit is 1,000,000 microcredits, and every amount in code and database is an integer of microcredits."""
+"""Converts credits: a credit is 1,000,000 microcredits, and amounts in code and database are integers of microcredits."""
 
 from decimal import Context, Decimal, Inexact, InvalidOperation
 
@@ -11,7 +11,7 @@ EXACT = Context(prec=28, traps=[InvalidOperation, Inexact])
 
 
 def to_microcredits(amount: Decimal | int | str) -> int:
-    """Exact or `ValueError`: amounts have at most six decimal places and are never rounded here."""
+    """The microcredits of an amount of credits, never rounded. Raises `ValueError` beyond six decimal places or 10¹²."""
     try:
         value = Decimal(str(amount))
         if abs(value) > LARGEST // CREDIT:
@@ -27,7 +27,7 @@ def to_microcredits(amount: Decimal | int | str) -> int:
 
 
 def format_credits(microcredits: int) -> str:
-    """A decimal string without trailing zeros: 12500000 → "12.5"."""
+    """Microcredits as credits in a decimal string without trailing zeros: 12500000 → "12.5"."""
     sign, whole, part = "-" * (microcredits < 0), *divmod(abs(microcredits), CREDIT)
     return f"{sign}{whole}.{part:06}".rstrip("0").rstrip(".")
 
@@ -39,7 +39,7 @@ LONGEST_AMOUNT = 40  # characters: more than the largest needs
     {"type": "string", "pattern": r"^-?\d+(\.\d{1,6})?$", "maxLength": LONGEST_AMOUNT, "examples": ["12.5"]}
 )
 class CreditsField(serializers.Field):  # type: ignore[type-arg]
-    """Credits as a decimal string outside, microcredits inside."""
+    """A serializer's field that is a decimal string of credits in JSON and an integer of microcredits in Python."""
 
     default_error_messages = {
         "invalid": 'Write credits as a number with at most six decimal places, such as "12.5".',

@@ -1,4 +1,4 @@
-"""Values read from the database and kept in memory, so that no request waits for their reading.
+"""Keeps values of the database in memory, so that no request waits for reading them.
 
     flags = Snapshot("flags", read_rules, empty=NO_RULES)
 
@@ -17,8 +17,8 @@ While requests ask for a value, a timer of the event loop begins a reading every
 after a quiet time waits. A change by another process is therefore seen within LIMIT seconds.
 
 With Redis a reading begins with a look at the mark of the value, which `forget` writes (`core/redis/change_marks.py`).
-While the mark is the same, the value counts as read without a look into the database, for TRUSTED seconds at most: within
-that time is seen what was changed past `forget`, as rows are by hand in SQL, or while Redis could not be written.
+While the mark is the same, the value counts as read without a look into the database, for TRUSTED seconds at most. So a
+change that wrote no mark (rows changed by hand in SQL, or while Redis was away) is seen within TRUSTED seconds.
 """
 
 import asyncio
@@ -60,12 +60,11 @@ class Snapshot(Generic[T]):
     def reset(self) -> None:
         """Forget the value and all work for it: for a forked child, and between tests."""
         self.value = self.empty
-        # Moments of `time.monotonic`. `read_at` is the beginning of the last reading, `seen_at` of the last one that looked
-        # into the database, and `doubted_at` is when somebody said that the mark does not tell the truth.
+        # Moments of `time.monotonic`: when the last reading began (`read_at`), when the last one that looked into the
+        # database began (`seen_at`), when a caller last asked to look there whatever the mark says (`doubted_at`).
         self.read_at = self.seen_at = self.used_at = self.doubted_at = NEVER
-        self.marks: change_marks.Marks | None = (
-            None  # as they were before the database was read; None: Redis did not answer
-        )
+        # The marks before the database was read; None when Redis did not answer.
+        self.marks: change_marks.Marks | None = None
         self.changes += 1
         self.is_failing = False
         self._lock = threading.Lock()
@@ -117,7 +116,7 @@ class Snapshot(Generic[T]):
         return self.known != self.changes or self.read_at < oldest
 
     def _read(self) -> None:
-        """Read the value; a change or a reset during the reading is not taken for known."""
+        """Read the value. A change or a reset during the reading still counts as unknown afterwards."""
         lock, began, changes = self._lock, monotonic(), self.changes
         value = self.read()
         if lock is self._lock:
@@ -150,9 +149,7 @@ class Snapshot(Generic[T]):
         """The reading under way on this event loop, else a new one."""
         loop = asyncio.get_running_loop()
         reading = self._readings.get(loop)
-        if (
-            reading is None or reading.done()
-        ):  # done: `_end_reading` is still to run, and whoever waits needs a later one
+        if reading is None or reading.done():  # `_end_reading` has not run yet, and the caller needs a later reading
             if timer := self._timers.pop(loop, None):
                 timer.cancel()
             reading = self._readings[loop] = loop.create_task(self._read_if_changed(), context=Context())

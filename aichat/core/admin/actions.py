@@ -1,4 +1,4 @@
-"""Actions on a row's page of the admin that are asked about first."""
+"""Buttons on a row's page of the admin that ask a question before they act."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -15,9 +15,9 @@ Work = Callable[[Any, HttpRequest, Any], object]  # the admin page, the request 
 def confirmed_action(
     description: str, *, url_path: str, icon: str, question: str, explanation: str, button: str, **options: Any
 ) -> Callable[[Work], Any]:
-    """Makes a button of a row's page that opens a question, whose `button` does the work and leads back to the page.
+    """Decorate a method as a button of a row's page. It opens a question; its `button` calls the method.
 
-    A row that is gone meanwhile leads to the list.
+    Afterwards the row's page is shown again, or the list when the row is gone meanwhile.
     """
     dialog = {"title": question, "description": explanation, "form_submit_text": button}
 

@@ -1,6 +1,7 @@
-"""Form fields of JSON columns, so that nobody has to write JSON: a list of objects as rows, an object as one row a member.
+"""Form fields for JSON columns, so that nobody has to write JSON: a list of objects has a row for each, an object a row for
+each member.
 
-Scripts may post JSON under the field's own name: it is understood as well.
+Scripts may post JSON under the field's own name.
 """
 
 import json
@@ -44,7 +45,7 @@ class Member:
         return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
     def read(self, text: str) -> Any:
-        """The value of what was written; None for nothing. What does not fit stays text, for the model's check to name."""
+        """The value that a text stands for; None for an empty text. A wrong text stays text: the model's check names it."""
         text = text.strip()
         if not text:
             return None

@@ -118,12 +118,12 @@ class BatchQueue(Generic[T]):
 
 
 def on_drop(told: Callable[[str, int], None]) -> None:
-    """Register who is told the name of a queue and how many items it dropped, at each drop; it must return at once."""
+    """Register a function that each queue calls with its name and the number of dropped items. It must return at once."""
     _on_drop.append(told)
 
 
 def close_all() -> None:
-    """Close every queue, in the order of their making: an earlier queue may still put items into a later one."""
+    """Close every queue, the oldest first: an older queue may still put items into a newer one."""
     for queue in list(_queues):
         queue.close()
 

@@ -1,8 +1,8 @@
-"""An append-only journal on this host's disk: what a process has promised and not committed to the database yet.
+"""An append-only journal on this host's disk, for work that a process has promised and not committed to the database yet.
 
-Each process has a file of its own, locked while the process lives (`flock`), so that another process of the host, or the next
-start, knows the files of processes that died. A line is in the kernel's hands when `write` returns, and survives the death of
-its process; `sync` makes it survive the death of the machine. A file is emptied once all of its lines are done.
+Each process has a file of its own and locks it while it lives (`flock`). So another process of the host, or the next start,
+recognizes the files of processes that died. When `write` returns, the kernel has the line, which survives the death of the
+process; after `sync` it survives a crash of the machine. A file is emptied once all of its lines are done.
 """
 
 import fcntl
@@ -31,7 +31,7 @@ class _File:
 
 
 class Journal:
-    """The lines of this process in `folder`. Not for several threads at once."""
+    """The journal of this process in `folder`. One thread may use it at a time."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -39,7 +39,7 @@ class Journal:
         self._is_broken = False
 
     def write(self, line: bytes) -> _File | None:
-        """Append a line. Returns what `done` wants; None when the disk refuses, which is logged once."""
+        """Append a line, and return its file, for `done`. Returns None when the disk refuses, which is logged once."""
         try:
             file = self._file or self._open()
             os.write(file.descriptor, line + b"\n")
@@ -77,7 +77,7 @@ class Journal:
                 os.fsync(self._file.descriptor)
 
     def close(self) -> None:
-        """Remove the file at the end of the process, unless some of its lines are not done: another process does those."""
+        """Delete the file at the end of the process, unless lines are not done: another process takes those over."""
         if self._file and not self._file.waiting:
             self._file.close()
             self._file = None
@@ -89,7 +89,7 @@ class Journal:
 
 
 def lines(folder: Path) -> Iterator[bytes]:
-    """All lines of all files, also of processes that live; a line that was cut off by the end of its process is left out."""
+    """All whole lines of all files, also of living processes. A line that its process did not finish is left out."""
     for path in sorted(folder.glob(f"*{SUFFIX}")):
         with suppress(FileNotFoundError):
             yield from _whole_lines(path)
@@ -97,7 +97,7 @@ def lines(folder: Path) -> Iterator[bytes]:
 
 @contextmanager
 def orphan(path: Path) -> Iterator[list[bytes]]:
-    """The lines of a file whose process died, which no other process reads meanwhile; the file goes when the block succeeds.
+    """The lines of a file whose process died, locked for this process. The file is deleted when the block succeeds.
 
     Raises `BlockingIOError` when the file's process lives, or another process has the file.
     """

@@ -1,6 +1,6 @@
-"""Background tasks and start and shutdown hooks of a serving process.
+"""Background tasks, and hooks for the start and the end of a serving process.
 
-Parts register hooks; `asgi.py` calls `startup` and `shutdown`.
+Any module registers hooks; `asgi.py` calls `startup` and `shutdown`.
 """
 
 import asyncio
@@ -36,13 +36,13 @@ def on_shutdown(hook: Hook) -> Hook:
 
 
 def on_interrupt(hook: Callable[[], None]) -> Callable[[], None]:
-    """Register what ends long work when the time that the server has for stopping is nearly over."""
+    """Register a function that ends long work. It is called when the server's time for stopping is nearly over."""
     _on_interrupt.append(hook)
     return hook
 
 
 def interrupt() -> None:
-    """Have long work end now: it is settled and told in the seconds that are left before the process is killed."""
+    """End long work now, so that it can be settled before the process is killed."""
     for hook in _on_interrupt:
         hook()
 
@@ -92,6 +92,7 @@ def _report_defect(task: asyncio.Task[Any]) -> None:
 
 
 async def startup() -> None:
+    """Await the hooks of `on_startup`, in the order in which they were registered."""
     for hook in _on_startup:
         await hook()
 

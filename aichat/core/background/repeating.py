@@ -1,7 +1,7 @@
-"""Work that a serving process repeats while it runs: one loop for all of it.
+"""Repeats work in a serving process while it runs.
 
-A `Repeating` starts and stops with the server. Work that only one process of all hosts should do belongs into
-`background/periodic`, whose runner is such a loop.
+A `Repeating` starts and stops with the server, in every process. Work that only one process of all hosts shall do
+belongs into `background/periodic`, whose runner is a `Repeating`.
 """
 
 import asyncio

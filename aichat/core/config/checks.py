@@ -1,4 +1,4 @@
-"""System checks for combinations of settings; each says the mend. IDs are stable."""
+"""System checks of combinations of settings. Each problem comes with its mend; the IDs never change."""
 
 import sys
 from base64 import b64decode
@@ -18,10 +18,9 @@ LONGEST_TRANSACTION = 10  # seconds
 
 
 def stop_on_errors(*, of_database: bool = True) -> list[CheckMessage]:
-    """End the process with one line, the first wrong combination and its mend, instead of failing requests later.
+    """Run all checks. End the process with the first error and its mend in one line; return the warnings, for the log.
 
-    What is only doubtful is answered, for the server to log. A database that is away is not asked (`of_database`): each
-    question would wait for it.
+    `of_database=False` leaves out the checks that ask the database, for one that is away: each would wait for it.
     """
     problems = run_checks(tags=["aichat", *([Tags.database] if of_database else [])], databases=["default"])
     for problem in problems:
@@ -47,7 +46,7 @@ def holds_outlive_requests(**kwargs: Any) -> list[CheckMessage]:
 
 @register("aichat")
 def total_timeout_covers_an_attempt(**kwargs: Any) -> list[CheckMessage]:
-    """The total is shared by the attempts; one attempt must fit."""
+    """All attempts share the total time, so one attempt must fit into it."""
     longest = max(settings.CHAT_ATTEMPT_TIMEOUT, settings.CHAT_FIRST_TOKEN_TIMEOUT, settings.CHAT_IDLE_TIMEOUT)
     if longest <= settings.CHAT_TOTAL_TIMEOUT:
         return []
@@ -85,6 +84,7 @@ def names_are_spelt_right(**kwargs: Any) -> list[CheckMessage]:
 
 @register("aichat")
 def celery_has_a_broker(**kwargs: Any) -> list[CheckMessage]:
+    """Celery sends its messages over Redis."""
     if settings.IMAGE_DISPATCHER == "database" or settings.REDIS_URL:
         return []
     return [

@@ -1,6 +1,6 @@
 """Reads settings from the environment: every wrong value names the variable and the mend.
 
-A leaf used by `settings.py` (its patterns also by fields); everything else reads `django.conf.settings`.
+`settings.py` calls these functions, some of them through `stores.py`. All other code reads `django.conf.settings`.
 """
 
 import os
@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 from django.core.exceptions import ImproperlyConfigured
 
 T = TypeVar("T")
-# Browsers send http and https; desktop applications and extensions have schemes of their own (app://obsidian.md).
 ADDRESS = re.compile(r"[^@\s<>]+@[^@\s<>]+")
+# Browsers send http and https; desktop applications and extensions have schemes of their own (app://obsidian.md).
 ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s?#@]+")
 PREFIX = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+")
 RATE = re.compile(r"[1-9]\d*/(sec|min|hour|day)")
@@ -39,7 +39,7 @@ def _read(name: str, default: T, parse: Callable[[str], T], expected: str) -> T:
 
 
 def misspelt() -> dict[str, str]:
-    """The variables of the environment that are no setting but nearly one, each with the setting that was likely meant."""
+    """Environment variables whose names are nearly those of settings, each with the setting that was likely meant."""
     found = {}
     for name in os.environ:
         likely = get_close_matches(name, NAMES, n=1, cutoff=ALIKE)

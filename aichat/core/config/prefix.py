@@ -1,4 +1,4 @@
-"""What follows from URL_PREFIX, the path below which a proxy shows the server on a host that it shares with others."""
+"""Derives settings from URL_PREFIX, the path below which a proxy shows this server on a host that others share."""
 
 import re
 from typing import Any
@@ -7,8 +7,9 @@ from typing import Any
 def settings_of(prefix: str) -> dict[str, Any]:
     """Return the settings that follow from `prefix`, such as `/ai`; it is empty on a host of the server's own.
 
-    The cookies of a neighbour at `/` are sent here as well, and of two with one name Django reads the neighbour's: so ours
-    have the prefix in their names. Messages are in the session then, because the name of their cookie can't be changed.
+    Browsers send the cookies of a neighbour at `/` here as well, and of two cookies with one name Django reads the
+    neighbour's. So ours have the prefix in their names. Django's messages are then kept in the session, because the name of their cookie
+    can't be changed.
     """
     mark = prefix.replace("/", "_")
     path = prefix or "/"

@@ -1,4 +1,4 @@
-"""Whether a database answers where DATABASE_URL points: asked once at start, so that a wrong address is one clear line."""
+"""Asks once at start whether a database answers at DATABASE_URL, so that a wrong address is one clear line in the log."""
 
 import socket
 import struct
@@ -27,7 +27,7 @@ def database_problem(database: dict[str, Any]) -> str:
 
 
 def greet(connection: socket.socket, database: dict[str, Any]) -> None:
-    """Have the server say something: a proxy, or a server that hangs, accepts connections and never answers.
+    """Make the server answer something, because a proxy, or a server that hangs, may accept connections and never answer.
 
     Raises `OSError`. A MongoDB that speaks TLS is left to its driver.
     """

@@ -18,7 +18,7 @@ SYNC_CONNECTIONS = 8  # database connections of a process for its ordinary views
 
 
 def secret_key(keep_in: Path) -> str:
-    """SECRET_KEY, or one made once and kept beside the data: no start without a key, none shared by two installations."""
+    """SECRET_KEY, or a key that is made at the first start and kept beside the data."""
     if given := text("SECRET_KEY"):
         return given
     if keep_in.exists():
@@ -174,9 +174,9 @@ def _postgresql(address: str, timeout: float, threads: int) -> dict[str, object]
             **_postgresql_options(parts.query),
             "connect_timeout": max(1, min(5, int(timeout))),
             "tcp_user_timeout": milliseconds,  # a server whose machine is gone says nothing, not even no
-            # A process that stops inside a transaction (frozen, or its host cut off) would lock its wallets meanwhile: it is
-            # ended before those who wait for them lose patience.
-            # What is prepared is meant to be planned once: the server would plan some of it anew for each list.
+            # A process that stops inside a transaction (frozen, or its host cut off) locks wallets: the server ends its
+            # transaction before those who wait for the wallets give up. Prepared statements are planned once: by default the
+            # server would plan some of them anew for each list.
             "options": f"-c statement_timeout={milliseconds} -c lock_timeout={milliseconds} "
             f"-c idle_in_transaction_session_timeout={max(1, milliseconds // 2)} "
             "-c plan_cache_mode=force_generic_plan",

@@ -1,7 +1,7 @@
-"""The database's clock, which all hosts share: leases, expiries and the times of charges go by it, whatever a host's says.
+"""The database's clock, which all hosts share. Leases, expiries and the times of charges follow it, not the host's clock.
 
-A process compares the clocks at its start and once a minute, and counts on from there by a clock that nobody can set. With
-SQLite, and before the first comparison, the host's own clock is all there is.
+A process compares the two clocks at its start and once a minute. In between it counts on by a clock that nobody can set. With
+SQLite, and before the first comparison, the host's own clock is used.
 """
 
 import logging
@@ -23,11 +23,12 @@ _compared: tuple[datetime, float] | None = None  # the database's time, and `_st
 
 
 def now() -> datetime:
+    """The time by this host's clock."""
     return datetime.now(UTC)
 
 
 def shared_now() -> datetime:
-    """The present by the database's clock, as far as it was compared; asks nobody."""
+    """The time by the database's clock, as of the last comparison. It asks no server."""
     if _compared is None:
         return timezone.now()
     at, since = _compared
@@ -42,7 +43,7 @@ def _steady() -> float:
 
 
 def keep_compared() -> None:
-    """Compare the clocks if that was not done within the last minute. A database that is away changes nothing."""
+    """Compare the clocks, unless they were compared within the last minute. While the database is away nothing changes."""
     if connection.vendor != "sqlite" and (_compared is None or _steady() - _compared[1] > COMPARED_EVERY):
         try:
             seconds_ahead()
@@ -51,11 +52,9 @@ def keep_compared() -> None:
 
 
 def seconds_ahead() -> float:
-    """Compare the clocks by one round trip.
+    """Compare the clocks by one round trip. Return by how many seconds this host's is ahead (negative: behind).
 
-    Returns the seconds by which this host's clock is ahead of the database's, negative when behind.
-
-    The time of the round trip is not counted: 0.0 when the database's time lies between question and answer, and with
+    The time of the round trip does not count: 0.0 when the database's time lies between question and answer, and with
     SQLite, which has no clock of its own. Raises `django.db.Error` when the database does not answer.
     """
     global _compared

@@ -1,7 +1,7 @@
-"""Columns that are stored encrypted: AES-128-CBC with HMAC-SHA256, as Fernet (https://github.com/fernet/spec).
+"""Encrypts columns by Fernet: AES-128-CBC with HMAC-SHA256 (https://github.com/fernet/spec).
 
-The key is made of FIELD_ENCRYPTION_KEY, or of SECRET_KEY without it. What was written under SECRET_KEY can still be read
-after FIELD_ENCRYPTION_KEY is set; what was written under a key that is gone can't.
+The key is made of FIELD_ENCRYPTION_KEY, or of SECRET_KEY without it. Columns that were written under SECRET_KEY can still be
+read after FIELD_ENCRYPTION_KEY is set. Columns that were written under a key that is gone can't be read.
 """
 
 import base64
@@ -22,7 +22,7 @@ def decrypt(token: str) -> str:
     return _decrypted(token, settings.FIELD_ENCRYPTION_KEY, settings.SECRET_KEY)
 
 
-@lru_cache(maxsize=1024)  # the catalog is read again every second
+@lru_cache(maxsize=1024)  # the catalog is read again every few seconds, with the same keys
 def _decrypted(token: str, *secrets: str) -> str:
     try:
         return _cipher(*secrets).decrypt(token).decode()
@@ -32,7 +32,7 @@ def _decrypted(token: str, *secrets: str) -> str:
 
 @lru_cache(maxsize=4)
 def _cipher(*secrets: str) -> MultiFernet:
-    """Encrypts with the first secret there is, and decrypts with each."""
+    """A cipher that encrypts with the first secret that is not empty, and decrypts with each."""
     digests = [
         hashlib.blake2b(secret.encode(), digest_size=32, person=b"aichat columns").digest()
         for secret in secrets

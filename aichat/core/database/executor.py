@@ -1,4 +1,4 @@
-"""Database work off the event loop, on threads that keep their connections."""
+"""Runs database work beside the event loop, on threads that keep their connections."""
 
 import asyncio
 import os
@@ -11,11 +11,7 @@ from functools import partial
 from typing import ParamSpec, TypeVar
 
 from django.conf import settings
-from django.db import (
-    close_old_connections,
-    connection,
-    connections,
-)
+from django.db import close_old_connections, connection, connections
 
 from aichat.core.database.transactions import is_mongodb
 

@@ -16,7 +16,7 @@ from aichat.core.errors import NotFound
 
 _clock_lock = threading.Lock()
 _clock = 0
-_drawn: list[int] = []  # from the system's generator: asking it once for many IDs is cheaper than making one of them
+_drawn: list[int] = []  # random numbers for the next IDs: asking the system for many costs less than making one ID
 
 
 def uuid7() -> uuid.UUID:
@@ -39,8 +39,8 @@ def uuid7() -> uuid.UUID:
 class SavesChanges(models.Model):
     """A model whose `save()` writes only the columns that were changed since the row was read.
 
-    Django writes the whole row, and so undoes what others changed meanwhile: a form that renames a person would give
-    them back a role they have lost. Columns that a caller names by `update_fields` are written as always.
+    Django writes the whole row, and so undoes changes that others made meanwhile: a form that renames a person would give
+    them back a role that they have lost. Columns that a caller names by `update_fields` are written in any case.
     """
 
     class Meta:
@@ -75,7 +75,7 @@ class SavesChanges(models.Model):
         row = super().from_db(db, field_names, values, **how)
         stored = row.__dict__["_stored"] = dict(zip(field_names, values, strict=False))
         for name, value in zip(field_names, values, strict=False):
-            if isinstance(value, dict | list):  # few columns are: no call is made for each of the others
+            if isinstance(value, dict | list):  # few columns are, so this spares a call for each of the others
                 stored[name] = kept(value)
         return row
 

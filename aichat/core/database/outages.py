@@ -1,4 +1,4 @@
-"""What background work logs while the database is away: one line a minute, instead of a traceback from each piece of it."""
+"""Logs failures of background work: while the database is away one line a minute, not a traceback for each failure."""
 
 import logging
 from time import monotonic
@@ -10,7 +10,7 @@ _told_at = float("-inf")  # of `time.monotonic`
 
 
 def log_failure(logger: logging.Logger, failed: str, error: BaseException) -> None:
-    """Log that something failed, with its traceback; of a database that is away one line, as the work is tried again."""
+    """Log that `failed` (a name of work) failed: with the traceback, or in one line while the database is away."""
     if not transactions.is_unavailable(error):
         logger.error("%s failed", failed, exc_info=error)
     elif monotonic() - _told_at > AGAIN_AFTER:

@@ -1,4 +1,4 @@
-"""What became of a transaction whose COMMIT got no answer: committed, rolled back, or unknown.
+"""Finds out what became of a transaction whose COMMIT got no answer: committed, rolled back, or unknown.
 
 A connection that is lost during COMMIT says nothing about the transaction. Each engine can be asked afterwards:
 
@@ -29,16 +29,16 @@ class OutcomeUnknown(OperationalError):
 
 
 class Ending(NamedTuple):
-    """What is known of a transaction just before its COMMIT: enough to ask about it, and to finish what Django would."""
+    """The facts about a transaction just before its COMMIT that are needed to ask what became of it."""
 
     transaction_id: str | None  # PostgreSQL's, None when nothing was written
     hooks: tuple[Callable[[], object], ...]  # what `transaction.on_commit` was given
 
 
 def before_commit() -> Ending:
-    """Note what the open transaction is to be asked by, should the answer to its COMMIT be lost.
+    """Note the ID and hooks of the open transaction, in case the answer to its COMMIT is lost.
 
-    On PostgreSQL this is one round trip; a transaction that was sent together with its COMMIT is over already.
+    On PostgreSQL this takes one round trip, unless the transaction was sent together with its COMMIT and is over already.
     """
     hooks = tuple(hook[1] for hook in connection.run_on_commit) if connection.run_on_commit else ()
     if connection.vendor != "postgresql" or connection.connection is None:

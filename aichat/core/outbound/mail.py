@@ -67,11 +67,10 @@ def require() -> None:
 
 
 def send(to: str, template: str, context: Mapping[str, str], *, language: str = "") -> None:
-    """Queue a mail made of `template` (`accounts/mail/reset`); in a transaction, once it is committed.
+    """Queue a mail made of `template` (such as `accounts/mail/reset`). It is sent after the caller's transaction, if any.
 
-    `language` is that of its words; unless said, that of the request which makes it.
-
-    Raises `MailUnavailable` without a mail server, and `Overloaded` when too many mails wait.
+    `language` is the mail's; by default that of the current request. Raises `MailUnavailable` without a mail server, and
+    `Overloaded` when too many mails wait.
     """
     require()
     _has_room()
@@ -87,7 +86,7 @@ def send(to: str, template: str, context: Mapping[str, str], *, language: str = 
 
 
 def send_now(to: str, template: str, context: Mapping[str, Any], *, language: str = "") -> None:
-    """Hand one mail to the server, once, and return when the server has it: for callers that try again by themselves.
+    """Send one mail and return when the server has it, without a second try: for callers that try again by themselves.
 
     Raises `MailUnavailable` without a mail server, and `OSError` when the server did not take it. Never in a transaction.
     """
@@ -101,9 +100,9 @@ def send_nothing() -> None:
 
 
 def send_due() -> int:
-    """Send the mails whose process died, and those that are to be tried again; returns how many it took.
+    """Send the mails whose process died, and those whose next try is due; return how many were taken.
 
-    A server that lets each mail wait keeps nobody for longer than a run may take: the next run goes on.
+    A run begins with no further mail after RUN_SECONDS, however slow the mail server is: the next run goes on.
     """
     until = time.monotonic() + RUN_SECONDS
     due = QueuedMail.objects.filter(due_at__lte=clock.shared_now()).order_by("due_at")
@@ -146,7 +145,7 @@ def _work(row: QueuedMail) -> None:
 
 
 def _take_and_send(row: QueuedMail) -> bool:
-    """Send the mail unless somebody else took it since `row` was read; returns whether it was taken here."""
+    """Send the mail, unless another process took it since `row` was read; return whether it was taken here."""
     mine = uuid4()
     if not QueuedMail.objects.filter(pk=row.pk, holder=row.holder).update(holder=mine, due_at=_lease()):
         return False
@@ -159,7 +158,7 @@ def _take_and_send(row: QueuedMail) -> bool:
 
 
 def _is_over(row: QueuedMail) -> bool:
-    """Try to send the mail; returns whether it is done with, because it was sent or is given up."""
+    """Try to send the mail; return whether it is over: sent, or given up."""
     try:
         words = json.loads(_seal().decrypt(row.sealed.encode()))
     except (InvalidToken, ValueError):

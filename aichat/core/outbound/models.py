@@ -9,11 +9,11 @@ from aichat.core.database.models import Row
 
 
 class QueuedMail(Row):
-    """A mail that no mail server has taken yet. What it says is sealed: it may hold a code."""
+    """A mail that no mail server has taken yet. Its text is encrypted, because it may hold a code."""
 
     sealed = models.TextField(editable=False)
     tries = models.PositiveSmallIntegerField(default=0, editable=False)
-    # While somebody sends it: when they count as dead, and another may send it.
+    # When the next try is due; while a process sends the mail, when that process counts as dead.
     due_at = models.DateTimeField(db_index=True, editable=False)
     holder = models.UUIDField(default=uuid4, editable=False, help_text="Who sends it, or was to send it last.")
     created_at = models.DateTimeField(default=timezone.now, editable=False)

@@ -1,8 +1,8 @@
-"""One answer to the question whether an IP address is of the public internet, for everything this service calls.
+"""Decides whether an IP address is of the public internet, for everything that this service calls.
 
-A base URL or webhook is typed by somebody, and a public name may resolve to 127.0.0.1 or to a cloud's metadata service
-only at the moment of connecting (DNS rebinding). So the address of the socket is checked, just before it connects: the
-address that was checked is the one that is connected.
+People type the addresses of providers and webhooks, and a public name may resolve to 127.0.0.1 or to a cloud's metadata
+service only when it is connected to (DNS rebinding). So the address of the socket is checked just before it connects: the
+address that was checked is the one that is called.
 
 The tables are IANA's registries of special-purpose addresses, written out because `ipaddress.is_global` differs among
 the Python versions that are supported: https://www.iana.org/assignments/iana-ipv4-special-registry,

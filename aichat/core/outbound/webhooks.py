@@ -1,4 +1,4 @@
-"""Signed messages to somebody else's server: redirects are not followed, private addresses are not called.
+"""Sends signed messages to servers of others. No redirect is followed, no private address is called.
 
 Messages are signed as Standard Webhooks (https://www.standardwebhooks.com): `webhook-id`, `webhook-timestamp` and
 `webhook-signature`, HMAC-SHA256 over "ID.SECONDS.BODY" in base64. For receivers of earlier releases, and until the next
@@ -30,9 +30,9 @@ def secret_of(organization_id: UUID) -> str:
 
 
 def reachable(url: str) -> str:
-    """The address itself. Raises `ValueError` for one that is written as a private one.
+    """Return `url`. Raises `ValueError` when its host is written as a private address.
 
-    A name's address is checked when a message is sent.
+    The addresses of a name are checked when a message is sent.
     """
     if url and not settings.ALLOW_PRIVATE_WEBHOOKS and is_private(urlsplit(url).hostname or ""):
         raise ValueError("private addresses are not called")

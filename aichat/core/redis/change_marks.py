@@ -1,11 +1,11 @@
-"""Marks of changes: what one process changes, the others learn from Redis, in a round trip that they make anyway.
+"""Marks of changes in Redis, by which the other processes learn of a change, in a round trip that they make anyway.
 
     change_marks.write("caller-changed:7f3c…")          # by whoever changes the rows, before and after the commit
     [mark] = await change_marks.read("caller-changed:7f3c…")
 
-A mark is a random word that `SECONDS` later is gone. A copy of rows is up to date while the mark that was read before the
-rows is still the mark in Redis. A copy must not be trusted for longer than `SECONDS` for this alone: by then a mark that it
-never saw may have come and gone.
+A mark is a random word that expires after `SECONDS`. A copy of rows is up to date while Redis has the same mark as before the
+rows were read. That proves nothing about a copy that is older than `SECONDS`: a mark that it never saw may have come and
+expired.
 """
 
 import asyncio

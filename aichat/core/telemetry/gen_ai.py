@@ -40,7 +40,7 @@ def error_type(item: AttemptEnded) -> str:
 
 
 def tokens(item: AttemptEnded) -> Iterator[tuple[str, int]]:
-    """The tokens that are billed, by their type."""
+    """The tokens that are billed, with their type (`input`, `output`)."""
     for kind, count in (("input", item.input_tokens), ("output", item.output_tokens)):
         if count:
             yield kind, count

@@ -1,4 +1,4 @@
-"""A log handler that keeps writing off the event loop: a pipe that nobody reads would hold up all requests.
+"""A log handler that does not write on the event loop: a pipe that nobody reads would hold up all requests.
 
 Lines that are logged on an event loop are formatted at once and written by a thread, `GATHERING_SECONDS` of them together.
 Warnings and worse, and all lines of other threads and of commands, are written at once, after those that wait. The process
@@ -28,7 +28,7 @@ class LogWriter(logging.StreamHandler):  # type: ignore[type-arg]
         _writers.add(self)
 
     def renew(self) -> None:
-        """Begin anew without waiting lines: in a forked child, whose parent writes them."""
+        """Forget the waiting lines and begin anew, in a forked child: its parent writes them."""
         self.waiting.clear()
         self.writing, self.wanted = threading.Lock(), threading.Event()
         self.thread: threading.Thread | None = None

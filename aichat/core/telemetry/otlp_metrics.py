@@ -1,4 +1,4 @@
-"""Metrics of attempts for OpenTelemetry (OTEL_EXPORTER_OTLP_ENDPOINT), by the official SDK: three of the conventions'.
+"""Sends three metrics of attempts to OpenTelemetry (OTEL_EXPORTER_OTLP_ENDPOINT) by the official SDK.
 
 Measurements are the source, as for Prometheus and StatsD. The SDK sums them up in each process and sends the sums every
 minute (OTEL_METRIC_EXPORT_INTERVAL), from a thread that starts with the first measurement, so after any fork.

@@ -1,6 +1,6 @@
-"""Product events: code emits what a person did or met, sinks pass it on.
+"""Product events: code emits what a person did or met, and sinks store it or pass it on.
 
-    events.emit(events.ApiKeyCreated(user=user.pk, key=row.id))
+    product_events.emit(product_events.ApiKeyCreated(user=user.pk, key=row.id))
 
 The classes below are the whole catalogue. An event has a name, the user it is about, and facts, which are identifiers and
 numbers, never message contents, e-mail addresses, keys or comments. `emit` is called after the commit that made the event
@@ -43,7 +43,7 @@ def _fact_names(kind: type) -> list[str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignedUp(ProductEvent):
-    """`method` is `password` or `sso`."""
+    """A person signed up. `method` is `password` or `sso`."""
 
     name = "signed_up"
     method: str
@@ -51,7 +51,7 @@ class SignedUp(ProductEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiKeyCreated(ProductEvent):
-    """`key` is the key's ID, which opens nothing."""
+    """A person made an API key. `key` is its ID, which opens nothing."""
 
     name = "api_key_created"
     key: UUID

@@ -69,7 +69,7 @@ class Maker:
 
 
 _maker: Maker | None = None  # None: off
-enabled = False  # whether spans are made: for those who ask once a request, and for whom a call is too much
+enabled = False  # whether spans are made; code that runs for every request reads this instead of calling a function
 _current: ContextVar["Span | None"] = ContextVar("span", default=None)
 _no_step = nullcontext(None)
 
@@ -199,19 +199,19 @@ def step(
 
 
 def inside(span: "Span | None") -> "AbstractContextManager[Span | None]":
-    """The block belongs to a span that is ended later."""
+    """Inside the block the span is the current one. Another place ends it."""
     return _no_step if span is None else _Inside(span, is_ended=False)
 
 
 def name_of(error: BaseException | None) -> str:
-    """What a span says of an error: the code of ours, else the class; nothing of a client that left."""
+    """The name of an error on a span: an `ApiError`'s code, else the class; empty when the client left."""
     if isinstance(error, ApiError):
         return error.code
     return type(error).__name__ if isinstance(error, Exception) else ""
 
 
 def traceparent() -> str:
-    """The W3C header for what is asked on behalf of the current work: its span's, else the client's own; may be empty."""
+    """The W3C header for requests that the current work makes: of its span, else the client's own. It may be empty."""
     span = _current.get()
     if span is not None and (context := span.get_span_context()).is_valid:
         return f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"

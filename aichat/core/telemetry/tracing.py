@@ -1,4 +1,4 @@
-"""The request ID and the caller: set once at the edge, readable wherever the request's work happens.
+"""Carries the request ID and the caller through a request: they are set at its edge and can be read wherever its work runs.
 
 A context variable holds one mutable `Trace`. Tasks and threads started for the request inherit the variable, so the access
 line at the edge sees what is bound deep inside (the user, after authentication).
@@ -77,7 +77,7 @@ def bind(*, user: object = "", organization: object = "") -> None:
 
 
 def answer_with(headers: dict[str, str]) -> None:
-    """Add headers to the request's answer, also when the answer will be an error: the edge writes them."""
+    """Add headers to the request's answer, whether it is a success or an error."""
     if trace := _current.get():
         trace.headers.update(headers)
 

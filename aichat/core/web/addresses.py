@@ -2,8 +2,8 @@
 
 OpenAI clients differ in what they append to their base URL: some leave `/v1` out, some write it twice, some end a path
 with a slash, and Azure's clients name the model in the path
-(https://learn.microsoft.com/azure/ai-foundry/openai/reference). The mapping runs before routing, for the thin handler and
-for Django's, so that an endpoint has one route, one line in the OpenAPI document and one set of permissions.
+(https://learn.microsoft.com/azure/ai-foundry/openai/reference). The mapping runs before routing, for the fast path and for
+Django's handler, so that an endpoint has one route, one line in the OpenAPI document and one set of permissions.
 """
 
 import re

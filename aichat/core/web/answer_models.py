@@ -1,6 +1,6 @@
-"""What the OpenAPI document says of answers that are built as plain dictionaries, because that is quick.
+"""Describes answers in the OpenAPI document. The answers themselves are plain dictionaries, because those are quick to build.
 
-The classes are only read for the document; `tests/api/conftest.py` holds every answer of the API's tests against them.
+Only the document reads these classes; `tests/api/conftest.py` compares every answer in the API's tests with them.
 """
 
 from typing import Any, TypeVar, Union
@@ -16,7 +16,7 @@ Events = RootModel
 
 
 def without_defaults(schema: dict[str, Any]) -> None:
-    """Take the default of members out: it tells Pydantic that they may be absent, and is no value they then have."""
+    """Remove the defaults of members from a schema: here a default only says that a member may be absent."""
     for member in schema.get("properties", {}).values():
         member.pop("default", None)
 
@@ -46,7 +46,7 @@ class Error(Answer):
 
 
 def events(*types: type[BaseModel] | str) -> dict[str, Any]:
-    """The schema of a stream that has serializers' objects too; those are named by their component."""
+    """The schema of a stream of models and of serializers' objects, which are named by their component."""
     refs = [
         {"$ref": f"#/components/schemas/{each}"} if isinstance(each, str) else each.model_json_schema()
         for each in types

@@ -1,4 +1,4 @@
-"""Inflates request bodies that come compressed, within the limit that holds for any body."""
+"""Inflates compressed request bodies, up to the limit that holds for any body."""
 
 import asyncio
 import zlib
@@ -29,7 +29,7 @@ class TooLarge(Exception):
 
 
 async def inflated(scope: dict[str, Any], receive: Receive) -> Receive:
-    """`receive` of a request whose body is read as it was before its client compressed it.
+    """A `receive` for a request that gives its body as it was before the client compressed it.
 
     A request without Content-Encoding is passed through. Otherwise the whole body is read and inflated to at most
     the route's limit, and the headers of `scope` are changed to those of the inflated body. A body that is longer or

@@ -37,7 +37,7 @@ def csv_response(
 
 
 def csv_parts(rows: Iterable[Mapping[str, Any]], columns: Iterable[str] = (), size: int = 500) -> Iterator[bytes]:
-    """Yield the header, then `size` rows at a time, as text."""
+    """Yield CSV in UTF-8: the header, then `size` rows at a time."""
     buffer = io.StringIO()
     writer = csv.writer(buffer)
     header = list(columns)

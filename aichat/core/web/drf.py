@@ -30,7 +30,7 @@ class CursorPages(CursorPagination):
     ordering = "-id"
 
     def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
-        """The page in the OpenAPI document: DRF's own says null as OpenAPI 3.0 did, so that 3.1 takes it for no value."""
+        """The schema of a page. DRF's own writes null as OpenAPI 3.0 does, which 3.1 does not understand."""
         link = {"type": ["string", "null"], "format": "uri"}
         members = {"next": link, "previous": link, "results": schema}
         return {"type": "object", "required": list(members), "properties": members}
@@ -87,10 +87,10 @@ class JSONParser(BaseParser):
 
 
 class StrictMembers(serializers.Serializer[Any]):
-    """Mixin of the serializers of request bodies: a member that no field takes is an error that names it.
+    """A mixin for serializers of request bodies: a member that no field takes is an error that names it.
 
-    Ignored in silence, a misspelt limit or a password sent to the wrong route would look accepted. A model serializer
-    of this kind updates the columns that the body names, and no other.
+    Without it a misspelt limit, or a password sent to the wrong route, would be ignored and look accepted. A model
+    serializer of this kind updates only the columns that the body names.
     """
 
     def to_internal_value(self, data: Any) -> Any:

@@ -1,8 +1,8 @@
 """Bounds on the structure of a JSON body, checked before it is parsed.
 
-Parsers hold Python's interpreter lock from the first byte to the last. A text of ten megabytes takes them milliseconds,
-ten megabytes of `[],[],[]` take seconds, in which the process answers nobody. So values are counted first, and in
-slices, between which other threads run.
+Parsers hold Python's interpreter lock from the first byte to the last. A text of ten megabytes takes them milliseconds, but
+ten megabytes of `[],[],[]` take seconds, in which the process answers nobody. So the values are counted first, in slices,
+between which other threads can run.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""Request tracing, the body limit and static files, for sync and async requests alike."""
+"""Middleware of our own, for sync and async requests alike: tracing, security headers, the body limit, static files."""
 
 from collections.abc import Awaitable, Callable
 
@@ -131,7 +131,7 @@ class HostMiddleware(CommonMiddleware):
         return None if request.path_info in PROBES else super().process_request(request)
 
 
-class AddressMiddleware(Middleware):
+class NulMiddleware(Middleware):
     """Refuses an address with the character NUL, which PostgreSQL can't compare: 400 in the query, 404 in the path."""
 
     def before(self, request: HttpRequest) -> HttpResponseBase | None:

@@ -1,7 +1,7 @@
-"""The OpenAPI document: which errors each operation can answer with, and what drf-spectacular can't know of streams.
+"""Completes the OpenAPI document: the errors that each operation can answer with, and the headers of answers.
 
-What follows from a route itself (its level, its path, its body) is said here once for all; a view names what only it
-can answer with `@may_answer(409)`.
+Errors that follow from a route itself (its level, its path, its body) are found here; a view names further ones with
+`@may_answer(409)`.
 """
 
 from collections.abc import Callable, Iterator
@@ -77,7 +77,7 @@ ERRORS = {
 
 
 def classes_that_describe_nothing() -> list[Any]:
-    """Base classes whose docstrings say how they work: a serializer without its own has no description, not theirs."""
+    """Base classes whose docstrings don't describe an answer: a serializer without a docstring gets no description."""
     return [*get_lib_doc_excludes(), StrictMembers]  # type: ignore[no-untyped-call]
 
 

@@ -142,7 +142,7 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponseBase:
 
 
 def unknown_host(host: str) -> str:
-    """What a client is told whose Host header names no host of ALLOWED_HOSTS, with the mend for whoever runs the server."""
+    """The message for a Host header that is not in ALLOWED_HOSTS, with the mend for whoever runs the server."""
     name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
     if not PRINTABLE_HOST.fullmatch(name):
         return "The Host header names no host that is served here: add the server's name to ALLOWED_HOSTS."
@@ -165,7 +165,7 @@ def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponseBa
 
 
 def base_urls(request: HttpRequest) -> str:
-    """A hint for whoever gave a client a wrong base URL: the addresses to configure, on the host that was asked."""
+    """A hint for whoever gave a client a wrong base URL: the right ones, on the host that was asked."""
     try:
         host = request.build_absolute_uri(f"{settings.URL_PREFIX}/").rstrip("/")
     except DisallowedHost:

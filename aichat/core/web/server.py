@@ -144,7 +144,7 @@ class Protocol(HttpToolsProtocol):
         self.timer = self.loop.call_later(max(TICK_SECONDS, wait), self.look)
 
     def hasten(self, deadline: float) -> None:
-        """Set the deadline. The timer finds a later one by itself, and is set anew for an earlier one."""
+        """Set the deadline. A timer that runs finds a later deadline by itself; for an earlier one it is set anew."""
         self.deadline = deadline
         if self.timer is not None and self.timer.when() > deadline + TICK_SECONDS:
             self.timer.cancel()
@@ -319,7 +319,7 @@ class ServerWorker(UvicornWorker):  # type: ignore[misc]  # uvicorn_worker comes
     CONFIG_KWARGS = {"loop": "uvloop", "http": Protocol, "ws": "none"}
 
     async def _serve(self) -> None:
-        """As uvicorn_worker 0.4 serves, with a server that ends its streams before gunicorn kills it."""
+        """Serve as uvicorn_worker 0.4 does, by a server that ends its streams before gunicorn kills the process."""
         self.config.app = self.wsgi
         server = InterruptingServer(self.config, self.cfg.graceful_timeout)
         self._install_sigquit_handler()

@@ -46,7 +46,7 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]
 
     @contextmanager
     def without_flush(self) -> Iterator[None]:
-        """Begin transactions inside whose commit waits for the primary's memory only."""
+        """Inside, transactions are begun whose commit waits for the primary's memory only."""
         self.waits_for_disk = False
         try:
             yield
@@ -126,7 +126,7 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]
 
 
 def limit_transactions_of(client: MongoClient[dict[str, Any]]) -> float:
-    """Set the limit of the server that `client` speaks to, if we may. Returns the limit in force, in seconds."""
+    """Set the limit of the server that `client` is connected to, if we may. Return the limit in force, in seconds."""
     name = "transactionLifetimeLimitSeconds"
     with suppress(OperationFailure):  # the user may not: the check says what to ask of the operator
         client.admin.command({"setParameter": 1, name: TRANSACTION_LIFETIME})

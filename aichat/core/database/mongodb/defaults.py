@@ -1,7 +1,8 @@
-"""Columns with a default in the database (`db_default`), which MongoDB does not have: documents count as if they had it.
+"""Gives MongoDB the defaults of columns (`db_default`), which it does not have: a missing column counts as its default.
 
-While an upgrade goes from host to host, servers of the version before write documents without the columns that this version
-added. Such a column is read, compared, counted and added to as its default. The next upgrade writes it down (`fill`).
+While an upgrade goes from host to host, servers of the earlier version write documents without the columns that this version
+added. Reading, comparing, counting and adding take such a column for its default. The next upgrade writes the defaults into
+the documents (`fill`).
 """
 
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What an error of MongoDB's driver means. It arrives as the cause of one of Django's errors, or bare (from a cursor)."""
+"""Says what an error of MongoDB's driver means. It comes as the cause of one of Django's errors, or bare (from a cursor)."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""Statements sent without the ORM, for the few places where the ORM would cost more than the database's own work.
+"""Sends statements without the ORM, for the few places where the ORM costs more than the database's own work.
 
 `insert` writes the rows that `bulk_create` would write, in a tenth of the time: the conversion of each column is chosen
 once for each model, and a list of rows is one parameter (PostgreSQL), one prepared statement (SQLite) or one call (MongoDB).

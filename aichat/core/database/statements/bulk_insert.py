@@ -1,4 +1,4 @@
-"""Inserts of new rows: converts a model's values to the driver's and writes them on each engine."""
+"""Inserts new rows: converts a model's values to the driver's, and writes them on each engine."""
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -140,7 +140,7 @@ NONE = frozenset({NoneType})
 
 
 def _column(field: Field, vendor: str) -> tuple[frozenset[type], Convert, Mapping[type, Convert]]:
-    """The types that go to the driver unchanged, the conversion for all others, and faster ones for some of these."""
+    """How a column's values are converted: (types that need no conversion, the conversion, faster ones by type)."""
     target: Any = field
     while isinstance(target, models.ForeignKey):
         target = target.target_field

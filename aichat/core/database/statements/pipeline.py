@@ -1,9 +1,10 @@
-"""Frequent statements sent to PostgreSQL through libpq's pipeline mode
-(https://www.postgresql.org/docs/current/libpq-pipeline-mode.html).
+"""Sends frequent statements to PostgreSQL by libpq's pipeline mode.
 
-Each statement is prepared once for its connection, and several go out in one round trip, in order: after a statement
-that fails, the ones that follow are not executed. psycopg's cursors wait for every answer, that of `BEGIN` included:
-five statements of a transaction took 110 µs of the client's CPU and 90 of the server's with cursors, 20 and 40 here.
+Each statement is prepared once for its connection, and several go out in one round trip, in order: after a statement that
+fails, the following ones are not executed. psycopg's cursors wait for every answer, also for that of `BEGIN`: five statements
+of a transaction took 110 µs of the client's CPU and 90 of the server's with cursors; here they take 20 and 40.
+
+https://www.postgresql.org/docs/current/libpq-pipeline-mode.html
 """
 
 import select
@@ -20,8 +21,8 @@ from psycopg.pq.abc import PGresult
 Rows: TypeAlias = list[tuple[Any, ...]]
 Command: TypeAlias = Callable[[], None]
 
-# Of a table that was never analyzed the server believes that it is small, and best read whole. A plan that is kept until
-# the table is analyzed must not be made in that belief; this is for the transaction in which it is made.
+# The server takes a table that was never analyzed for a small one, which is best read as a whole. A plan is kept until the
+# table is analyzed, so it must not be made on that assumption: this setting holds for the transaction in which it is made.
 FOR_LARGE_TABLES = b"SET LOCAL enable_seqscan = off"
 
 
@@ -65,7 +66,7 @@ def _line_of(connection: "Connection[Any]") -> "_Line":
 
 
 class _Line:
-    """The prepared statements of one connection, and the sending of them."""
+    """Sends statements on one connection, and knows which ones are prepared there."""
 
     def __init__(self, connection: "Connection[Any]") -> None:
         self.connection, self.libpq = connection, connection.pgconn
@@ -80,7 +81,7 @@ class _Line:
         self, statements: Sequence[tuple[str, Sequence[Any]]], begin: Sequence[Command], end: Sequence[Command]
     ) -> list[Rows]:
         """Send `begin`, the statements and `end` in one round trip; return the rows of the statements."""
-        # Before the first word is sent: what can't be said in PostgreSQL's terms stops here.
+        # First of all: a value that PostgreSQL has no type for raises its error before anything is sent.
         dumped = [(text, self.dump(values)) for text, values in statements]
         if self.keeps_plans and (new := {text for text, _ in statements} - self.names.keys()):
             self.prepare(new, begin)
@@ -120,7 +121,7 @@ class _Line:
         return partial(self.libpq.send_query_params, _numbered(text), values, result_format=Format.BINARY)
 
     def exchange(self, commands: Sequence[Command], *, commits: bool = False) -> list[PGresult]:
-        """Send all commands and answer one result for each.
+        """Send all commands, and return one result for each.
 
         When the connection is lost and the last command `commits`, the error says so in its attribute `commit_was_sent`.
         """

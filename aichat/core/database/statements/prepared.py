@@ -1,4 +1,4 @@
-"""A statement that is sent often, and its way to each driver."""
+"""Statements that are sent often, by the quickest way to each engine's driver."""
 
 import sqlite3
 from collections.abc import Sequence
