@@ -80,9 +80,7 @@ def refused_or_read(make: Any, schema: Any, body: dict[str, Any], *args: Any) ->
         assert refused.param
 
 
-@pytest.mark.parametrize(
-    "item", ITEMS, ids=lambda item: str(item.get("type", item.get("content", [{}])[0].get("type")))
-)
+@pytest.mark.parametrize("item", ITEMS, ids=lambda item: str(item.get("type") or item["role"]))
 def test_a_spoilt_item_of_a_response_is_refused_or_read(item: dict[str, Any]) -> None:
     for other in spoilt(item):
         refused_or_read(FromResponses, ResponsesBody, {"model": "demo", "input": [other, ITEMS[0]]})

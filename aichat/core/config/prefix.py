@@ -8,8 +8,8 @@ def settings_of(prefix: str) -> dict[str, Any]:
     """Return the settings that follow from `prefix`, such as `/ai`; it is empty on a host of the server's own.
 
     Browsers send the cookies of a neighbour at `/` here as well, and of two cookies with one name Django reads the
-    neighbour's. So ours have the prefix in their names. Django's messages are then kept in the session, because the name of their cookie
-    can't be changed.
+    neighbour's. So ours have the prefix in their names. Django's messages are then kept in the session, because the
+    name of their cookie can't be changed.
     """
     mark = prefix.replace("/", "_")
     path = prefix or "/"
