@@ -71,6 +71,7 @@ SHARED_BY_VENDORS = (
     "thoughts",
     "usage",
     "vendor",
+    "wav",
 )
 
 PARTS = [part for floor in FLOORS for part in floor]
