@@ -22,10 +22,10 @@ from django.utils.module_loading import import_string
 from aichat.core.web.compression import BODY_PROBLEM, BODY_TOO_LARGE
 from aichat.core.web.fast_path.request import FastPathRequest
 from aichat.core.web.middleware import (
-    AddressMiddleware,
     BodyLimitMiddleware,
     ContentPolicyMiddleware,
     Middleware,
+    NulMiddleware,
 )
 
 # Middleware without any effect on the fast path: there is no session, form, message or file, bearer tokens can't be forged
@@ -43,7 +43,7 @@ WITHOUT_EFFECT = {
 }
 BOTH_WAYS = (SecurityMiddleware, ContentPolicyMiddleware, CorsMiddleware, XFrameOptionsMiddleware)
 # CommonMiddleware adds the length of each response. BodyLimitMiddleware refuses only what is marked in the scope.
-ON_THE_WAY_IN = (*BOTH_WAYS, AddressMiddleware, CommonMiddleware, BodyLimitMiddleware)
+ON_THE_WAY_IN = (*BOTH_WAYS, NulMiddleware, CommonMiddleware, BodyLimitMiddleware)
 MOST = 500  # entries of the cache: hosts are few, but anybody may send any origin or query
 
 Before = Callable[[HttpRequest], HttpResponseBase | None]
