@@ -126,7 +126,7 @@ def test_each_person_reads_pages_errors_and_mails_in_their_language(alice: Actor
     conversation = Conversation.objects.create(user=alice.user, organization=alice.organization, title="Mine")
     shares, body = f"/api/v1/conversations/{conversation.pk}/shares", {"email": "nobody@example.com"}
     refused = alice.post(shares, body, headers=portal).json()["error"]["message"]
-    assert refused == "Schreiben Sie die E-Mail-Adresse einer anderen Person, die ein Konto hat."
+    assert refused == "Geben Sie die E-Mail-Adresse einer anderen Person mit Konto ein."
     assert "another person" in alice.post(shares, body).json()["error"]["message"]
 
     assert alice.with_login().patch("/api/v1/me", {"language": "fr"}).status_code == 400

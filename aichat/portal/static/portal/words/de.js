@@ -50,7 +50,7 @@ globalThis.portalWords = {
     "End": "Beenden",
     "End it": "Beenden",
     "Expired": "Verfallen",
-    "Get credits": "Guthaben holen",
+    "Get credits": "Guthaben aufladen",
     "Given back": "Zurückgegeben",
     "Given by an administrator": "Vom Administrator gegeben",
     "In the file {file}:": "In der Datei {file}:",
