@@ -92,7 +92,8 @@ def authenticate(
     token = None if oidc.looks_like_jwt(secret) else (find or stored_token)(secret)
     user = token.user if token else oidc.user_of(secret)
     owner = (token and token.organization) or tenancy.choose_organization(user, organization)
-    if organization and str(owner.pk) != organization.lower():  # a key's; better no answer than another wallet's
+    if organization and str(owner.pk) != organization.lower():
+        # A key has one organization: no answer is better than one that another wallet pays.
         raise NotFound("This API key belongs to another organization than X-Organization names.")
     tracing.bind(user=user.pk, organization=owner.pk)
     return Caller(user, owner, token)

@@ -22,7 +22,7 @@ from aichat.core.web.middleware import SELF, policy
 
 View = Callable[..., HttpResponse]
 LONGEST_PATH = 500  # characters of the path to which a login leads
-# What a path begins with, the page, and its part. The first that fits; a code at a path's end becomes the page's.
+# The beginning of a path, the page to which it leads, and the part of the page. The first row that fits counts.
 LEADS = (
     ("login", "login", ""),
     ("signup", "signup", ""),

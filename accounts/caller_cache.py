@@ -89,7 +89,7 @@ class LookUp:
     task: "asyncio.Task[Caller]"
 
     def may_be_joined(self, marks: change_marks.Marks | None) -> bool:
-        """Whether a request that has seen these marks may use it: nothing has changed since the look-up began."""
+        """Whether a request that has seen these marks may use the look-up: nothing has changed since it began."""
         is_unmarked = marks is None or marks == self.marks
         return is_unmarked and self.changes == _changes and self.task.get_loop() is asyncio.get_running_loop()
 
@@ -129,7 +129,9 @@ class Recognition:
         return caller
 
     async def look_up(self, seen: change_marks.Marks | None) -> Caller:
-        return await asyncio.shield(self.begin_look_up(seen))  # one who leaves does not stop it for the others
+        return await asyncio.shield(
+            self.begin_look_up(seen)
+        )  # a cancelled request must not stop the look-up for others
 
     def begin_look_up(self, seen: change_marks.Marks | None, *, is_patient: bool = False) -> "asyncio.Task[Caller]":
         """The look-up under way, else a new one, which is in no hurry when `is_patient`."""
@@ -139,7 +141,7 @@ class Recognition:
             one = _under_way[self.key] = LookUp(_changes, seen, task)
             one.task.add_done_callback(self.looked_up)
         elif not is_patient:
-            caller_reader.reader().begin()  # it may be waiting for company
+            caller_reader.reader().begin()  # the reading may be waiting for others to join it
         return one.task
 
     def looked_up(self, task: "asyncio.Task[Caller]") -> None:

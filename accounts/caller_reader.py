@@ -52,7 +52,7 @@ class Reader:
             self.timer.cancel()
             self.timer = None
         if self.reading is None and self.waiting:
-            # Not in the context of the request that happens to be first: the others are not its callers.
+            # In an empty context: what is bound for other callers must not stick to the request that happens to be first.
             self.reading = asyncio.get_running_loop().create_task(self.work(), context=Context())
 
     async def work(self) -> None:

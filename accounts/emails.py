@@ -1,4 +1,4 @@
-"""What goes by mail: a new password for one that was forgotten, and confirming or changing an address."""
+"""The mails of accounts: codes for a new password and for confirming or changing an address, and notices of changes."""
 
 import logging
 

@@ -156,7 +156,7 @@ def lets_register(invitation: Invitation) -> bool:
 
 
 def _accept(user: User, invitation: Invitation) -> Membership:
-    tenancy.lock(invitation.organization_id)  # as all changes of members: no invitation is used twice
+    tenancy.lock(invitation.organization_id)  # as for all changes of members, so no invitation is used twice
     if user.pk != invitation.user_id and invitation.email != user.email:
         raise InvalidMailToken(
             gettext("This invitation was sent to another address than your account's."), param="token"
@@ -169,7 +169,7 @@ def _accept(user: User, invitation: Invitation) -> Membership:
         if by is None or not used:
             raise InvalidMailToken(gettext(WRONG), param="token")
         teams.require_over(by, invitation.role)
-    except PermissionDenied:  # whoever invited may not any more
+    except PermissionDenied:  # the inviter may no longer give this role
         raise InvalidMailToken(gettext(WRONG), param="token") from None
     known = Membership.objects.filter(organization_id=invitation.organization_id, user=user).first()
     membership = known or Membership.objects.create(

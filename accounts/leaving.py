@@ -85,7 +85,7 @@ def _ask(user: User) -> datetime:
         try:
             services.keep_an_admin(user, role=user.role, is_active=False)
         except services.LastAdmin:
-            raise services.LastAdmin() from None  # without the field of the form that changes users
+            raise services.LastAdmin() from None  # without `param`, which names a field of another form
     for check in _checks:
         check(user)
     teams = _teams_of(user)
@@ -164,7 +164,7 @@ def _close(user: User) -> None:
     Organization.objects.filter(pk__in=own).update(name=DELETED)
     keys = tokens.filter(kind=AccessToken.Kind.API_KEY).values_list("pk", flat=True)
     for batch in in_batches([str(key) for key in (user.pk, *own, *keys)]):
-        # Names, addresses of the network and e-mails; that something was changed, when and by whom stays.
+        # Names, network addresses and e-mails go; that something was changed, when and by whom, stays.
         LogEntry.objects.filter(object_id__in=batch).update(object_repr=DELETED, change_message="")
     # Entries of memberships and invitations are named by the address: "bob@example.com in Wonderland".
     for words in (" in ", " into "):

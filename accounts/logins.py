@@ -47,7 +47,7 @@ def reset_password(token: str, new: str) -> None:
 
 def _reset_password(user: User, old: str, new: str) -> None:
     if not User.objects.filter(pk=user.pk, password=old, is_active=True).update(password=new):
-        raise mail_tokens.InvalidMailToken(param="token")  # used a moment ago
+        raise mail_tokens.InvalidMailToken(param="token")  # the code was used a moment ago
     if settings.EMAIL_VERIFICATION != "none" and not user.email_confirmed:
         # Whoever signed up with this address never showed that it is theirs: their keys must not outlive the reset.
         AccessToken.objects.filter(user=user, revoked_at=None).update(revoked_at=timezone.now())

@@ -116,7 +116,7 @@ class IssuerKeys:
         return [key for key in keys if key.algorithm_name in ALGORITHMS]
 
     def is_safe(self, address: str) -> bool:
-        """Whether an address of the issuer's is behind TLS, or the issuer itself is not."""
+        """Whether an address of the issuer may be asked: it is behind TLS, or the issuer itself is not."""
         return address.startswith("https://") or (self.issuer.startswith("http://") and address.startswith("http://"))
 
     def endpoint(self, name: str) -> str:
@@ -209,7 +209,7 @@ def user_of_claims(claims: Mapping[str, Any], *, is_login: bool = False) -> User
         if issuer_groups.said(claims, groups, is_login=is_login):
             issuer_groups.follow(user, groups)
     if user.deletion_requested_at and float(claims.get("iat", 0)) > user.deletion_requested_at.timestamp():
-        user.take_deletion_back()  # they logged in at the issuer since
+        user.take_deletion_back()  # they have logged in at the issuer since they asked
     return user
 
 

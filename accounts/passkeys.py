@@ -133,7 +133,7 @@ def register(
         raise InvalidRequest(text % {"reason": error}, param="credential") from None
 
     def work() -> tuple[Passkey, list[str]]:
-        User.objects.filter(pk=user.pk).update(revision=F("revision") + 1)  # a second one waits here
+        User.objects.filter(pk=user.pk).update(revision=F("revision") + 1)  # a second change waits here
         if of_person(user).count() >= MOST:
             text = gettext("You have %(most)s passkeys, which is the most: remove one first.")
             raise InvalidRequest(text % {"most": MOST})
@@ -173,7 +173,7 @@ def ways(user: User, request: Request | HttpRequest, *, purpose: str, whose: str
     methods = ["app"] if second_factor.has_app(user) else []
     try:
         asked = ask(user, site_of(request), purpose=purpose, whose=whose)
-    except InvalidRequest:  # by an address, which has no passkeys
+    except InvalidRequest:  # the server was opened by an IP address, which has no passkeys
         asked = None
     methods += ["passkey"] if asked else []
     return {"methods": [*methods, "recovery_code"], **({"passkey": asked} if asked else {})}
@@ -236,7 +236,7 @@ def remove(user: User, passkey_id: UUID) -> None:
     """Forget a passkey; without another one and without an app the second factor is off. Raises `NotFound`."""
 
     def work() -> None:
-        User.objects.filter(pk=user.pk).update(revision=F("revision") + 1)  # a second one waits here
+        User.objects.filter(pk=user.pk).update(revision=F("revision") + 1)  # a second change waits here
         row = one(user, passkey_id)
         audit_log.record(user, user, audit_log.CHANGED, {"passkey": (row.name, None)}, act=audit_log.PASSKEY_REMOVED)
         row.delete()

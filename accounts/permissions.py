@@ -49,7 +49,7 @@ class HasRole(BasePermission):
 
     @staticmethod
     def refuses_limited_keys(view: Any, method: str) -> bool:
-        """Whether the method of the view answers 403 to an API key with limits; the OpenAPI document asks."""
+        """Whether the method of the view answers 403 to an API key with limits (for the OpenAPI document)."""
         return method not in limited_key_methods(view)
 
 

@@ -63,7 +63,7 @@ class RateWindow(NamedTuple):
     period: int
 
 
-@functools.lru_cache(maxsize=10_000)  # the callers of the moment
+@functools.lru_cache(maxsize=10_000)  # more than the callers of a moment
 def window(rate: str, *identifiers: str) -> RateWindow:
     """The window of a rate such as "10/min"."""
     return RateWindow(":".join(("rate", rate, *identifiers)), *_parsed(rate))

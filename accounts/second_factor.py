@@ -165,7 +165,7 @@ def current_step() -> int:
 
 
 def _begin(user: User, secret: bytes) -> None:
-    User.objects.filter(pk=user.pk).update(revision=F("revision") + 1)  # a second one waits here, on every engine
+    User.objects.filter(pk=user.pk).update(revision=F("revision") + 1)  # a second change waits here, on every engine
     if User.objects.filter(pk=user.pk, mfa_enabled_at__isnull=False).exists() and has_app(user):
         raise already_on()
     SecondFactor.objects.filter(user=user).delete()

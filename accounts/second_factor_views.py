@@ -69,7 +69,7 @@ class RecoveryCodesSerializer(serializers.Serializer[User]):
 
 
 def whose(caller: Caller) -> str:
-    """To whom a passkey's challenge belongs: the login or key that asks, else (a JWT) the person."""
+    """The ID of the owner of a passkey's challenge: of the login or key that asks, else (a JWT) of the person."""
     return str(caller.token.id if caller.token else caller.user.pk)
 
 

@@ -203,7 +203,7 @@ def _create_api_key(
         organization=organization,
         **limits,
     )
-    if expires_at is not None:  # knox would take a duration, and add it to a later now
+    if expires_at is not None:  # knox takes a duration, and would add it to a later moment
         row.expiry = expires_at
         row.save(update_fields=["expiry"])
     if actor:

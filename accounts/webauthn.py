@@ -26,7 +26,7 @@ from fido2.webauthn import (
 
 SERVICE = "aichat"
 LONGEST_ID = 1023  # bytes of a credential's ID, by the specification
-# What the library raises for an answer that is not one, besides what it means to raise (ValueError).
+# What the library raises for a malformed answer: ValueError on purpose, the others because it does not check first.
 UNUSABLE = (
     ValueError, TypeError, KeyError, IndexError, AttributeError, AssertionError, OverflowError, NotImplementedError,
     RecursionError, struct.error, UnsupportedAlgorithm,

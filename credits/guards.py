@@ -94,11 +94,11 @@ def _close_holds(steps: Sequence[ClosingStep], now: datetime) -> None:
         closed = engines.current().close_holds(sorted({step.hold.id for step in group}), closing)
         for step in group:
             if step.hold.id in closed:
-                closed.discard(step.hold.id)  # a twin in this list comes too late
+                closed.discard(step.hold.id)  # a second closing of the hold in this list comes too late
                 step.claim_open()
             else:
                 step.claim_closed(closing.by, now)
-                if step.lost_hold and step.hold.id in lost:  # a twin again: the first one writes the row
+                if step.lost_hold and step.hold.id in lost:  # closed twice in this list: the first step writes the row
                     step.lost_hold, step.result.repeated = None, True
                 lost.add(step.hold.id)
 

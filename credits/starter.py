@@ -17,7 +17,7 @@ def confirm_email(token: str) -> None:
     Raises `InvalidMailToken`.
     """
     user, email = mail_tokens.read(mail_tokens.EMAIL, token)
-    # Opened before the confirmation: a wallet that is opened at the same moment would give the credits too, or neither.
+    # Opened first: of a wallet that is opened during the confirmation both would give the starter credits, or neither.
     wallet = wallet_of(tenancy.personal_organization(user))
     transactions.run_atomic(_confirm, user, email, wallet.pk)
 

@@ -59,7 +59,7 @@ class User(Row, SpendLimits, AbstractBaseUser, PermissionsMixin):
     analytics_consent = models.BooleanField(
         null=True, blank=True, help_text="Whether their product events may leave the house; empty: they did not say."
     )
-    # null: not chosen. Servers of the version before write rows without it.
+    # Null: not chosen. During an upgrade, servers of the version before write rows without it.
     language = models.CharField(max_length=10, null=True, blank=True, help_text="Of pages and mails.")  # noqa: DJ001
     email_confirmed_at = models.DateTimeField(
         null=True, blank=True, editable=False, help_text="When the person last proved that they read this address."

@@ -208,7 +208,7 @@ class ReconciliationView(APIView):
         responses={**ANY, (200, "text/csv"): OpenApiResponse({"type": "string"})},
     )
     def get(self, request: Request) -> HttpResponseBase:
-        """By day and model: the cost the provider should bill, the credits charged, and the share of it that is an estimate.
+        """The cost that providers should bill and the credits charged, by day and model, with the share that is estimated.
 
         `prices` lists the models whose price is unknown, has changed in the price library, or was set by an operator and
         differs from the library's; each entry says how to mend it. CSV answers are streamed.

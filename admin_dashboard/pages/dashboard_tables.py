@@ -80,7 +80,7 @@ def money(sums: Money) -> str:
 
 
 def kinds(now: Statistics) -> dict[str, Any]:
-    """What was asked for, with the quantity that each kind is priced by."""
+    """The table of kinds of requests, with the quantity by which each is priced."""
     rows = sorted(now.by("kind").items(), key=lambda item: (-item[1].charged, item[0]))
     return {
         "title": "By kind",

@@ -19,7 +19,7 @@ from aichat.payments.models import Subscription
 from aichat.usage.models import UsageRecord
 
 MOST_COUNTED, KEPT = 99, 30.0  # rows, and seconds
-GOOD_NEWS = {"flags.experiment", "images.imagejob"}  # numbers of what goes on, not of what went wrong
+GOOD_NEWS = {"flags.experiment", "images.imagejob"}  # pages whose number tells what is going on, not what went wrong
 SHORTEST, FOUND = 3, 8  # characters that are looked for; results of each kind
 
 # Title, icon, and the page: a model's list, or the name of a URL.
@@ -118,7 +118,7 @@ def badge(number: int, page: str) -> dict[str, str]:
 
 
 def read_counts() -> dict[str, int]:
-    """How much of each page somebody should look at, up to `MOST_COUNTED` + 1."""
+    """The number of rows that somebody should look at, by page, up to `MOST_COUNTED` + 1."""
     models, providers = (
         list(editing.with_prices(AIModel.objects.filter(enabled=True))),
         Provider.objects.filter(enabled=True),

@@ -101,7 +101,7 @@ class Statistics:
         ]
 
     def kinds(self) -> list[dict[str, Any]]:
-        """What was asked for: chats, images, embeddings and the rest, the most frequent first."""
+        """The figures of each kind of request (chat, image, embedding …), the most frequent first."""
         people = queries.active_users(self.window, ["kind"])
         return [
             {"kind": kind, "active_users": people.get((kind,), 0), **written(row)}

@@ -53,6 +53,6 @@ def _delete(conversations: QuerySet[Conversation], keys: Sequence[UUID]) -> int:
     # Read again: a conversation that somebody went on with meanwhile is no longer too old.
     keys = list(conversations.filter(pk__in=keys).values_list("pk", flat=True))
     UserObjectPermission.objects.filter(object_pk__in=[str(key) for key in keys]).delete()
-    Message.objects.filter(conversation_id__in=keys).delete()  # and their ratings
+    Message.objects.filter(conversation_id__in=keys).delete()  # with their ratings
     Conversation.objects.filter(pk__in=keys).delete()
     return len(keys)

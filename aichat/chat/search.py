@@ -173,7 +173,7 @@ def snippet(content: str, words: Sequence[str]) -> list[dict[str, Any]]:
 
 def waiting() -> Iterable[tuple[Any, Any]]:
     """Some messages without an owner, and their conversations; found by an index that has no others."""
-    if connection.vendor == "mongodb":  # whose planner does not use the index for the way in which Django asks for null
+    if connection.vendor == "mongodb":  # its planner uses no index for the null of Django
         return _read(_documents().find({"owner_id": None}, {"conversation_id": 1}).limit(FILL_ROWS))
     return Message.objects.filter(owner_id=None).values_list("pk", "conversation_id")[:FILL_ROWS]
 
@@ -191,7 +191,7 @@ def index_waiting() -> int:
         owners = column_by_key(Conversation, {conversation for _, conversation in rows}, "user_id")
         by_owner: dict[UUID, list[UUID]] = {}
         for message, conversation in rows:
-            # One whose conversation is gone belongs to nobody, and must not be found again and again.
+            # A message whose conversation is gone gets the conversation's ID as owner, so that it is not found here again.
             by_owner.setdefault(owners.get(conversation, conversation), []).append(message)
         for owner, messages in by_owner.items():
             filled += Message.objects.filter(pk__in=messages, owner_id=None).update(owner_id=owner)

@@ -110,7 +110,7 @@ def enqueue(
 def _enqueue(reserve: Reserve, job: ImageJob, store_replay: Callable[[ImageJob], None]) -> None:
     if apply([reserve])[0].or_raise().repeated and ImageJob.objects.filter(pk=job.pk).exists():
         return  # an earlier run was committed, and the answer to its COMMIT was lost
-    file_limits.check(job.user_id)  # behind the wallet's lock: a twin's job is seen here, or sees this one
+    file_limits.check(job.user_id)  # the wallet is locked: of two jobs at the same moment the second sees the first
     ImageJob.objects.bulk_create([job])
     store_replay(job)
 
@@ -210,6 +210,6 @@ def delete(job: ImageJob) -> None:
         raise JobIsRunning
     pictures = list(job.pictures.all())
     job_id = job.pk
-    transactions.run_atomic(ImageJob.objects.filter(pk=job_id).delete)  # an unknown outcome is looked up first
+    transactions.run_atomic(ImageJob.objects.filter(pk=job_id).delete)  # first, since a lost COMMIT is looked up
     discard(pictures)
     sweep(job_id)

@@ -89,7 +89,7 @@ def sweep(job_id: UUID, keep: Collection[str] = ()) -> None:
             if name not in keep:
                 default_storage.delete(name)
         if not keep:
-            default_storage.delete(folder(job_id))  # a bucket has none, and says nothing
+            default_storage.delete(folder(job_id))  # a bucket has no folders, and ignores this
 
 
 def read(picture: Picture, *, thumbnail: bool = False) -> bytes:

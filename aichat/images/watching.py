@@ -40,7 +40,7 @@ class Seen:
 
     @property
     def state(self) -> tuple[str, int | None]:
-        """What a watch tells changes of."""
+        """The part of the job whose changes a watch tells."""
         return self.job.status, self.position
 
 
@@ -144,7 +144,7 @@ async def _look_again_and_again() -> None:
     """Poll while anybody watches. A failure is logged, and the next poll is the retry."""
     while _watches:
         await asyncio.sleep(POLL_SECONDS)
-        watches = list(_watches)  # who comes while the database is read must not be told that the job is gone
+        watches = list(_watches)  # one that begins while the database is read must not be told that its job is gone
         try:
             found = await executor.run(look_at, {watch.job_id for watch in watches})
         except Exception as error:

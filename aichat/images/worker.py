@@ -28,7 +28,7 @@ from aichat.providers.errors import AttemptOutcome, ProviderError
 logger = logging.getLogger(__name__)
 RENEW_AGAIN_SECONDS = 0.5  # after a renewal that failed
 SETTLE_AGAIN_SECONDS = 1.0
-AFTER_OUTAGE_SECONDS = 3.0  # in which those who still draw renew their leases, before others may take what has expired
+AFTER_OUTAGE_SECONDS = 3.0  # in which running jobs renew their leases, before anybody takes what has expired
 STORAGE_PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds between two tries to store pictures
 UNSTORED = "unstored"  # the status of an attempt whose pictures could not be stored
 

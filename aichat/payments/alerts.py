@@ -166,7 +166,10 @@ def _hour(row: AlertSettings, now: datetime) -> list[tuple[str, dict[str, Any]]]
 
 
 def is_far_above(spent: int, usual: int) -> bool:
-    """Whether an hour's spending is far above the usual, both in microcredits: some times, and more than a dollar's worth."""
+    """Whether an hour's spending is far above the usual, both in microcredits.
+
+    It is, above ALERT_SPENDING_FACTOR times the usual and above a US dollar's worth of credits.
+    """
     factor, least = settings.ALERT_SPENDING_FACTOR, to_microcredits(settings.CREDITS_PER_USD)
     return bool(factor) and usual > 0 and spent > max(factor * usual, least)
 

@@ -164,7 +164,7 @@ def sell_plan(organization: Organization, plan: Plan, *, email: str, back: str) 
     except ValueError as error:
         text = gettext("This plan can't be sold by Stripe: %(reason)s.")
         raise InvalidRequest(text % {"reason": error}, param="plan") from None
-    # `price` tells a later switch to a price that is no plan's.
+    # By `price` a later switch to a price of no plan is noticed.
     metadata = {"organization": str(organization.pk), "plan": plan.slug, "price": plan.stripe_price or str(price)}
     line: dict[str, Any] = {"quantity": 1}
     if plan.stripe_price:

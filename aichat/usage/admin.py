@@ -76,7 +76,7 @@ class UsageRecordAdmin(LongListAdmin):
     def status_label(self, record: UsageRecord) -> str:
         return record.status
 
-    # The columns of the list: short, so that a row is a line at 1,400 pixels; where the mouse rests it is exact.
+    # The columns of the list are short, so that a row is one line of 1,400 pixels; the exact value is in the title.
 
     @display(description="When", ordering="created_at")
     def when(self, record: UsageRecord) -> SafeString:

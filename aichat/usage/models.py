@@ -87,7 +87,7 @@ class UsageRecord(Row):
                 condition=models.Q(source__in=["ESTIMATED", "IMPLAUSIBLE"]),
                 name="usage_not_exact",
             ),
-            # Not of chats, which most records are of: those are found by their time.
+            # Not for chats, of which most records are: they are found by their time.
             models.Index(
                 fields=["kind", "-created_at"],
                 condition=models.Q(kind__in=["image", "embedding", "moderation", "speech", "transcription"]),

@@ -189,7 +189,7 @@ def total(groups: Mapping[Key, Figures]) -> Figures:
 
 
 def regroup(groups: Mapping[Key, Figures], *positions: int) -> dict[Key, Figures]:
-    """The same figures by fewer columns."""
+    """Add the figures up by fewer columns: those at these positions of the keys."""
     found: dict[Key, Figures] = defaultdict(Figures)
     for key, figures in groups.items():
         found[tuple(key[position] for position in positions)].add(figures)
@@ -207,8 +207,8 @@ def active_users(window: Window, by: Sequence[str] = (), **only: Any) -> dict[Ke
     for table, condition in ((HourlyUsage, source.hours), (UsageRecord, source.records)):
         if condition is not None:
             rows = table.objects.filter(condition, **spelled(only)).order_by()
-            # With the day, though nobody asks for it: without, SQLite takes the index by user for the distinct values of
-            # the whole table, instead of the one by time for the little that is wanted.
+            # The day is read though nobody asks for it: without it, SQLite takes the index by user and goes through the
+            # whole table, instead of the index by time.
             fresh |= {(key_of(by, row[:-2]), row[-2]) for row in rows.values_list(*by, "user_id", "day").distinct()}
     if source.days is not None:
         days = DailyUsage.objects.filter(source.days, **spelled(only)).order_by()
@@ -216,7 +216,7 @@ def active_users(window: Window, by: Sequence[str] = (), **only: Any) -> dict[Ke
             for row in days.values(*by).annotate(people=Count("user_id", distinct=True)):
                 counts[key_of(by, [row[name] for name in by])] += row["people"]
         else:
-            # Not `Count(distinct=True)`, of which MongoDB makes an error when there are no rows.
+            # Not `Count(distinct=True)`: MongoDB answers it with an error when there are no rows.
             counts[()] += days.values("user_id").distinct().count()
         for some in in_batches({user for _, user in fresh}):
             known = days.filter(user_id__in=some).values_list(*by, "user_id").distinct()

@@ -100,7 +100,7 @@ class Statement:
         figures[1] += charged
 
     def totals(self) -> dict[str, int]:
-        """What each part changed the balance by, in microcredits; charges are negative."""
+        """By how many microcredits each part of the statement changed the balance; charges are negative."""
         sums = {name: sum(entry.amount for entry in self.lines[name]) for name in SECTIONS}
         return {**sums, "charges": -sum(charged for _, charged in self.charges.values())}
 

@@ -48,7 +48,7 @@ class Window:
 
     @property
     def is_hourly(self) -> bool:
-        """Whether days would be too coarse for its pictures."""
+        """Whether the window is so short that charts show it by hour."""
         return self.length <= timedelta(hours=48)
 
 
