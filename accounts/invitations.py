@@ -112,7 +112,7 @@ def of_person(user: User) -> QuerySet[Invitation]:
 
 def accept_own(user: User, invitation_id: UUID) -> Membership:
     """Take the user into the team that asked them. Raises `NotFound`, and `InvalidMailToken` for an ended invitation."""
-    return transactions.run_atomic(_accept, user, _own(user, invitation_id))
+    return transactions.run_atomic(join, user, _own(user, invitation_id))
 
 
 def decline(user: User, invitation_id: UUID) -> None:
@@ -147,7 +147,7 @@ def find(token: str) -> Invitation:
 
 def accept(user: User, token: str) -> Membership:
     """Take the user into the team that invited their address. Raises `InvalidMailToken`."""
-    return transactions.run_atomic(_accept, user, find(token))
+    return transactions.run_atomic(join, user, find(token))
 
 
 def lets_register(invitation: Invitation) -> bool:
@@ -155,7 +155,8 @@ def lets_register(invitation: Invitation) -> bool:
     return invitation.invited_by.is_active and invitation.invited_by.has_role(Role.ADMIN)
 
 
-def _accept(user: User, invitation: Invitation) -> Membership:
+def join(user: User, invitation: Invitation) -> Membership:
+    """Take the user into the team and use the invitation up, in the caller's transaction. Raises `InvalidMailToken`."""
     tenancy.lock(invitation.organization_id)  # as for all changes of members, so no invitation is used twice
     if user.pk != invitation.user_id and invitation.email != user.email:
         raise InvalidMailToken(
@@ -179,14 +180,6 @@ def _accept(user: User, invitation: Invitation) -> Membership:
         audit_log.record(user, membership, audit_log.ADDED, {"role": (None, invitation.role)}, reason="invitation")
     caller_cache.changed(user.pk)
     return membership
-
-
-def join(user: User, invitation: Invitation) -> None:
-    """Take a new user into the team whose invitation they signed up with, in the transaction that makes the user.
-
-    Raises `InvalidMailToken`.
-    """
-    _accept(user, invitation)
 
 
 def _facts(by: Membership, token: str) -> dict[str, str]:
