@@ -220,7 +220,7 @@ class UserAdmin(DjangoUserAdmin, Admin):  # type: ignore[misc,type-arg]
 
 @admin.register(Organization)
 class OrganizationAdmin(Admin):
-    """Tenants: what owns wallets, keys, conversations and usage."""
+    """Organizations: they own wallets, keys, conversations and usage."""
 
     list_display = ["name", "owner", "members", "created_at"]
     list_filter = ["created_at"]

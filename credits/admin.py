@@ -28,7 +28,7 @@ from credits.services import Kind, wallet_of
 
 SHOWN = 50  # entries and holds on a wallet's page
 MOST_GIVEN = 200  # wallets that are given credits at once
-PICTURED = 300  # entries in its picture
+CHARTED = 300  # entries in its chart
 DONE: dict[str, str] = {Kind.GRANT: "granted", Kind.ADJUSTMENT: "taken away", Kind.REFUND: "given back"}
 
 
@@ -184,19 +184,19 @@ def move_credits(
 def movements(wallet_id: UUID) -> dict[str, Any]:
     """The template variables of a wallet's page: the chart of its balance, its latest entries and its open holds."""
     newest = LedgerEntry.objects.filter(wallet=wallet_id).select_related("actor").order_by("-sequence")
-    entries = list(newest[:PICTURED])
+    entries = list(newest[:CHARTED])
     holds = Hold.objects.filter(wallet=wallet_id, state=Hold.State.OPEN).order_by("expires_at")
     return {
         "entries": [
             (entry, format_credits(entry.amount), format_credits(entry.balance_after)) for entry in entries[:SHOWN]
         ],
         "holds": [(hold, format_credits(hold.amount)) for hold in holds[:SHOWN]],
-        "picture": balance_picture(entries[::-1]),
+        "chart": balance_chart(entries[::-1]),
         "wallet_id": wallet_id,
     }
 
 
-def balance_picture(entries: list[LedgerEntry]) -> str:
+def balance_chart(entries: list[LedgerEntry]) -> str:
     """An SVG chart of the balance after each entry, oldest entry first; empty without entries."""
     if not entries:
         return ""

@@ -10,7 +10,7 @@ from aichat.core.database.models import Row
 
 
 class Organization(Row, SpendLimits):
-    """A tenant: owns the wallet, keys, conversations, images and usage. Every user has a personal one."""
+    """An organization owns its wallet, keys, conversations, pictures and usage. Every user has a personal one."""
 
     name = models.CharField(max_length=150)
     personal_to = models.OneToOneField(

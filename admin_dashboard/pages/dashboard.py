@@ -8,7 +8,7 @@ from django.http import HttpRequest
 from django.urls import reverse
 
 from accounts.models import Role, User
-from admin_dashboard.pages.dashboard_charts import pictures
+from admin_dashboard.pages.dashboard_charts import charts
 from admin_dashboard.pages.dashboard_tables import provider_health, tables, warnings
 from admin_dashboard.pages.formatting import (
     RANGES,
@@ -54,7 +54,7 @@ def context(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "window": window,
         "before": window.before(),
         "cards": cards(now, before),
-        "pictures": pictures(now),
+        "charts": charts(now),
         "tables": tables(now),
         "health": provider_health(now),
         "warnings": warnings(now),

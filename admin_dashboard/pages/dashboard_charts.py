@@ -23,7 +23,7 @@ class DashboardChart(NamedTuple):
     links: list[tuple[str, str]]  # text and address
 
 
-def pictures(now: Statistics) -> list[DashboardChart]:
+def charts(now: Statistics) -> list[DashboardChart]:
     """The charts of a window, by day, or by hour when the window is short."""
     slots: Sequence[Any]
     groups: Mapping[Key, Figures]

@@ -173,14 +173,14 @@ def about(person: User) -> dict[str, Any]:
             ("Requests", f"{sum(figures.requests for figures in by_day.values()):,}"),
             ("Conversations", f"{Conversation.objects.filter(user=person).count():,}"),
         ],
-        "picture": spending_picture(window, {key[0]: figures.charged for key, figures in by_day.items()}),
+        "chart": spending_chart(window, {key[0]: figures.charged for key, figures in by_day.items()}),
         "keys": [(key, key_state(key), rounded(by_key[key.id,].charged if (key.id,) in by_key else 0)) for key in keys],
         "sessions": list(logins.sessions_of(person).order_by("-created")[:MOST_SHOWN]),
         "seen": last_seen([person])[person.pk],
     }
 
 
-def spending_picture(window: Window, charged: dict[date, int]) -> str:
+def spending_chart(window: Window, charged: dict[date, int]) -> str:
     """A chart of the credits a day; empty for somebody who spent nothing."""
     if not any(charged.values()):
         return ""

@@ -152,10 +152,8 @@ def test_health_over_redis_is_shared_and_not_claimed_when_redis_is_gone(
 def test_the_day_by_hours_has_its_latency(console: Client, alice: Actor, usage_record: Make) -> None:
     usage_record(alice, latency_ms=100)
     usage_record(alice, latency_ms=60_000, status="timeout")
-    picture = next(
-        each.chart for each in console.get("/admin/?range=24h").context["pictures"] if "Latency" in each.chart
-    )
-    assert re.search(r"p95: (9\d|10\d)", picture) and picture.count("<circle") == 2
+    chart = next(each.chart for each in console.get("/admin/?range=24h").context["charts"] if "Latency" in each.chart)
+    assert re.search(r"p95: (9\d|10\d)", chart) and chart.count("<circle") == 2
 
 
 def test_the_error_rate_leads_to_the_requests_that_failed(console: Client, alice: Actor, usage_record: Make) -> None:
@@ -239,21 +237,19 @@ def test_a_provider_keeps_its_colour_whoever_else_is_used(
 
 
 def test_a_chart_has_axes_a_legend_and_escapes_names() -> None:
-    picture = Chart("Use", ["Nov 1", "Nov 2"], [Series("<b>", [1, 3]), Series("two", [0, 2])]).bars()
-    assert picture.count("<rect") == 3  # nothing is drawn for a zero
-    assert "&lt;b&gt;" in picture and "<b>" not in picture
-    assert (
-        '<th scope="row">Nov 2</th><td class="number">3</td><td class="number">2</td>' in picture
-    )  # for who can't see
-    assert "Nov 2" in picture and 'class="plot-legend"' in picture
+    chart = Chart("Use", ["Nov 1", "Nov 2"], [Series("<b>", [1, 3]), Series("two", [0, 2])]).bars()
+    assert chart.count("<rect") == 3  # nothing is drawn for a zero
+    assert "&lt;b&gt;" in chart and "<b>" not in chart
+    assert '<th scope="row">Nov 2</th><td class="number">3</td><td class="number">2</td>' in chart  # for who can't see
+    assert "Nov 2" in chart and 'class="plot-legend"' in chart
     assert ticks(5) == [0, 2, 4, 6]
     assert ticks(0) == [0, 1]
 
 
 def test_long_names_of_a_chart_have_a_row_each() -> None:
-    picture = Chart("Failures", ["provider_unavailable", "<b>"], [Series("requests", [4, 1])]).rows()
-    heights = re.findall(r'<text x="0" y="(\d+)">', picture)
+    chart = Chart("Failures", ["provider_unavailable", "<b>"], [Series("requests", [4, 1])]).rows()
+    heights = re.findall(r'<text x="0" y="(\d+)">', chart)
     assert len(set(heights)) == 2
-    assert re.findall(r'width="([\d.]+)%" height="8"', picture) == ["100.000", "25.000"]
-    assert "&lt;b&gt;" in picture and "<b>" not in picture
-    assert '<th scope="row">provider_unavailable</th><td class="number">4</td>' in picture
+    assert re.findall(r'width="([\d.]+)%" height="8"', chart) == ["100.000", "25.000"]
+    assert "&lt;b&gt;" in chart and "<b>" not in chart
+    assert '<th scope="row">provider_unavailable</th><td class="number">4</td>' in chart
