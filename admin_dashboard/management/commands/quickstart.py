@@ -46,8 +46,9 @@ class Command(BaseCommand):
             )
         if not any(getattr(settings, name) for name in KEY_SETTINGS):
             self.stdout.write(f"\nNo provider key is set ({', '.join(KEY_SETTINGS)}): a demo model answers.")
+        pages = f"\nPages  {address}/" if settings.PORTAL else ""
         self.stdout.write(
-            f"\nAdmin  {address}/admin/\nAPI    {address}/api/docs/"
+            f"{pages}\nAdmin  {address}/admin/\nAPI    {address}/api/docs/"
             f'\nTry    curl {address}/v1/chat/completions -H "Authorization: Bearer {key}" '
             "-H 'Content-Type: application/json' "
             """-d '{"model": "auto", "messages": [{"role": "user", "content": "Hello!"}]}'\n"""
