@@ -29,12 +29,13 @@ from aichat.api import idempotent
 from aichat.api.event_stream import Body, Feed
 from aichat.core.background import lifecycle
 from aichat.core.errors import InvalidRequest, MethodNotAllowed, PermissionDenied
+from aichat.core.telemetry import spans
 from aichat.core.web import responses, sse
 from aichat.core.web.addresses import deployment_of
 from aichat.core.web.json_bodies import MOST_VALUES, check_structure
 from aichat.flags import evaluation
 from aichat.generation import pipeline as generation
-from aichat.generation import spans
+from aichat.generation import spans as generation_spans
 from aichat.generation.request import Ending, EventSink, Failed, Freshness, Generate, GenerationRequest, ResponseFormat
 from aichat.idempotency.keys import HEADER, Answer
 
@@ -211,7 +212,8 @@ async def respond(
         if recording is not None:
             generation_request, response_format = recording.of(generation_request, response_format)
             generate = recording.around(generate)
-        generate = spans.around(generate)
+        if spans.enabled:
+            generate = generation_spans.around(generate)
         if generation_request.stream:
             return await stream(generation_request, response_format, generate)
     except BaseException:  # a client that left while its request was being prepared is a CancelledError

@@ -91,9 +91,11 @@ class Snapshot(Generic[T]):
 
         On an event loop this never reads: code there awaits `ready` first, and gets the value of that moment.
         """
-        if self._is_out_of_date(monotonic() - LIMIT) and not _is_on_event_loop():
+        if (self.known != self.changes or monotonic() - self.read_at > LIMIT) and not _is_on_event_loop():
             with self._lock:
-                if self._is_out_of_date(monotonic() - LIMIT):  # no other thread has read meanwhile
+                if (
+                    self.known != self.changes or monotonic() - self.read_at > LIMIT
+                ):  # no other thread has read meanwhile
                     self._read()
         return self.value
 
@@ -111,9 +113,6 @@ class Snapshot(Generic[T]):
         change_marks.write(self._mark)
 
     # --- Reading ------------------------------------------------------------------------------------------------------
-
-    def _is_out_of_date(self, oldest: float) -> bool:
-        return self.known != self.changes or self.read_at < oldest
 
     def _read(self) -> None:
         """Read the value. A change or a reset during the reading still counts as unknown afterwards."""

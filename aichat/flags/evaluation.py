@@ -23,7 +23,7 @@ from aichat.core.snapshot import Snapshot
 from aichat.core.telemetry import product_events
 from aichat.flags.features import SWITCHES
 from aichat.flags.models import Experiment, Flag
-from aichat.flags.rules import NOTHING, ExperimentRule, FlagRule, Rules, Subject, Treatment, subject_of
+from aichat.flags.rules import ExperimentRule, FlagRule, Rules, Subject, Treatment, subject_of
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ def _is_on(key: str, who: Any) -> bool:
     rule = current().flags.get(key)
     if rule is None:
         return key in SWITCHES or _unknown(key)
-    return rule.is_on(subject_of(who), time.time())
+    return rule.enabled if rule.is_for_everybody else rule.is_on(subject_of(who), time.time())
 
 
 _exposures = product_events.OncePerPeriod(86_400)
@@ -85,11 +85,8 @@ def variant(key: str, who: Any, conversation: UUID | None = None) -> str | None:
 
 def treatment(who: Any, model: str, conversation: UUID | None = None) -> Treatment:
     """The treatment of a chat of `who` that asked for `model`, by the experiments."""
-    rules = current()
-    if not rules.experiments and not rules.decided:
-        return NOTHING
     subject = subject_of(who)
-    found = rules.treatment(subject, model, conversation, time.time(), lambda key: forced(key) is False)
+    found = current().treatment(subject, model, conversation, time.time(), lambda key: forced(key) is False)
     if found.experiment:
         _exposed(subject, found.experiment, found.variant)
     return found

@@ -5,7 +5,7 @@ percentage only adds subjects.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from hashlib import blake2b
 from typing import Any
 from uuid import UUID
@@ -94,11 +94,18 @@ def _apart(first: frozenset[Any], second: frozenset[Any]) -> bool:
     return bool(first and second) and first.isdisjoint(second)
 
 
+EVERYBODY = Audience()
+
+
 @dataclass(frozen=True, slots=True)
 class FlagRule:
     key: str
     enabled: bool
     audience: Audience
+    is_for_everybody: bool = field(init=False)  # at all times: nobody need ask who and when
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "is_for_everybody", self.audience in (EVERYBODY, replace(EVERYBODY, percentage=100)))
 
     def is_on(self, who: Subject, now: float) -> bool:
         return self.enabled and self.audience.is_open(now) and self.audience.includes(self.key, who, who.user)

@@ -1,18 +1,34 @@
-"""Selects the models that may answer a chat: those of the route that can honour the whole request."""
+"""Selects the models that may answer a chat: those of the route that can honour the whole request.
+
+A request that needs a feature which is switched off has none.
+"""
 
 from collections.abc import Mapping
 from typing import Any
 
 from aichat.catalog import routing
+from aichat.catalog.models import AIModel
 from aichat.catalog.snapshot import Catalog, ModelInfo
 from aichat.core.errors import InvalidRequest
+from aichat.flags import evaluation
+from aichat.flags.features import IMAGES, STREAMING, TOOLS
 from aichat.generation import experiments
 from aichat.generation.charging import tokens
-from aichat.generation.charging.sent import outgoing
+from aichat.generation.charging.sent import measured
 from aichat.generation.errors import ContextLengthExceeded
 from aichat.generation.request import GenerationRequest
-from aichat.providers.base import image_urls
+from aichat.providers.base import content_parts
 from aichat.providers.registry import chat_adapter
+
+
+def require_features(request: GenerationRequest) -> None:
+    """Raise `FeatureDisabled` (403) when the request needs a feature that is switched off. Flags must be ready."""
+    if request.kind == AIModel.Kind.IMAGE:
+        evaluation.require(IMAGES, request.caller)
+    if request.stream:
+        evaluation.require(STREAMING, request.caller)
+    if request.parameters.get("tools"):
+        evaluation.require(TOOLS, request.caller)
 
 
 def choose(request: GenerationRequest, catalog: Catalog) -> list[ModelInfo]:
@@ -50,7 +66,7 @@ def obstacle(request: GenerationRequest, model: ModelInfo) -> InvalidRequest | N
     is_too_long = request.max_tokens is not None and request.max_tokens > model.max_output_tokens
     if is_too_long and not request.is_length_a_limit:
         return InvalidRequest(f"{model.slug} writes at most {model.max_output_tokens} tokens.", param="max_tokens")
-    if not model.vision and image_urls(request.messages):
+    if not model.vision and content_parts(request.messages, "image_url"):
         return InvalidRequest(f"{model.slug} does not read images.", param="messages", reason="no_vision")
     if not model.tools and request.parameters.get("tools"):
         return InvalidRequest(f"{model.slug} does not call functions.", param="tools")
@@ -65,10 +81,10 @@ def obstacle(request: GenerationRequest, model: ModelInfo) -> InvalidRequest | N
 
 def too_long(request: GenerationRequest, model: ModelInfo) -> InvalidRequest | None:
     """The error for a prompt that is longer than the model's context window; None when the prompt fits."""
-    sent = outgoing(request, model)
-    if tokens.bound_input(sent, model.image_tokens) <= model.context_window:
+    sent = measured(request, model)
+    if sent.most_tokens <= model.context_window:
         return None  # even the bound fits; the estimate takes longer
-    length = tokens.estimate_input(sent)
+    length = tokens.estimate_input(sent.outgoing)
     if length <= model.context_window:
         return None
     return InvalidRequest(

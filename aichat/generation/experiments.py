@@ -20,6 +20,9 @@ async def treatment(caller: Caller, model: str, conversation: UUID | None = None
 
     Flags must be ready.
     """
+    rules = evaluation.current()
+    if not (rules.experiments or rules.decided):
+        return NOTHING
     named = (await snapshot.ready()).get(model)
     for name in dict.fromkeys([model, *([named.slug, *named.aliases] if named else [])]):
         found = evaluation.treatment(caller, name, conversation)
@@ -28,11 +31,12 @@ async def treatment(caller: Caller, model: str, conversation: UUID | None = None
     return NOTHING
 
 
-def treated(request: GenerationRequest, treatment: Treatment) -> GenerationRequest:
-    """The request with the treatment applied, its system prompt included."""
-    if treatment is NOTHING:
+async def treated(request: GenerationRequest) -> GenerationRequest:
+    """The request with its caller's treatment applied, the system prompt included. Flags must be ready."""
+    found = await treatment(request.caller, request.model)
+    if found is NOTHING:
         return request
-    return replace(request, messages=with_system(treatment, request.messages), treatment=treatment)
+    return replace(request, messages=with_system(found, request.messages), treatment=found)
 
 
 def system_prompt(treatment: Treatment, own: str) -> str:

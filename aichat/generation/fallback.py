@@ -30,11 +30,9 @@ def falls_back(error: ProviderError, *, is_named: bool, reasons: Collection[str]
     return REASONS.get(outcome, FallbackReason.OUTAGE) in reasons
 
 
-def may_do_better(model: ModelInfo, error: ProviderError | None, failed: ModelInfo | None) -> bool:
+def may_do_better(model: ModelInfo, error: ProviderError, failed: ModelInfo) -> bool:
     """Whether a candidate is worth asking after another failed: a prompt too long for one needs a larger window."""
-    if error is None or failed is None or error.outcome is not AttemptOutcome.CONTEXT_LENGTH:
-        return True
-    return model.context_window > failed.context_window
+    return error.outcome is not AttemptOutcome.CONTEXT_LENGTH or model.context_window > failed.context_window
 
 
 def error_to_tell(errors: list[ProviderError]) -> ProviderError:

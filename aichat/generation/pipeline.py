@@ -15,16 +15,15 @@ from django.conf import settings
 from aichat.catalog import routing, snapshot
 from aichat.catalog.snapshot import ModelInfo
 from aichat.core.background import lifecycle
-from aichat.core.telemetry.spans import inside
+from aichat.core.telemetry import spans
 from aichat.generation import key_ring, prompt_cache
-from aichat.generation.candidates import choose
+from aichat.generation.candidates import choose, require_features
 from aichat.generation.charging.bill import Bill
 from aichat.generation.charging.settlement import Attempt
 from aichat.generation.circuit_breaker import Breaker, BreakerReading
 from aichat.generation.deadlines import AttemptTimeouts
 from aichat.generation.errors import AllLeftAlone, as_api_error
 from aichat.generation.fallback import error_to_tell, falls_back, may_do_better
-from aichat.generation.features import require_features
 from aichat.generation.prompt_cache import Hit, Keeping
 from aichat.generation.request import (
     Completed,
@@ -130,13 +129,15 @@ class Run:
         for number, (model, circuit) in enumerate(self.candidates, start=1):
             if monotonic() >= self.deadline:
                 break
-            if not may_do_better(model, errors[-1] if errors else None, failed) or not await circuit.admits():
+            if errors and failed and not may_do_better(model, errors[-1], failed):
+                continue
+            if not await circuit.admits():
                 continue
             attempt = Attempt(model, number, started=monotonic())
             self.bill.attempts.append(attempt)
-            attempt.span = begin_attempt(model, number, self.request)
+            attempt.span = begin_attempt(model, number, self.request) if spans.enabled else None
             try:
-                with inside(attempt.span):
+                with spans.inside(attempt.span):
                     await self.ask(attempt)
                 circuit.succeeded()
                 return

@@ -38,7 +38,7 @@ from aichat.promptcache.entry import Entry, Pieces, Unreadable
 from aichat.promptcache.invalidation import Versions
 from aichat.promptcache.key import Question, Scope
 from aichat.promptcache.single_flight import Flight
-from aichat.providers.base import image_urls
+from aichat.providers.base import content_parts
 from aichat.providers.errors import AttemptOutcome
 
 logger = logging.getLogger(__name__)
@@ -97,7 +97,7 @@ def is_cacheable(request: GenerationRequest) -> bool:
         settings.PROMPT_CACHE_TTL > 0
         and request.freshness is not Freshness.UNSTORED
         and (settings.PROMPT_CACHE_TOOLS or not request.parameters.get("tools"))
-        and (settings.PROMPT_CACHE_IMAGES or not image_urls(request.messages))
+        and (settings.PROMPT_CACHE_IMAGES or not content_parts(request.messages, "image_url"))
         and evaluation.is_enabled(PROMPT_CACHE, request.caller)
     )
 

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 from uuid import UUID
 
 from django.conf import settings
@@ -35,6 +35,14 @@ class Freshness(Enum):
     UNSTORED = "no-store"
 
 
+class Measured(NamedTuple):
+    """The measure of what `messages` make a model read, and the most tokens that it can be read as (see `sent.py`)."""
+
+    messages: Sequence[Any]
+    outgoing: Outgoing
+    most_tokens: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationRequest:
     """One chat to generate.
@@ -64,21 +72,21 @@ class GenerationRequest:
     treatment: Treatment = NOTHING
     store_replay: Callable[["Result", ApiError | None], None] = store_nothing
     freshness: Freshness = Freshness.ANY
-    measured: dict[str, tuple[Any, Outgoing]] = field(default_factory=dict, compare=False, repr=False)  # see `sent.py`
+    measured: dict[str, Measured] = field(default_factory=dict, compare=False, repr=False)  # by model
     id: UUID = field(default_factory=uuid7)
     request_id: str = field(default_factory=tracing.request_id)
+    # The longest answer in tokens: the client's choice, else the experiment variant's, else the default.
+    most_tokens: int = field(init=False)
+    # The parameters sent upstream: the client's, and the temperature of an experiment's variant.
+    sampling: Mapping[str, Any] = field(init=False)
 
-    @property
-    def most_tokens(self) -> int:
-        """The longest answer in tokens: the client's choice, else the experiment variant's, else the default."""
-        return self.max_tokens or self.treatment.max_tokens or settings.DEFAULT_MAX_TOKENS
-
-    @property
-    def sampling(self) -> Mapping[str, Any]:
-        """The parameters sent upstream: the client's, and the temperature of an experiment's variant."""
-        if self.treatment.temperature is None:
-            return self.parameters
-        return {"temperature": self.treatment.temperature, **self.parameters}
+    def __post_init__(self) -> None:
+        treatment, parameters = self.treatment, self.parameters
+        most_tokens = self.max_tokens or treatment.max_tokens or settings.DEFAULT_MAX_TOKENS
+        object.__setattr__(self, "most_tokens", most_tokens)
+        if treatment.temperature is not None:
+            parameters = {"temperature": treatment.temperature, **parameters}
+        object.__setattr__(self, "sampling", parameters)
 
 
 # The member that has the text of a tool call, by the call's type.

@@ -17,14 +17,14 @@ from aichat.catalog import routing, snapshot
 from aichat.catalog.models import AIModel
 from aichat.catalog.snapshot import ModelInfo
 from aichat.core.errors import InvalidRequest
-from aichat.core.telemetry.spans import inside
+from aichat.core.telemetry import spans
 from aichat.generation import circuit_breaker, reporting
+from aichat.generation.candidates import require_features
 from aichat.generation.charging import plausibility
 from aichat.generation.charging.bill import OK, Bill
 from aichat.generation.charging.settlement import Attempt
 from aichat.generation.circuit_breaker import Breaker
 from aichat.generation.errors import AllLeftAlone, as_api_error
-from aichat.generation.features import require_features
 from aichat.generation.request import Completed, Ending, EventSink, GenerationRequest
 from aichat.generation.spans import begin_attempt, end_attempt
 from aichat.providers.base import Usage
@@ -117,9 +117,9 @@ class Performance(Generic[A]):
                 continue
             attempt = Attempt(model, number, started=monotonic())
             bill.attempts.append(attempt)
-            attempt.span = begin_attempt(model, number, bill.request)
+            attempt.span = begin_attempt(model, number, bill.request) if spans.enabled else None
             try:
-                with inside(attempt.span):
+                with spans.inside(attempt.span):
                     await self.ask(attempt, min(left, settings.CHAT_ATTEMPT_TIMEOUT))
                 breaker.succeeded()
                 return attempt

@@ -34,9 +34,7 @@ LONGEST_CONTENT = 32_000  # characters of what OTEL_CAPTURE_CONTENT puts on a sp
 
 
 def around(generate: Generate) -> Generate:
-    """`generate` within a span, where spans are made."""
-    if not spans.enabled:
-        return generate
+    """`generate` within a span; to be called where spans are made."""
 
     async def generate_traced(request: GenerationRequest, sink: EventSink | None) -> Ending:
         asked = {"aichat.model.requested": request.model, "aichat.request_id": request.request_id}
@@ -65,9 +63,7 @@ def told(result: Result) -> dict[str, Any]:
 
 @spans.harmless
 def begin_attempt(model: ModelInfo, number: int, request: GenerationRequest) -> Any:
-    """Begin the span of one candidate's turn in a request; None where no spans are made."""
-    if not spans.enabled:
-        return None
+    """Begin the span of one candidate's turn in a request; to be called where spans are made."""
     return begin_turn(model, number, request.kind, request.request_id, asked_for(request))
 
 

@@ -16,6 +16,8 @@ def for_kind(
     kind: str, messages: Sequence[dict[str, Any]], parameters: Mapping[str, Any]
 ) -> tuple[Sequence[dict[str, Any]], Mapping[str, Any]]:
     """The messages and parameters for an adapter of `kind`, without the members of dialects that it does not speak."""
+    if SPEAKERS.keys().isdisjoint(parameters):
+        return messages, parameters
     others = [name for name in SPEAKERS if name in parameters and kind not in SPEAKERS[name]]
     return translated(messages, parameters, others) if others else (messages, parameters)
 

@@ -61,8 +61,7 @@ async def prepare(request: HttpRequest, caller: Caller, body: MessagesBody) -> t
         parameters=translation.parameters,
         left_out=tuple(translation.dropped),
     )
-    treatment = await experiments.treatment(caller, body.model)
-    return experiments.treated(generation_request, treatment), MessageFormat()
+    return await experiments.treated(generation_request), MessageFormat()
 
 
 class CountTokensView(AsyncView):

@@ -68,8 +68,7 @@ async def prepare(
         max_tokens=body.max_completion_tokens or body.max_tokens,
         parameters=body.parameters(),
     )
-    generation_request = experiments.treated(generation_request, await experiments.treatment(caller, body.model))
-    return generation_request, answer_format(
+    return await experiments.treated(generation_request), answer_format(
         include_usage=body.stream_options is not None and bool(body.stream_options.include_usage)
     )
 

@@ -111,9 +111,8 @@ async def prepare(caller: Caller, body: TextCompletionBody) -> tuple[GenerationR
         max_tokens=body.max_tokens,
         parameters=body.parameters(),
     )
-    asked = experiments.treated(asked, await experiments.treatment(caller, body.model))
     include_usage = body.stream_options is not None and bool(body.stream_options.include_usage)
-    return asked, TextCompletionFormat(include_usage, body.text if body.echo else "")
+    return await experiments.treated(asked), TextCompletionFormat(include_usage, body.text if body.echo else "")
 
 
 @dataclass(slots=True)

@@ -16,7 +16,7 @@ from aichat.core.telemetry import spans
 from aichat.generation import reporting
 from aichat.generation.charging import group_commit, hold_renewal, journal, plausibility, tokens
 from aichat.generation.charging.plausibility import Bounds
-from aichat.generation.charging.sent import outgoing
+from aichat.generation.charging.sent import measured
 from aichat.generation.charging.settlement import SETTLE_PATIENCE, Attempt, reservation, settlement
 from aichat.generation.errors import ClientLeft
 from aichat.generation.request import GenerationRequest, Result, store_nothing
@@ -41,7 +41,6 @@ class Bill:
         self.request = request
         self.result = Result(id=request.id, request_id=request.request_id)
         self.attempts: list[Attempt] = []
-        self.bounds: dict[str, int] = {}  # the bound of the input in tokens, by the model's slug
         self.settled = False
 
     async def reserve(self, candidates: Sequence[ModelInfo]) -> None:
@@ -78,23 +77,19 @@ class Bill:
         """The longest answer in tokens: the limit that is sent upstream and that the hold covers."""
         return min(self.result.max_tokens_capped or self.request.most_tokens, model.max_output_tokens)
 
-    def most_input(self, model: ModelInfo) -> int:
-        """The bound of the input: the most tokens that the model can count for it."""
-        if model.slug not in self.bounds:
-            self.bounds[model.slug] = tokens.bound_input(outgoing(self.request, model), model.image_tokens)
-        return self.bounds[model.slug]
-
     def likely_input(self, model: ModelInfo) -> int:
         """A number of input tokens that texts written by people hardly ever exceed."""
-        return min(self.most_input(model), 2 * tokens.estimate_input(outgoing(self.request, model)))
+        sent = measured(self.request, model)
+        return min(sent.most_tokens, 2 * tokens.estimate_input(sent.outgoing))
 
     def most_it_can_cost(self, candidates: Sequence[ModelInfo]) -> int:
         """The microcredits to hold: the price of the dearest candidate's longest answer."""
-        return max(
-            model.rates.most(Usage(input_tokens=self.most_input(model), output_tokens=self.max_tokens(model)))
-            for model in candidates
-            if model.rates
-        )
+        costs = []
+        for model in candidates:
+            if model.rates:
+                most = measured(self.request, model).most_tokens
+                costs.append(model.rates.most(Usage(input_tokens=most, output_tokens=self.max_tokens(model))))
+        return max(costs)
 
     def cap(self, candidates: Sequence[ModelInfo], affordable: int) -> bool:
         """Limit the answer's length to what `affordable` microcredits pay for besides the likely input.
@@ -158,11 +153,12 @@ class Bill:
     def meter(self, attempt: Attempt) -> None:
         """Decide what the attempt used: by its provider's report, and where that is missing or impossible, by our count."""
         model = attempt.model
+        sent = measured(self.request, model)
         metered = plausibility.meter(
             attempt.report,
-            Bounds(self.most_input(model), self.max_tokens(model)),
+            Bounds(sent.most_tokens, self.max_tokens(model)),
             is_whole=attempt.is_finished,
-            count_input=lambda: tokens.estimate_input(outgoing(self.request, model)),
+            count_input=lambda: tokens.estimate_input(sent.outgoing),
             count_output=self.estimate_output,
         )
         attempt.usage, attempt.source, attempt.reported = metered.usage, metered.source, metered.reported

@@ -1,17 +1,17 @@
 """Measures once what a request would send to a model, for its hold, its window check and its estimates."""
 
 from aichat.catalog.snapshot import ModelInfo
-from aichat.generation.request import GenerationRequest
+from aichat.generation.charging import tokens
+from aichat.generation.request import GenerationRequest, Measured
 from aichat.providers import native
 from aichat.providers.base import ChatRequest
-from aichat.providers.outgoing import Outgoing
 from aichat.providers.registry import chat_adapter
 
 
-def outgoing(request: GenerationRequest, model: ModelInfo) -> Outgoing:
+def measured(request: GenerationRequest, model: ModelInfo) -> Measured:
     """The measure of the body that the model's provider would get, as its adapter builds it."""
-    messages, found = request.measured.get(model.slug, (None, None))
-    if found is None or messages is not request.messages:
+    found = request.measured.get(model.slug)
+    if found is None or found.messages is not request.messages:
         chat_messages, parameters = native.for_kind(model.provider.kind, request.messages, request.sampling)
         chat = ChatRequest(
             model=model.upstream_name,
@@ -20,6 +20,7 @@ def outgoing(request: GenerationRequest, model: ModelInfo) -> Outgoing:
             stream=request.stream,
             parameters=parameters,
         )
-        found = chat_adapter(model.provider.kind).measure(chat, model.provider.endpoint)
-        request.measured[model.slug] = request.messages, found
+        outgoing = chat_adapter(model.provider.kind).measure(chat, model.provider.endpoint)
+        most = tokens.bound_input(outgoing, model.image_tokens)
+        found = request.measured[model.slug] = Measured(request.messages, outgoing, most)
     return found

@@ -56,8 +56,8 @@ CIPHER = re.compile(rf"[A-Za-z0-9+/=_-]{{{SHORTEST_CIPHER},}}")
 
 def bound_input(outgoing: Outgoing, image_tokens: int) -> int:
     """The most tokens that a model can count for a request's input. A picture counts as at most `image_tokens`."""
-    media = sum(max(image_tokens, item.tokens) if item.most is None else item.most for item in outgoing.media)
-    return sum(map(bound_text, outgoing.texts)) + media + outgoing.frames * MOST_TOKENS_OF_A_FRAME
+    media = [max(image_tokens, item.tokens) if item.most is None else item.most for item in outgoing.media]
+    return sum(map(bound_text, outgoing.texts)) + sum(media) + outgoing.frames * MOST_TOKENS_OF_A_FRAME
 
 
 def estimate_input(outgoing: Outgoing) -> int:

@@ -67,8 +67,7 @@ async def prepare(
         left_out=tuple(translation.dropped),
         rows_to_save=kept_items.rows_of(caller, response_format.items) if is_kept else no_rows,
     )
-    treatment = await experiments.treatment(caller, body.model)
-    return experiments.treated(generation_request, treatment), response_format
+    return await experiments.treated(generation_request), response_format
 
 
 async def kept(caller: Caller, body: ResponsesBody) -> dict[str, Item]:
