@@ -39,10 +39,14 @@ class Caller:
     # The place in a team, with its spending limits. Read for async views only (`caller_cache`): no other view spends.
     membership: Membership | None = field(default=None, compare=False)
     api_key: AccessToken | None = field(init=False)  # the token when it is an API key, not a login
+    has_spend_limit: bool = field(init=False, compare=False)  # any of those that `credits/spending_limits.py` counts
 
     def __post_init__(self) -> None:
         is_key = self.token is not None and self.token.kind == AccessToken.Kind.API_KEY
-        object.__setattr__(self, "api_key", self.token if is_key else None)
+        key = self.token if is_key else None
+        limited = (key, self.membership, self.user, self.organization)
+        object.__setattr__(self, "api_key", key)
+        object.__setattr__(self, "has_spend_limit", any(one.has_spend_limit for one in limited if one is not None))
 
 
 class CredentialsDiffer(NotAuthenticated):

@@ -79,14 +79,13 @@ class Reserve:
     reference: str = ""
     request_id: str = field(default_factory=tracing.request_id)
     limits: Sequence[Limit] = ()
+    hold: HoldRef = field(init=False)  # that there will be
 
     def __post_init__(self) -> None:
         _check(self.amount >= 0, "A reservation is of 0 credits or more.")
-
-    @property
-    def hold(self) -> HoldRef:
-        counted = tuple(Counted(limit.counter_id, limit.starts) for limit in self.limits)
-        return HoldRef(self.hold_id, self.wallet_id, self.amount, self.reference or str(self.hold_id), counted)
+        counted = tuple([Counted(limit.counter_id, limit.starts) for limit in self.limits])
+        reference = self.reference or str(self.hold_id)
+        object.__setattr__(self, "hold", HoldRef(self.hold_id, self.wallet_id, self.amount, reference, counted))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ many requests needs hardly more statements. A refused operation (not enough cred
 import logging
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from functools import cache
 from uuid import UUID
 
 from django.conf import settings
@@ -177,7 +178,10 @@ def expire_holds(now: datetime | None = None, *, batch: int = 500) -> int:
 
 def is_low(available: int) -> bool:
     """Whether `available` microcredits are so few that a person should be told."""
-    return available < to_microcredits(settings.LOW_CREDITS)
+    return available < _in_microcredits(settings.LOW_CREDITS)
+
+
+_in_microcredits = cache(to_microcredits)  # of a setting: few amounts, asked for with every charge
 
 
 def notice_if_low(result: OperationResult, user_id: UUID) -> None:

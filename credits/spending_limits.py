@@ -46,6 +46,8 @@ class SpendLimitReached(Unaffordable):
 
 def limits_of(caller: Caller) -> list[Limit]:
     """The limits that the caller's spending must fit in. No query is made: authentication has loaded the rows."""
+    if not caller.has_spend_limit:
+        return []
     found = []
     key = caller.api_key
     if key:

@@ -20,3 +20,7 @@ class SpendLimits(models.Model):
 
     class Meta:
         abstract = True
+
+    @property
+    def has_spend_limit(self) -> bool:
+        return self.spend_limit_day is not None or self.spend_limit_month is not None

@@ -105,14 +105,16 @@ class AccessToken(SavesChanges, SpendLimits, AbstractAuthToken):  # type: ignore
         """
         return bool(
             (self.expiry is not None and not self.ends_by_rotation)
-            or self.spend_limit is not None
-            or self.spend_limit_day is not None
-            or self.spend_limit_month is not None
+            or self.has_spend_limit
             or self.rate_limit
             or self.allowed_models
             or self.allowed_ips
             or self.scopes
         )
+
+    @property
+    def has_spend_limit(self) -> bool:
+        return self.spend_limit is not None or super().has_spend_limit
 
     @property
     def stable_id(self) -> uuid.UUID:

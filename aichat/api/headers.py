@@ -19,7 +19,7 @@ def answer_headers(result: Result) -> dict[str, str]:
 def model_headers(result: Result) -> dict[str, str]:
     capped = {"X-Max-Tokens-Capped": str(result.max_tokens_capped)} if result.max_tokens_capped else {}
     age = {"Age": str(result.age)} if result.cached else {}
-    dropped = dropped_header(result.dropped_parameters)
+    dropped = dropped_header(result.dropped_parameters) if result.dropped_parameters else {}
     return {"X-Cache": result.cache, **age, "X-Provider": result.provider, "X-Model": result.model, **capped, **dropped}
 
 

@@ -78,7 +78,7 @@ async def look(
             prometheus.prompt_cache("bypass")
             return Keeping("bypass", Flight(digest), asked)
         try:
-            found = await single_flight.find(digest, asked.reader(digest), asked.notice, deadline)
+            found = await single_flight.find(digest, asked.read, asked.notice, deadline)
         except _Outdated as news:
             announced = str(news)
             continue
@@ -114,22 +114,18 @@ class _Asked:
         if latest > self.versions.latest:
             raise _Outdated(latest)
 
-    def reader(self, digest: str) -> single_flight.Read:
-        """A function that decodes bytes to an entry, and raises `Unreadable` for what may not be served."""
-
-        def read(raw: bytes) -> Entry:
-            try:
-                entry = Entry.decode(digest, raw)
-            except Unreadable as error:
-                logger.warning("the prompt cache held what is no answer, which counts as a miss: %s", error)
-                raise
-            is_old = time.time() - entry.created_at > settings.PROMPT_CACHE_TTL
-            slugs = {model.slug for model in self.question.route}
-            if is_old or entry.model not in slugs or self.versions.of(Scope.USER, entry.by) != entry.by_version:
-                raise Unreadable("out of date")
-            return entry
-
-        return read
+    def read(self, digest: str, raw: bytes) -> Entry:
+        """Decode stored bytes to an entry. Raises `Unreadable` for what may not be served."""
+        try:
+            entry = Entry.decode(digest, raw)
+        except Unreadable as error:
+            logger.warning("the prompt cache held what is no answer, which counts as a miss: %s", error)
+            raise
+        is_old = time.time() - entry.created_at > settings.PROMPT_CACHE_TTL
+        slugs = {model.slug for model in self.question.route}
+        if is_old or entry.model not in slugs or self.versions.of(Scope.USER, entry.by) != entry.by_version:
+            raise Unreadable("out of date")
+        return entry
 
     def entry(self, result: Result, pieces: Pieces) -> Entry:
         assert result.finish_reason

@@ -84,8 +84,8 @@ def prompt_version(system: str) -> str:
 
 
 def system_prompt(messages: Sequence[Mapping[str, Any]]) -> str:
-    texts = (text_of(message.get("content")) for message in messages if message["role"] in SYSTEM_ROLES)
-    return "\n\n".join(text for text in texts if text)
+    texts = [text_of(message.get("content")) for message in messages if message["role"] in SYSTEM_ROLES]
+    return "\n\n".join(filter(None, texts))
 
 
 def text_of(content: Any) -> str:

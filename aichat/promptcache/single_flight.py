@@ -75,15 +75,15 @@ class Flight:
 _under_way: dict[str, Flight] = {}
 _beating: asyncio.TimerHandle | None = None
 
-Read = Callable[[bytes], Entry]
+Read = Callable[[str, bytes], Entry]
 Notice = Callable[[str], None]
 
 
 async def find(digest: str, read: Read, notice: Notice, deadline: float) -> Found | Flight:
     """Return the stored answer, or that of a request under way; else a flight that the caller leads.
 
-    `read` makes an entry of bytes, or raises `Unreadable` for what can't be served; `notice` is told the latest
-    invalidation that the store knows of, and may raise. Raises `TimeoutError` at `deadline` (monotonic seconds).
+    `read` makes an entry of a digest and its bytes, or raises `Unreadable` for what can't be served; `notice` is told the
+    latest invalidation that the store knows of, and may raise. Raises `TimeoutError` at `deadline` (monotonic seconds).
     """
     for _ in range(FOLLOWED_AT_MOST):
         flight = _under_way.get(digest)
@@ -122,7 +122,7 @@ async def _look(flight: Flight, read: Read, notice: Notice, deadline: float) -> 
         notice(seen.latest)
         if seen.raw is not None:
             try:
-                return Found(read(seen.raw), is_coalesced=flight.is_asking)
+                return Found(read(flight.digest, seen.raw), is_coalesced=flight.is_asking)
             except Unreadable:
                 await store.drop(flight.digest)
                 continue

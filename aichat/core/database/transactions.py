@@ -5,7 +5,7 @@ import random
 import time
 from collections.abc import Callable
 from contextvars import ContextVar
-from functools import partial
+from functools import cache, partial
 from typing import Any, ParamSpec, TypeVar
 
 from django.conf import settings
@@ -42,6 +42,7 @@ def atomic() -> Any:
     return transaction.atomic()
 
 
+@cache  # the engine of a process never changes, and each transaction asks a few times
 def is_mongodb() -> bool:
     return connection.vendor == "mongodb"
 

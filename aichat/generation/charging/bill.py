@@ -186,7 +186,7 @@ class Bill:
     def write_down(self, unit: group_commit.Unit, charge: int) -> object:
         """Write a stream's charge into the settlement journal: what was delivered is paid even if this process dies."""
         request, hold = self.request, self.hold
-        if hold is None or not charge or not request.stream or request.store_replay is not store_nothing:
+        if hold is None or not charge or request.store_replay is not store_nothing:
             return None
         records = unit.write.records(OperationResult(charged=charge))  # type: ignore[attr-defined]
         return journal.written(hold, charge, request.request_id, records)
@@ -196,10 +196,11 @@ class Bill:
         try:
             try:
                 unit = settlement(self.request, self.hold, self.attempts, result, charge)
-                journaled = self.write_down(unit, charge)
+                journaled = self.write_down(unit, charge) if self.request.stream else None
                 with spans.step("settle"):
                     outcome = await group_commit.submit(unit)
-                journal.committed(journaled)
+                if journaled is not None:
+                    journal.committed(journaled)
                 reporting.chat_settled(self.request, self.attempts, outcome.charged)
             except IdempotencyInProgress:
                 # This attempt was taken for dead, and a later one has its key: what it made is not charged.

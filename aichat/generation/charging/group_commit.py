@@ -209,13 +209,9 @@ class _Queue:
         wallet = unit.operation.wallet_id if unit.operation is not None else None
         now = monotonic()
         future = asyncio.get_running_loop().create_future()
-        item = _Waiting(unit, future, wallet, since=now, patient_until=now + unit.patience)
-        self.add(lane, item)
-        return item.future
-
-    def add(self, lane: _Lane, item: _Waiting) -> None:
-        lane.waiting.append(item)
+        lane.waiting.append(_Waiting(unit, future, wallet, since=now, patient_until=now + unit.patience))
         self.start(lane)
+        return future
 
     def start(self, lane: _Lane) -> None:
         if lane.waiting and lane.running < lane.threads:
@@ -286,7 +282,8 @@ class _Queue:
     async def again(self, lane: _Lane, item: _Waiting) -> None:
         await asyncio.sleep(item.pause)
         item.pause = min(2 * item.pause, LONGEST_PAUSE)
-        self.add(lane, item)
+        lane.waiting.append(item)
+        self.start(lane)
 
 
 _queues: WeakKeyDictionary[asyncio.AbstractEventLoop, _Queue] = WeakKeyDictionary()

@@ -39,7 +39,7 @@ _syncing: asyncio.TimerHandle | None = None
 
 
 def written(hold: HoldRef, charge: int, request_id: str, records: Sequence[Mapping[str, Any]]) -> Any:
-    """Write down a settlement of `charge` microcredits. Returns what `committed` wants; None without a journal."""
+    """Write down a settlement of `charge` microcredits. Returns what `committed` wants; None where nothing was written."""
     global _journal
     if settings.SETTLEMENT_JOURNAL is None:
         return None
@@ -52,8 +52,8 @@ def written(hold: HoldRef, charge: int, request_id: str, records: Sequence[Mappi
 
 
 def committed(token: Any) -> None:
-    """Say that a settlement is in the database."""
-    if token is not None and _journal is not None:
+    """Say that a settlement that was `written` is in the database."""
+    if _journal is not None:
         _journal.done(token)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from math import inf
 from time import monotonic
 from typing import Any
@@ -80,7 +81,7 @@ def settlement(
         operation=_operation(request, hold, charge),
         wallet_of=None if hold else request.caller.organization,
         write=_Writing(request, hold, attempts, result, clock.shared_now(), monotonic()),
-        committed=lambda outcome: notice_if_low(outcome, request.caller.user.pk),
+        committed=partial(notice_if_low, user_id=request.caller.user.pk),
         patience=SETTLE_PATIENCE,
     )
 
