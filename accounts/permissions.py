@@ -58,8 +58,8 @@ def require_key(key: AccessToken, request: Any, view: Any) -> None:
 
     Raises `IpNotAllowed`, `LimitedKey` (for what manages), `ScopeMissing`.
     """
-    key_limits.require_address(key, request)
     if key.is_limited:
+        key_limits.require_address(key, request)
         if request.method not in limited_key_methods(view):
             raise LimitedKey()
         if key.scopes:

@@ -15,6 +15,7 @@ engine still sees a conflict, `run_atomic` runs the list again.
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from itertools import starmap
 from uuid import UUID
 
 from django.conf import settings
@@ -91,7 +92,7 @@ def reserve_new(operations: Sequence[Reserve]) -> list[OperationResult] | None:
     for step in steps:
         step.plan(now)
         step.counted = list(step.operation.limits)
-    moves = [move for move in _moves(steps) if move.needs <= LARGEST]
+    moves = [one for one in starmap(move, _by_wallet(steps)) if one.needs <= LARGEST]
     counts = _counts(operations)
     if counts is None or (counts and sum(move.needs for move in moves) != sum(step.needs for step in steps)):
         return None
@@ -172,22 +173,19 @@ def _count(steps: Sequence[Step]) -> None:
 
 def _move_wallets(steps: Sequence[Step], closings: Closings = ()) -> Standings:
     """Move each wallet by one guarded statement for all its steps or, when together they are refused, one by one."""
-    moves = _moves(steps)
-    sane = [move for move in moves if max(move.needs, move.closes, move.gains) <= LARGEST]
+    by_wallet = _by_wallet(steps)
+    moves = list(starmap(move, by_wallet))
+    sane = [one for one in moves if max(one.needs, one.closes, one.gains) <= LARGEST]
     standings = _moved(sane, closings)
     if len(standings) == len(moves):
         return standings
     entries: dict[UUID, int] = {}
-    for wallet_id, of_wallet in _by_wallet(steps):
+    for wallet_id, of_wallet in by_wallet:
         if wallet_id not in standings:
             for step in of_wallet:
                 _move_alone(step)
             entries[wallet_id] = sum(step.entry is not None for step in of_wallet if step.is_live)
     return standings | portable.standings(entries)
-
-
-def _moves(steps: Iterable[Step]) -> list[Move]:
-    return [move(wallet_id, of_wallet) for wallet_id, of_wallet in _by_wallet(steps)]
 
 
 def _by_wallet(steps: Iterable[Step]) -> list[tuple[UUID, list[Step]]]:
@@ -204,7 +202,7 @@ def _moved(moves: list[Move], closings: Closings) -> Standings:
     if not closings:
         return engine.move_wallets(moves) if moves else {}
     closed, standings = engine.close_and_move(closings, moves)
-    if closed < sum(len(ids) for _, ids in closings):
+    if closed < sum([len(ids) for _, ids in closings]):
         raise IntegrityError("a hold was not open")
     return standings
 

@@ -130,22 +130,14 @@ class ReserveStep(Step):
 class ClosingStep(Step):
     """Closes a hold: a settlement or a release."""
 
-    __slots__ = ("hold", "may_be_lost")
+    __slots__ = ("closed_as", "hold", "may_be_lost", "only_if_expired_at")
     state: ClassVar[Hold.State]
 
-    def __init__(self, hold: HoldRef, may_be_lost: bool) -> None:
+    def __init__(self, hold: HoldRef, may_be_lost: bool, only_if_expired_at: datetime | None = None) -> None:
         super().__init__(hold.wallet_id)
         self.hold, self.may_be_lost = hold, may_be_lost
-
-    @property
-    def only_if_expired_at(self) -> datetime | None:
-        """When set, only a hold whose time had run out by this moment is closed."""
-        return None
-
-    @property
-    def closed_as(self) -> Hold.State:
-        """The state in which the closed hold is left."""
-        return self.state
+        self.only_if_expired_at = only_if_expired_at  # when set, only a hold whose time had run out by then is closed
+        self.closed_as = self.state if only_if_expired_at is None else State.EXPIRED
 
     @property
     def is_plain(self) -> bool:
@@ -230,16 +222,8 @@ class ReleaseStep(ClosingStep):
     state = State.RELEASED
 
     def __init__(self, operation: Release) -> None:
-        super().__init__(operation.hold, operation.hold_may_be_lost)
+        super().__init__(operation.hold, operation.hold_may_be_lost, operation.if_expired_at)
         self.operation = operation
-
-    @property
-    def only_if_expired_at(self) -> datetime | None:
-        return self.operation.if_expired_at
-
-    @property
-    def closed_as(self) -> Hold.State:
-        return self.state if self.operation.if_expired_at is None else State.EXPIRED
 
     def plan(self, now: datetime) -> None:
         self.available = -self.held
