@@ -65,7 +65,7 @@ def move_wallets(moves: Sequence[Move]) -> dict[UUID, Standing]:
 
 
 def close_and_move(closings: Closings, moves: Sequence[Move]) -> tuple[int, dict[UUID, Standing]]:
-    return sum(len(close_holds(ids, closing)) for closing, ids in closings), move_wallets(moves)
+    return sum([len(close_holds(ids, closing)) for closing, ids in closings]), move_wallets(moves)
 
 
 def available(ids: Sequence[UUID]) -> dict[UUID, int]:

@@ -39,14 +39,14 @@ async def run(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     return await asyncio.get_running_loop().run_in_executor(_executor("database", settings.DATABASE_THREADS), call)
 
 
-async def run_kept(name: str, threads: int, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Run frequent database work on one of the `threads` of this name, each with a connection that it keeps.
+def run_kept(name: str, threads: int, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> "asyncio.Future[T]":
+    """Run frequent database work on one of the `threads` of this name, each with a connection that it keeps; await it.
 
     The caller's context variables are not passed on, and the kept connection needs no liveness query: a connection from
     the pool does.
     """
     call = partial(_with_kept_connection, partial(work, *args, **kwargs))
-    return await asyncio.get_running_loop().run_in_executor(_executor(name, threads), call)
+    return asyncio.get_running_loop().run_in_executor(_executor(name, threads), call)
 
 
 def _with_connection(work: Callable[[], T]) -> T:

@@ -85,11 +85,18 @@ def submit(unit: Unit, *, refusable: bool = False) -> "asyncio.Future[OperationR
     A submitted unit is committed even when nobody waits any more: `await asyncio.shield(submit(…))`. Raises `Overloaded`
     for a `refusable` unit while COMMIT_QUEUE units are waiting; a settlement is never refused.
     """
-    loop = asyncio.get_running_loop()
+    loop, now = asyncio.get_running_loop(), monotonic()
     queue = _queues.get(loop)
     if queue is None:
         queue = _queues[loop] = _Queue()
-    return queue.submit(unit, refusable)
+    lane = queue.reserving if unit.only_reserves else queue.settling
+    if refusable and len(lane.waiting) >= settings.COMMIT_QUEUE:
+        raise Overloaded(retry_after=1)
+    wallet = unit.operation.wallet_id if unit.operation is not None else None
+    future = loop.create_future()
+    lane.waiting.append(_Waiting(unit, future, wallet, since=now, patient_until=now + unit.patience))
+    queue.start(lane)
+    return future
 
 
 def commit_each(units: Sequence[Unit]) -> list[OperationResult | Exception]:
@@ -201,17 +208,6 @@ class _Queue:
         self.lanes = {self.reserving, self.settling}
         self.moving: set[UUID] = set()  # the wallets of the batches on their way
         self.next: dict[UUID, _Lane] = {}  # whose turn is next at a wallet: no lane starves the other
-
-    def submit(self, unit: Unit, refusable: bool) -> "asyncio.Future[OperationResult]":
-        lane = self.reserving if unit.only_reserves else self.settling
-        if refusable and len(lane.waiting) >= settings.COMMIT_QUEUE:
-            raise Overloaded(retry_after=1)
-        wallet = unit.operation.wallet_id if unit.operation is not None else None
-        now = monotonic()
-        future = asyncio.get_running_loop().create_future()
-        lane.waiting.append(_Waiting(unit, future, wallet, since=now, patient_until=now + unit.patience))
-        self.start(lane)
-        return future
 
     def start(self, lane: _Lane) -> None:
         if lane.waiting and lane.running < lane.threads:
