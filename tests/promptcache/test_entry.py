@@ -148,6 +148,8 @@ CALL = {
     "request_id": "not: of this request",
     "kind": "not: only chats are kept here",
     "measured": "not: sizes of what is sent, which is in the key",
+    "most_tokens": "max_tokens",
+    "sampling": "parameters",
     "goes_on_as": "not: whether the answer is finished without a reader",
 }
 CHAT_REQUEST = {"model", "messages", "max_tokens", "stream", "parameters", "request_id", "may_drop", "report"}
