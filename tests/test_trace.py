@@ -41,19 +41,19 @@ def conversation(alice: Actor) -> Request:
 
 
 KINDS = [
-    Kind("chat completion, JSON", completion(NEW), calls=600, files=87, hops=2),
-    Kind("chat completion, stream", completion(NEW, stream=True), calls=1050, files=91, hops=2),
-    Kind("prompt-cache hit", completion("the same"), calls=360, files=74, hops=1),
+    Kind("chat completion, JSON", completion(NEW), calls=470, files=79, hops=2),
+    Kind("chat completion, stream", completion(NEW, stream=True), calls=910, files=84, hops=2),
+    Kind("prompt-cache hit", completion("the same"), calls=290, files=69, hops=1),
     Kind(
         "chat in a conversation",
         lambda alice: Request("POST", CHAT, alice.headers, {"model": "demo", "message": NEW}),
-        calls=625, files=86, hops=2,
+        calls=512, files=81, hops=2,
     ),
     Kind("one resource", conversation, calls=112, files=25, hops=3),
     Kind(
         "list", lambda alice: Request("GET", "/api/v1/conversations", alice.headers), calls=119, files=25, hops=3,
     ),
-    Kind("refused for credits", completion(NEW), calls=375, files=76, hops=1, status=402),
+    Kind("refused for credits", completion(NEW), calls=295, files=72, hops=1, status=402),
 ]  # fmt: skip
 
 

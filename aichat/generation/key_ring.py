@@ -26,19 +26,23 @@ _rests: dict[str, float] = {}  # until when a key rests, in monotonic seconds, b
 _credit: dict[str, int] = {}  # by a key's ID, for the smooth weighted round robin: the key with the most is next
 
 
-async def ask(
+def ask(
     provider: ProviderInfo,
     call: Callable[[Endpoint], Awaitable[T]],
     *,
     is_begun: Callable[[], bool] = lambda: False,
-) -> T:
+) -> Awaitable[T]:
     """Call the provider with the key whose turn it is, and after a failure of the key at once with the next one.
 
     `is_begun` says whether a part of the answer has been delivered: then no other key may be asked. Raises the
     `ProviderError` of the last key that was tried.
     """
-    if not provider.keys:
-        return await call(provider.endpoint)
+    return _ask_in_turns(provider, call, is_begun) if provider.keys else call(provider.endpoint)
+
+
+async def _ask_in_turns(
+    provider: ProviderInfo, call: Callable[[Endpoint], Awaitable[T]], is_begun: Callable[[], bool]
+) -> T:
     tried: set[str] = set()
     while True:
         key = turn(provider.keys, tried)
