@@ -49,7 +49,7 @@ def choose_organization(user: User, wanted: str = "") -> Organization:
 
 
 def lock(organization_id: uuid.UUID) -> None:
-    """Make other changes of the organization's members and keys wait until this transaction's end, on every engine."""
+    """Make other changes of the organization (members, keys, shares) wait until this transaction's end, on every engine."""
     Organization.objects.filter(pk=organization_id).update(revision=F("revision") + 1)
 
 

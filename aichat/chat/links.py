@@ -10,8 +10,10 @@ from uuid import UUID
 from django.core.signing import BadSignature, Signer
 from django.utils.translation import gettext
 
+from accounts.tenancy import lock
 from aichat.chat import turns
 from aichat.chat.models import Conversation, ConversationLink
+from aichat.core.database import transactions
 from aichat.core.errors import InvalidRequest, NotFound
 from aichat.flags import evaluation
 from aichat.flags.features import SHARED_LINKS
@@ -25,7 +27,11 @@ def make(conversation: Conversation, message_id: UUID | None) -> tuple[Conversat
     branch = turns.leading_to(conversation, message_id)
     if not branch:
         raise InvalidRequest(gettext("The conversation has no such message."), param="message_id")
-    shown = branch[0].id
+    return transactions.run_atomic(_make, conversation, branch[0].id)
+
+
+def _make(conversation: Conversation, shown: UUID) -> tuple[ConversationLink, bool]:
+    lock(conversation.organization_id)  # of two requests at the same moment the second finds the first one's link
     made = ConversationLink.objects.filter(conversation=conversation)
     if (found := made.filter(message_id=shown).first()) is not None:
         return found, False

@@ -17,7 +17,7 @@ from guardian.models import UserObjectPermission
 
 from accounts.authentication import Caller
 from accounts.models import Membership, User
-from accounts.tenancy import as_id
+from accounts.tenancy import as_id, lock
 from aichat.chat.models import Conversation, ConversationShare
 from aichat.core.database import transactions
 from aichat.core.errors import InvalidRequest, NotFound, PermissionDenied
@@ -109,6 +109,7 @@ def set_access(share: ConversationShare, access: Access) -> None:
 
 
 def _share(conversation: Conversation, user: User, access: Access) -> None:
+    lock(conversation.organization_id)  # two accesses at the same moment must not both be kept
     unshare(conversation, user.pk)
     codename = next(name for name, meaning in CODENAMES.items() if meaning == access)
     UserObjectPermission.objects.assign_perm(codename, user, obj=conversation)

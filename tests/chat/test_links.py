@@ -1,7 +1,17 @@
 """Links that show a conversation to everybody who has them; and conversations pinned and searched."""
 
-import pytest
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from typing import Any
 
+import pytest
+from django.db import connection
+from guardian.models import UserObjectPermission
+
+from aichat.chat import links, sharing
 from aichat.chat.models import Conversation, ConversationLink, Message
 from tests.conftest import Actor
 
@@ -49,6 +59,45 @@ def test_a_credential_that_has_ended_does_not_hide_a_shared_page(
     link = alice.post(f"/api/v1/conversations/{conversation.pk}/links").json()
     ended = {"Authorization": "Bearer sk-ended"}
     assert anonymous.get(f"/api/v1/shared/{link['token']}", headers=ended).status_code == 200  # type: ignore[attr-defined]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_requests_at_the_same_moment_make_one_link_and_keep_one_share(
+    alice: Actor, bob: Actor, conversation: Conversation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both_are_connected, both_are_here = threading.Barrier(2, timeout=20), threading.Barrier(2, timeout=1)
+
+    def meet(work: Callable[..., Any]) -> Callable[..., Any]:
+        """The work, begun when the other request is about to do it too, if it gets there."""
+
+        def met(*args: Any, **named: Any) -> Any:
+            with suppress(threading.BrokenBarrierError):
+                both_are_here.wait()
+            return work(*args, **named)
+
+        return met
+
+    def at_once(*asked: Callable[[], Any]) -> None:
+        both_are_here.reset()
+        with ThreadPoolExecutor(2) as pool:
+            for done in [pool.submit(alone, one) for one in asked]:
+                done.result()
+
+    def alone(work: Callable[[], Any]) -> None:
+        try:
+            connection.ensure_connection()
+            both_are_connected.wait()
+            work()
+        finally:
+            connection.close()
+
+    monkeypatch.setattr(ConversationLink.objects, "create", meet(ConversationLink.objects.create))
+    at_once(*[lambda: links.make(conversation, None)] * 2)
+    assert ConversationLink.objects.count() == 1
+
+    monkeypatch.setattr(UserObjectPermission.objects, "assign_perm", meet(UserObjectPermission.objects.assign_perm))
+    at_once(*[partial(sharing.share, conversation, email=bob.user.email, access=access) for access in sharing.Access])
+    assert len(sharing.all_shares()) == 1
 
 
 def test_a_link_ends_at_once_and_is_never_guessed(alice: Actor, anonymous: object, conversation: Conversation) -> None:
