@@ -242,12 +242,11 @@ def _write_postgresql(new: Rows, last: bool) -> None:
 
 
 def _write_mongodb(new: Rows, last: bool) -> None:
-    from django_mongodb_backend.query import wrap_database_errors
+    from aichat.core.database.mongodb import commands
 
     for table, rows in new:
-        collection = connection.get_collection(table.name)  # type: ignore[attr-defined]
         documents = [dict(zip(table.names, row, strict=True)) for row in rows]
-        wrap_database_errors(collection.insert_many)(documents, session=connection.session)  # type: ignore[attr-defined]
+        commands.insert(table.name, documents)
 
 
 WRITERS: dict[str, Callable[[Rows, bool], None]] = {
