@@ -9,7 +9,7 @@ The phases of a list of operations, in one transaction, top to bottom in this fi
 5. write: insert the new holds and entries
 
 Locks are taken in the order holds, counters, wallets, each sorted, so two lists don't wait for each other; where an
-engine still sees a conflict, `run_atomic` runs the list again.
+engine still sees a conflict, `run_atomic` runs the list again. MongoDB has no locks to wait for, only conflicts.
 """
 
 from collections import defaultdict
@@ -27,7 +27,7 @@ from aichat.core.database.statements import NewRow, insert_rows
 from aichat.core.money import LARGEST, to_microcredits
 from credits import engines, guards
 from credits.engines import portable
-from credits.engines.base import Closings, Count, Move, Standing
+from credits.engines.base import Chain, Closings, Count, Move, Standing
 from credits.models import Hold, HoldRef, LedgerEntry, Wallet
 from credits.operations import Credit, LedgerBroken, Operation, OperationResult, Reserve, UnknownWallet
 from credits.planning import ReserveStep, Step, move, step_of
@@ -80,7 +80,7 @@ def move_new(operations: Sequence[Operation]) -> tuple[list[OperationResult], li
 
 
 def reserve_new(operations: Sequence[Reserve]) -> list[OperationResult] | None:
-    """Make new reservations in a transaction of their own that does not wait for the disk, by one round trip.
+    """Make new reservations in a transaction of their own that does not wait for the disk, by few round trips.
 
     None when the database can't do that, or asks for another try: then nothing was done. A reservation whose wallet
     refuses gets its result from `apply`, afterwards; where spending limits are counted, all of the list is then left.
@@ -107,8 +107,7 @@ def reserve_new(operations: Sequence[Reserve]) -> list[OperationResult] | None:
     if moved is None:
         return None
     for step in steps:
-        if step.wallet_id in moved:
-            step.result.available = moved[step.wallet_id]
+        step.result.available = moved.get(step.wallet_id) or 0
     refused = iter(_apply_rest([step.operation for step in steps if step.wallet_id not in moved]))
     return [step.result if step.wallet_id in moved else next(refused) for step in steps]
 
@@ -176,7 +175,12 @@ def _move_wallets(steps: Sequence[Step], closings: Closings = ()) -> Standings:
     by_wallet = _by_wallet(steps)
     moves = list(starmap(move, by_wallet))
     sane = [one for one in moves if max(one.needs, one.closes, one.gains) <= LARGEST]
-    standings = _moved(sane, closings)
+    steps_of = dict(by_wallet)
+
+    def chain(wallet_id: UUID, standing: Standing) -> str:
+        return _chain([step.entry for step in steps_of[wallet_id] if step.entry is not None], standing)
+
+    standings = _moved(sane, closings, chain)
     if len(standings) == len(moves):
         return standings
     entries: dict[UUID, int] = {}
@@ -197,11 +201,11 @@ def _by_wallet(steps: Iterable[Step]) -> list[tuple[UUID, list[Step]]]:
     return sorted(found.items())
 
 
-def _moved(moves: list[Move], closings: Closings) -> Standings:
+def _moved(moves: list[Move], closings: Closings, chain: Chain) -> Standings:
     engine = engines.current()
     if not closings:
-        return engine.move_wallets(moves) if moves else {}
-    closed, standings = engine.close_and_move(closings, moves)
+        return engine.move_wallets(moves, chain) if moves else {}
+    closed, standings = engine.close_and_move(closings, moves, chain)
     if closed < sum([len(ids) for _, ids in closings]):
         raise IntegrityError("a hold was not open")
     return standings
@@ -242,7 +246,8 @@ def _new_rows(steps: Sequence[Step], standings: Standings, now: datetime) -> lis
         elif step.lost_hold:
             rows.append(_lost_hold(step.lost_hold, now))
     for wallet_id, of_wallet in entries.items():
-        _chain(of_wallet, standings[wallet_id])
+        if not of_wallet[0].digest:  # the engine had no use for it
+            _chain(of_wallet, standings[wallet_id])
         for entry in of_wallet:
             rows.append((LedgerEntry, vars(entry)))
     return rows
@@ -280,8 +285,11 @@ def _hold_row(
     }
 
 
-def _chain(entries: Sequence[LedgerEntry], standing: Standing) -> None:
-    """Number and chain new entries. The wallet's row is locked until the commit, so no other list takes a number."""
+def _chain(entries: Sequence[LedgerEntry], standing: Standing) -> str:
+    """Number and chain a wallet's new entries; return the digest of the last one.
+
+    No other list takes a number until the commit: the wallet's row is locked, or (MongoDB) its change conflicts with ours.
+    """
     sequence, balance = standing.sequence - len(entries), standing.available + standing.held
     for entry in entries:
         balance -= entry.amount
@@ -292,6 +300,7 @@ def _chain(entries: Sequence[LedgerEntry], standing: Standing) -> None:
         entry.sequence, entry.balance_after = sequence, balance
         entry.digest = digest = entry.digest_after(digest)
         entry._state.adding = False  # readers see the entry after its commit
+    return digest
 
 
 def open_wallet(organization_id: UUID) -> Wallet:

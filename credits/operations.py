@@ -188,7 +188,8 @@ class OperationResult:
     """The result of one operation.
 
     `repeated`: the operation was done before and changed nothing; `entry` and `charged` are those of the first time.
-    `available` is what the wallet has free after the commit, when the operation moved the wallet or was refused.
+    `available` is what the wallet has free after the commit, when the operation moved the wallet or was refused. It is 0
+    for reservations that the group commit makes on MongoDB: nobody asks for it, and it would be one more round trip.
     """
 
     error: Exception | None = None

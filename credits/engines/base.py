@@ -1,6 +1,6 @@
 """What the ledger asks of an engine, and what an engine answers. All amounts are integers in microcredits."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime
 from typing import NamedTuple, Protocol, TypeAlias
 from uuid import UUID
@@ -53,19 +53,26 @@ class Standing(NamedTuple):
     digest: str | None
 
 
+# Chains the new entries of one wallet, which then stands as said; returns the digest of the last one.
+Chain: TypeAlias = Callable[[UUID, Standing], str]
+
+
 class Engine(Protocol):
     """A module of this package. Its functions run in the caller's transaction and take locks in the order of the IDs."""
 
     def close_holds(self, ids: Sequence[UUID], closing: Closing) -> set[UUID]:
         """Close the holds that are open; return their IDs. `ids` are sorted, each once."""
 
-    def move_wallets(self, moves: Sequence[Move]) -> dict[UUID, Standing]:
+    def move_wallets(self, moves: Sequence[Move], chain: Chain) -> dict[UUID, Standing]:
         """Move every wallet whose guard holds, by conditional statements; return the standings of the moved wallets.
 
-        `moves` are sorted by wallet, one for each wallet, with numbers within 64 bits.
+        `moves` are sorted by wallet, one for each wallet, with numbers within 64 bits. An engine that keeps the last
+        digest of a wallet beside it calls `chain` for each that moves and gets entries; the others leave that to the ledger.
         """
 
-    def close_and_move(self, closings: Closings, moves: Sequence[Move]) -> tuple[int, dict[UUID, Standing]]:
+    def close_and_move(
+        self, closings: Closings, moves: Sequence[Move], chain: Chain
+    ) -> tuple[int, dict[UUID, Standing]]:
         """Close holds and move wallets, in one round trip where the database can.
 
         Returns how many holds were open and are closed now, and the standings of the moved wallets.
@@ -75,11 +82,12 @@ class Engine(Protocol):
 
     def reserve(
         self, moves: Sequence[Move], holds: Sequence[NewRow], counts: Sequence[Count] = ()
-    ) -> dict[UUID, int] | None:
-        """Move wallets and insert the holds of the moved ones, in a transaction of its own and one round trip.
+    ) -> Mapping[UUID, int | None] | None:
+        """Move wallets and insert the holds of the moved ones, in a transaction of its own with few round trips.
 
-        The commit does not wait for the disk. Returns the free microcredits of the moved wallets. With `counts` of
-        spending limits all is done or nothing: None when a counter has no room, or a wallet does not move.
+        The commit does not wait for the disk. Returns the free microcredits of the moved wallets, None where they were
+        not asked for. None for all when nothing was done: a wallet does not move, or a counter has no room, and the
+        engine does all or nothing (each does with `counts` of spending limits).
         """
 
     def available(self, ids: Sequence[UUID]) -> dict[UUID, int]:

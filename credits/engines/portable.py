@@ -1,13 +1,13 @@
 """The ledger's statements with the ORM, wallet by wallet, for every database. The other engines are compared with it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 from django.db.models import F, Q
 
 from aichat.core.database.statements import NewRow
 from aichat.core.money import LARGEST
-from credits.engines.base import Closing, Closings, Count, Move, Standing
+from credits.engines.base import Chain, Closing, Closings, Count, Move, Standing
 from credits.models import Hold, LedgerEntry, Wallet
 
 
@@ -20,19 +20,21 @@ def close_holds(ids: Sequence[UUID], closing: Closing) -> set[UUID]:
     return set(Hold.objects.filter(id__in=ids, closed_by=closing.by).values_list("id", flat=True))
 
 
-def move_wallets(moves: Sequence[Move]) -> dict[UUID, Standing]:
+def move_wallets(moves: Sequence[Move], chain: Chain) -> dict[UUID, Standing]:
     moved = [move for move in moves if move_wallet(move)]
     return standings({move.wallet_id: move.entries for move in moved})
 
 
-def close_and_move(closings: Closings, moves: Sequence[Move]) -> tuple[int, dict[UUID, Standing]]:
-    return sum(len(close_holds(ids, closing)) for closing, ids in closings), move_wallets(moves)
+def close_and_move(closings: Closings, moves: Sequence[Move], chain: Chain) -> tuple[int, dict[UUID, Standing]]:
+    return sum(len(close_holds(ids, closing)) for closing, ids in closings), move_wallets(moves, chain)
 
 
 reserves_at_once = False
 
 
-def reserve(moves: Sequence[Move], holds: Sequence[NewRow], counts: Sequence[Count] = ()) -> dict[UUID, int] | None:
+def reserve(
+    moves: Sequence[Move], holds: Sequence[NewRow], counts: Sequence[Count] = ()
+) -> Mapping[UUID, int | None] | None:
     raise NotImplementedError  # see `reserves_at_once`
 
 

@@ -1,6 +1,6 @@
 """The ledger's statements for PostgreSQL. Each takes its list as one parameter, so one plan serves every length."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 from uuid import UUID
@@ -9,7 +9,7 @@ from django.db import DataError
 
 from aichat.core.database.statements import NewRow, Statement, insert_text, recordset, rows_as_recordsets
 from aichat.core.money import LARGEST
-from credits.engines.base import Closing, Closings, Count, Move, Standing
+from credits.engines.base import Chain, Closing, Closings, Count, Move, Standing
 from credits.engines.portable import with_digests
 from credits.models import Hold
 
@@ -113,18 +113,20 @@ def close_holds(ids: Sequence[UUID], closing: Closing) -> set[UUID]:
     return {id_ for (id_,) in statement(values)}
 
 
-def move_wallets(moves: Sequence[Move]) -> dict[UUID, Standing]:
+def move_wallets(moves: Sequence[Move], chain: Chain) -> dict[UUID, Standing]:
     statement, values = _moving(moves)
     return _standings(moves, statement(values))
 
 
-def close_and_move(closings: Closings, moves: Sequence[Move]) -> tuple[int, dict[UUID, Standing]]:
+def close_and_move(closings: Closings, moves: Sequence[Move], chain: Chain) -> tuple[int, dict[UUID, Standing]]:
     asked = [_closing(ids, closing) for closing, ids in closings]
     *closed, moved = Statement.together([*asked, _moving(moves)])
     return sum(map(len, closed)), _standings(moves, moved)
 
 
-def reserve(moves: Sequence[Move], holds: Sequence[NewRow], counts: Sequence[Count] = ()) -> dict[UUID, int] | None:
+def reserve(
+    moves: Sequence[Move], holds: Sequence[NewRow], counts: Sequence[Count] = ()
+) -> Mapping[UUID, int | None] | None:
     asked = recordset(COLUMNS, [(*move, position) for position, move in enumerate(moves)])
     values = [asked, *rows_as_recordsets(holds)]
     if not counts:

@@ -11,7 +11,7 @@ from django.db import connection
 
 from aichat.core.database.statements import Statement
 from aichat.core.money import LARGEST
-from credits.engines.base import Closing, Closings, Move, Standing
+from credits.engines.base import Chain, Closing, Closings, Move, Standing
 from credits.engines.portable import reserve as reserve
 from credits.engines.portable import reserves_at_once as reserves_at_once
 
@@ -55,7 +55,7 @@ def close_holds(ids: Sequence[UUID], closing: Closing) -> set[UUID]:
     return {stored[id_] for (id_,) in close(values)}
 
 
-def move_wallets(moves: Sequence[Move]) -> dict[UUID, Standing]:
+def move_wallets(moves: Sequence[Move], chain: Chain) -> dict[UUID, Standing]:
     stored = {move.wallet_id.hex: move for move in moves}
     asked = orjson.dumps([(id_, *move[1:]) for id_, move in stored.items()]).decode()
     return {
@@ -64,8 +64,8 @@ def move_wallets(moves: Sequence[Move]) -> dict[UUID, Standing]:
     }
 
 
-def close_and_move(closings: Closings, moves: Sequence[Move]) -> tuple[int, dict[UUID, Standing]]:
-    return sum([len(close_holds(ids, closing)) for closing, ids in closings]), move_wallets(moves)
+def close_and_move(closings: Closings, moves: Sequence[Move], chain: Chain) -> tuple[int, dict[UUID, Standing]]:
+    return sum([len(close_holds(ids, closing)) for closing, ids in closings]), move_wallets(moves, chain)
 
 
 def available(ids: Sequence[UUID]) -> dict[UUID, int]:
