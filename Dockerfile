@@ -9,13 +9,17 @@ RUN apt-get update && apt-get install --yes --no-install-recommends binutils
 COPY requirements.txt requirements-monitoring.txt ./
 RUN python -m venv /pip && python -m venv --without-pip /venv && /pip/bin/pip --python /venv/bin/python install \
     --no-cache-dir --no-compile --only-binary :all: --require-hashes --no-deps -r "$REQUIREMENTS"
-# Half of it goes: debug symbols, translations into other languages than the product's, maps of scripts, and what boto3 knows
-# of services other than S3 and those that log in to it.
+# More than half of it goes: debug symbols, languages other than the product's, what compilers, type checkers and pip read, maps of scripts,
+# tests, PostHog's wrappers of SDKs, pages that are not shown (DRF's and Redoc's), pictures in AVIF, and what boto3 knows of services other
+# than S3 and those that log in to it.
 RUN find /venv -type f \( -name '*.so' -o -name '*.so.*' \) -exec strip --strip-unneeded {} + \
-    && find /venv -name '*.po' -delete -o -name '*.js.map' -delete \
-    && find /venv -path '*/LC_MESSAGES/*.mo' ! -path '*/en/*' ! -path '*/de/*' -delete \
-    && find /venv/lib/*/site-packages/botocore/data /venv/lib/*/site-packages/boto3/data -mindepth 1 -maxdepth 1 -type d \
-        ! -name s3 ! -name sts ! -name 'sso*' ! -name signin -exec rm -r {} +
+    && find /venv -path '*/locale/*/*' ! -path '*/en/*' ! -path '*/de/*' -delete \
+    && cd /venv/lib/*/site-packages \
+    && find . -type f -regex '.*\.\(po\|js\.map\|pyi\|pyx\|pxd\|c\|h\)' -delete -o -path '*.dist-info/RECORD' -delete \
+    && find botocore/data boto3/data -mindepth 1 -maxdepth 1 -type d ! -name s3 ! -name sts ! -name 'sso*' ! -name signin -exec rm -r {} + \
+    && rm -rf */tests posthog/test posthog/ai posthog/mcp guardian/testapp rest_framework/static PIL/_avif.* pillow.libs/libavif* \
+        drf_spectacular_sidecar/static/drf_spectacular_sidecar/redoc \
+    && find . -type d -empty -delete
 
 FROM ${BASE}
 RUN useradd --uid 10001 --no-create-home --home-dir /app aichat && install --directory --owner=aichat /data

@@ -3,9 +3,11 @@
 import re
 import shutil
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
+import rest_framework
 import yaml
 from django.conf import settings
 from django.core.management import get_commands
@@ -91,6 +93,14 @@ def seconds_to_stop(service: str) -> int:
 def test_the_image_keeps_the_translations_of_the_products_languages() -> None:
     kept = re.findall(r"! -path '\*/(\w+)/\*'", (ROOT / "Dockerfile").read_text())
     assert kept == [code for code, _ in settings.LANGUAGES]
+
+
+def test_what_the_image_leaves_out_is_where_it_is_looked_for() -> None:
+    steps = (ROOT / "Dockerfile").read_text().replace("\\\n", " ")
+    left_out = re.findall(r"rm -rf (.*?)&& find", steps)[0].split()
+    packages = Path(rest_framework.__file__).parents[1]
+    of_linux = ("PIL/", "pillow.libs/")
+    assert [path for path in left_out if not path.startswith(of_linux) and not [*packages.glob(path)]] == []
 
 
 def rendered(*words: str) -> dict[tuple[str, str], dict[str, Any]]:
