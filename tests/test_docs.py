@@ -59,7 +59,15 @@ def test_links_lead_somewhere(page: Path) -> None:
             )
 
 
-@pytest.mark.parametrize("page", sorted((DOCS / "deployment").glob("*.md")), ids=lambda page: page.stem)
+TASKS = [
+    DOCS / "MODELS.md",
+    DOCS / "PEOPLE.md",
+    *sorted((DOCS / "deployment").glob("*.md")),
+    *sorted((DOCS / "monitoring").glob("*.md")),
+]
+
+
+@pytest.mark.parametrize("page", TASKS, ids=lambda page: page.stem)
 def test_a_page_of_a_task_says_how_one_sees_that_it_worked_and_what_to_do_otherwise(page: Path) -> None:
     headings = re.findall(r"^## (.+)$", page.read_text(), re.MULTILINE)
     assert [heading for heading in headings if heading.startswith("See that it ")]
