@@ -205,11 +205,14 @@ def delete(job: ImageJob) -> None:
     """Cancel a queued job, or delete a finished one with its files. Raises `JobIsRunning`."""
     if job.status == Status.QUEUED and cancel(job):
         return
-    job.refresh_from_db()
-    if not job.is_over:
+    current = ImageJob.objects.filter(pk=job.pk).first()
+    if current is None:
+        return  # another request has deleted the job
+    if not current.is_over:
         raise JobIsRunning
-    pictures = list(job.pictures.all())
-    job_id = job.pk
-    transactions.run_atomic(ImageJob.objects.filter(pk=job_id).delete)  # first, since a lost COMMIT is looked up
-    discard(pictures)
-    sweep(job_id)
+    # Files before the row: a process that dies in between leaves a row to delete again, not files that nobody finds.
+    discard(list(current.pictures.all()))
+    deleted, _ = transactions.run_atomic(current.unchanged().delete)
+    if not deleted and ImageJob.objects.filter(pk=job.pk).exists():
+        raise JobIsRunning  # an administrator has it tried again since
+    sweep(job.pk)

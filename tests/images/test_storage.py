@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
+from unittest.mock import MagicMock
 
 import boto3
 import pytest
@@ -15,8 +16,9 @@ from moto.server import ThreadedMotoServer
 from PIL import Image
 
 from aichat.core.config import stores
+from aichat.core.database import transactions
 from aichat.core.database.models import uuid7
-from aichat.images import storage
+from aichat.images import jobs, storage
 from aichat.images.models import ImageJob, Picture
 from aichat.providers.errors import AttemptOutcome, ProviderError
 from tests.conftest import Actor
@@ -78,24 +80,63 @@ def test_files_go_to_the_configured_bucket_and_leave_it_again(bucket: Any) -> No
     assert "Contents" not in bucket.list_objects_v2(Bucket="pictures")
 
 
+def ended(alice: Actor, status: str, **facts: Any) -> ImageJob:
+    """A job that is over, without a bill."""
+    return ImageJob.objects.create(
+        organization=alice.organization,
+        user=alice.user,
+        prompt="x",
+        status=status,
+        hold_id=uuid7(),
+        hold_amount=0,
+        **facts,
+    )
+
+
+def drawn(job: ImageJob) -> Picture:
+    picture = Picture(job=job, content_type="image/png", width=1, height=1)
+    picture.file, picture.thumbnail = storage.store(job.pk, picture.pk, storage.verify(encoded("PNG")))
+    picture.save()
+    return picture
+
+
+@pytest.mark.parametrize(("module", "step"), [(jobs, "discard"), (transactions, "run_atomic"), (jobs, "sweep")])
+def test_a_process_that_dies_before_any_step_of_a_deletion_leaves_no_file_behind(
+    module: Any, step: str, alice: Actor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = ended(alice, "succeeded")
+    picture = drawn(job)
+    with monkeypatch.context() as patch:
+        patch.setattr(module, step, MagicMock(side_effect=SystemExit))
+        with pytest.raises(SystemExit):
+            jobs.delete(job)
+    if ImageJob.objects.exists():
+        jobs.delete(job)
+    assert not ImageJob.objects.exists()
+    assert not default_storage.exists(picture.file) and not default_storage.exists(picture.thumbnail)
+
+
+def test_a_job_that_is_tried_again_while_it_is_deleted_stays(alice: Actor, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = ended(alice, "failed")
+    monkeypatch.setattr(jobs, "discard", lambda pictures: jobs.retry(ImageJob.objects.get()))
+    with pytest.raises(jobs.JobIsRunning):
+        jobs.delete(job)
+    assert ImageJob.objects.get().status == "queued"
+
+
+def test_a_job_that_another_request_has_deleted_is_deleted(alice: Actor) -> None:
+    job = ended(alice, "failed")
+    ImageJob.objects.all().delete()
+    jobs.delete(job)
+
+
 def test_old_pictures_are_purged_and_young_ones_kept(alice: Actor, host_goes_ahead: Callable[[], None]) -> None:
     for days in (10, 100):
-        job = ImageJob.objects.create(
-            organization=alice.organization,
-            user=alice.user,
-            prompt=f"{days} days",
-            status="succeeded",
-            finished_at=timezone.now() - timedelta(days=days),
-            hold_id=uuid7(),
-            hold_amount=0,
-        )
-        picture = Picture(job=job, content_type="image/png", width=1, height=1)
-        picture.file, picture.thumbnail = storage.store(job.pk, picture.pk, storage.verify(encoded("PNG")))
-        picture.save()
+        drawn(ended(alice, "succeeded", model=f"{days} days", finished_at=timezone.now() - timedelta(days=days)))
     host_goes_ahead()  # the database's clock decides
     call_command("purge_images", days=30)
     kept = Picture.objects.get()
-    assert kept.job.prompt == "10 days"
+    assert kept.job.model == "10 days"
     assert default_storage.exists(kept.file)
     assert default_storage.listdir("images")[0] == [str(kept.job_id)]
     assert len(default_storage.listdir(f"images/{kept.job_id}")[1]) == 2
