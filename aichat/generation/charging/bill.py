@@ -198,10 +198,10 @@ class Bill:
                 unit = settlement(self.request, self.hold, self.attempts, result, charge)
                 journaled = self.write_down(unit, charge) if self.request.stream else None
                 with spans.step("settle"):
-                    outcome = await group_commit.submit(unit)
+                    settled = await group_commit.submit(unit)
                 if journaled is not None:
                     journal.committed(journaled)
-                reporting.chat_settled(self.request, self.attempts, outcome.charged)
+                reporting.chat_settled(self.request, self.attempts, settled.charged)
             except IdempotencyInProgress:
                 # This attempt was taken for dead, and a later one has its key: what it made is not charged.
                 await group_commit.submit(settlement(self.request, self.hold, self.attempts, None, 0))

@@ -47,7 +47,7 @@ SETTLING_THREADS = 2  # batches of settlements at once: one builds its statement
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.1, 2.0  # seconds between two tries while the database is away
 
 
-def nothing(outcome: OperationResult) -> Sequence[NewRow]:
+def nothing(result: OperationResult) -> Sequence[NewRow]:
     """The `write` of a unit that adds no rows."""
     return ()
 
@@ -58,7 +58,7 @@ class Unit:
 
     `write` runs inside the transaction once the operation is done (not when it was refused), perhaps more than once, with
     the request's context variables: it returns the rows to insert, and may run statements of its own. `committed` runs
-    after the commit, on the event loop. `wallet_of` is the organization whose free credits the outcome gives when there
+    after the commit, on the event loop. `wallet_of` is the organization whose free credits the result gives when there
     is no operation that does.
     """
 
@@ -69,9 +69,8 @@ class Unit:
     patience: float = 0.0  # seconds for which the unit is tried again while the database is away
     context: Context = field(default_factory=copy_context)  # of the request: the commit runs in no request's own
     only_reserves: bool = field(init=False)  # whether the unit is a reservation alone: its commit waits for no disk
-    is_limited: bool = field(
-        init=False
-    )  # whether spending limits count the reservation; such units have batches of their own
+    # Whether spending limits count the reservation; such units have batches of their own.
+    is_limited: bool = field(init=False)
 
     def __post_init__(self) -> None:
         operation = self.operation
@@ -80,7 +79,7 @@ class Unit:
 
 
 def submit(unit: Unit, *, refusable: bool = False) -> "asyncio.Future[OperationResult]":
-    """Have the unit committed. The future gets the outcome after the commit, or the error of a refused operation.
+    """Have the unit committed. The future gets the result after the commit, or the error of a refused operation.
 
     A submitted unit is committed even when nobody waits any more: `await asyncio.shield(submit(…))`. Raises `Overloaded`
     for a `refusable` unit while COMMIT_QUEUE units are waiting; a settlement is never refused.
@@ -119,8 +118,8 @@ def commit_together(units: Sequence[Unit]) -> list[OperationResult]:
     reserves = [unit.operation for unit in units if unit.only_reserves and isinstance(unit.operation, Reserve)]
     run = transactions.run_atomic_without_flush if len(reserves) == len(units) else transactions.run_atomic
     try:
-        if len(reserves) == len(units) and (outcomes := reserve_new(reserves)) is not None:
-            return outcomes
+        if len(reserves) == len(units) and (results := reserve_new(reserves)) is not None:
+            return results
         return run(_commit_new, units, last=not transactions.in_transaction())
     except transactions.OutcomeUnknown as unknown:
         return transactions.run_again(unknown, _commit_looking, units)
@@ -131,26 +130,26 @@ def commit_together(units: Sequence[Unit]) -> list[OperationResult]:
 
 def _commit_new(units: Sequence[Unit], last: bool) -> list[OperationResult]:
     done, rows = move_new([unit.operation for unit in units if unit.operation is not None])
-    outcomes = _outcomes(units, done)
-    insert_rows([*rows, *_rows(units, outcomes)], last=last)
-    return outcomes
+    results = _results(units, done)
+    insert_rows([*rows, *_rows(units, results)], last=last)
+    return results
 
 
 def _commit_looking(units: Sequence[Unit]) -> list[OperationResult]:
-    outcomes = _outcomes(units, apply([unit.operation for unit in units if unit.operation is not None]))
-    insert_rows(_rows(units, outcomes))
-    return outcomes
+    results = _results(units, apply([unit.operation for unit in units if unit.operation is not None]))
+    insert_rows(_rows(units, results))
+    return results
 
 
-def _rows(units: Sequence[Unit], outcomes: Sequence[OperationResult]) -> Iterator[NewRow]:
-    """The rows that the units write with their outcomes."""
-    for unit, outcome in zip(units, outcomes, strict=True):
-        if outcome.error is None and unit.write is not nothing:
-            yield from unit.context.run(unit.write, outcome)
+def _rows(units: Sequence[Unit], results: Sequence[OperationResult]) -> Iterator[NewRow]:
+    """The rows that the units write with their results."""
+    for unit, result in zip(units, results, strict=True):
+        if result.error is None and unit.write is not nothing:
+            yield from unit.context.run(unit.write, result)
 
 
-def _outcomes(units: Sequence[Unit], done: Sequence[OperationResult]) -> list[OperationResult]:
-    """One outcome for each unit; that of a unit without an operation gives the free credits of its organization."""
+def _results(units: Sequence[Unit], done: Sequence[OperationResult]) -> list[OperationResult]:
+    """One result for each unit; that of a unit without an operation gives the free credits of its organization."""
     if len(done) == len(units):
         return list(done)
     moved = iter(done)
@@ -165,7 +164,7 @@ def _outcomes(units: Sequence[Unit], done: Sequence[OperationResult]) -> list[Op
 
 @dataclass(slots=True)
 class _Waiting:
-    """A submitted unit and the future of its outcome."""
+    """A submitted unit and the future of its result."""
 
     unit: Unit
     future: "asyncio.Future[OperationResult]"
@@ -174,20 +173,20 @@ class _Waiting:
     patient_until: float = 0.0
     pause: float = SHORTEST_PAUSE
 
-    def settle(self, outcome: OperationResult | Exception) -> None:
-        """Call the unit's `committed` after a commit, and hand the outcome to the request that waits for it."""
-        error = outcome if isinstance(outcome, Exception) else outcome.error
-        if not isinstance(outcome, Exception) and error is None and self.unit.committed:
+    def settle(self, result: OperationResult | Exception) -> None:
+        """Call the unit's `committed` after a commit, and hand the result to the request that waits for it."""
+        error = result if isinstance(result, Exception) else result.error
+        if not isinstance(result, Exception) and error is None and self.unit.committed:
             try:
-                self.unit.context.run(self.unit.committed, outcome)
-            except Exception:  # the unit is committed all the same, and the others of its batch wait for their outcomes
+                self.unit.context.run(self.unit.committed, result)
+            except Exception:  # the unit is committed all the same, and the others of its batch wait for their results
                 logger.exception("what follows a commit failed")
         if self.future.done():
             return  # the request was cancelled
         if error is not None:
             self.future.set_exception(error)
-        elif isinstance(outcome, OperationResult):
-            self.future.set_result(outcome)
+        elif isinstance(result, OperationResult):
+            self.future.set_result(result)
 
 
 class _Lane:
@@ -226,15 +225,15 @@ class _Queue:
                 prometheus.batch(lane.name, len(batch), monotonic() - batch[0].since)
                 self.moving |= wallets
                 try:
-                    outcomes = await executor.run_kept(
+                    results = await executor.run_kept(
                         lane.name, lane.threads, commit_each, [item.unit for item in batch]
                     )
                 except Exception as error:  # not even a connection
-                    outcomes = [error for _ in batch]
+                    results = [error for _ in batch]
                 finally:
                     self.moving -= wallets
-                for item, outcome in zip(batch, outcomes, strict=True):
-                    self.answer(lane, item, outcome)
+                for item, result in zip(batch, results, strict=True):
+                    self.answer(lane, item, result)
                 for other in self.lanes:
                     if other.waiting:
                         self.start(other)  # units may have waited for these wallets
@@ -266,14 +265,14 @@ class _Queue:
                 self.next.pop(item.wallet, None)
         return batch, wallets
 
-    def answer(self, lane: _Lane, item: _Waiting, outcome: OperationResult | Exception) -> None:
-        """Hand the outcome over, or try again later when the database is away and the unit is patient."""
-        is_away = isinstance(outcome, Exception) and transactions.is_unavailable(outcome)
+    def answer(self, lane: _Lane, item: _Waiting, result: OperationResult | Exception) -> None:
+        """Hand the result over, or try again later when the database is away and the unit is patient."""
+        is_away = isinstance(result, Exception) and transactions.is_unavailable(result)
         if is_away and monotonic() + item.pause <= item.patient_until:
             item.unit.context.run(logger.warning, "the database is away; settling again in %.1f s", item.pause)
             lifecycle.spawn(self.again(lane, item))
         else:
-            item.settle(outcome)
+            item.settle(result)
 
     async def again(self, lane: _Lane, item: _Waiting) -> None:
         await asyncio.sleep(item.pause)

@@ -108,27 +108,27 @@ def _settle(line: bytes) -> bool:
     # The outage that killed the process may have lost the reservation, which does not wait for the disk.
     operation = Settle(hold=hold, charge=facts["charge"], request_id=facts["request_id"], hold_may_be_lost=True)
 
-    def write(outcome: OperationResult) -> Sequence[NewRow]:
-        if not outcome.repeated:
-            UsageRecord.objects.bulk_create(_records(facts["records"], outcome, hold))
+    def write(result: OperationResult) -> Sequence[NewRow]:
+        if not result.repeated:
+            UsageRecord.objects.bulk_create(_records(facts["records"], result, hold))
         return ()
 
-    (outcome,) = commit_each([Unit(operation=operation, write=write)])
-    error = outcome if isinstance(outcome, Exception) else outcome.error
+    (result,) = commit_each([Unit(operation=operation, write=write)])
+    error = result if isinstance(result, Exception) else result.error
     if error is None:
-        return isinstance(outcome, OperationResult) and not outcome.repeated
+        return isinstance(result, OperationResult) and not result.repeated
     if not isinstance(error, UnknownHold) and transactions.is_unavailable(error):
         raise error
     logger.error("a journaled settlement was refused: %r", error, extra={"hold": id_})
     return False
 
 
-def _records(rows: Sequence[dict[str, Any]], outcome: OperationResult, hold: HoldRef) -> list[UsageRecord]:
+def _records(rows: Sequence[dict[str, Any]], result: OperationResult, hold: HoldRef) -> list[UsageRecord]:
     found = [UsageRecord(**{name: _column(name, value) for name, value in row.items()}) for row in rows]
     if found:
         last = found[-1]
-        last.final, last.charged, last.shortfall = True, outcome.charged, outcome.shortfall
-        last.hold_id, last.reference = hold.id, hold.reference if outcome.charged else ""
+        last.final, last.charged, last.shortfall = True, result.charged, result.shortfall
+        last.hold_id, last.reference = hold.id, hold.reference if result.charged else ""
     return found
 
 

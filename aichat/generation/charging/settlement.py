@@ -98,47 +98,47 @@ class _Writing:
     ended: float
     tried: bool = False
 
-    def __call__(self, outcome: OperationResult) -> list[NewRow]:
-        if earlier := self.earlier(outcome):
+    def __call__(self, operation_result: OperationResult) -> list[NewRow]:
+        if earlier := self.earlier(operation_result):
             organization = self.request.caller.organization
-            # A repeated operation moves nothing, so its outcome does not give the free credits.
-            outcome.available = available_to([organization])[organization.pk]
-            self.answer(earlier.charged, outcome)
+            # A repeated operation moves nothing, so its result does not give the free credits.
+            operation_result.available = available_to([organization])[organization.pk]
+            self.answer(earlier.charged, operation_result)
             return []
-        rows: list[NewRow] = [(UsageRecord, values) for values in self.records(outcome)]
+        rows: list[NewRow] = [(UsageRecord, values) for values in self.records(operation_result)]
         if self.result is not None:
-            self.answer(outcome.charged, outcome)
+            self.answer(operation_result.charged, operation_result)
             rows += self.request.rows_to_save(self.result)
-        if self.result is not None or outcome.charged:
+        if self.result is not None or operation_result.charged:
             error = self.attempts[-1].error if self.attempts else None
             self.request.store_replay(self.result or Result(self.request.id, self.request.request_id), error)
         return rows
 
-    def earlier(self, outcome: OperationResult) -> UsageRecord | None:
+    def earlier(self, operation_result: OperationResult) -> UsageRecord | None:
         """A usage record that an earlier try committed, if there was one: the ledger says so, without a hold `tried`."""
         tried, self.tried = self.tried, True
         if self.hold:
-            return UsageRecord.objects.filter(hold_id=self.hold.id).first() if outcome.repeated else None
+            return UsageRecord.objects.filter(hold_id=self.hold.id).first() if operation_result.repeated else None
         return UsageRecord.objects.filter(pk=self.request.id).first() if tried else None
 
-    def answer(self, charged: int, outcome: OperationResult) -> None:
+    def answer(self, charged: int, operation_result: OperationResult) -> None:
         """Tell the result what was charged and what is left."""
         if self.result is not None:
-            self.result.charged, self.result.available = charged, outcome.available
-            self.result.credits_low = is_low(outcome.available)
+            self.result.charged, self.result.available = charged, operation_result.available
+            self.result.credits_low = is_low(operation_result.available)
 
-    def records(self, outcome: OperationResult) -> list[dict[str, Any]]:
+    def records(self, operation_result: OperationResult) -> list[dict[str, Any]]:
         records = [_record(self.request, attempt, self.now, self.ended) for attempt in self.attempts]
         if records:
             last = records[-1]
-            last |= {"final": True, "charged": outcome.charged, "shortfall": outcome.shortfall}
+            last |= {"final": True, "charged": operation_result.charged, "shortfall": operation_result.shortfall}
             if self.hold:
                 last["hold_id"] = self.hold.id
-                last["reference"] = self.hold.reference if outcome.charged else ""
+                last["reference"] = self.hold.reference if operation_result.charged else ""
             else:
                 last["id"] = self.request.id  # by which another try finds it
             if last["cached"]:
-                last["saved"] -= outcome.charged
+                last["saved"] -= operation_result.charged
             last["finish_reason"] = (self.result.finish_reason or "") if self.result else ""
         return records
 
