@@ -91,7 +91,7 @@ def _give_plan(organization_id: UUID, row: Payment, paid: Paid, plan: Plan) -> N
     told = _told_of(organization_id, row, paid, plan)
     row.subscription = subscriptions.record_in_transaction(organization_id, told)
     row.organization_id = row.subscription.organization_id  # whoever paid: it stays with whom it began
-    row.credits = told.period.credits if paid.is_period else 0
+    row.credits = periods.granted(row.subscription, told.period) if paid.is_period else 0
     if paid.switch and paid.switch.amount > 0:
         rest, name = paid.switch.rest, row.pk.hex[-24:]
         periods.grant_switch(row.subscription, rest, paid.switch.amount, rest.starts, name)

@@ -94,6 +94,13 @@ def given_in(row: Subscription, period: Period) -> int:
     return sum(amount for reference, amount in _grants(row) if reference >= begins and lots.ROLLED not in reference)
 
 
+def granted(row: Subscription, period: Period) -> int:
+    """The microcredits that the period's own grant gave: less than `period.credits` when it cut another one short."""
+    return next(
+        (amount for reference, amount in _grants(row) if reference == reference_of(row, stamp(period.starts))), 0
+    )
+
+
 def _grants(row: Subscription) -> list[tuple[str, int]]:
     """The references and amounts of all grants of the subscription."""
     entries = LedgerEntry.objects.filter(

@@ -16,7 +16,7 @@ from django.utils import timezone
 from accounts import teams
 from accounts.models import Role, User
 from aichat.core.money import CREDIT, LARGEST
-from aichat.payments import periods, subscriptions
+from aichat.payments import payments, periods, subscriptions
 from aichat.payments.models import Plan, Subscription, add_months
 from aichat.payments.subscriptions import Told, follow_time, record
 from credits.models import LedgerEntry
@@ -298,6 +298,27 @@ def test_one_is_ended_in_the_admin(pro: Plan, ada: Actor, alice: Actor) -> None:
     chosen = {"action": "end", "_selected_action": [str(row.pk)]}
     assert console.post("/admin/payments/subscription/", chosen).status_code == 302
     assert (role(alice), credited(alice)) == (Role.USER, 500)
+
+
+def test_a_refund_takes_what_its_payment_gave_for_a_period_that_cut_another_short(pro: Plan, alice: Actor) -> None:
+    large = Plan.objects.create(
+        slug="large", name="Large", price=1, currency="EUR", credits=1000 * CREDIT, prorate=True
+    )
+    now = timezone.now().replace(microsecond=0)
+
+    def pay(name: str, plan: Plan, starts: datetime) -> None:
+        ends = add_months(starts, 1)
+        paid = payments.Paid(
+            source="shop", external_id=name, plan=plan, subscription="S-1", period_start=starts, period_end=ends
+        )
+        payments.succeed(alice.organization, paid)
+
+    pay("P-1", pro, now)
+    before = alice.wallet.available
+    pay("P-2", large, now + timedelta(days=10))
+    assert 0 < alice.wallet.available - before < 1000 * CREDIT
+    payments.refund("shop", "P-2", None)
+    assert alice.wallet.available == before
 
 
 # --- Without an end ---------------------------------------------------------------------------------------------------
