@@ -240,7 +240,8 @@ class LedgerEntryAdmin(LongListAdmin):
     actions_detail = ["give_back"]
 
     def has_give_back_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
-        return object_id is not None and LedgerEntry.objects.filter(pk=object_id, kind=Kind.CHARGE).exists()
+        charges = LedgerEntry.objects.filter(kind=Kind.CHARGE)
+        return object_id is not None and _is_uuid(object_id) and charges.filter(pk=object_id).exists()
 
     @action(description="Refund", url_path="refund", icon="undo", permissions=["give_back"])
     def give_back(self, request: HttpRequest, object_id: str) -> HttpResponse:
