@@ -19,6 +19,7 @@ from django.utils import timezone
 
 from accounts.models import Organization
 from aichat.core.database import transactions
+from aichat.core.database.batches import rows_by_key
 from aichat.core.money import format_credits, to_microcredits
 from aichat.payments import operator_alerts
 from aichat.payments.models import AlertMessage, AlertSettings, Subscription
@@ -77,16 +78,13 @@ def check(now: datetime | None = None) -> int:
     """
     month = (now or timezone.now()).astimezone(UTC).date().replace(day=1)
     made = 0
-    rows = AlertSettings.objects.order_by("pk")
-    batch = list(rows[:AT_ONCE])
-    while batch:
+    for batch in rows_by_key(AlertSettings.objects.all(), AT_ONCE):
         owners = [row.organization_id for row in batch]
         wallets = dict(Wallet.objects.filter(pk__in=owners).values_list("pk", "sequence"))
         for row in batch:
             moved = row.sequence != wallets.get(row.organization_id, row.sequence) or row.month != month
             if moved and row.channels:
                 made += _tried(look, row.organization_id, month)
-        batch = list(rows.filter(pk__gt=batch[-1].pk)[:AT_ONCE])
     return made
 
 
