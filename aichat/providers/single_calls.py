@@ -5,8 +5,9 @@ everything but a whole answer. Policy (deadlines, fallback, circuit breaking, bi
 `aichat/generation/single_call.py`.
 """
 
+import asyncio
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -38,8 +39,20 @@ class EmbeddingAnswer:
     usage: Usage | None
 
 
-def together(answers: Sequence[EmbeddingAnswer]) -> EmbeddingAnswer:
-    """The answers to several batches of inputs as one, in order. It has no usage when one of them has none."""
+async def embed_in_batches(
+    inputs: Sequence[Input], size: int, embed: Callable[[Sequence[Input]], Coroutine[Any, Any, EmbeddingAnswer]]
+) -> EmbeddingAnswer:
+    """Embed at most `size` inputs a call, by calls at the same time; return their answers as one, in order.
+
+    It has no usage when one of them has none. When one call fails, the others are ended, and its error is raised: nobody
+    would use their answers, and a fallback may already ask another provider.
+    """
+    calls = [asyncio.create_task(embed(inputs[start : start + size])) for start in range(0, len(inputs), size)]
+    try:
+        answers = await asyncio.gather(*calls)
+    finally:
+        for call in calls:
+            call.cancel()
     usages = [answer.usage for answer in answers if answer.usage]
     tokens = sum(usage.input_tokens for usage in usages)
     return EmbeddingAnswer(

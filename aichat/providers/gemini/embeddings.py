@@ -1,6 +1,5 @@
 """Gemini's embeddings: https://ai.google.dev/api/embeddings"""
 
-import asyncio
 import math
 from array import array
 from collections.abc import Sequence
@@ -9,7 +8,7 @@ from typing import Any, ClassVar
 from aichat.providers import bodies, http
 from aichat.providers.base import Endpoint, Usage
 from aichat.providers.errors import AttemptOutcome, ProviderError
-from aichat.providers.single_calls import EmbeddingAnswer, EmbeddingRequest, Input, Vector, together
+from aichat.providers.single_calls import EmbeddingAnswer, EmbeddingRequest, Input, Vector, embed_in_batches
 
 BATCH = 100  # inputs that `batchEmbedContents` takes
 
@@ -18,8 +17,7 @@ class GeminiEmbeddings:
     takes_tokens: ClassVar[bool] = False
 
     async def embed(self, request: EmbeddingRequest, endpoint: Endpoint) -> EmbeddingAnswer:
-        parts = [request.inputs[start : start + BATCH] for start in range(0, len(request.inputs), BATCH)]
-        return together(await asyncio.gather(*(self.one(request, part, endpoint) for part in parts)))
+        return await embed_in_batches(request.inputs, BATCH, lambda inputs: self.one(request, inputs, endpoint))
 
     async def one(self, request: EmbeddingRequest, inputs: Sequence[Input], endpoint: Endpoint) -> EmbeddingAnswer:
         name = f"models/{request.model}"

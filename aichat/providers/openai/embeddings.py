@@ -1,6 +1,5 @@
 """OpenAI's embeddings: https://platform.openai.com/docs/api-reference/embeddings"""
 
-import asyncio
 import base64
 from array import array
 from collections.abc import Sequence
@@ -9,7 +8,7 @@ from typing import Any, ClassVar
 from aichat.providers.base import Endpoint, Usage
 from aichat.providers.errors import AttemptOutcome, ProviderError
 from aichat.providers.openai import calls
-from aichat.providers.single_calls import EmbeddingAnswer, EmbeddingRequest, Input, Vector, together
+from aichat.providers.single_calls import EmbeddingAnswer, EmbeddingRequest, Input, Vector, embed_in_batches
 
 
 class OpenAIEmbeddings:
@@ -20,8 +19,7 @@ class OpenAIEmbeddings:
     batch = 512  # inputs of one call, so that its answer stays well below `http.LARGEST_ANSWER`
 
     async def embed(self, request: EmbeddingRequest, endpoint: Endpoint) -> EmbeddingAnswer:
-        parts = [request.inputs[start : start + self.batch] for start in range(0, len(request.inputs), self.batch)]
-        return together(await asyncio.gather(*(self.one(request, part, endpoint) for part in parts)))
+        return await embed_in_batches(request.inputs, self.batch, lambda inputs: self.one(request, inputs, endpoint))
 
     async def one(self, request: EmbeddingRequest, inputs: Sequence[Input], endpoint: Endpoint) -> EmbeddingAnswer:
         body: dict[str, Any] = {"model": request.model, "input": list(inputs), "encoding_format": self.encoding}
