@@ -5,8 +5,7 @@
 
 import sqlite3
 
-from django.db import connection
-
+from aichat.core.database import transactions
 from credits.engines import mongodb, portable, postgresql, sqlite
 from credits.engines.base import Engine
 
@@ -17,4 +16,4 @@ if sqlite3.sqlite_version_info >= sqlite.OLDEST:
 
 def current() -> Engine:
     """The engine for the configured database."""
-    return ENGINES.get(connection.vendor, portable)
+    return ENGINES.get(transactions.vendor(), portable)

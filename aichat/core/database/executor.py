@@ -11,7 +11,8 @@ from functools import partial
 from typing import ParamSpec, TypeVar
 
 from django.conf import settings
-from django.db import close_old_connections, connection, connections
+from django.db import DEFAULT_DB_ALIAS, close_old_connections, connection, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 from aichat.core.database.transactions import is_mongodb
 
@@ -61,17 +62,18 @@ def _with_connection(work: Callable[[], T]) -> T:
 def _with_kept_connection(work: Callable[[], T]) -> T:
     if is_mongodb():
         return _with_connection(work)  # MongoDB's client keeps the connections itself
-    if connection.connection is not None and (connection.errors_occurred or _was_told_something()):
-        connection.close()
+    database = connections[DEFAULT_DB_ALIAS]
+    if database.connection is not None and (database.errors_occurred or _was_told_something(database)):
+        database.close()
     return work()
 
 
-def _was_told_something() -> bool:
+def _was_told_something(database: BaseDatabaseWrapper) -> bool:
     """Whether the server has sent something unasked, as it does when it stops. The look costs no round trip."""
-    if connection.vendor != "postgresql":
+    if database.vendor != "postgresql":
         return False
     poll = select.poll()  # `select` itself knows no more than 1,024 descriptors
-    poll.register(connection.connection.fileno(), select.POLLIN)
+    poll.register(database.connection.fileno(), select.POLLIN)
     return bool(poll.poll(0))
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from django.conf import settings
-from django.db import DatabaseError, InterfaceError, OperationalError, connection
+from django.db import DEFAULT_DB_ALIAS, DatabaseError, InterfaceError, OperationalError, connection, connections
 
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.05, 1.0  # seconds between two questions to a database that is away
 # SQLSTATEs of a COMMIT whose outcome they do not tell: none at all (the connection is gone), connection exceptions, and a
@@ -40,15 +40,16 @@ def before_commit() -> Ending:
 
     On PostgreSQL this takes one round trip, unless the transaction was sent together with its COMMIT and is over already.
     """
-    hooks = tuple(hook[1] for hook in connection.run_on_commit) if connection.run_on_commit else ()
-    if connection.vendor != "postgresql" or connection.connection is None:
+    database = connections[DEFAULT_DB_ALIAS]
+    hooks = tuple([hook[1] for hook in database.run_on_commit])
+    if database.vendor != "postgresql" or database.connection is None:
         return Ending(None, hooks)
     from psycopg.pq import TransactionStatus
 
-    driver: Any = connection.connection
+    driver: Any = database.connection
     if driver.info.transaction_status != TransactionStatus.INTRANS:
         return Ending(None, hooks)
-    with connection.wrap_database_errors:
+    with database.wrap_database_errors:
         row = driver.execute("SELECT pg_current_xact_id_if_assigned()::text").fetchone()
     return Ending(row[0], hooks)
 

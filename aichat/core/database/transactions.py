@@ -10,11 +10,13 @@ from typing import Any, ParamSpec, TypeVar
 
 from django.conf import settings
 from django.db import (
+    DEFAULT_DB_ALIAS,
     DatabaseError,
     IntegrityError,
     InterfaceError,
     OperationalError,
     connection,
+    connections,
     transaction,
 )
 
@@ -43,13 +45,20 @@ def atomic() -> Any:
 
 
 @cache  # the engine of a process never changes, and each transaction asks a few times
+def vendor() -> str:
+    """The engine that is configured: `postgresql`, `mongodb` or `sqlite`."""
+    return connection.vendor
+
+
+@cache
 def is_mongodb() -> bool:
-    return connection.vendor == "mongodb"
+    return vendor() == "mongodb"
 
 
 def in_transaction() -> bool:
     """Whether a transaction is open on this thread's connection, on any engine."""
-    return connection.in_atomic_block or getattr(connection, "in_atomic_block_mongo", False)
+    database = connections[DEFAULT_DB_ALIAS]  # `connection` would look for it at each attribute
+    return database.in_atomic_block or getattr(database, "in_atomic_block_mongo", False)
 
 
 def run_atomic(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -152,18 +161,19 @@ def run_atomic_without_flush(work: Callable[P, T], *args: P.args, **kwargs: P.kw
     """
     if in_transaction():
         return run_atomic(work, *args, **kwargs)
-    if connection.vendor == "postgresql":
+    if vendor() == "postgresql":
         return run_atomic(_without_flush, partial(work, *args, **kwargs))
     if is_mongodb():
         with connection.without_flush():  # type: ignore[attr-defined]
             return run_atomic(work, *args, **kwargs)
-    connection.ensure_connection()
-    connection.connection.execute("PRAGMA synchronous = NORMAL")
+    database = connections[DEFAULT_DB_ALIAS]
+    database.ensure_connection()
+    database.connection.execute("PRAGMA synchronous = NORMAL")
     try:
         return run_atomic(work, *args, **kwargs)
     finally:
-        if connection.connection is not None:
-            connection.connection.execute("PRAGMA synchronous = FULL")
+        if database.connection is not None:
+            database.connection.execute("PRAGMA synchronous = FULL")
 
 
 def _without_flush(work: Callable[[], T]) -> T:

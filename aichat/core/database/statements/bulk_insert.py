@@ -12,6 +12,7 @@ from uuid import UUID
 import orjson
 from django.db import DEFAULT_DB_ALIAS, IntegrityError, connection, models
 
+from aichat.core.database import transactions
 from aichat.core.database.statements.prepared import Statement, recordset
 
 Convert = Callable[[Any], Any]
@@ -42,13 +43,13 @@ def insert_rows(rows: Iterable[NewRow], *, last: bool = False) -> None:
     `last`: the caller began the transaction and does nothing more in it, so PostgreSQL gets COMMIT in the same trip.
     """
     if tables := _by_table(rows):
-        WRITERS[connection.vendor](tables, last)
+        WRITERS[transactions.vendor()](tables, last)
 
 
 def _by_table(rows: Iterable[NewRow]) -> "Rows":
     """The rows as the driver's values, by table in order of first appearance."""
     by_model: dict[type[models.Model], tuple[Table, list[list[Any]]]] = {}
-    vendor = connection.vendor
+    vendor = transactions.vendor()
     for model, values in rows:
         found = by_model.get(model)
         if found is None:
@@ -59,7 +60,7 @@ def _by_table(rows: Iterable[NewRow]) -> "Rows":
 
 def insert_text(model: type[models.Model]) -> str:
     """The INSERT of a model's rows as part of a larger statement; on PostgreSQL its one value is a recordset."""
-    return _table(model, connection.vendor).insert.text
+    return _table(model, transactions.vendor()).insert.text
 
 
 def rows_as_recordsets(rows: Iterable[NewRow]) -> list[str]:
