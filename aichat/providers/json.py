@@ -1,11 +1,13 @@
 """JSON as providers write it, and as we write it to them."""
 
 import json
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 
 from aichat.providers.errors import AttemptOutcome, ProviderError
+
+T = TypeVar("T")
 
 
 def to_json(value: Any) -> bytes:
@@ -39,6 +41,18 @@ def as_object(raw: bytes | bytearray) -> dict[str, Any]:
         value = from_json(raw)
     if not isinstance(value, dict):
         raise ProviderError(AttemptOutcome.MALFORMED, "an answer that is not a JSON object")
+    return value
+
+
+def writable(value: T) -> T:
+    """The value as our own JSON and the database can hold it: half an emoji becomes `?`, a number beyond 64 bits a float.
+
+    For the parts of an answer that are passed on as they are, such as annotations: nothing joins their halves.
+    """
+    try:
+        orjson.dumps(value)
+    except TypeError:
+        value = orjson.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
     return value
 
 

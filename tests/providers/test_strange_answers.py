@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import orjson
 import pytest
 
 from aichat.providers.answers import understood
@@ -44,6 +45,17 @@ def test_arguments_that_are_cut_in_the_middle_of_an_emoji_are_joined() -> None:
         for delta in understood(reader, b'{"choices":[{"delta":{"tool_calls":[' + call + b"]}}]}") or ():
             found += delta.tool_calls[0]["function"]["arguments"]
     assert found == '{"a": "\N{GRINNING FACE}"}'
+
+
+@pytest.mark.parametrize("field", ["reasoning_details", "annotations", "logprobs"])
+def test_half_an_emoji_in_a_part_that_is_passed_on_can_be_written(field: str) -> None:
+    part = '{"type":"reasoning.text","text":"\\ud83d","size":123456789012345678901234567890}'
+    if field == "logprobs":
+        choice = f'{{"delta":{{"content":"x"}},"logprobs":{part}}}'
+    else:
+        choice = f'{{"delta":{{"content":"x","{field}":[{part}]}}}}'
+    (delta,) = understood(CompletionReader(UsageReport()), f'{{"choices":[{choice}]}}'.encode()) or ()
+    assert getattr(delta, field) and orjson.dumps(getattr(delta, field))
 
 
 def test_an_error_nested_without_end_is_still_told_by_its_status() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 from aichat.providers.base import Delta, Finished, FinishReason
 from aichat.providers.errors import AttemptOutcome, ProviderError, inside_stream
 from aichat.providers.finish_reasons import finish_reason
-from aichat.providers.json import as_object, to_json
+from aichat.providers.json import as_object, to_json, writable
 from aichat.providers.openai.reading import (
     REASONING_NAMES,
     SurrogateJoiner,
@@ -84,7 +84,7 @@ class CompletionReader:
             objects(message.get("reasoning_details")),
             tuple(content.images + image_addresses(message.get("images"))),
             objects(message.get("annotations")),
-            logprobs if isinstance(logprobs, dict) else None,
+            writable(logprobs) if isinstance(logprobs, dict) else None,
         )
 
     def finished(self) -> Finished:

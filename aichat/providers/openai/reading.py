@@ -12,7 +12,7 @@ from uuid import uuid4
 
 from aichat.providers.base import Delta
 from aichat.providers.errors import AttemptOutcome, ProviderError
-from aichat.providers.json import to_json
+from aichat.providers.json import to_json, writable
 
 MOST_TOOL_CALLS = 128
 REASONING_NAMES = ("reasoning_content", "reasoning", "thinking")
@@ -85,7 +85,7 @@ def read_reasoning(message: Mapping[str, Any]) -> str:
 
 def objects(value: Any) -> tuple[dict[str, Any], ...]:
     """The objects of a list; nothing of anything else."""
-    return tuple(item for item in value if isinstance(item, dict)) if isinstance(value, list) else ()
+    return tuple(writable(item) for item in value if isinstance(item, dict)) if isinstance(value, list) else ()
 
 
 # --- Tool calls -------------------------------------------------------------------------------------------------------
