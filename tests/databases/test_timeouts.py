@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import connection, connections
+from django.core.management import call_command
+from django.core.management.commands.migrate import Command as DjangoMigrate
+from django.db import connection, connections, transaction
 from django.db.models import F
 
 from accounts.models import Organization
 from aichat.core.config import stores
-from aichat.core.database import transactions
+from aichat.core.database import time_limits, transactions
 
 TIMEOUT = 0.3  # seconds
 SLOW = 5.0  # seconds: what is asked would take this long
@@ -44,20 +46,45 @@ def assert_ended_in_time(work: Callable[[], Any]) -> None:
     assert transactions.is_unavailable(caught.value)
 
 
+def take(seconds: float, alias: str) -> None:
+    """Have the database do one statement for so long."""
+    if connection.vendor == "postgresql":
+        with connections[alias].cursor() as cursor:
+            cursor.execute("SELECT pg_sleep(%s)", [seconds])
+        return
+    sleep = {"$function": {"body": f"function() {{ sleep({seconds * 1000}) }}", "args": [], "lang": "js"}}
+    mongodb: Any = connections[alias]
+    list(mongodb.get_collection(Organization._meta.db_table).aggregate([{"$addFields": {"x": sleep}}]))
+
+
 def test_a_slow_statement_is_ended(impatient: str) -> None:
     if connection.vendor == "sqlite":
         pytest.skip("SQLite works inside our process: it is waited for only where it waits for its lock")
+    assert_ended_in_time(lambda: take(SLOW, impatient))
 
-    def ask() -> None:
-        if connection.vendor == "postgresql":
-            with connections[impatient].cursor() as cursor:
-                cursor.execute("SELECT pg_sleep(%s)", [SLOW])
-            return
-        sleep = {"$function": {"body": f"function() {{ sleep({SLOW * 1000}) }}", "args": [], "lang": "js"}}
-        mongodb: Any = connections[impatient]
-        list(mongodb.get_collection(Organization._meta.db_table).aggregate([{"$addFields": {"x": sleep}}]))
 
-    assert_ended_in_time(ask)
+def test_a_slow_statement_of_a_command_is_not_ended(impatient: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if connection.vendor == "sqlite":
+        pytest.skip("SQLite limits no statement")
+    monkeypatch.setattr(time_limits, "connection", connections[impatient])
+    with time_limits.lifted():
+        take(2 * TIMEOUT, impatient)
+    assert_ended_in_time(lambda: take(SLOW, impatient))
+
+
+def test_a_migration_may_think_inside_its_transaction(impatient: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if connection.vendor != "postgresql":
+        pytest.skip("PostgreSQL's own setting")
+    monkeypatch.setattr(time_limits, "connection", connections[impatient])
+
+    def think(*_: object, **__: object) -> None:
+        with transaction.atomic(impatient):
+            take(0.01, impatient)
+            time.sleep(2 * TIMEOUT)
+            take(0.01, impatient)
+
+    monkeypatch.setattr(DjangoMigrate, "handle", think)
+    call_command("migrate", "accounts")
 
 
 def test_waiting_for_somebody_elses_lock_is_ended(impatient: str) -> None:

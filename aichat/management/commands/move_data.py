@@ -12,6 +12,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.core.serializers import python as serializers
 from django.db import DEFAULT_DB_ALIAS, Error, connection, models
 
+from aichat.core.database import time_limits
 from aichat.core.database.batches import rows_by_key
 
 MADE_BY_MIGRATE = {"contenttypes.ContentType", "auth.Permission"}
@@ -30,6 +31,7 @@ class Command(BaseCommand):
         way.add_argument("--to", metavar="URL", help="Where to: sqlite:///…, postgres://… or mongodb://…")
         way.add_argument("--receive", action="store_true", help="Read from the standard input (the second process).")
 
+    @time_limits.lifted()
     def handle(self, *args: Any, to: str | None, receive: bool, **options: Any) -> None:
         if receive:
             self.receive(sys.stdin.buffer)

@@ -3,6 +3,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from aichat.core.database import time_limits
 from aichat.usage.rollup import rebuild, roll_up
 
 
@@ -12,6 +13,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--rebuild", metavar="DAY", help="Make the sums from this day (2026-11-23) on again.")
 
+    @time_limits.lifted()
     def handle(self, *args: Any, **options: Any) -> None:
         if options["rebuild"]:
             try:
