@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import FilePayload, Page, expect, sync_playwright
 
 from aichat.core.config import checks, prefix
 from tests.accounts.test_oidc import Issuer, _remember_providers, issuer
@@ -157,11 +157,13 @@ def test_people_log_in_chat_draw_share_and_leave_below_the_prefix(page: Page) ->
     page.fill("[name=password]", PASSWORD)
     page.click("#enter [type=submit]")
     expect(page.locator("#balance")).to_have_text("50 credits")
+    page.set_input_files("#file", FilePayload(name="bill.pdf", mimeType="application/pdf", buffer=b"%PDF-1.4 bill"))
     page.fill("#question", "Hello")
     page.keyboard.press("Enter")
     expect(page.locator(".assistant .note")).to_contain_text("1 credit")
     page.wait_for_url("**/ai/c/*")
     page.reload()
+    expect(page.locator(".user .chip")).to_have_attribute("href", re.compile("^/ai/api/v1/attachments/"))
     expect(page.locator(".assistant .body")).to_contain_text("demo model")
     page.click("#more")
     page.click("#menu [value=share]")

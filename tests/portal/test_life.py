@@ -137,6 +137,9 @@ def use_keys(page: Page) -> None:
     expect(page.locator("#keys tr")).to_contain_text("10.0.0.0/8")
     first = page.text_content("#key") or ""
     assert first.startswith("sk-")
+    page.evaluate("Object.defineProperty(navigator, 'clipboard', { value: undefined })")  # as on a http address
+    page.click("#copy")
+    expect(page.locator("#copy")).to_have_text("Copied")
     page.click("#keys button:text('Rotate')")
     page.click("#rotate [type=submit]")
     expect(page.locator("#keys tr")).to_have_count(2)

@@ -1,6 +1,6 @@
 // Pictures and PDFs for the next message: chosen, pasted or dropped; checked here, sent at once, shown until the message goes.
 
-import { ask, base } from "./api.js";
+import { ask } from "./api.js";
 import { complain, find, make } from "./page.js";
 import { icon, say } from "./parts.js";
 import { number, t } from "./text.js";

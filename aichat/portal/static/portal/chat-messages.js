@@ -28,12 +28,11 @@ function question(message, act) {
 function pictures(message) {
     if (!message.attachments?.length) return [];
     const shown = message.attachments.map(({ name, media_type: type, url }) => {
-        const address = base + url.replace(/^\//, "");
         if (!type.startsWith("image/")) {
-            return make("a", { class: "chip", href: address, download: name }, icon("file"), make("span", { text: name }));
+            return make("a", { class: "chip", href: url, download: name }, icon("file"), make("span", { text: name }));
         }
-        const picture = make("img", { src: address, alt: name, loading: "lazy" });
-        return make("a", { href: address, target: "_blank", rel: "noopener" }, picture);
+        const picture = make("img", { src: url, alt: name, loading: "lazy" });
+        return make("a", { href: url, target: "_blank", rel: "noopener" }, picture);
     });
     return [make("div", { class: "files" }, ...shown)];
 }

@@ -1,6 +1,7 @@
 import { ask } from "./api.js";
 import { onSend, sure } from "./dialogs.js";
 import { complain, find, make, onClick, paged, showBalance } from "./page.js";
+import { copies } from "./parts.js";
 import { showSnippets } from "./snippets.js";
 import { actions, add, amount, button, cell, fill } from "./tables.js";
 import { credits, date, moment, t } from "./text.js";
@@ -135,16 +136,12 @@ find("models").addEventListener("change", countModels);
 function showNew({ key }) {
     find("made").hidden = false;
     find("key").textContent = key;
-    find("copy").textContent = t("Copy");
     showSnippets(key);
     find("made-title").focus();
 }
 
 onClick("new", () => edit());
-onClick("copy", async () => {
-    await navigator.clipboard.writeText(find("key").textContent);
-    find("copy").textContent = t("Copied");
-});
+copies(find("copy"), () => find("key").textContent);
 
 showSnippets();
 Promise.all([list(), showBalance()]).catch(complain);

@@ -18,16 +18,16 @@ export function icon(name) {
 
 // A button that copies what `text` returns, and says so for a moment.
 export function copies(button, text) {
+    const label = [...button.childNodes];
     button.onclick = async () => {
         try {
             await copy(text());
         } catch (error) {
             return complain(error);
         }
-        const before = [...button.childNodes];
         button.replaceChildren(button.querySelector("svg") ? icon("check") : t("Copied"));
         say(t("Copied"));
-        setTimeout(() => button.replaceChildren(...before), 1500);
+        setTimeout(() => button.replaceChildren(...label), 1500);
     };
     return button;
 }
