@@ -176,7 +176,7 @@ PASSWORD_LOGIN = env.boolean("PASSWORD_LOGIN", True)
 ADMIN_MFA = env.choice("ADMIN_MFA", "optional", ("optional", "required"))
 
 # --- Mail -------------------------------------------------------------------------------------------------------------
-# Where mails go; empty: what needs mail answers 503. Sets Django's own EMAIL_… settings.
+# The server that mails are given to; empty: requests that need a mail are answered with 503. It sets Django's EMAIL_….
 MAIL = stores.mail("EMAIL_URL", "console:" if DEBUG else "", timeout=10.0)
 EMAIL_URL: str = MAIL["EMAIL_URL"]
 globals().update(MAIL)
@@ -270,12 +270,12 @@ HOLD_TTL = env.seconds("HOLD_TTL", 900)
 SETTLEMENT_JOURNAL = env.folder("SETTLEMENT_JOURNAL", DATA_DIR / "journal")
 # Days after the end of a paid period in which a subscription still counts, so that a late renewal interrupts nobody.
 SUBSCRIPTION_GRACE_DAYS = env.whole("SUBSCRIPTION_GRACE_DAYS", 3, maximum=366)
-# What `POST /webhooks/payments` is signed with (Standard Webhooks); empty: it is refused.
+# The secret that signs `POST /webhooks/payments` (Standard Webhooks); empty: all such messages are refused.
 PAYMENTS_WEBHOOK_SECRET = env.text("PAYMENTS_WEBHOOK_SECRET")
-# Stripe: the secret key of its API, and what its webhooks are signed with; empty: nothing is sold by Stripe.
+# Stripe: the secret key of its API, and the secret that signs its webhooks; empty: nothing is sold by Stripe.
 STRIPE_SECRET_KEY = env.text("STRIPE_SECRET_KEY")
 STRIPE_WEBHOOK_SECRET = env.text("STRIPE_WEBHOOK_SECRET")
-# Where the operator's alerts go, and from how many times the usual an hour's spending is one; 0: never.
+# The receivers of the operator's alerts, and how many times the usual an hour's spending must be for one; 0: never.
 ALERT_EMAIL = env.emails("ALERT_EMAIL")
 ALERT_WEBHOOK_URL = env.url("ALERT_WEBHOOK_URL")
 ALERT_SLACK_URL = env.url("ALERT_SLACK_URL")

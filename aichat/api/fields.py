@@ -28,7 +28,7 @@ def written(text: str) -> str:
     return storable(text)
 
 
-# What a body may hold at most. A list states its limit by `Annotated[list[X], *items(MOST_…)]`: it is in the OpenAPI
+# The limits of what a body may hold. A list states its limit by `Annotated[list[X], *items(MOST_…)]`: it is in the OpenAPI
 # document, and validation stops at the first wrong item instead of collecting an error for each.
 MOST_MESSAGES = 2048
 MOST_PARTS = 1024  # of one message

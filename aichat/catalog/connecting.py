@@ -32,7 +32,7 @@ class Choice:
 
 
 def choices() -> dict[str, Choice]:
-    """What an operator can choose from, by slug: vendors, then well-known servers, then any other."""
+    """The choices of an operator, by slug: vendors, then well-known servers, then any other."""
     vendors = [Choice(one.kind, one.name, one.kind, None) for one in registry.IN_ORDER_OF_AUTO if one.key_setting]
     rows = registry.KINDS_OF_ROWS[0]
     found = [*vendors, *(Choice(one.slug, one.name, rows, one) for one in (*registry.servers(), OTHER))]

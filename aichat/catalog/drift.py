@@ -20,7 +20,7 @@ COSTS = ("input_cost", "cached_input_cost", "output_cost")
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What is the matter with a model's price, and what mends it; `is_problem` is false for what is only worth knowing."""
+    """One fact about a model's price, with its mend; `is_problem` is false when nobody has to do anything."""
 
     model: str
     state: str

@@ -1,4 +1,4 @@
-"""Who may use a model: an administrator's view of `access.py`."""
+"""The endpoints by which administrators read and decide who may use a model (`access.py`)."""
 
 from typing import Any
 

@@ -34,6 +34,7 @@ from weakref import WeakKeyDictionary
 from django.conf import settings
 from django.db import transaction
 
+from aichat.core.background import lifecycle
 from aichat.core.database import executor
 from aichat.core.redis import change_marks
 
@@ -91,7 +92,7 @@ class Snapshot(Generic[T]):
 
         On an event loop this never reads: code there awaits `ready` first, and gets the value of that moment.
         """
-        if (self.known != self.changes or monotonic() - self.read_at > LIMIT) and not _is_on_event_loop():
+        if (self.known != self.changes or monotonic() - self.read_at > LIMIT) and not lifecycle.is_on_event_loop():
             with self._lock:
                 if (
                     self.known != self.changes or monotonic() - self.read_at > LIMIT
@@ -176,14 +177,6 @@ def reset_all() -> None:
     """Reset every snapshot of the process."""
     for snapshot in _snapshots:
         snapshot.reset()
-
-
-def _is_on_event_loop() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
 
 
 if hasattr(os, "register_at_fork"):

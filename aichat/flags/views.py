@@ -97,7 +97,7 @@ class HistoryPages(CursorPages):
 
 @extend_schema_view(get=extend_schema(summary="A flag's history"))
 class HistoryView(ListAPIView[LogEntry]):
-    """Who changed what, the latest first; it outlives what was deleted."""
+    """The changes of a flag or an experiment and who made them, the latest first; they outlive it."""
 
     serializer_class = ChangeSerializer
     permission_classes = [IsAdmin]

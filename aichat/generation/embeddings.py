@@ -64,7 +64,7 @@ class Embeddings:
         return ending
 
     def call(self, extra_charge: int = 0) -> SingleCall[EmbeddingAnswer]:
-        """What is asked of a candidate: the vectors that are missing now."""
+        """The call that asks a candidate for the vectors that are missing now."""
         missing = self.missing
 
         async def ask(model: ModelInfo) -> tuple[EmbeddingAnswer, Usage | None]:

@@ -1,4 +1,4 @@
-"""Which of a provider's keys a call uses: they take turns by weight, and a key that is refused or rate-limited rests.
+"""Chooses the provider's key for a call: keys take turns by weight, and a key that is refused or rate-limited rests.
 
 The turns and rests are this process's own, so that no call waits for another machine to know them: each process learns
 of a bad key by one failed call, which the next key makes good.

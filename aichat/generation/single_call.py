@@ -1,4 +1,4 @@
-"""How everything but a chat is made: choose candidates, reserve credits, ask one provider after another, settle.
+"""Makes everything but chats: chooses candidates, reserves credits, asks one provider after another, settles.
 
 A call has one whole answer and no events. When `perform` raises, nothing was charged. A client that leaves does not stop
 its call: the answer is finished, billed, and kept for its Idempotency-Key.
@@ -39,7 +39,7 @@ A = TypeVar("A")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SingleCall(Generic[A]):
-    """What one kind of call does with a candidate.
+    """The functions of one kind of call, each asked for a candidate.
 
     `ask` calls the candidate's provider, and returns the answer with the usage that the provider reported (None: none).
     `most` is the most that the call can use, for the hold. `count` is our own count, for answers without a usage.
@@ -52,12 +52,10 @@ class SingleCall(Generic[A]):
     count: Callable[[ModelInfo, A], Usage]
     possible: Callable[[ModelInfo], Usage] | None = None
     obstacle: Callable[[ModelInfo], InvalidRequest | None] = lambda model: None
-    is_begun: Callable[[], bool] = lambda: (
-        False
-    )  # whether the client has a part of the answer: nobody else is asked then
-    take: Callable[[A, Usage], None] = lambda answer, usage: (
-        None
-    )  # is given the answer and its usage before the settlement
+    # Whether the client has a part of the answer: then no other candidate is asked.
+    is_begun: Callable[[], bool] = lambda: False
+    # Is given the answer and its usage before the settlement.
+    take: Callable[[A, Usage], None] = lambda answer, usage: None
     cache: Literal["miss", "bypass"] = "bypass"  # what the answer's header X-Cache says
     extra_charge: int = 0  # microcredits on top of the usage: for the part of the answer that was in the cache
 

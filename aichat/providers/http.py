@@ -187,8 +187,8 @@ async def _drain(response: aiohttp.ClientResponse) -> None:
         response.close()
 
 
-# What our code raises for an answer of a shape that nobody could expect: a list for an object, a figure without end, very
-# deep nesting. Whoever reads an answer turns these into `strange(error)`.
+# The errors that our code raises for an answer of a shape that nobody could expect: a list for an object, a figure without
+# end, very deep nesting. Whoever reads an answer turns these into `strange(error)`.
 STRANGE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
 

@@ -1,4 +1,4 @@
-"""What clients and upstreams of the Responses API share here: names of tools in a namespace, and items of thought."""
+"""The parts of the Responses API that our clients' side and our providers' side share: namespaces of tools, and thoughts."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from aichat.providers.thoughts import whole_thoughts
 
 THOUGHT_FORMAT = "openai-responses-v1"  # of reasoning_details: https://openrouter.ai/docs/use-cases/reasoning-tokens
-# What `include` may ask for here: the others belong to tools that OpenAI runs.
+# The values of `include` that are honoured: the others belong to tools that OpenAI runs.
 LOGPROBS, THOUGHTS = "message.output_text.logprobs", "reasoning.encrypted_content"
 BETWEEN = "__"  # the name of a namespace and that of its tool
 LONGEST_NAME = 64

@@ -21,7 +21,7 @@ LONGEST_NAME = 100  # characters of a model's name
 
 @dataclass(frozen=True, slots=True)
 class UsageFormat:
-    """Where one format of answers puts its token counts.
+    """The places of the token counts in the answers of one format.
 
     `paths` gives for each figure the places to look at, dotted, best first: the first positive count is taken. `beside`
     names the figures that the vendor counts beside its input or output, not as a part of it, when no total tells.

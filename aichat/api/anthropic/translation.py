@@ -19,7 +19,7 @@ from aichat.providers.thoughts import whole_thoughts
 
 NATIVE = "anthropic"
 CLAUDE = "anthropic-claude-v1"  # the format of a Claude model's own thoughts
-# What we wrap other models' thoughts in, for a client that knows only Claude's: see `sealed`.
+# The beginning of other models' thoughts in a block for clients that know only Claude's: see `sealed`.
 SEAL = "aichat."
 EFFORTS = {"low": "low", "medium": "medium", "high": "high", "xhigh": "high", "max": "high"}
 # Tools that the client runs, with a schema that only Claude models know.

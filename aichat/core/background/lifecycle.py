@@ -23,6 +23,15 @@ _on_interrupt: list[Callable[[], None]] = []
 _reasons: WeakKeyDictionary[asyncio.Task[Any], ApiError] = WeakKeyDictionary()
 
 
+def is_on_event_loop() -> bool:
+    """Whether this code runs on an event loop, where it must not block."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
 def on_startup(hook: Hook) -> Hook:
     """Decorator: await `hook()` when the server starts."""
     _on_startup.append(hook)

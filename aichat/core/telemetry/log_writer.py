@@ -5,7 +5,6 @@ Warnings and worse, and all lines of other threads and of commands, are written 
 writes what waits when it ends; only a kill (SIGKILL) loses lines, those of the last `GATHERING_SECONDS`.
 """
 
-import asyncio
 import logging
 import os
 import threading
@@ -13,6 +12,8 @@ import time
 from collections import deque
 from contextlib import suppress
 from weakref import WeakSet
+
+from aichat.core.background import lifecycle
 
 GATHERING_SECONDS = 0.05
 MOST_WAITING = 10_000  # lines; further ones are written at once, so that none is lost and memory is bounded
@@ -39,7 +40,7 @@ class LogWriter(logging.StreamHandler):  # type: ignore[type-arg]
         except Exception:
             self.handleError(record)
             return
-        if record.levelno >= logging.WARNING or len(self.waiting) > MOST_WAITING or not _is_on_event_loop():
+        if record.levelno >= logging.WARNING or len(self.waiting) > MOST_WAITING or not lifecycle.is_on_event_loop():
             self.flush()
         elif not self.wanted.is_set():
             self.wanted.set()
@@ -66,14 +67,6 @@ class LogWriter(logging.StreamHandler):  # type: ignore[type-arg]
 
 
 _writers: WeakSet[LogWriter] = WeakSet()
-
-
-def _is_on_event_loop() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
 
 
 def _renew_all() -> None:

@@ -81,7 +81,7 @@ class Recorder:
 
 
 def endpoint() -> str:
-    """Where metrics go; empty: nowhere."""
+    """The address to which metrics are sent; empty: none are sent."""
     base: str = settings.OTEL_EXPORTER_OTLP_ENDPOINT
     own: str = settings.OTEL_EXPORTER_OTLP_METRICS_ENDPOINT
     found = own or (f"{base}/v1/metrics" if base else "")

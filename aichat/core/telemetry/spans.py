@@ -75,7 +75,7 @@ _no_step = nullcontext(None)
 
 
 def resource() -> "Resource":
-    """What the SDK says of this process: its service's name and version, and an ID of the process."""
+    """The SDK's description of this process: its service's name and version, and an ID of the process."""
     from opentelemetry.sdk.resources import Resource
 
     found = Resource.create({"service.version": settings.RELEASE})
@@ -85,7 +85,7 @@ def resource() -> "Resource":
 
 
 def endpoint() -> str:
-    """Where spans go; empty: nowhere."""
+    """The address to which spans are sent; empty: none are sent."""
     base: str = settings.OTEL_EXPORTER_OTLP_ENDPOINT
     own: str = settings.OTEL_EXPORTER_OTLP_TRACES_ENDPOINT
     found = own or (f"{base}/v1/traces" if base else "")

@@ -134,7 +134,7 @@ class Schema(AutoSchema):
         return operation
 
     def headers(self, status: str, operation: dict[str, Any]) -> Iterator[str]:
-        """Which headers an answer of this status can have."""
+        """The names of the headers that an answer of this status can have."""
         yield "X-Request-ID"
         if "429" in operation["responses"]:
             yield from LIMITED

@@ -14,7 +14,7 @@ KBPS = {
     False: (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 }
 RATES = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}
-# What a file may have at most before its length counts as unknown, so that no file takes seconds to look through.
+# The limits of a file: beyond them its length counts as unknown, so that no file takes seconds to look through.
 MOST_CHUNKS = 1_000
 MOST_FRAMES = 1_000_000
 MOST_GARBAGE = 64 * 1024  # bytes between or behind frames that are no frame, such as a tag

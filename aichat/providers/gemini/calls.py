@@ -1,4 +1,4 @@
-"""What Gemini's calls besides chats have in common: asking for one whole answer, and reading refusals and usage."""
+"""The parts that Gemini's calls besides chats share: asking for one whole answer, and reading refusals and usage."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -50,7 +50,7 @@ def _candidate(answer: dict[str, Any]) -> dict[str, Any]:
 
 
 def report_of(answer: dict[str, Any]) -> UsageReport:
-    """What the answer reports as used, as it stands there."""
+    """The usage as the answer reports it."""
     report = UsageReport()
     report.read(GEMINI, answer.get("usageMetadata"))
     return report

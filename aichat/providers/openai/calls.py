@@ -1,4 +1,4 @@
-"""What calls in OpenAI's format have in common: the headers, and reading one whole answer."""
+"""The parts that all calls in OpenAI's format share: the headers, and reading one whole answer."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar

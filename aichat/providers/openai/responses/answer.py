@@ -11,7 +11,7 @@ from aichat.providers.response_items import details_of, flat_name
 from aichat.providers.usage import OPENAI, UsageReport
 
 REASONS: dict[str, FinishReason] = {"max_output_tokens": "length", "content_filter": "content_filter"}
-# What an item has that its server left out.
+# The members of an item of each type, for those that its server left out.
 USUAL: dict[str, dict[str, Any]] = {
     "reasoning": {"summary": []},
     "function_call": {"arguments": "{}"},
