@@ -44,6 +44,9 @@ logger = logging.getLogger(__name__)
 GATHERING = 2
 LARGEST_BATCH = 256  # units: bounds how long a wallet's row is locked, and how large a statement grows
 SETTLING_THREADS = 2  # batches of settlements at once: one builds its statements while the other waits for the disk
+# Seconds for which a batch of settlements on MongoDB has no other beside it: each of its six commands costs as much as the
+# writes of ten units, and transactions that run at the same time conflict. After that its wallets are locked by somebody.
+ALONE = 0.25
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.1, 2.0  # seconds between two tries while the database is away
 
 
@@ -190,10 +193,14 @@ class _Waiting:
 
 
 class _Lane:
-    """Waiting units of one kind, and the threads that commit batches of them, each with a connection of its own."""
+    """Waiting units of one kind, and the threads that commit batches of them, each with a connection of its own.
 
-    def __init__(self, name: str, threads: int) -> None:
-        self.name, self.threads = name, threads
+    A batch is begun beside another one after that has been on its way for `alone` seconds.
+    """
+
+    def __init__(self, name: str, threads: int, alone: float = 0.0) -> None:
+        self.name, self.threads, self.alone = name, threads, alone
+        self.since = 0.0  # monotonic, of the last batch
         self.waiting: deque[_Waiting] = deque()
         self.running = 0  # batches on their way, or about to be taken
 
@@ -202,16 +209,21 @@ class _Queue:
     """The units of one event loop."""
 
     def __init__(self) -> None:
-        self.settling = _Lane("commits", 1 if connection.vendor == "sqlite" else SETTLING_THREADS)
+        alone = ALONE if connection.vendor == "mongodb" else 0.0
+        self.settling = _Lane("commits", 1 if connection.vendor == "sqlite" else SETTLING_THREADS, alone)
         self.reserving = self.settling if connection.vendor == "sqlite" else _Lane("reservations", 1)
         self.lanes = {self.reserving, self.settling}
         self.moving: set[UUID] = set()  # the wallets of the batches on their way
         self.next: dict[UUID, _Lane] = {}  # whose turn is next at a wallet: no lane starves the other
 
     def start(self, lane: _Lane) -> None:
-        if lane.waiting and lane.running < lane.threads:
-            lane.running += 1
-            lifecycle.spawn(self.work(lane))
+        if not lane.waiting or lane.running == lane.threads:
+            return
+        if lane.running and lane.alone and monotonic() < lane.since + lane.alone:
+            return
+        lane.running += 1
+        lane.since = monotonic()
+        lifecycle.spawn(self.work(lane))
 
     async def work(self, lane: _Lane) -> None:
         """Commit batches of the lane until no unit can be taken."""
@@ -222,6 +234,9 @@ class _Queue:
                 batch, wallets = self.take(lane)
                 if not batch:
                     return  # until a wallet is free: then another batch starts the lane again
+                if lane.alone:
+                    lane.since = monotonic()
+                    asyncio.get_running_loop().call_later(lane.alone, self.start, lane)
                 prometheus.batch(lane.name, len(batch), monotonic() - batch[0].since)
                 self.moving |= wallets
                 try:
@@ -237,6 +252,8 @@ class _Queue:
                 for other in self.lanes:
                     if other.waiting:
                         self.start(other)  # units may have waited for these wallets
+                if lane.alone and lane.running > 1:
+                    return  # the other batch goes on with the lane
         finally:
             lane.running -= 1
 

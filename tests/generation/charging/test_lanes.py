@@ -15,7 +15,7 @@ from aichat.generation.charging.group_commit import Unit, submit
 from credits.models import HoldRef
 from credits.services import OperationResult, Release, Reserve, hold_expiry
 
-ONE, OTHER = uuid4(), uuid4()  # wallets
+ONE, OTHER, THIRD = uuid4(), uuid4(), uuid4()  # wallets
 
 
 class Commits:
@@ -33,7 +33,7 @@ class Commits:
         return [OperationResult() for _ in units]
 
 
-NAMES = {ONE: "one", OTHER: "other"}
+NAMES = {ONE: "one", OTHER: "other", THIRD: "third"}
 
 
 def wallet_of(unit: Unit) -> UUID:
@@ -87,6 +87,22 @@ async def test_settlements_of_two_wallets_wait_for_the_disk_at_the_same_time(com
     assert await begun(commits, 2) == [["settle one"], ["settle other"]]
     commits.may_end.set()
     await asyncio.gather(first, second)
+
+
+async def test_settlements_on_mongodb_gather_until_a_batch_has_kept_them_waiting(
+    commits: Commits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(group_commit, "connection", mock.Mock(vendor="mongodb"))
+    monkeypatch.setattr(group_commit, "ALONE", 0.2)
+    first = submit(settle(ONE))
+    await begun(commits, 1)
+    others = [submit(settle(wallet)) for wallet in (OTHER, OTHER)]
+    assert await begun(commits, 1) == [["settle one"]]
+    assert await begun(commits, 2) == [["settle one"], ["settle other", "settle other"]]
+    later = [submit(settle(wallet)) for wallet in (THIRD, OTHER)]
+    commits.may_end.set()
+    await asyncio.gather(first, *others, *later)
+    assert sorted(unit for batch in commits.begun[2:] for unit in batch) == ["settle other", "settle third"]
 
 
 async def test_units_of_a_wallet_that_a_batch_moves_wait_for_it(commits: Commits) -> None:
