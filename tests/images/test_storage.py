@@ -93,9 +93,10 @@ def ended(alice: Actor, status: str, **facts: Any) -> ImageJob:
     )
 
 
-def drawn(job: ImageJob) -> Picture:
-    picture = Picture(job=job, content_type="image/png", width=1, height=1)
-    picture.file, picture.thumbnail = storage.store(job.pk, picture.pk, storage.verify(encoded("PNG")))
+def drawn(job: ImageJob, kind: str = "PNG") -> Picture:
+    image = storage.verify(encoded(kind))
+    picture = Picture(job=job, content_type=image.content_type, width=image.width, height=image.height)
+    picture.file, picture.thumbnail = storage.store(job.pk, picture.pk, image)
     picture.save()
     return picture
 

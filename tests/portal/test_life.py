@@ -9,37 +9,43 @@ import re
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from django.core import mail as django_mail
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, Route, expect, sync_playwright
 
 from accounts import invitations, teams
 from accounts.models import Role
 from aichat.core.money import CREDIT
 from aichat.core.outbound import mail
+from aichat.images import storage
 from aichat.payments import vouchers
 from tests.admin_dashboard.chromium import CHROMIUM, NO_CHROMIUM, QUIET
 from tests.conftest import PASSWORD, Actor
+from tests.images.test_storage import drawn, ended
 from tests.portal.test_browser import protect
 
 EMAIL = "dora@example.com"
 
 
 @pytest.fixture
-def invited(server: str, alice: Actor) -> tuple[str, str]:
-    """The code of Dora's invitation into Alice's team, and a voucher's. Made before the browser has its event loop."""
+def invited(server: str, alice: Actor) -> tuple[str, str, str]:
+    """The code of Dora's invitation into Alice's team, a voucher's, and the address of a JPEG picture.
+
+    All are made before the browser has its event loop.
+    """
     team = teams.create_team(alice.user, "Workshop")
     invitations.invite(team, email=EMAIL, role="MEMBER")
     mail.wait_until_sent()
     found = re.search(r"Your code: (\S+)", str(django_mail.outbox[-1].body))
     assert found
     alice.user.role = Role.ADMIN
-    return found[1], vouchers.make_vouchers(250 * CREDIT, count=1, actor=alice.user)[0]
+    photo = f"/api/v1/images/files/{storage.sign(drawn(ended(alice, 'succeeded'), 'JPEG').pk)}"
+    return found[1], vouchers.make_vouchers(250 * CREDIT, count=1, actor=alice.user)[0], photo
 
 
 @pytest.mark.long
-def test_a_life_from_the_invitation_to_the_end_of_the_account(server: str, invited: tuple[str, str]) -> None:
+def test_a_life_from_the_invitation_to_the_end_of_the_account(server: str, invited: tuple[str, str, str]) -> None:
     if CHROMIUM is None and not os.environ.get("CI"):
         pytest.skip(NO_CHROMIUM)
-    token, voucher = invited
+    token, voucher, photo = invited
     complaints: list[str] = []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
@@ -49,7 +55,7 @@ def test_a_life_from_the_invitation_to_the_end_of_the_account(server: str, invit
         sign_up(page, token)
         page.goto("/account")
         protect(page)
-        chat_and_draw(page)
+        chat_and_draw(page, photo)
         use_credits(page, voucher)
         use_keys(page)
         work_in_team(page)
@@ -83,7 +89,7 @@ def sign_up(page: Page, token: str) -> None:
     expect(page.locator("#balance")).to_contain_text("credits")
 
 
-def chat_and_draw(page: Page) -> None:
+def chat_and_draw(page: Page, photo: str) -> None:
     page.goto("/")
     page.fill("#question", "Good morning")
     page.keyboard.press("Enter")
@@ -100,6 +106,21 @@ def chat_and_draw(page: Page) -> None:
     page.click("#draw [type=submit]")
     expect(page.locator("figcaption")).to_contain_text("a red cat")
     looks_right(page)
+    save_a_picture(page, photo)
+
+
+def save_a_picture(page: Page, address: str) -> None:
+    """A picture is saved under a name with the ending of its type, whichever type its model makes."""
+    shown = {"url": address, "thumbnail_url": address, "width": 8, "height": 8}
+
+    def draw(route: Route) -> None:
+        route.fulfill(json={**route.fetch().json(), "status": "succeeded", "images": [shown]})
+
+    page.route(re.compile("/api/v1/images/[0-9a-f-]{36}$"), draw)
+    with page.expect_download() as saved:
+        page.get_by_role("link", name="Save the picture").click()
+    assert re.fullmatch(r"picture-1\.jpe?g", saved.value.suggested_filename)
+    page.unroute_all()
 
 
 def use_credits(page: Page, voucher: str) -> None:

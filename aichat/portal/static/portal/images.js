@@ -6,8 +6,6 @@ import { inCredits, moment, t } from "./text.js";
 
 const WAITING = new Set(["queued", "running"]);
 
-const extension = (url) => url.match(/\.(png|jpe?g|webp)(?:$|\?)/)?.[1] ?? "png";
-
 function iconButton(name, label, work) {
     const button = make("button", { type: "button", class: "bare", "aria-label": label, title: label }, icon(name));
     button.onclick = () => Promise.resolve(work()).catch(complain);
@@ -16,7 +14,8 @@ function iconButton(name, label, work) {
 
 function saves(job, image, at) {
     const label = job.images.length > 1 ? t("Save picture {number}", { number: at + 1 }) : t("Save the picture");
-    const attributes = { class: "button-like bare", href: image.url, download: `picture-${at + 1}.${extension(image.url)}` };
+    const name = `picture-${at + 1}`; // the browser adds the ending of the file's type
+    const attributes = { class: "button-like bare", href: image.url, download: name };
     return make("a", { ...attributes, "aria-label": label, title: label }, icon("save"));
 }
 
