@@ -28,7 +28,7 @@ class KeyForm(forms.ModelForm):  # type: ignore[type-arg]
         strip=True,
         validators=[KEY_TEXT],
         widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "new-password"}),
-        help_text="Stored encrypted, never shown again. Empty: as it is.",
+        help_text="Stored encrypted, never shown again. Leave it empty to keep the key.",
     )
 
     class Meta:

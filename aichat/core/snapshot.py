@@ -62,7 +62,7 @@ class Snapshot(Generic[T]):
         """Forget the value and all work for it: for a forked child, and between tests."""
         self.value = self.empty
         # Moments of `time.monotonic`: when the last reading began (`read_at`), when the last one that looked into the
-        # database began (`seen_at`), when a caller last asked to look there whatever the mark says (`doubted_at`).
+        # database began (`seen_at`), when a caller last wanted that, even with the same mark (`doubted_at`).
         self.read_at = self.seen_at = self.used_at = self.doubted_at = NEVER
         # The marks before the database was read; None when Redis did not answer.
         self.marks: change_marks.Marks | None = None

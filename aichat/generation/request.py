@@ -53,8 +53,8 @@ class GenerationRequest:
     the settling transaction and may run more than once.
 
     `param_names` maps OpenAI's names of fields to those of the client's dialect, for errors. `left_out` names the parts of
-    the client's request that no model gets. With `is_length_a_limit` a model that writes less than `max_tokens` is asked for
-    what it can write; else the request is refused.
+    the client's request that no model gets. With `is_length_a_limit` a model that can't write `max_tokens` is asked for
+    as many as it can; else the request is refused.
     """
 
     caller: Caller

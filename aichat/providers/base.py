@@ -26,7 +26,7 @@ class Usage:
     reasoning_tokens: int = 0
     images: int = 0
     cache_write_tokens: int = 0
-    cache_write_1h_tokens: int = 0  # of those written, what the provider keeps for an hour instead of minutes
+    cache_write_1h_tokens: int = 0  # those of them that the provider keeps for an hour instead of minutes
     characters: int = 0  # of the text that speech is made of
     audio_ms: int = 0  # of the audio that is transcribed, in milliseconds
 

@@ -18,7 +18,7 @@ CREDIT = 1_000_000  # microcredits
 class DefaultModel:
     """A model that a fresh installation offers. `in_auto`: the vendor's model of its kind in the default route.
 
-    `upstream_name`: what its provider calls it, where the slug is already that of the same model for another use.
+    `upstream_name`: the provider's name of it, where another model already has this name as its slug, for another use.
     `price`: columns of a fixed price in microcredits, for models the price library can't know. `image_tokens`: the most
     that one given picture is billed as.
     """

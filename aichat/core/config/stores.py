@@ -101,10 +101,11 @@ def mail(name: str, default: str, *, timeout: float) -> dict[str, Any]:
     does, `smtps://` speaks TLS from the first byte. `console:` prints mails. Empty: no mail.
     """
     raw = text(name, default)
+    # The error does not repeat the address, which may hold a password.
     wrong = ImproperlyConfigured(
         f"{name} is wrong: write smtp://user:password@host:587, smtps://user:password@host:465, smtp+tls://host:587 or "
         "console: (percent-encode special characters of the password)."
-    )  # not what was given: it may hold a password
+    )
     try:
         parts = urlsplit(raw)
         port = parts.port

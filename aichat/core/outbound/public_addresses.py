@@ -121,6 +121,6 @@ class _PublicHttpsHandler(HTTPSHandler):
 def public_handlers() -> list[BaseHandler]:
     """Handlers of `urllib.request.build_opener` that connect to public addresses only, and through no proxy.
 
-    A proxy would resolve the name itself, so that what is connected would not be what was checked.
+    A proxy would resolve the name itself, and perhaps connect to another address than the one that was checked.
     """
     return [ProxyHandler({}), _PublicHttpHandler(), _PublicHttpsHandler()]

@@ -99,7 +99,7 @@ DOCS_POLICY = policy(
     script_src=SELF, style_src=f"{SELF} 'unsafe-inline'", img_src=f"{SELF} data:", font_src=SELF, connect_src=SELF
 )
 # Unfold's pages are written for Alpine.js, which compiles the attributes it finds (eval), and set colours in style
-# elements and attributes. Scripts come from files of ours only: what somebody writes into a page never runs.
+# elements and attributes. Scripts come only from our own files: a script that somebody writes into a page never runs.
 ADMIN_POLICY = policy(
     script_src=f"{SELF} 'unsafe-eval'",
     style_src=f"{SELF} 'unsafe-inline'",

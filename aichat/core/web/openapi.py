@@ -149,7 +149,7 @@ class Schema(AutoSchema):
         yield from getattr(self.handler, "errors", ())
         yield from (500, 503)
         if not iscoroutinefunction(self.handler) and self.view.content_negotiation_class is not AnyAccept:
-            yield 406  # async views answer what they answer, whatever was asked for
+            yield 406  # async views ignore the Accept header
         if "requestBody" in operation:
             yield from (400, 413, 415)
         if any(parameter["in"] == "query" for parameter in operation.get("parameters", ())):

@@ -28,7 +28,9 @@ logger = logging.getLogger(__name__)
 MOST_GATHERED = 16 * 1024  # bytes gathered before the transport is asked whether it can take more
 SETTLING_SECONDS = 10.0  # of the time for stopping, kept to settle and end the streams that still run
 MAX_HEADERS = 100  # header lines of a request
-LEAST_BYTES_PER_SECOND = 4096  # pace of a body; what it falls behind comes off BODY_TIMEOUT
+LEAST_BYTES_PER_SECOND = (
+    4096  # the pace of a body; the seconds by which a slower body is late are taken off BODY_TIMEOUT
+)
 LINGER_SECONDS = 2.0  # how long the rest of a body is thrown away, so that the client reads the early answer
 LINGER_BYTES = 32 * 2**20  # how much of the rest is thrown away at most
 TICK_SECONDS = 1.0  # least time between two looks at a connection's deadline

@@ -80,7 +80,7 @@ TILES = {
     "o3": (75, 150),
     "computer-use": (65, 129),
 }
-# Models that count patches of 32 pixels, at most 1,536 of them, and by what they multiply them.
+# Models that count patches of 32 × 32 pixels, at most 1,536 of them, each with the factor that makes tokens of patches.
 PATCHES = {
     "gpt-4.1-mini": 1.62,
     "gpt-4.1-nano": 2.46,

@@ -177,7 +177,7 @@ PROFILES = {
         parameters=COMMON - {"logit_bias", "logprobs", "parallel_tool_calls", "seed", "top_logprobs", "user"},
         forced_calls=False,
     ),
-    # Any other server: what most of them take, and what a 400 names is mended once.
+    # Any other server gets the parameters that most servers take. A parameter that a 400 names is mended once.
     "generic": Profile(
         reasoning_details=True,
         parameters=COMMON | SAMPLING,

@@ -154,10 +154,11 @@ def call_id(given: str, length: int) -> str:
 
 
 def changes_after(error: ProviderError, request: ChatRequest, body: Body, before: Changes) -> Changes | None:
-    """What to change after a server refused a request for something we can do without; None when there is nothing.
+    """The changes with which a refused request may pass; None when there are none.
 
-    The name of the longest answer is changed, and what is ours (`stream_options`, the thoughts of earlier answers) is
-    left out. A parameter of the client's is left out only if it merely tunes the answer, and only with `may_drop`.
+    The parameter of the longest answer gets its other name, and members that we added (`stream_options`, the thoughts of
+    earlier answers) are left out. A parameter of the client's is left out only if it merely tunes the answer, and only
+    with `may_drop`.
     """
     if error.outcome not in (AttemptOutcome.INVALID_REQUEST, AttemptOutcome.UNSUPPORTED):
         return None

@@ -135,7 +135,7 @@ class _Line:
             self.libpq.exit_pipeline_mode()
         except BaseException as lost:
             lost.commit_was_sent = commits  # type: ignore[attr-defined]
-            self.libpq.finish()  # what is still to come would be taken for the answer to something else
+            self.libpq.finish()  # the next statement would take the outstanding results for its own
             raise
         for result in results:
             if result.status == ExecStatus.FATAL_ERROR:
