@@ -159,9 +159,11 @@ class AccessTokenAdmin(ReadOnlyAdmin):
     def get_search_results(
         self, request: HttpRequest, tokens: QuerySet[AccessToken], term: str
     ) -> tuple[QuerySet[AccessToken], bool]:
-        if "@" in term:
-            return by_email(tokens, User.objects.all(), term.strip()), False
-        return super().get_search_results(request, tokens, term.strip()[:15])  # type: ignore[no-any-return]
+        term = term.strip()
+        if not term:
+            return tokens, False
+        named: QuerySet[AccessToken] = super().get_search_results(request, tokens, term[:15])[0]
+        return (named if named.order_by().exists() else by_email(tokens, User.objects.all(), term)), False
 
     @display(description="Key")
     def shown(self, token: AccessToken) -> str:

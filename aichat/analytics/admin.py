@@ -11,7 +11,7 @@ from unfold.decorators import display
 
 from accounts.models import User
 from aichat.analytics.models import Event
-from aichat.core.admin.base import LongListAdmin, by_email, link, link_to_request, pretty
+from aichat.core.admin.base import LongListAdmin, exact_or_by_email, link, link_to_request, pretty
 from aichat.core.telemetry.product_events import AMOUNTS
 
 
@@ -22,7 +22,7 @@ class EventAdmin(LongListAdmin):
     list_display = ["created_at", "name", "person", "summary", "request_link"]
     list_filter = ["name", "created_at"]
     search_fields = ["request_id"]
-    search_help_text = "Request ID, user's ID, or beginning of their e-mail (with @)"
+    search_help_text = "Request ID, user's ID, or beginning of their e-mail"
     ordering = ["-created_at", "-id"]
     fields = readonly_fields = ["created_at", "name", "person", "organization_id", "request_link", "facts_shown"]
 
@@ -50,9 +50,7 @@ class EventAdmin(LongListAdmin):
         self, request: HttpRequest, rows: QuerySet[Event], term: str
     ) -> tuple[QuerySet[Event], bool]:
         term = term.strip()
-        if "@" in term:
-            return by_email(rows, User.objects.all(), term, path="user_id"), False
         found = Q(request_id=term)
         with suppress(ValueError):
             found |= Q(user_id=UUID(term))
-        return (rows.filter(found) if term else rows), False
+        return exact_or_by_email(rows, found, User.objects.all(), term, path="user_id"), False

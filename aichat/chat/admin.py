@@ -3,7 +3,7 @@
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from unfold.decorators import display
 
@@ -12,7 +12,16 @@ from aichat.chat import sharing
 from aichat.chat.models import Conversation, ConversationShare, Feedback, Message
 from aichat.chat.sharing import Access
 from aichat.core.admin import audit_log
-from aichat.core.admin.base import Admin, LongListAdmin, ReadOnlyInline, acting, by_email, link_to, link_to_request
+from aichat.core.admin.base import (
+    Admin,
+    LongListAdmin,
+    ReadOnlyInline,
+    acting,
+    by_email,
+    exact_or_by_email,
+    link_to,
+    link_to_request,
+)
 from aichat.flags import evaluation
 from aichat.flags.features import MESSAGE_CONTENT
 
@@ -54,12 +63,12 @@ class ConversationAdmin(LongListAdmin):
         self, request: HttpRequest, rows: QuerySet[Conversation], term: str
     ) -> tuple[QuerySet[Conversation], bool]:
         term = term.strip()
-        if "@" in term:
-            return by_email(rows, User.objects.all(), term), False
-        ids = list(Message.objects.filter(request_id=term).values_list("conversation_id", flat=True)) if term else []
-        if ids:
+        if not term:
+            return rows, False
+        if ids := list(Message.objects.filter(request_id=term).values_list("conversation_id", flat=True)):
             return rows.filter(pk__in=ids), False
-        return super().get_search_results(request, rows, term)  # type: ignore[no-any-return]
+        titled: QuerySet[Conversation] = super().get_search_results(request, rows, term)[0]
+        return (titled if titled.order_by().exists() else by_email(rows, User.objects.all(), term)), False
 
 
 @admin.register(Feedback)
@@ -127,9 +136,7 @@ class ConversationShareAdmin(Admin):
         self, request: HttpRequest, rows: QuerySet[ConversationShare], term: str
     ) -> tuple[QuerySet[ConversationShare], bool]:
         term = term.strip()
-        if "@" in term:
-            return by_email(rows, User.objects.all(), term), False
-        return (rows.filter(object_pk=term) if term else rows), False
+        return exact_or_by_email(rows, Q(object_pk=term), User.objects.all(), term), False
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

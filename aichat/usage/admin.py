@@ -12,7 +12,7 @@ from django.utils.safestring import SafeString
 from unfold.decorators import display
 
 from accounts.models import User
-from aichat.core.admin.base import LongListAdmin, by_email, credits_column, link_to_request, pretty, rounded
+from aichat.core.admin.base import LongListAdmin, credits_column, exact_or_by_email, link_to_request, pretty, rounded
 from aichat.usage.models import UsageRecord
 from aichat.usage.queries import FINAL, FINE
 
@@ -131,6 +131,4 @@ class UsageRecordAdmin(LongListAdmin):
         self, request: HttpRequest, records: QuerySet[UsageRecord], term: str
     ) -> tuple[QuerySet[UsageRecord], bool]:
         term = term.strip()
-        if "@" in term:
-            return by_email(records, User.objects.all(), term), False
-        return (records.filter(Q(request_id=term) | Q(model=term)) if term else records), False
+        return exact_or_by_email(records, Q(request_id=term) | Q(model=term), User.objects.all(), term), False

@@ -11,7 +11,7 @@ from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError
-from django.db.models import Model, QuerySet
+from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
@@ -229,6 +229,16 @@ def by_email(queryset: QuerySet[Any], users: QuerySet[Any], term: str, path: str
     """The rows of users whose e-mail begins with `term`, found by two indexed queries instead of a join."""
     ids = list(users.filter(email__startswith=term.lower()).values_list("pk", flat=True)[:200])
     return queryset.filter(**{f"{path}__in": ids})
+
+
+def exact_or_by_email(
+    queryset: QuerySet[Any], exact: Q, users: QuerySet[Any], term: str, path: str = "user"
+) -> QuerySet[Any]:
+    """The rows that `exact` finds, else those of users whose e-mail begins with `term`; all rows when there is no term."""
+    if not term:
+        return queryset
+    found = queryset.filter(exact)
+    return found if found.order_by().exists() else by_email(queryset, users, term, path)
 
 
 def pretty(value: Any) -> SafeString:
