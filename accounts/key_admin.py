@@ -16,7 +16,7 @@ from accounts.models import AccessToken, Scope, User
 from accounts.serializers import MOST_ADDRESSES, MOST_MODELS
 from aichat.core.admin.actions import confirmed_action
 from aichat.core.admin.base import ReadOnlyAdmin, acting, by_email
-from aichat.core.money import format_credits
+from aichat.core.money import credits_in_words
 
 
 class InUseFilter(admin.SimpleListFilter):
@@ -146,7 +146,7 @@ class AccessTokenAdmin(ReadOnlyAdmin):
         """The limits of a key that can't be changed any more."""
         amounts = {name: getattr(token, name) for name in self.credits_fields}
         lines = [
-            (str(token._meta.get_field(name).verbose_name), f"{format_credits(amount)} credits")  # type: ignore[union-attr]
+            (str(token._meta.get_field(name).verbose_name), credits_in_words(amount or 0))  # type: ignore[union-attr]
             for name, amount in amounts.items()
             if amount is not None
         ]

@@ -20,7 +20,7 @@ from aichat.core.admin.base import Admin, LongListAdmin, ReadOnlyAdmin, acting, 
 from aichat.core.admin.charts import Chart, Series, compact
 from aichat.core.database.models import uuid7
 from aichat.core.errors import ApiError
-from aichat.core.money import CREDIT, format_credits
+from aichat.core.money import CREDIT, credits_in_words, format_credits
 from credits.administration import change_balance, refund_charge
 from credits.forms import CreditsForm, GiftForm, RefundForm
 from credits.models import CreditPlan, Hold, LedgerEntry, Wallet
@@ -130,7 +130,7 @@ def form_page(page: Admin, request: HttpRequest, form: CreditsForm, verb: str, *
         "opts": page.opts,
         "form": form,
         "verb": verb,
-        "button": f"{verb} {format_credits(initial)} credits" if initial else f"{verb} credits",
+        "button": f"{verb} {credits_in_words(initial)}" if initial else f"{verb} credits",
         "worth": worth(initial) if initial else "",
         "credits_per_usd": settings.CREDITS_PER_USD,
         **more,

@@ -22,7 +22,7 @@ from django.utils import timezone
 
 from accounts.models import Role
 from aichat.core.database.models import Row
-from aichat.core.money import LARGEST, format_credits
+from aichat.core.money import LARGEST, credits_in_words, format_credits
 
 
 class Wallet(models.Model):
@@ -43,7 +43,7 @@ class Wallet(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.organization}: {format_credits(self.balance)} credits"
+        return f"{self.organization}: {credits_in_words(self.balance)}"
 
     @property
     def balance(self) -> int:
@@ -109,7 +109,7 @@ class Hold(Row):
         ]
 
     def __str__(self) -> str:
-        return f"{format_credits(self.amount)} credits {self.state.lower()}"
+        return f"{credits_in_words(self.amount)} {self.state.lower()}"
 
     @property
     def ref(self) -> HoldRef:
@@ -198,7 +198,7 @@ class LedgerEntry(Row):
         ]
 
     def __str__(self) -> str:
-        return f"{self.kind.lower()} of {format_credits(self.amount)} credits"
+        return f"{self.kind.lower()} of {credits_in_words(self.amount)}"
 
     @classmethod
     def unsaved(cls, **values: Any) -> "LedgerEntry":
@@ -287,7 +287,7 @@ class Lot(Row):
         constraints = [models.UniqueConstraint(fields=["wallet", "sequence"], name="one_lot_per_entry")]
 
     def __str__(self) -> str:
-        return f"{format_credits(self.remaining)} of {format_credits(self.amount)} credits ({self.source})"
+        return f"{format_credits(self.remaining)} of {credits_in_words(self.amount)} ({self.source})"
 
 
 class LotUse(Row):
@@ -299,7 +299,7 @@ class LotUse(Row):
     refunded = models.BigIntegerField(default=0, help_text="Microcredits.")
 
     def __str__(self) -> str:
-        return f"{format_credits(self.amount)} credits of a lot"
+        return f"{credits_in_words(self.amount)} of a lot"
 
 
 class LotCursor(models.Model):
@@ -330,7 +330,7 @@ class SpendCounter(models.Model):
     spent = models.BigIntegerField(default=0, help_text="Microcredits charged and held.")
 
     def __str__(self) -> str:
-        return f"{format_credits(self.spent)} credits since {self.starts}"
+        return f"{credits_in_words(self.spent)} since {self.starts}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -359,4 +359,4 @@ class CreditPlan(Row):
     )
 
     def __str__(self) -> str:
-        return f"{format_credits(self.amount)} credits a month for {self.role}"
+        return f"{credits_in_words(self.amount)} a month for {self.role}"

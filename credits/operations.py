@@ -7,7 +7,7 @@ from uuid import UUID
 
 from aichat.core.database.models import uuid7
 from aichat.core.errors import ApiError
-from aichat.core.money import LARGEST, format_credits
+from aichat.core.money import LARGEST, credits_in_words, format_credits
 from aichat.core.telemetry import tracing
 from credits.models import ChargeRef, Counted, HoldRef, LedgerEntry, Limit
 
@@ -44,7 +44,7 @@ class BalanceTooLarge(ApiError):
     """400: a balance would exceed the largest amount that the product counts."""
 
     status, code = 400, "invalid_request"
-    message = f"A wallet holds at most {format_credits(LARGEST)} credits."
+    message = f"A wallet holds at most {credits_in_words(LARGEST)}."
 
 
 class UnknownHold(LookupError):

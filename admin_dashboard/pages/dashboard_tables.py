@@ -13,7 +13,7 @@ from admin_dashboard.reports.statistics import Statistics
 from aichat.catalog import drift, editing, snapshot, state
 from aichat.catalog.models import AIModel
 from aichat.core.database.batches import column_by_key
-from aichat.core.money import format_credits, to_microcredits
+from aichat.core.money import credits_in_words, format_credits, to_microcredits
 from aichat.core.redis import health
 from aichat.flags.models import Experiment
 from aichat.generation import circuit_breaker
@@ -231,7 +231,7 @@ def warnings(now: Statistics) -> list[dict[str, str]]:
     )
     for wallet in low.order_by("available")[:MOST_WARNINGS]:
         url = reverse("admin:credits_wallet_change", args=[wallet.pk])
-        text = f"{wallet.organization} has {format_credits(wallet.available)} credits left."
+        text = f"{wallet.organization} has {credits_in_words(wallet.available)} left."
         found.append({"text": text, "url": url})
     return found
 

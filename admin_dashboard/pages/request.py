@@ -17,7 +17,7 @@ from admin_dashboard.reports import requests
 from admin_dashboard.reports.statistics import dollars
 from aichat.core.admin.base import link_to, rounded
 from aichat.core.errors import NotFound
-from aichat.core.money import format_credits
+from aichat.core.money import credits_in_words, format_credits
 from aichat.providers.errors import AttemptOutcome
 from aichat.usage.models import UsageRecord
 from aichat.usage.queries import Figures
@@ -106,7 +106,7 @@ def timeline(rows: dict[str, list[Any]]) -> list[tuple[str, str]]:
     """What happened when, oldest first: credits held, each attempt, its first token, its end, credits moved."""
     moments: list[tuple[datetime, str]] = []  # those of the same instant in the order of cause and effect
     for hold in rows["holds"]:
-        moments.append((hold.created_at, f"{format_credits(hold.amount)} credits held"))
+        moments.append((hold.created_at, f"{credits_in_words(hold.amount)} held"))
     for row in rows["usage"]:
         name = f"Attempt {row.attempt}, {row.model} of {row.provider}"
         began = row.created_at - timedelta(milliseconds=row.latency_ms)
@@ -115,7 +115,7 @@ def timeline(rows: dict[str, list[Any]]) -> list[tuple[str, str]]:
             moments.append((began + timedelta(milliseconds=row.first_token_ms), f"{name}: first token"))
         moments.append((row.created_at, f"{name}: {in_words(row.status)}"))
     moments += [
-        (entry.created_at, f"{entry.kind.capitalize()} of {format_credits(abs(entry.amount))} credits")
+        (entry.created_at, f"{entry.kind.capitalize()} of {credits_in_words(abs(entry.amount))}")
         for entry in rows["entries"]
     ]
     moments += [(hold.closed_at, f"Hold {hold.state.lower()}") for hold in rows["holds"] if hold.closed_at]
@@ -128,7 +128,7 @@ def refunds(entries: list[LedgerEntry]) -> list[tuple[str, str]]:
     for entry in [entry for entry in entries if entry.kind == Kind.CHARGE][:MOST_REFUNDS]:
         if left := left_of(entry):
             address = reverse("admin:credits_ledgerentry_give_back", args=[entry.pk])
-            found.append((f"Refund {format_credits(left)} credits", address))
+            found.append((f"Refund {credits_in_words(left)}", address))
     return found
 
 

@@ -32,6 +32,12 @@ def format_credits(microcredits: int) -> str:
     return f"{sign}{whole}.{part:06}".rstrip("0").rstrip(".")
 
 
+def credits_in_words(microcredits: int) -> str:
+    """Microcredits as a number of credits with its English word: "1 credit", "12.5 credits"."""
+    amount = format_credits(microcredits)
+    return f"{amount} credit" if amount == "1" else f"{amount} credits"
+
+
 LONGEST_AMOUNT = 40  # characters: more than the largest needs
 
 

@@ -12,7 +12,7 @@ from django.db import models
 from django.utils import timezone
 
 from aichat.core.database.models import Row
-from aichat.core.money import LARGEST, format_credits
+from aichat.core.money import LARGEST, credits_in_words
 
 MOST_REDEMPTIONS = 1_000_000  # of one voucher
 ROLLOVER_OF_WHAT_EXPIRES = "Only credits that expire roll over: those of this plan stay anyhow."
@@ -232,7 +232,7 @@ class Voucher(Row):
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     def __str__(self) -> str:
-        return f"{self.prefix}… for {format_credits(self.amount)} credits"
+        return f"{self.prefix}… for {credits_in_words(self.amount)}"
 
 
 class VoucherRedemption(Row):

@@ -16,7 +16,7 @@ from django.utils.translation import gettext
 from accounts.models import Organization
 from aichat.core.database import transactions
 from aichat.core.errors import InvalidRequest
-from aichat.core.money import CREDIT, format_credits
+from aichat.core.money import CREDIT, credits_in_words
 from aichat.payments.models import Plan, StripeCustomer, Subscription
 from aichat.payments.payments import BillingUnavailable
 
@@ -144,7 +144,7 @@ def sell_credits(organization: Organization, *, credits: int, email: str, back: 
         limits = {"least": f"{least.normalize():f}", "most": f"{most.normalize():f}"}
         raise InvalidRequest(text % limits, param="credits")
     metadata = {"organization": str(organization.pk), "credits": str(credits)}
-    product = {"name": f"{format_credits(credits)} credits"}
+    product = {"name": credits_in_words(credits)}
     line = {"quantity": 1, "price_data": {"currency": "usd", "unit_amount": cents, "product_data": product}}
     return _checkout(organization, email, back, mode="payment", line=line, metadata=metadata)
 

@@ -23,7 +23,7 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 
 from aichat.core.admin import audit_log
 from aichat.core.database import transactions
-from aichat.core.money import CREDIT, LARGEST, format_credits, to_microcredits
+from aichat.core.money import CREDIT, LARGEST, credits_in_words, format_credits, to_microcredits
 
 AMOUNT = re.compile(r"[+-]?[0-9]+(\.[0-9]*)?", re.ASCII)
 
@@ -56,7 +56,7 @@ class CreditsFormField(forms.CharField):
                 f"{str(error).capitalize()}: write credits with at most six decimal places."
             ) from None
         if not self.smallest <= amount <= LARGEST:
-            raise ValidationError(f"Write {format_credits(self.smallest)} credits or more.")
+            raise ValidationError(f"Write {credits_in_words(self.smallest)} or more.")
         return amount
 
     def validate(self, value: Any) -> None:

@@ -7,7 +7,7 @@ from django.utils import timezone
 
 from accounts.commands import user_by_email
 from accounts.tenancy import personal_organization
-from aichat.core.money import format_credits, to_microcredits
+from aichat.core.money import credits_in_words, format_credits, to_microcredits
 from credits.services import grant, wallet_of
 
 
@@ -48,6 +48,6 @@ class Command(BaseCommand):
             reference=options["reference"][:100],
             expires_at=options["expires_at"],
         )
-        done = "Already granted, nothing changed:" if result.repeated else f"Granted {format_credits(amount)} credits:"
+        done = "Already granted, nothing changed:" if result.repeated else f"Granted {credits_in_words(amount)}:"
         balance = format_credits(wallet_of(organization).balance)
         self.stdout.write(f"{done} {options['email']} has {balance}.")

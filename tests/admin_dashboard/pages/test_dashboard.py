@@ -207,12 +207,12 @@ def test_the_request_page_says_in_words_what_happened_and_gives_back(
     asked = ask(http, alice, "demo", "stream").body["request_id"]
     usage_record(alice, request_id=asked, status="auth_failure", final=False, attempt=1, charged=0)
     page = console.get(f"/admin/requests/{asked}/").content.decode()
-    for words in ("It answered.", "It refused the key", "credits held", "Hold settled", "demo of demo", "first token"):
+    for words in ("It answered.", "It refused the key", "1 credit held", "Hold settled", "demo of demo", "first token"):
         assert words in page, words
     assert f"&quot;request_id&quot;:&quot;{asked}&quot;" in page
-    refund = re.search(r'href="([^"]+refund/?)">Refund 1 credits', page)
+    refund = re.search(r'href="([^"]+refund/?)">Refund 1 credit', page)
     assert refund, page
-    assert "Refund 1 credits" in console.get(refund[1]).content.decode()
+    assert "Refund 1 credit" in console.get(refund[1]).content.decode()
 
 
 def test_the_request_page_is_for_administrators(alice: Actor) -> None:
