@@ -49,9 +49,9 @@ KINDS = [
         lambda alice: Request("POST", CHAT, alice.headers, {"model": "demo", "message": NEW}),
         calls=512, files=81, hops=2,
     ),
-    Kind("one resource", conversation, calls=112, files=25, hops=3),
+    Kind("one resource", conversation, calls=112, files=26, hops=3),
     Kind(
-        "list", lambda alice: Request("GET", "/api/v1/conversations", alice.headers), calls=119, files=25, hops=3,
+        "list", lambda alice: Request("GET", "/api/v1/conversations", alice.headers), calls=119, files=26, hops=3,
     ),
     Kind("refused for credits", completion(NEW), calls=295, files=72, hops=1, status=402),
 ]  # fmt: skip
