@@ -259,7 +259,8 @@ def main() -> None:
                 measure(loads[0], system, 3 * 10**9, seed=1)
                 stage_times = stages(system, STAGE_RATES)
     minutes = (time.monotonic() - began) / 60
-    part = page(results, stage_times, minutes, "make bench-latency" + (" ARGS=--quick" if options.quick else ""))
+    arguments = " ".join(sys.argv[1:])
+    part = page(results, stage_times, minutes, "make bench-latency" + (f' ARGS="{arguments}"' if arguments else ""))
     print("\n".join(part))  # noqa: T201
     target = options.page or (None if options.quick or options.only or options.rates else PAGE)
     if target:
