@@ -1,9 +1,9 @@
-"""Rows are read in batches by primary key."""
+"""Rows are read and deleted in batches by primary key."""
 
 import pytest
 
 from accounts.models import Organization
-from aichat.core.database.batches import column_by_key, in_batches, rows_by_key
+from aichat.core.database.batches import column_by_key, delete, in_batches, rows_by_key
 
 pytestmark = pytest.mark.django_db
 
@@ -23,6 +23,14 @@ def test_a_row_deleted_meanwhile_ends_no_reading() -> None:
     first = next(batches)
     Organization.objects.filter(pk__in=[row.pk for row in first]).delete()
     assert len([row for batch in batches for row in batch]) == 2
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 6])
+def test_the_rows_asked_for_are_deleted_and_no_others(size: int) -> None:
+    for number in range(6):
+        Organization.objects.create(name=str(number))
+    assert delete(Organization.objects.exclude(name="3").order_by("name"), size) == 5
+    assert [row.name for row in Organization.objects.all()] == ["3"]
 
 
 def test_items_come_in_lists_of_at_most_the_size() -> None:
