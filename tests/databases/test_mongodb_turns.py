@@ -1,6 +1,7 @@
 """Transactions on MongoDB run side by side until one conflicts; then those of a host run one after the other."""
 
 import os
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 @pytest.fixture(autouse=True)
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     """The file of the turns, of this test alone and with its last conflict a minute ago."""
-    monkeypatch.setattr(turns.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path))
     turns._forget()
     found = turns._file()
     assert found is not None
@@ -73,7 +74,7 @@ def test_an_error_of_another_kind_is_no_conflict() -> None:
 
 
 def test_without_a_file_transactions_take_no_turns(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(turns.tempfile, "gettempdir", lambda: str(tmp_path / "is-not-there"))
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path / "is-not-there"))
     turns._forget()
     with turns.atomic():
         assert turns._file() is None
