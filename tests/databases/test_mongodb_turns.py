@@ -19,6 +19,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     """The file of the turns, of this test alone and with its last conflict a minute ago."""
     monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(turns, "_in_vain", float("-inf"))
     turns._forget()
     found = turns._file()
     assert found is not None
@@ -57,6 +58,13 @@ def test_after_a_conflict_a_transaction_waits_for_the_other_one_but_not_for_long
     with turns.atomic():
         assert turns.LONGEST_WAIT <= seconds_of_another_thread() < 10 * turns.LONGEST_WAIT
     assert seconds_of_another_thread() < turns.LONGEST_WAIT
+
+
+def test_whoever_holds_the_lock_for_long_holds_up_one_transaction_and_not_each() -> None:
+    conflict()
+    with turns.atomic():
+        assert seconds_of_another_thread() >= turns.LONGEST_WAIT
+        assert seconds_of_another_thread() < turns.LONGEST_WAIT
 
 
 def test_peace_comes_back_after_a_second_without_a_conflict(file: int) -> None:

@@ -24,7 +24,9 @@ from aichat.core.database.mongodb import errors
 PEACE = 1.0  # seconds without a conflict, after which transactions run side by side again
 LONGEST_WAIT = 0.5  # seconds: a process that is frozen with the lock in hand holds nobody up for longer
 PAUSE = 0.0005  # seconds between two looks for the lock
+REST = 10.0  # seconds for which nobody in this process waits, after one waited in vain
 
+_in_vain = float("-inf")  # monotonic: when a thread last waited in vain
 _thread = threading.local()  # `file`: each thread has its own, because a lock belongs to an opened file
 
 
@@ -47,14 +49,17 @@ def atomic() -> Iterator[None]:
 
 def _lock(file: int) -> bool:
     """Take the lock, alone if there was a conflict lately. Returns False when it can't be had in `LONGEST_WAIT`."""
-    deadline = time.monotonic() + LONGEST_WAIT
+    global _in_vain
+    now = time.monotonic()
+    deadline = now if now < _in_vain + REST else now + LONGEST_WAIT
     is_peaceful = time.time() - os.fstat(file).st_mtime > PEACE
     kind = fcntl.LOCK_SH if is_peaceful else fcntl.LOCK_EX
     while True:
         try:
             fcntl.flock(file, kind | fcntl.LOCK_NB)
         except OSError:
-            if time.monotonic() > deadline:
+            if time.monotonic() >= deadline:
+                _in_vain = now if deadline > now else _in_vain
                 return False
             time.sleep(PAUSE)
         else:
