@@ -43,6 +43,7 @@ class Service:
             "PORT": self.address.rpartition(":")[2],
             "WEB_CONCURRENCY": str(workers),
             "LOG_LEVEL": "WARNING",
+            "SETTLEMENT_JOURNAL": str(directory / "journal"),  # those of a host share one
             **options,
         }
         if database is None:

@@ -97,6 +97,7 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Installation:
         "PATH": os.environ["PATH"],
         "SECRET_KEY": "only for tests, and as long as a secret has to be",
         "DATABASE_URL": f"sqlite:///{database}",
+        "SETTLEMENT_JOURNAL": str(database.parent / "journal"),
         "PORT": free_port(),
         **dict.fromkeys(PROVIDER_KEYS, ""),
     }
