@@ -136,7 +136,7 @@ class AuditView(ListAPIView[LogEntry]):
         },
     )
     def get(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponseBase:  # type: ignore[override]
-        """Who changed what, the newest first: administrators' writes, and what people did to keys, accounts and teams.
+        """List who changed what, the newest first: administrators' writes, and what people did to keys, accounts and teams.
 
         CSV has all pages.
         """

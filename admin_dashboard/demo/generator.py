@@ -281,7 +281,7 @@ def usage_record(
 
 
 def source_of(status: str, output_tokens: int) -> str:
-    """Where a made-up record's figures come from. About one whole answer of 200 has reported figures that nobody believes."""
+    """Return where a made-up record's figures come from. About one in 200 answers reports figures that nobody believes."""
     if status != "ok":
         return Source.ESTIMATED
     return Source.IMPLAUSIBLE if output_tokens % 199 == 0 else Source.EXACT

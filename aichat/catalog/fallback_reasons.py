@@ -4,7 +4,10 @@ from enum import StrEnum
 
 
 class FallbackReason(StrEnum):
-    """What a candidate's failure means. Refused content (`blocked`) is no reason: it is sent to no other provider."""
+    """Names the kinds of failure of a candidate after which the next one may be asked.
+
+    Refused content (`blocked`) is no reason: it is sent to no other provider.
+    """
 
     OUTAGE = "outage"  # no connection, a timeout, an error of the server, an answer that is broken or empty
     RATE_LIMIT = "rate_limit"

@@ -100,7 +100,7 @@ class Rates:
         return left // price.output if price.output else LARGEST_COUNT
 
     def cost_nanousd(self, usage: Usage) -> int:
-        """What the provider bills us, in nano-USD (10⁻⁹ US dollars)."""
+        """Return what the provider bills us for the usage, in nano-USD (10⁻⁹ US dollars)."""
         tokens = self._tier(usage)[1].millionths(usage)
         measured = _rounded_up(tokens, usage, self.character_cost, self.minute_cost, PER_MILLION // 1000)
         return measured + usage.images * self.image_cost * 1000

@@ -37,7 +37,7 @@ class ModelAccessView(APIView):
 
     @extend_schema(summary="Who may use a model", responses=AccessSerializer)
     def get(self, request: Request, slug: str) -> Response:
-        """Who may use the model. All lists empty: everybody."""
+        """Return who may use the model. Empty lists mean everybody."""
         return Response(self.describe(self.model(slug)))
 
     @extend_schema(summary="Say who may use a model", request=AccessSerializer, responses=AccessSerializer)

@@ -90,7 +90,7 @@ def purge() -> int:
 
 
 def chosen(caller: Caller, ids: Sequence[UUID], conversation: Conversation) -> list[dict[str, Any]]:
-    """What a message keeps of the files with these IDs. Raises `InvalidRequest` for one that the caller may not use.
+    """Return what a message keeps of the files with these IDs. Raises `InvalidRequest` for one that the caller may not use.
 
     The caller may use their own files that no message has yet, and those of the conversation.
     """

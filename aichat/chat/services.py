@@ -118,7 +118,7 @@ def new_conversation(caller: Caller, message: str, system: str) -> Conversation:
 
 
 def charges(caller: Caller, messages: Iterable[Message]) -> dict[str, int]:
-    """What the caller paid for these messages, in microcredits by request ID.
+    """Return what the caller paid for these messages, in microcredits by request ID.
 
     A request ID that a client chose for several requests is left out: nobody knows which of them a message belongs to.
     """

@@ -76,7 +76,7 @@ class CachedHeaders:
 
 @dataclass(frozen=True, slots=True)
 class Hooks:
-    """What a middleware does before and after the view, and whether its result may be cached.
+    """Holds what a middleware does before and after the view, and whether its result may be cached.
 
     `after` has no effect on responses to other paths than those that begin with `below`.
     """
