@@ -138,7 +138,10 @@ async def parse(model: type[B], request: HttpRequest) -> B:
     """
     if request.content_type != "application/json":
         raise responses.unsupported_media_type()
-    return await beside_the_loop(request, validate, model, request.body or b"null", deployment_of(request))
+    body, deployment = request.body or b"null", deployment_of(request)
+    if len(body) <= BODY_ON_THE_LOOP:
+        return validate(model, body, deployment)
+    return await asyncio.get_running_loop().run_in_executor(_validator, validate, model, body, deployment)
 
 
 async def beside_the_loop(request: HttpRequest, work: Callable[..., T], *arguments: Any) -> T:
@@ -150,7 +153,9 @@ async def beside_the_loop(request: HttpRequest, work: Callable[..., T], *argumen
 
 def validate(model: type[B], body: bytes, deployment: str) -> B:
     """Parse a JSON text as `model`. Raises `InvalidRequest` that names the first field at fault."""
-    check_structure(body, getattr(model, "most_values", MOST_VALUES))
+    most = getattr(model, "most_values", MOST_VALUES)
+    if len(body) >= most:  # a shorter one can't have so many
+        check_structure(body, most)
     try:
         return model.model_validate_json(named_deployment(body, deployment) if deployment else body)
     except ValidationError as error:

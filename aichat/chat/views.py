@@ -1,6 +1,7 @@
 """`POST /api/v1/chat` and the conversations behind it."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -84,7 +85,7 @@ class ChatView(AsyncView):
     async def post(self, request: HttpRequest, caller: Caller) -> HttpResponseBase:
         """One turn of a conversation, paid by what it used. With `stream: true` the answer is an event stream."""
         body = await parse(ChatBody, request)
-        return await respond(request, caller, lambda: prepare(caller, body))
+        return await respond(request, caller, partial(prepare, caller, body))
 
 
 class StopView(AsyncView):

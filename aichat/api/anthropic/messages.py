@@ -1,6 +1,7 @@
 """`POST /v1/messages` and `/v1/messages/count_tokens`: https://platform.claude.com/docs/en/api/messages"""
 
 from collections.abc import Mapping
+from functools import partial
 
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
@@ -46,7 +47,7 @@ class MessagesView(AsyncView):
         body = await parse(MessagesBody, request)
         if body.thread:
             raise UnsupportedThread
-        return await respond(request, caller, lambda: prepare(request, caller, body))
+        return await respond(request, caller, partial(prepare, request, caller, body))
 
 
 async def prepare(request: HttpRequest, caller: Caller, body: MessagesBody) -> tuple[GenerationRequest, MessageFormat]:

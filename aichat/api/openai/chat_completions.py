@@ -1,6 +1,7 @@
 """`POST /v1/chat/completions`: https://platform.openai.com/docs/api-reference/chat/object"""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from django.http import HttpRequest
@@ -54,7 +55,7 @@ class CompletionsView(AsyncView):
         """Answers any OpenAI client whose base URL ends in `/v1`. Model `auto` is the default route."""
         body = await parse(CompletionBody, request)
         answer_format = FunctionCallFormat if body.functions else CompletionFormat
-        return await respond(request, caller, lambda: prepare(caller, body, answer_format))
+        return await respond(request, caller, partial(prepare, caller, body, answer_format))
 
 
 async def prepare(

@@ -4,6 +4,7 @@ The prompt is sent to a chat model as one user message.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from django.http import HttpRequest
@@ -98,7 +99,7 @@ class TextCompletionsView(AsyncView):
     async def post(self, request: HttpRequest, caller: Caller) -> HttpResponseBase:
         """For clients from before chats: the prompt becomes a user's message to a chat model."""
         body = await parse(TextCompletionBody, request)
-        return await respond(request, caller, lambda: prepare(caller, body))
+        return await respond(request, caller, partial(prepare, caller, body))
 
 
 async def prepare(caller: Caller, body: TextCompletionBody) -> tuple[GenerationRequest, "TextCompletionFormat"]:

@@ -379,7 +379,9 @@ class CompletionBody(BaseModel):
 
     def message_dicts(self) -> list[dict[str, Any]]:
         """The messages as they go upstream, in the vocabulary of tools."""
-        return tools.of_messages([message.as_dict() for message in self.messages])
+        found = [message.as_dict() for message in self.messages]
+        has_functions = [one for one in self.messages if one.function_call or one.role == "function"]
+        return tools.of_messages(found) if has_functions else found
 
     def parameters(self) -> dict[str, Any]:
         """The parameters that go upstream: everything but the conversation and what this server decides."""
@@ -393,4 +395,5 @@ class CompletionBody(BaseModel):
             "n",
             "modalities",
         }
-        return tools.of_parameters(self.model_dump(exclude=ours, exclude_none=True, by_alias=True))
+        found = self.model_dump(exclude=ours, exclude_none=True, by_alias=True)
+        return found if tools.FIELDS.isdisjoint(found) else tools.of_parameters(found)

@@ -7,6 +7,8 @@ Source: https://platform.openai.com/docs/api-reference/chat/create (`allowed_too
 from collections.abc import Mapping
 from typing import Any
 
+FIELDS = frozenset({"tools", "tool_choice", "functions", "function_call"})  # the parameters that are about tools
+
 
 def of_parameters(parameters: dict[str, Any]) -> dict[str, Any]:
     """The parameters with everything about tools in `tools` and `tool_choice`; `parameters` is changed.
@@ -44,8 +46,6 @@ def of_messages(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
     Calls get IDs by their position; an answer belongs to the latest call of its name.
     """
-    if not any("function_call" in message or message["role"] == "function" for message in messages):
-        return messages
     ids: dict[str, str] = {}
     translated = []
     for position, message in enumerate(messages):

@@ -1,5 +1,7 @@
 """`POST /v1/responses`"""
 
+from functools import partial
+
 from django.conf import settings
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
@@ -38,7 +40,7 @@ class ResponsesView(AsyncView):
     async def post(self, request: HttpRequest, caller: Caller) -> HttpResponseBase:
         """For any client of the Responses API. Each request brings its whole conversation, or refers to items of late."""
         body = await parse(ResponsesBody, request)
-        return await respond(request, caller, lambda: prepare(request, caller, body))
+        return await respond(request, caller, partial(prepare, request, caller, body))
 
 
 # The client's names for what OpenAI's chat vocabulary calls otherwise.
