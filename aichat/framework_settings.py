@@ -191,7 +191,7 @@ def logging_settings(format: str, level: str) -> dict[str, Any]:
         "filters": {"trace": {"()": "aichat.core.telemetry.tracing.TraceFilter"}},
         "formatters": {
             "json": {
-                "()": "aichat.core.telemetry.json_logs.JsonFormatter",
+                "()": "aichat.core.telemetry.log_writer.JsonFormatter",
                 "fmt": "{asctime}{levelname}{name}{message}{request_id}{traceparent}{user}{organization}",
                 "style": "{",
                 "rename_fields": {"asctime": "time", "levelname": "level", "name": "logger"},

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from io import StringIO
 from typing import Any
 
-from aichat.core.telemetry.json_logs import JsonFormatter
+from aichat.core.telemetry.log_writer import JsonFormatter
 from aichat.core.telemetry.tracing import TraceFilter
 from aichat.settings import LOGGING
 

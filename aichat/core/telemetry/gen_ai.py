@@ -4,9 +4,7 @@ The names are of version 1.42 (status: development), from https://github.com/ope
 `docs/gen-ai/gen-ai-spans.md` and `gen-ai-metrics.md`. Prometheus writes them with `_` for `.`.
 """
 
-from collections.abc import Iterator
-
-from aichat.core.telemetry.measurements import AttemptEnded
+from functools import lru_cache
 
 OPERATIONS = {  # by a model's kind; the last two are words of our own: the conventions have none
     "chat": "chat",
@@ -29,18 +27,13 @@ TOKEN_BUCKETS = [4**power for power in range(14)]
 SECOND_BUCKETS = [0.01 * 2**power for power in range(14)]
 
 
-def names(item: AttemptEnded) -> tuple[str, str, str]:
-    """The operation, the provider and the model of an attempt."""
-    return OPERATIONS.get(item.kind, item.kind), PROVIDERS.get(item.provider, item.provider), item.model
+@lru_cache(maxsize=4096)
+def names(kind: str, provider: str, model: str) -> tuple[str, str, str]:
+    """The operation, the provider and the model of an attempt at a model of `kind`."""
+    return OPERATIONS.get(kind, kind), PROVIDERS.get(provider, provider), model
 
 
-def error_type(item: AttemptEnded) -> str:
-    """How the attempt failed; empty when it did not."""
-    return "" if item.outcome in FINE else str(item.outcome)
-
-
-def tokens(item: AttemptEnded) -> Iterator[tuple[str, int]]:
-    """The tokens that are billed, with their type (`input`, `output`)."""
-    for kind, count in (("input", item.input_tokens), ("output", item.output_tokens)):
-        if count:
-            yield kind, count
+@lru_cache
+def error_type(outcome: str) -> str:
+    """How an attempt with this outcome failed; empty when it did not."""
+    return "" if outcome in FINE else str(outcome)

@@ -1,22 +1,39 @@
-"""A log handler that does not write on the event loop: a pipe that nobody reads would hold up all requests.
+"""Log lines as JSON, and a handler that does not write them on the event loop: a pipe that nobody reads would hold up all.
 
 Lines that are logged on an event loop are formatted at once and written by a thread, `GATHERING_SECONDS` of them together.
 Warnings and worse, and all lines of other threads and of commands, are written at once, after those that wait. The process
 writes what waits when it ends; only a kill (SIGKILL) loses lines, those of the last `GATHERING_SECONDS`.
 """
 
+import json
 import logging
 import os
 import threading
 import time
 from collections import deque
 from contextlib import suppress
+from typing import Any
 from weakref import WeakSet
+
+from pythonjsonlogger.orjson import OrjsonFormatter
 
 from aichat.core.background import lifecycle
 
 GATHERING_SECONDS = 0.05
 MOST_WAITING = 10_000  # lines; further ones are written at once, so that none is lost and memory is bounded
+
+
+class JsonFormatter(OrjsonFormatter):
+    """Writes each record with orjson, in an eighth of the time of the standard library's `json`.
+
+    `json` writes the records that orjson refuses: half of a surrogate pair, an integer beyond 64 bits.
+    """
+
+    def jsonify_log_record(self, log_data: dict[str, Any]) -> str:
+        try:
+            return super().jsonify_log_record(log_data)
+        except TypeError:
+            return json.dumps(log_data, default=str)
 
 
 class LogWriter(logging.StreamHandler):  # type: ignore[type-arg]

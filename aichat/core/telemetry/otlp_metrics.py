@@ -41,14 +41,15 @@ class Recorder:
             with self._making:
                 if not self.histograms:
                     self._make()
-        operation, provider, model = gen_ai.names(item)
+        operation, provider, model = gen_ai.names(item.kind, item.provider, item.model)
         names = {gen_ai.OPERATION: operation, gen_ai.PROVIDER: provider, gen_ai.MODEL: model}
-        problem = gen_ai.error_type(item)
+        problem = gen_ai.error_type(item.outcome)
         self.histograms[gen_ai.DURATION].record(item.seconds, {**names, gen_ai.ERROR: problem} if problem else names)
         if item.first_token_seconds is not None:
             self.histograms[gen_ai.FIRST_CHUNK].record(item.first_token_seconds, names)
-        for kind, count in gen_ai.tokens(item):
-            self.histograms[gen_ai.TOKENS].record(count, {**names, gen_ai.TOKEN_TYPE: kind})
+        for kind, count in (("input", item.input_tokens), ("output", item.output_tokens)):
+            if count:
+                self.histograms[gen_ai.TOKENS].record(count, {**names, gen_ai.TOKEN_TYPE: kind})
 
     def _make(self) -> None:
         from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter

@@ -92,15 +92,15 @@ def count(item: Measurement) -> None:
             if item.images:
                 _with(_images, provider, model).inc(item.images)
             if not item.cached:
-                names = gen_ai.names(item)
-                _with(_seconds, *names, gen_ai.error_type(item)).observe(item.seconds)
+                names = gen_ai.names(kind, provider, model)
+                _with(_seconds, *names, gen_ai.error_type(item.outcome)).observe(item.seconds)
                 if item.first_token_seconds is not None:
                     _with(_first_chunk_seconds, *names).observe(item.first_token_seconds)
-                for type_, amount in gen_ai.tokens(item):
-                    _with(_token_usage, *names, type_).observe(amount)
                 _with(_sources, provider, model, str(item.source)).inc()
-                _with(_tokens, provider, model, "input").inc(item.input_tokens)
-                _with(_tokens, provider, model, "output").inc(item.output_tokens)
+                for type_, amount in (("input", item.input_tokens), ("output", item.output_tokens)):
+                    _with(_tokens, provider, model, type_).inc(amount)
+                    if amount:
+                        _with(_token_usage, *names, type_).observe(amount)
 
 
 def start() -> None:

@@ -13,7 +13,7 @@ import httpx
 import pytest
 from django.test import Client
 
-from aichat.core.telemetry.json_logs import JsonFormatter
+from aichat.core.telemetry.log_writer import JsonFormatter
 from credits.models import Hold
 from tests.conftest import PASSWORD, Actor
 from tests.logs import Logs, wait_for
