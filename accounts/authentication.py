@@ -39,6 +39,7 @@ class Caller:
     # The place in a team, with its spending limits. Read for async views only (`caller_cache`): no other view spends.
     membership: Membership | None = field(default=None, compare=False)
     api_key: AccessToken | None = field(init=False)  # the token when it is an API key, not a login
+    has_limited_key: bool = field(init=False, compare=False)  # what the key's limits forbid: `accounts/permissions.py`
     has_spend_limit: bool = field(init=False, compare=False)  # any of those that `credits/spending_limits.py` counts
 
     def __post_init__(self) -> None:
@@ -46,6 +47,7 @@ class Caller:
         key = self.token if is_key else None
         limited = (key, self.membership, self.user, self.organization)
         object.__setattr__(self, "api_key", key)
+        object.__setattr__(self, "has_limited_key", key is not None and key.is_limited)
         object.__setattr__(self, "has_spend_limit", any(one.has_spend_limit for one in limited if one is not None))
 
 
@@ -63,7 +65,7 @@ def credential(headers: Mapping[str, str]) -> str:
     Basic login) counts only when none of the others is there. Raises `CredentialsDiffer`.
     """
     authorization = headers.get("Authorization", "")
-    keys = {key.strip() for name in KEY_HEADERS if (key := headers.get(name, ""))}
+    keys = {key.strip() for name in headers.keys() & KEY_HEADERS if (key := headers[name])}
     if not keys:
         return authorization or _of_portal(headers)
     scheme, _, secret = authorization.partition(" ")

@@ -42,9 +42,12 @@ class HasRole(BasePermission):
         """Whether the role is enough. Raises `IpNotAllowed`, `LimitedKey`, `ScopeMissing`."""
         if not (isinstance(request.user, User) and request.user.role in self.covering):
             return False
-        key = getattr(request.auth, "api_key", None)
+        caller: Any = request.auth
+        key = getattr(caller, "api_key", None)
         if key is not None:
-            require_key(key, request, view)
+            if caller.has_limited_key:
+                require_within_limits(key, request, view)
+            key_limits.note_use(key)
         return True
 
     @staticmethod
@@ -53,18 +56,16 @@ class HasRole(BasePermission):
         return method not in limited_key_methods(view)
 
 
-def require_key(key: AccessToken, request: Any, view: Any) -> None:
-    """Check the limits of an API key that need no work, and note its use.
+def require_within_limits(key: AccessToken, request: Any, view: Any) -> None:
+    """Check the limits of an API key that need no work.
 
     Raises `IpNotAllowed`, `LimitedKey` (for what manages), `ScopeMissing`.
     """
-    if key.is_limited:
-        key_limits.require_address(key, request)
-        if request.method not in limited_key_methods(view):
-            raise LimitedKey()
-        if key.scopes:
-            key_limits.require_scope(key, scopes_of(view, request.method))
-    key_limits.note_use(key)
+    key_limits.require_address(key, request)
+    if request.method not in limited_key_methods(view):
+        raise LimitedKey()
+    if key.scopes:
+        key_limits.require_scope(key, scopes_of(view, request.method))
 
 
 class IsUser(HasRole):

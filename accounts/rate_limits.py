@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address, ip_network
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import redis
@@ -122,7 +123,8 @@ class RateWindows:
             for one, hits in zip(windows, found, strict=True):
                 if allowed:
                     hits.append(now)
-                states.append(_state(one, allowed, len(hits), hits[0] + one.period - now if hits else 0))
+                left, reset = max(0, one.limit - len(hits)), hits[0] + one.period - now if hits else 0
+                states.append(RateState(allowed, one.limit, left, reset))
             return states
 
     def _current(self, one: RateWindow, now: float) -> deque[float]:
@@ -146,10 +148,6 @@ class RateWindows:
 _own = RateWindows()
 
 
-def _state(one: RateWindow, allowed: bool, used: int, reset: float) -> RateState:
-    return RateState(allowed, one.limit, max(0, one.limit - used), reset)
-
-
 def _words(windows: Sequence[RateWindow]) -> tuple[list[str], list[int]]:
     """The keys and the arguments of the script `HIT` for these windows."""
     return [one.name for one in windows], [number for one in windows for number in (one.limit, one.period)]
@@ -158,7 +156,7 @@ def _words(windows: Sequence[RateWindow]) -> tuple[list[str], list[int]]:
 def _states(windows: Sequence[RateWindow], answer: list[int]) -> list[RateState]:
     allowed, *facts = answer
     return [
-        _state(one, bool(allowed), used, reset / 1_000_000)
+        RateState(bool(allowed), one.limit, max(0, one.limit - used), reset / 1_000_000)
         for one, used, reset in zip(windows, facts[::2], facts[1::2], strict=True)
     ]
 
@@ -168,7 +166,11 @@ def hit(rate: str, *identifiers: str) -> RateState:
 
     Asks Redis synchronously: do not call it on the event loop.
     """
-    return _strictest(_hit([window(rate, *identifiers)]))
+    (state,) = _hit([window(rate, *identifiers)])
+    if not state.allowed:
+        tracing.answer_with(state.headers())
+        raise RateLimited(retry_after=state.reset)
+    return state
 
 
 def _hit(windows: Sequence[RateWindow]) -> list[RateState]:
@@ -181,18 +183,6 @@ def _hit(windows: Sequence[RateWindow]) -> list[RateState]:
         except redis.RedisError:
             pass
     return _own.hit(windows)
-
-
-def _strictest(states: Sequence[RateState]) -> RateState:
-    """The window that has least left. Raises `RateLimited` when the hit was refused."""
-    found = states[0]
-    for state in states[1:]:
-        if state.remaining < found.remaining:
-            found = state
-    if not found.allowed:
-        tracing.answer_with(found.headers())
-        raise RateLimited(retry_after=max(state.reset for state in states if state.remaining == 0))
-    return found
 
 
 def windows_of(caller: Caller) -> list[RateWindow]:
@@ -243,11 +233,12 @@ async def hit_caller_async(caller: Caller, before: PendingHits | None = None) ->
 
 
 def _let_in(caller: Caller, states: Sequence[RateState]) -> None:
-    try:
-        tracing.answer_with(_strictest(states).headers())
-    except RateLimited:
+    """Tell the caller of the window that has least left. Raises `RateLimited` when the hit was refused."""
+    strictest = min(states, key=attrgetter("remaining"))
+    tracing.answer_with(strictest.headers())
+    if not strictest.allowed:
         product_events.limit_hit("requests", caller.user.pk, caller.organization.pk)
-        raise
+        raise RateLimited(retry_after=max(state.reset for state in states if state.remaining == 0))
 
 
 def hit_sign_in(request: Request | HttpRequest, action: str, email: str) -> None:
