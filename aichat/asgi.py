@@ -46,7 +46,8 @@ class Application(ASGIHandler):
         if scope["type"] == "lifespan":
             await self.lifespan(receive, send)
         elif scope["type"] == "http":
-            scope = below_prefix(scope)
+            if settings.URL_PREFIX:
+                scope = below_prefix(scope)
             headers = dict(scope["headers"])
             traced = Traced(scope, headers, send)
             try:

@@ -40,17 +40,11 @@ _current: ContextVar[Trace | None] = ContextVar("trace", default=None)
 
 def begin(request_id: str = "", traceparent: str = "") -> Trace:
     """Start a trace for the work that follows. A request ID that is not of the `ACCEPTED` form is replaced by a new one."""
-    trace = Trace(
-        request_id=request_id if ACCEPTED.fullmatch(request_id) else new_id(),
-        traceparent=traceparent if TRACEPARENT.fullmatch(traceparent) else "",
-    )
+    if not ACCEPTED.fullmatch(request_id):
+        request_id = f"{random.getrandbits(128):032x}"  # no secret: the operating system's generator need not be asked
+    trace = Trace(request_id, traceparent if TRACEPARENT.fullmatch(traceparent) else "")
     _current.set(trace)
     return trace
-
-
-def new_id() -> str:
-    """A random request ID of 32 hex digits. The ID is no secret: the operating system's generator need not be asked."""
-    return f"{random.getrandbits(128):032x}"
 
 
 def current() -> Trace | None:

@@ -31,10 +31,7 @@ DEPLOYMENT_PARAMETER = "deployment"  # of the query, under which the views find 
 
 def below_prefix(scope: dict[str, Any]) -> dict[str, Any]:
     """The ASGI scope with the path below URL_PREFIX, whether the proxy passes the prefix on or takes it away."""
-    prefix = settings.URL_PREFIX
-    if not prefix:
-        return scope
-    path = scope["path"]
+    prefix, path = settings.URL_PREFIX, scope["path"]
     if path == prefix or path.startswith(f"{prefix}/"):
         path = path.removeprefix(prefix) or "/"
     return {**scope, "path": path, "raw_path": quote(path).encode(), "root_path": prefix}

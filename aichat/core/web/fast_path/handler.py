@@ -65,12 +65,13 @@ class FastPathHandler:
                     await send(start(response, headers))
                     async for part in parts:
                         await send({"type": "http.response.body", "body": part, "more_body": True})
-                client.may_leave()
-                await send({"type": "http.response.body"})
-            else:
-                client.may_leave()
-                await send(start(response, headers))
-                await send({"type": "http.response.body", "body": cast(HttpResponse, response).content})
+        if client.left:
+            return
+        if isinstance(response, StreamingHttpResponse):
+            await send({"type": "http.response.body"})
+        else:
+            await send(start(response, headers))
+            await send({"type": "http.response.body", "body": cast(HttpResponse, response).content})
 
     async def view(self, request: FastPathRequest) -> HttpResponseBase:
         match = request.resolver_match = self.matches[request.path_info]
@@ -96,7 +97,7 @@ async def read(receive: Receive) -> bytes | None:
 
 
 class CancelledWhenLeft:
-    """Context manager that cancels the current task when the client leaves, until `may_leave` is called.
+    """Context manager that cancels the current task when the client leaves before its end; then `left` is true.
 
     Listening begins after `LISTEN_AFTER` seconds: most refusals and cached answers are sent by then, and need no task.
     """
@@ -122,11 +123,6 @@ class CancelledWhenLeft:
         self.left = True
         assert self.working is not None
         self.working.cancel()
-
-    def may_leave(self) -> None:
-        self.timer.cancel()
-        if self.listener is not None:
-            self.listener.cancel()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
