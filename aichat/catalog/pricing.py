@@ -76,13 +76,14 @@ class Rates:
 
     def charge(self, usage: Usage) -> int:
         """What the user pays, in microcredits."""
-        tokens = self._tier(usage)[0].millionths(usage)
+        price = self._tier(usage)[0] if self.tiers else self.price
+        tokens = price.millionths(usage)
         measured = _rounded_up(tokens, usage, self.character_price, self.minute_price, PER_MILLION)
         return measured + self.request_price + usage.images * self.image_price
 
     def most(self, usage: Usage) -> int:
         """The most the user pays for so many tokens, however many of them the provider's cache stores; in microcredits."""
-        price = self._tier(usage)[0]
+        price = self._tier(usage)[0] if self.tiers else self.price
         if price.cache_write is None and price.cache_write_1h is None:
             return self.charge(usage)  # tokens that are written to the cache cost as much as others
         return max(map(self.charge, _placements(usage)))
@@ -93,7 +94,7 @@ class Rates:
         For an output without a price it is LARGEST_COUNT.
         """
         usage = Usage(input_tokens=input_tokens)
-        price = self._tier(usage)[0]
+        price = self._tier(usage)[0] if self.tiers else self.price
         left = (microcredits - self.request_price) * PER_MILLION - max(map(price.millionths, _placements(usage)))
         if left < 0:
             return -1
@@ -101,13 +102,13 @@ class Rates:
 
     def cost_nanousd(self, usage: Usage) -> int:
         """Return what the provider bills us for the usage, in nano-USD (10⁻⁹ US dollars)."""
-        tokens = self._tier(usage)[1].millionths(usage)
+        cost = self._tier(usage)[1] if self.tiers else self.cost
+        tokens = cost.millionths(usage)
         measured = _rounded_up(tokens, usage, self.character_cost, self.minute_cost, PER_MILLION // 1000)
         return measured + usage.images * self.image_cost * 1000
 
     def _tier(self, usage: Usage) -> tuple[TokenPrices, TokenPrices]:
-        if not self.tiers:
-            return self.price, self.cost
+        """The prices and costs for a request with this usage, of a model whose prices have tiers."""
         reached = [tier for tier in self.tiers if usage.input_tokens > tier.above_input_tokens]
         if not reached:
             return self.price, self.cost

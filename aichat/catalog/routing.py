@@ -34,7 +34,7 @@ def candidates(catalog: Catalog, who: Who | None, slug: str, kind: AIModel.Kind 
         named = catalog.get(slug)
         if named and who and not named.is_open_to(who):
             raise ModelNotAllowed(slug)
-        found = [named, *(catalog[name] for name in named.fallbacks if name in catalog)] if named else []
+        found = [named, *[catalog[name] for name in named.fallbacks if name in catalog]] if named else []
     usable = list({model.slug: model for model in found if model.kind == kind and model.is_callable}.values())
     if who and usable:
         usable = [model for model in usable if model.is_open_to(who)]

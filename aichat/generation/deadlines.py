@@ -21,8 +21,8 @@ class AttemptTimeouts:
     """Context manager around one attempt that ends it with the `ProviderError` of the limit that ran out.
 
     `deadline` is the monotonic time at which the request as a whole ends. One timer checks the limits; a piece from the
-    provider moves the limit on without a new timer. The time between `rest` and `go_on` is not counted: a slow reader is
-    not a slow provider.
+    provider moves the limit on without a new timer. The time from setting `is_resting`, while a piece is handed to the
+    reader, to `go_on` is not counted: a slow reader is not a slow provider.
     """
 
     def __init__(self, *, stream: bool, deadline: float) -> None:
@@ -42,10 +42,6 @@ class AttemptTimeouts:
         self.timer: asyncio.TimerHandle | None = None
         self.look()
         return self
-
-    def rest(self) -> None:
-        """Stop counting: a piece is being handed to the reader."""
-        self.is_resting = True
 
     def go_on(self, *, is_answer: bool) -> None:
         """Start to wait for the provider's next piece, after one that is part of the answer or a thought."""

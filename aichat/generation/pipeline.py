@@ -67,7 +67,7 @@ async def generate(request: GenerationRequest, sink: EventSink | None = None) ->
         return await found.serve(request, sink)
     try:
         breakers = await reading.breakers()
-        if not any(breaker.is_callable for breaker in breakers):
+        if not [breaker for breaker in breakers if breaker.is_callable]:
             raise AllLeftAlone(min(breaker.wait for breaker in breakers))
         bill, asked = Bill(request), monotonic()
         await bill.reserve(candidates)
@@ -93,6 +93,8 @@ class Run:
         self.candidates = candidates
         self.deadline = deadline
         self.keeping, self.sink = keeping, sink
+        # Whether the client itself chose the first candidate.
+        self.is_first_named = self.request.model != routing.AUTO and not self.request.treatment.model
         self.result.cache = keeping.word
 
     async def work(self) -> Ending:
@@ -146,7 +148,7 @@ class Run:
                 if not self.result.is_empty:
                     raise
                 errors.append(error)
-                if not falls_back(error, is_named=self.is_named(number), reasons=self.fallback_reasons):
+                if not falls_back(error, is_named=self.is_first_named and number == 1, reasons=self.fallback_reasons):
                     break
                 failed = model
             except BaseException:
@@ -155,10 +157,6 @@ class Run:
         if errors:
             raise error_to_tell(errors)
         raise AllLeftAlone(min(circuit.wait for _, circuit in self.candidates))
-
-    def is_named(self, number: int) -> bool:
-        """Whether the client itself chose the candidate with this number."""
-        return number == 1 and self.request.model != routing.AUTO and not self.request.treatment.model
 
     @property
     def fallback_reasons(self) -> Collection[str]:
@@ -188,7 +186,8 @@ class Run:
     async def ask(self, attempt: Attempt) -> None:
         """Ask one candidate. Raises `ProviderError` unless its answer is complete."""
         model, result = attempt.model, self.result
-        messages, parameters = native.for_kind(model.provider.kind, self.request.messages, self.request.sampling)
+        provider, adapter = model.provider, chat_adapter(model.provider.kind)
+        messages, parameters = native.for_kind(provider.kind, self.request.messages, self.request.sampling)
         request = ChatRequest(
             model=model.upstream_name,
             messages=messages,
@@ -197,7 +196,7 @@ class Run:
             parameters=parameters,
             request_id=self.request.request_id,
             report=attempt.report,
-            may_drop=not self.is_named(attempt.number),
+            may_drop=not (self.is_first_named and attempt.number == 1),
         )
 
         async def take(part: Part) -> None:
@@ -208,16 +207,19 @@ class Run:
             if part.is_empty:
                 watch.note_life()
                 return
-            watch.rest()
+            watch.is_resting = True  # while the piece is handed to the reader
             await self.deliver(attempt, part)
             watch.go_on(is_answer=part.is_answer)
 
         async with AttemptTimeouts(stream=self.request.stream, deadline=self.deadline) as watch:
-            finished = await key_ring.ask(
-                model.provider,
-                lambda endpoint: chat_adapter(model.provider.kind).chat(request, endpoint, take),
-                is_begun=lambda: attempt.accepted,
-            )
+            if provider.keys:
+                finished = await key_ring.ask(
+                    provider,
+                    lambda endpoint: adapter.chat(request, endpoint, take),
+                    is_begun=lambda: attempt.accepted,
+                )
+            else:
+                finished = await adapter.chat(request, provider.endpoint, take)
         result.finish_reason, attempt.is_finished = finished.reason, True
         result.is_finish_known, result.stop_sequence = finished.is_known, finished.stop_sequence
         if not result.has_answer and finished.reason != "length":

@@ -33,7 +33,8 @@ class Question:
 
     @property
     def prompt(self) -> str:
-        return prompt_version(system_prompt(self.messages))
+        system = system_prompt(self.messages)
+        return prompt_version(system) if system else ""
 
     def digest(self, versions: Versions, route: Sequence[ModelInfo] = ()) -> str:
         """The cache key of the question under its own route or another. The prompt can't be read from it."""
@@ -44,7 +45,7 @@ class Question:
             self.tenant,
             self.variant,
             [_facts_of(model) for model in models],
-            self.invalidations(models, versions),
+            self.invalidations(models, versions) if versions.known else [],
             self.max_tokens,
             {name: value for name, value in self.parameters.items() if name not in NEUTRAL},
             [normalised(message) for message in self.messages],
@@ -53,8 +54,6 @@ class Question:
 
     def invalidations(self, models: Iterable[ModelInfo], versions: Versions) -> list[tuple[str, str, str]]:
         """The versions of the targets that were invalidated: each new version changes the digest."""
-        if not versions.known:
-            return []
         return [(*target, version) for target in self.targets(models) if (version := versions.of(*target))]
 
     @property

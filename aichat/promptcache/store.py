@@ -196,7 +196,8 @@ class Memory:
         return raw
 
     def set(self, digest: str, raw: bytes, ttl: float) -> bool:
-        self.drop(digest)
+        if digest in self._kept:
+            self.drop(digest)
         self._kept[digest] = raw, time.monotonic() + ttl
         self._size += len(raw)
         while self._size > settings.PROMPT_CACHE_MEMORY:

@@ -15,9 +15,8 @@ class DemoChat:
     """Deterministic: a token is a word, and the same prompt has the same answer and usage every time."""
 
     async def chat(self, request: ChatRequest, endpoint: Endpoint, sink: PartSink) -> Finished:
-        prompt = " ".join(text_of(message) for message in request.messages)
-        last = text_of(request.messages[-1]) if request.messages else ""
-        answer = f"This is the demo model: no AI provider is configured. You wrote: {last}"
+        texts = [text_of(message) for message in request.messages]
+        answer = f"This is the demo model: no AI provider is configured. You wrote: {texts[-1] if texts else ''}"
         words = re.findall(r"\S+\s*", answer)
         said = words[: request.max_tokens]
         await sink(Accepted())
@@ -27,7 +26,7 @@ class DemoChat:
                 await sink(Delta(word))
         else:
             await sink(Delta("".join(said)))
-        request.report.merge({"input": len(prompt.split()), "output": len(said)})
+        request.report.merge({"input": len(" ".join(texts).split()), "output": len(said)})
         return Finished("stop" if len(said) == len(words) else "length")
 
     def measure(self, request: ChatRequest, endpoint: Endpoint) -> Outgoing:
