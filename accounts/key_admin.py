@@ -9,13 +9,14 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.html import format_html_join
 from unfold.decorators import display
-from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminTextareaWidget
+from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
 from accounts import key_limits, services
 from accounts.models import AccessToken, Scope, User
 from accounts.serializers import MOST_ADDRESSES, MOST_MODELS
 from aichat.core.admin.actions import confirmed_action
 from aichat.core.admin.base import ReadOnlyAdmin, acting, by_email
+from aichat.core.admin.lines_field import LinesField
 from aichat.core.money import credits_in_words
 
 
@@ -34,43 +35,12 @@ class InUseFilter(admin.SimpleListFilter):
         return tokens
 
 
-class LinesField(forms.CharField):
-    """A form field of a list of texts, one a line."""
-
-    widget = UnfoldAdminTextareaWidget(attrs={"rows": 4})
-
-    def __init__(self, *, most: int, longest: int, **options: Any) -> None:
-        self.most, self.longest = most, longest
-        super().__init__(required=False, **options)
-
-    def prepare_value(self, value: Any) -> Any:
-        return "\n".join(value) if isinstance(value, list) else value
-
-    def to_python(self, value: Any) -> Any:
-        lines = value if isinstance(value, list) else str(super().to_python(value)).split()
-        found = list(dict.fromkeys(self.one(line) for line in lines))
-        if len(found) > self.most:
-            raise forms.ValidationError(f"Write at most {self.most} lines.")
-        return found
-
-    def one(self, line: str) -> str:
-        if len(line) > self.longest:
-            raise forms.ValidationError(f"Write at most {self.longest} characters a line.")
-        return line
-
-    def has_changed(self, initial: Any, data: Any) -> bool:
-        try:
-            return bool((initial or []) != self.to_python(data))
-        except forms.ValidationError:
-            return True
-
-
 class AddressesField(LinesField):
-    """A form field of IP addresses and networks, one a line."""
+    """A form field of IP addresses and networks, one on each line."""
 
-    def one(self, line: str) -> str:
+    def read(self, line: str) -> str:
         try:
-            return key_limits.spelled(super().one(line))
+            return key_limits.spelled(super().read(line))
         except ValueError:
             raise forms.ValidationError(f"{line[:50]} is no address or network, such as 10.0.0.0/8.") from None
 

@@ -18,8 +18,9 @@ from admin_dashboard.experiments.statistics import Interval
 from admin_dashboard.experiments.views import csv_response
 from aichat.core.admin.base import link
 from aichat.core.admin.charts import Chart, Series
+from aichat.core.admin.lines_field import LinesField
 from aichat.core.admin.row_fields import Member, RowsField
-from aichat.flags.admin import AUDIENCE, LinesField, TargetedAdmin, TargetedForm
+from aichat.flags.admin import AUDIENCE, TargetedAdmin, TargetedForm
 from aichat.flags.models import Experiment
 
 CHARTS = {
@@ -45,7 +46,6 @@ class ExperimentForm(TargetedForm):
         " Saved rows make room for more.",
     )
     requested_models = LinesField(
-        required=False,
         help_text="Model names, one on each line: only requests that asked for one of them. None: all of them; or only"
         " <code>auto</code>, when a variant sets the model.",
     )

@@ -15,7 +15,7 @@ from aichat.providers import registry
 MOST_FALLBACKS = 10
 
 
-class LinesField(forms.CharField):
+class LinesOrJsonField(forms.CharField):
     """A form field of a value that people write in lines, and scripts as JSON."""
 
     empty: Any = None  # makes the value of an empty field
@@ -46,7 +46,7 @@ class LinesField(forms.CharField):
             return True
 
 
-class FallbacksField(LinesField):
+class FallbacksField(LinesOrJsonField):
     """Slugs of models, one a line, in the order in which they are tried."""
 
     empty = list
@@ -96,7 +96,7 @@ def quirks_field() -> MembersField:
     )
 
 
-class HeadersField(LinesField):
+class HeadersField(LinesOrJsonField):
     """HTTP headers, one a line, as they are sent: `name: value`."""
 
     empty = dict

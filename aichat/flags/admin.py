@@ -6,34 +6,20 @@ from django import forms
 from django.contrib import admin
 from django.http import HttpRequest
 from unfold.decorators import display
-from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminTextareaWidget
+from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
 from accounts.models import Role, User
 from aichat.core.admin.base import Admin, acting
+from aichat.core.admin.lines_field import LinesField
 from aichat.flags import evaluation, services
 from aichat.flags.features import SWITCHES
 from aichat.flags.models import Experiment, Flag
 
 
-class LinesField(forms.CharField):
-    """A list of texts, one on each line."""
-
-    widget = UnfoldAdminTextareaWidget(attrs={"rows": 3})
-
-    def prepare_value(self, value: Any) -> str:
-        return "\n".join(value) if isinstance(value, list) else value or ""
-
-    def to_python(self, value: Any) -> Any:
-        return [line.strip() for line in str(value or "").splitlines() if line.strip()]
-
-    def has_changed(self, initial: Any, data: Any) -> bool:
-        return bool(self.to_python(self.prepare_value(initial)) != self.to_python(data))
-
-
 class UsersField(LinesField):
-    """Users by their e-mail addresses."""
+    """A form field of users, by their e-mail addresses, one on each line."""
 
-    def prepare_value(self, value: Any) -> str:
+    def prepare_value(self, value: Any) -> Any:
         if isinstance(value, list):
             emails = {str(row.pk): row.email for row in User.objects.filter(pk__in=value)}
             value = [emails.get(user, user) for user in value]
@@ -47,8 +33,8 @@ class TargetedForm(forms.ModelForm):  # type: ignore[type-arg]
         widget=UnfoldAdminCheckboxSelectMultipleWidget,
         help_text="None: all roles.",
     )
-    organizations = LinesField(required=False, help_text="IDs, one on each line. None: all organizations.")
-    users = UsersField(required=False, help_text="E-mail addresses, one on each line: they are always in.")
+    organizations = LinesField(help_text="IDs, one on each line. None: all organizations.")
+    users = UsersField(help_text="E-mail addresses, one on each line: they are always in.")
 
 
 AUDIENCE = (
