@@ -10,13 +10,13 @@ from guardian.models import UserObjectPermission
 
 from accounts.models import Organization, User
 from aichat.chat.models import Attachment, Conversation, Feedback, Message
-from aichat.core.database import clock, transactions
+from aichat.core.database import batches, clock, transactions
 
 AT_ONCE = 20  # conversations in one commit
 
 
 def purge() -> int:
-    """Delete conversations without a message for RETENTION_DAYS, or for the days of their organization; returns how many."""
+    """Delete conversations without a message for RETENTION_DAYS, or for the days of their organization; return how many."""
     clock.keep_compared()
     own = dict(Organization.objects.exclude(retention_days=None).values_list("pk", "retention_days"))
     deleted = 0
@@ -34,7 +34,7 @@ def _unused_for(days: int, conversations: QuerySet[Conversation]) -> QuerySet[Co
 
 
 def erase(user: User) -> int:
-    """Delete the person's conversations, ratings, and what others shared with them; returns how many conversations."""
+    """Delete the person's conversations, ratings, and what others shared with them; return how many conversations."""
     UserObjectPermission.objects.filter(user_id=user.pk).delete()
     Feedback.objects.filter(user_id=user.pk).delete()
     Attachment.objects.filter(user_id=user.pk, conversation=None).delete()
@@ -42,11 +42,12 @@ def erase(user: User) -> int:
 
 
 def delete(conversations: QuerySet[Conversation]) -> int:
-    """Delete conversations with their messages, ratings and shares; returns how many. Bills stay."""
-    deleted = 0
-    while keys := list(conversations.values_list("pk", flat=True)[:AT_ONCE]):
-        deleted += transactions.run_atomic(_delete, conversations, keys)
-    return deleted
+    """Delete conversations with their messages, ratings and shares; return how many. Bills stay."""
+    return batches.delete(conversations, AT_ONCE, delete_batch=_delete_at_once)
+
+
+def _delete_at_once(conversations: QuerySet[Conversation], keys: Sequence[UUID]) -> int:
+    return transactions.run_atomic(_delete, conversations, keys)
 
 
 def _delete(conversations: QuerySet[Conversation], keys: Sequence[UUID]) -> int:

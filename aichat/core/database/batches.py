@@ -1,6 +1,6 @@
 """Reads or deletes many rows in batches by primary key, with bounded memory and no cursor that stays open."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -28,12 +28,25 @@ def in_batches(items: Iterable[T], size: int = SIZE) -> Iterator[Sequence[T]]:
         yield batch
 
 
-def delete(rows: QuerySet[Any], size: int = SIZE) -> int:
-    """Delete all rows in their order, `size` at a time, so that no statement locks many of them for long; return how many."""
+def _delete_batch(rows: QuerySet[Any], keys: Sequence[Any]) -> int:
+    rows.model._default_manager.filter(pk__in=keys).delete()
+    return len(keys)
+
+
+def delete(
+    rows: QuerySet[Any],
+    size: int = SIZE,
+    *,
+    delete_batch: Callable[[QuerySet[Any], Sequence[Any]], int] = _delete_batch,
+) -> int:
+    """Delete all rows in their order, `size` at a time, so that no statement locks many of them for long; return how many.
+
+    Rows with which other rows go need a `delete_batch` of their own: it gets the rows and the keys of one batch, and returns
+    how many rows it deleted.
+    """
     deleted = 0
     while keys := list(rows.values_list("pk", flat=True)[:size]):
-        rows.model._default_manager.filter(pk__in=keys).delete()
-        deleted += len(keys)
+        deleted += delete_batch(rows, keys)
     return deleted
 
 
