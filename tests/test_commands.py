@@ -156,8 +156,8 @@ def test_expire_holds_gives_back_what_died_and_nothing_else(alice: Actor) -> Non
     live = Reserve(wallet_id=wallet.pk, amount=CREDIT, expires_at=hold_expiry())
     dead = [Reserve(wallet_id=wallet.pk, amount=CREDIT, expires_at=timezone.now()) for _ in range(3)]
     apply([live, *dead])
-    assert "3 holds released" in run("expire_holds")
-    assert "0 holds released" in run("expire_holds")
+    assert "Released holds: 3" in run("expire_holds")
+    assert "Released holds: 0" in run("expire_holds")
     assert (alice.wallet.available, alice.wallet.held) == (99 * CREDIT, CREDIT)
     assert sorted(Hold.objects.values_list("state", flat=True)) == ["EXPIRED"] * 3 + ["OPEN"]
 

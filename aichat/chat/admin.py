@@ -178,7 +178,7 @@ class ConversationShareAdmin(Admin):
         for share in changed:
             sharing.set_access(share, access)
             self.record(request, share, access)
-        self.message_user(request, f"{len(changed)} of {len(rows)} shares are changed.")
+        self.message_user(request, f"Changed shares: {len(changed)} of {len(rows)}.")
 
     @admin.action(description="Take back")
     def take_back(self, request: HttpRequest, rows: QuerySet[ConversationShare]) -> None:
@@ -186,7 +186,9 @@ class ConversationShareAdmin(Admin):
         for share in shares:
             self.record(request, share, None)
             share.delete()
-        self.message_user(request, f"{len(shares)} shares are taken back: the next request finds nothing.")
+        self.message_user(
+            request, f"Shares that are taken back, so that the next request finds nothing: {len(shares)}."
+        )
 
     def record(self, request: HttpRequest, share: Any, access: Access | None) -> None:
         """Log the change in the history of the conversation, because the share may be gone."""

@@ -39,7 +39,7 @@ class WebhookDeliveryAdmin(ReadOnlyAdmin):
             if webhooks.send_again(row):
                 done += 1
                 audit_log.record(acting(request), row, audit_log.CHANGED, {"state": (row.state, "WAITING")})
-        self.message_user(request, f"{done} of {len(rows)} deliveries are sent again.")
+        self.message_user(request, f"Deliveries that are sent again: {done} of {len(rows)}.")
 
 
 @admin.register(ImageJob)
@@ -105,12 +105,12 @@ class ImageJobAdmin(ReadOnlyAdmin):
                 done += self.logged(request, job, ImageJob.Status.FAILED, jobs.retry(job))
             except ApiError as error:
                 self.message_user(request, f"{job}: {error.message}", messages.ERROR)
-        self.message_user(request, f"{done} of {len(rows)} jobs are queued again.")
+        self.message_user(request, f"Jobs that are queued again: {done} of {len(rows)}.")
 
     @admin.action(description="Cancel queued jobs")
     def cancel(self, request: HttpRequest, rows: QuerySet[ImageJob]) -> None:
         done = sum(self.logged(request, job, ImageJob.Status.QUEUED, jobs.cancel(job)) for job in rows)
-        self.message_user(request, f"{done} of {len(rows)} jobs are cancelled; their credits are free again.")
+        self.message_user(request, f"Cancelled jobs, whose credits are free again: {done} of {len(rows)}.")
 
     def logged(self, request: HttpRequest, job: ImageJob, before: str, was_done: bool) -> bool:
         if was_done:

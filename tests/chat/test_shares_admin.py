@@ -58,14 +58,14 @@ def test_many_shares_take_few_queries(
 
 def test_access_is_widened_narrowed_and_taken_back(console: Client, conversation: Conversation, bob: Actor) -> None:
     path = f"/api/v1/conversations/{conversation.pk}"
-    assert "1 of 1 shares are changed" in act(console, "let_write")
+    assert "Changed shares: 1 of 1." in act(console, "let_write")
     assert [each["access"] for each in sharing.shares_of(conversation)] == ["write"]
     assert last_values() == {"shared with bob@example.com": ["read", "write"]}
     assert "0 of 1" in act(console, "let_write")
     act(console, "let_read")
     assert [each["access"] for each in sharing.shares_of(conversation)] == ["read"]
     assert bob.get(path).status_code == 200
-    assert "1 shares are taken back" in act(console, "take_back")
+    assert "so that the next request finds nothing: 1." in act(console, "take_back")
     assert bob.get(path).status_code == 404
     assert last_values() == {"shared with bob@example.com": ["read", None]}
     assert not ConversationShare.objects.exists()

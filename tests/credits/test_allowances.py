@@ -75,7 +75,7 @@ def test_one_that_the_wallet_can_not_hold_is_in_the_log(
 def test_the_command_says_how_many(plan: CreditPlan, subscriber: Actor) -> None:
     out = StringIO()
     call_command("grant_allowances", stdout=out)
-    assert out.getvalue() == "1 allowances granted.\n"
+    assert out.getvalue() == "Granted allowances: 1.\n"
 
 
 @pytest.mark.django_db(transaction=True)

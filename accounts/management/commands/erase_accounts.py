@@ -9,4 +9,4 @@ class Command(BaseCommand):
     help = "Erase the accounts that are to be deleted and whose days of grace are over. Safe to run twice."
 
     def handle(self, *args: Any, **options: Any) -> None:
-        self.stdout.write(f"{erase_due()} accounts erased.")
+        self.stdout.write(f"Erased accounts: {erase_due()}.")

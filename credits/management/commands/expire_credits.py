@@ -9,4 +9,4 @@ class Command(BaseCommand):
     help = "Take off the credits whose time is over. Safe to run anywhere, at any time."
 
     def handle(self, *args: Any, **options: Any) -> None:
-        self.stdout.write(f"Credits expired in {expire_credits()} wallets.")
+        self.stdout.write(f"Wallets whose credits expired: {expire_credits()}.")

@@ -9,4 +9,4 @@ class Command(BaseCommand):
     help = "Release the holds of requests that died (past HOLD_TTL). Safe to run anywhere, at any time."
 
     def handle(self, *args: Any, **options: Any) -> None:
-        self.stdout.write(f"{expire_holds()} holds released.")
+        self.stdout.write(f"Released holds: {expire_holds()}.")

@@ -9,4 +9,4 @@ class Command(BaseCommand):
     help = "Give each user the monthly allowance of their role (see credit plans). Once a month, however often it runs."
 
     def handle(self, *args: Any, **options: Any) -> None:
-        self.stdout.write(f"{grant_allowances()} allowances granted.")
+        self.stdout.write(f"Granted allowances: {grant_allowances()}.")

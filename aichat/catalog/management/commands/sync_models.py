@@ -13,4 +13,4 @@ class Command(BaseCommand):
         new = sync_models()
         for slug in new:
             self.stdout.write(f"new: {slug}")
-        self.stdout.write(f"{AIModel.objects.filter(enabled=True).count()} models are enabled, {len(new)} of them new.")
+        self.stdout.write(f"Enabled models: {AIModel.objects.filter(enabled=True).count()}, of them new: {len(new)}.")

@@ -9,4 +9,4 @@ class Command(BaseCommand):
     help = "Delete conversations that are older than RETENTION_DAYS, or than the days of their organization."
 
     def handle(self, *args: Any, **options: Any) -> None:
-        self.stdout.write(f"{purge()} conversations deleted.")
+        self.stdout.write(f"Deleted conversations: {purge()}.")

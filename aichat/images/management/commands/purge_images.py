@@ -16,4 +16,4 @@ class Command(BaseCommand):
         days = settings.IMAGE_RETENTION_DAYS if options["days"] is None else options["days"]
         if days < 1:
             raise CommandError("Say how many days to keep: --days 90, or set IMAGE_RETENTION_DAYS.")
-        self.stdout.write(f"{purge(days)} jobs deleted.")
+        self.stdout.write(f"Deleted jobs: {purge(days)}.")

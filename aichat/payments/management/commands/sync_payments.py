@@ -17,4 +17,4 @@ class Command(BaseCommand):
             count = stripe_events.sync()
         except ApiError as error:
             raise CommandError(str(error.message)) from None
-        self.stdout.write(f"{count} events of Stripe were looked at.")
+        self.stdout.write(f"Events of Stripe that were looked at: {count}.")

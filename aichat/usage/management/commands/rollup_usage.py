@@ -20,5 +20,5 @@ class Command(BaseCommand):
                 first = date.fromisoformat(options["rebuild"])
             except ValueError:
                 raise CommandError("--rebuild: write a day such as 2026-11-23.") from None
-            self.stdout.write(f"Made {rebuild(first)} days again.")
-        self.stdout.write(f"Added {roll_up()} records.")
+            self.stdout.write(f"Days made again: {rebuild(first)}.")
+        self.stdout.write(f"Added records: {roll_up()}.")

@@ -28,10 +28,10 @@ class Command(BaseCommand):
             else:
                 self.stderr.write(str(problem))
         if found:
-            raise CommandError(f"The ledger is broken: {found} problems.")
+            raise CommandError(f"The ledger is broken. Problems: {found}.")
         if not options["json"]:
             if waiting := usage.waiting_in_journal():
                 self.stdout.write(
-                    f"{waiting} settlements wait in the journal of this host ({settings.SETTLEMENT_JOURNAL})."
+                    f"Settlements in the journal of this host ({settings.SETTLEMENT_JOURNAL}): {waiting}."
                 )
             self.stdout.write("The ledger is right.")
