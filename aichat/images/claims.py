@@ -48,9 +48,11 @@ def put_aside(job: ImageJob) -> None:
 
 
 def take(job: ImageJob) -> bool:
-    """Claim one job for an attempt. Returns False when another worker was quicker."""
+    """Claim one job for an attempt. Returns False when another worker was quicker, or its owner has renewed its lease."""
     claim, until = uuid4(), lease_end()
-    taken = job.unchanged().update(status=Status.RUNNING, claim=claim, run_after=until, attempts=F("attempts") + 1)
+    # `run_after`: the job is still due. Its owner may have renewed its lease since the job was read, and ask a provider now.
+    due = job.unchanged().filter(run_after=job.run_after)
+    taken = due.update(status=Status.RUNNING, claim=claim, run_after=until, attempts=F("attempts") + 1)
     if taken:
         job.status, job.claim, job.run_after, job.attempts = Status.RUNNING, claim, until, job.attempts + 1
     return bool(taken)
@@ -80,6 +82,11 @@ def keep_holds_of_queue() -> None:
 
 
 def give_up(job: ImageJob) -> bool:
-    """Fail a job that was interrupted as often as a job may be tried (IMAGE_ATTEMPTS)."""
+    """Fail a job that was interrupted as often as a job may be tried (IMAGE_ATTEMPTS).
+
+    The job is claimed first, as for an attempt. Returns False when the job is another worker's.
+    """
+    if not take(job):
+        return False
     logger.error("image job given up", extra={"job": str(job.pk), "attempts": job.attempts})
     return fail(job, ApiError("The job was interrupted too often."))
