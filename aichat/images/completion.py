@@ -1,10 +1,12 @@
 """How an image job ends: pictures and charge, another try later, or failure. Each end is one commit."""
 
+import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 
 from django.conf import settings
+from django.core.files.storage import default_storage
 
 from aichat.core.database import clock, transactions
 from aichat.core.errors import ApiError
@@ -13,7 +15,7 @@ from aichat.generation.images import Drawing, ImageAttempt
 from aichat.images import reporting
 from aichat.images.models import ImageJob, Picture, WebhookDelivery
 from aichat.images.reporting import usage_record
-from aichat.images.storage import Verified, store, sweep
+from aichat.images.storage import Verified, store, stored_files
 from aichat.images.webhooks import receiver_of
 from aichat.usage.models import UsageRecord
 from credits.services import (
@@ -25,6 +27,7 @@ from credits.services import (
     renew_holds,
 )
 
+logger = logging.getLogger(__name__)
 Status = ImageJob.Status
 LONGEST_BACKOFF = 300.0
 
@@ -52,7 +55,7 @@ def store_pictures(job: ImageJob, drawing: "Drawing[Verified]") -> list[Picture]
             picture.file, picture.thumbnail = store(job.pk, picture.pk, image)
             pictures.append(picture)
     except BaseException:
-        with suppress(Exception):  # the storage that failed may fail again; the next attempt of the job sweeps
+        with suppress(Exception):  # the storage that failed may fail again; the next attempt deletes what is left
             discard(pictures)
         raise
     return pictures
@@ -63,12 +66,11 @@ def succeed(job: ImageJob, drawing: "Drawing[Verified]", pictures: Sequence[Pict
 
     Raises `OutcomeUnknown`, and then leaves the files where they are: their job may be paid.
     """
+    delete_leftovers(job, pictures)
     result = transactions.run_repeatable(_succeed, job, drawing, pictures)
     if result is None:
         discard(pictures)
         return False
-    if job.attempts > 1:
-        sweep(job.pk, [name for picture in pictures for name in (picture.file, picture.thumbnail)])
     notice_if_low(result, job.user_id)
     reporting.completed(job, drawing.attempts, result.charged)
     return True
@@ -118,6 +120,25 @@ def announce(job: ImageJob) -> None:
         WebhookDelivery.objects.bulk_create([row])
 
 
+def delete_leftovers(job: ImageJob, pictures: Sequence[Picture] = ()) -> None:
+    """Delete the files that earlier attempts of a running job left behind, as a worker does that dies before its commit.
+
+    A worker calls this before it ends the attempt: if it dies in between, the job goes on, and its next worker calls this.
+    The files are listed before the job is known to be still the worker's. So none of them is of a later attempt,
+    however long this process is frozen between two steps. A storage that is away keeps no job from its end.
+    """
+    if job.attempts < 2:
+        return
+    kept = {name for picture in pictures for name in (picture.file, picture.thumbnail)}
+    try:
+        leftovers = set(stored_files(job.pk)) - kept
+        if leftovers and job.unchanged().exists():
+            for name in leftovers:
+                default_storage.delete(name)
+    except Exception as error:  # each storage has errors of its own
+        logger.warning("an image job's old files can't be deleted: %r", error, extra={"job": str(job.pk)})
+
+
 def discard(pictures: Sequence[Picture]) -> None:
     for picture in pictures:
         picture.delete_files()
@@ -129,6 +150,7 @@ def retry_later(job: ImageJob, drawing: "Drawing[Verified]") -> bool:
     Returns False when the job was another worker's.
     """
     assert drawing.error is not None
+    delete_leftovers(job)
     wait = max(drawing.error.retry_after or 0, min(LONGEST_BACKOFF, settings.IMAGE_BACKOFF_SECONDS * 2**job.attempts))
     ours = transactions.run_atomic(_retry_later, job, clock.shared_now() + timedelta(seconds=wait), drawing.attempts)
     if ours:
@@ -146,10 +168,8 @@ def _retry_later(job: ImageJob, run_after: datetime, attempts: Sequence[ImageAtt
 
 def fail(job: ImageJob, error: ApiError, attempts: Sequence[ImageAttempt] = ()) -> bool:
     """End the job without a picture: its credits are free again. Returns False when the job was another worker's."""
-    failed = end(job, Status.FAILED, error.code, error.message[:500], attempts)
-    if failed and job.attempts > 1:
-        sweep(job.pk)
-    return failed
+    delete_leftovers(job)
+    return end(job, Status.FAILED, error.code, error.message[:500], attempts)
 
 
 def end(job: ImageJob, status: str, code: str = "", message: str = "", attempts: Sequence[ImageAttempt] = ()) -> bool:

@@ -2,7 +2,6 @@
 
 import io
 import warnings
-from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from uuid import UUID
@@ -81,15 +80,18 @@ def store(job_id: UUID, picture_id: UUID, image: Verified) -> tuple[str, str]:
     return name, thumbnail
 
 
-def sweep(job_id: UUID, keep: Collection[str] = ()) -> None:
-    """Delete a job's files except `keep`: those of a worker that died between storing files and its commit."""
+def stored_files(job_id: UUID) -> list[str]:
+    """The names of a job's files in the storage, those of workers that died before their commit among them."""
     with suppress(FileNotFoundError):  # nothing was ever stored
-        for file in default_storage.listdir(folder(job_id))[1]:
-            name = f"{folder(job_id)}/{file}"
-            if name not in keep:
-                default_storage.delete(name)
-        if not keep:
-            default_storage.delete(folder(job_id))  # a bucket has no folders, and ignores this
+        return [f"{folder(job_id)}/{file}" for file in default_storage.listdir(folder(job_id))[1]]
+    return []
+
+
+def sweep(job_id: UUID) -> None:
+    """Delete all files of a job that is deleted, and their folder."""
+    for name in stored_files(job_id):
+        default_storage.delete(name)
+    default_storage.delete(folder(job_id))  # a bucket has no folders, and ignores this
 
 
 def read(picture: Picture, *, thumbnail: bool = False) -> bytes:

@@ -1,13 +1,21 @@
 """Leases of image jobs when a step comes late: a process was frozen, or waited for the database, between any two steps."""
 
+import asyncio
+from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
+from typing import Any
 
+import pytest
 from django.utils import timezone
 
+from aichat.core.database import executor, transactions
+from aichat.core.database.models import uuid7
 from aichat.core.errors import ApiError
-from aichat.images import claims, completion, jobs
-from aichat.images.models import ImageJob
+from aichat.images import claims, completion, jobs, storage, worker
+from aichat.images.models import ImageJob, Picture
 from tests.conftest import Actor
+from tests.images.conftest import PNG
 from tests.images.test_workers import enqueue
 
 EXPIRED = timedelta(seconds=1)
@@ -52,3 +60,83 @@ def test_a_job_that_has_failed_and_is_queued_again_since_it_was_read_is_not_take
     assert jobs.retry(ImageJob.objects.get())
     assert not claims.take(late)
     assert ImageJob.objects.get().hold_id != late.hold_id
+
+
+def files(settings: Any) -> set[str]:
+    return {file.relative_to(settings.MEDIA_ROOT).as_posix() for file in Path(settings.MEDIA_ROOT).rglob("*.png")}
+
+
+def files_of_pictures() -> set[str]:
+    return {name for picture in Picture.objects.all() for name in (picture.file, picture.thumbnail)}
+
+
+def run(job: ImageJob) -> None:
+    """Run a claimed job to its end."""
+    try:
+        asyncio.run(worker.run_job(job))
+    finally:
+        executor.close()
+
+
+def after(work: Callable[..., Any], happens: Callable[[], Any]) -> Callable[..., Any]:
+    """`work`, and what happens right after it has returned."""
+
+    def both(*args: Any, **kwargs: Any) -> Any:
+        found = work(*args, **kwargs)
+        happens()
+        return found
+
+    return both
+
+
+def die() -> None:
+    raise SystemExit
+
+
+@pytest.mark.parametrize("attempts", [1, 3], ids=["it succeeds", "it is given up"])
+def test_no_file_of_an_earlier_attempt_stays_when_the_process_dies_right_after_the_commit(
+    transactional_db: None,
+    alice: Actor,
+    catalog: None,
+    settings: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    attempts: int,
+) -> None:
+    _, job = running(alice)
+    storage.store(job.pk, uuid7(), storage.verify(PNG))  # and then the first worker died
+    ImageJob.objects.update(attempts=attempts)
+    for name in ("run_repeatable", "run_atomic"):
+        monkeypatch.setattr(transactions, name, after(getattr(transactions, name), die))
+    with pytest.raises(SystemExit):
+        for claimed in claims.claim_due(1):
+            run(claimed)
+    assert ImageJob.objects.get().status == ("succeeded" if attempts == 1 else "failed")
+    assert len(files_of_pictures()) == (2 if attempts == 1 else 0)
+    assert files(settings) == files_of_pictures()
+
+
+def test_pictures_of_a_later_attempt_stay_although_a_failed_one_ends_slowly(
+    transactional_db: None, alice: Actor, catalog: None, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, _ = running(alice, attempts=1)
+
+    def try_again() -> None:
+        monkeypatch.undo()
+        assert jobs.retry(ImageJob.objects.get())
+        for claimed in claims.claim_due(1):
+            run(claimed)
+
+    monkeypatch.setattr(transactions, "run_atomic", after(transactions.run_atomic, try_again))
+    assert completion.fail(job, ApiError())
+    assert ImageJob.objects.get().status == "succeeded"
+    assert len(files(settings)) == 2 and files(settings) == files_of_pictures()
+
+
+def test_a_worker_that_has_lost_its_job_deletes_no_file_of_it(
+    transactional_db: None, alice: Actor, catalog: None, settings: Any
+) -> None:
+    late, _ = running(alice, attempts=1)
+    for claimed in claims.claim_due(1):
+        run(claimed)
+    assert not completion.fail(late, ApiError())
+    assert len(files(settings)) == 2 and files(settings) == files_of_pictures()
