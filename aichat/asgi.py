@@ -110,7 +110,9 @@ def is_synchronous(request: HttpRequest) -> bool:
 
 
 class Traced:
-    """The trace of one request: it adds the request ID to the response and writes the one access line at the end.
+    """The trace of one request: it adds the request ID to the response, and writes the one access line at the end.
+
+    After the answer's end it does what the client need not wait for (`tracing.after_answer`).
 
     Tracing is here and not in a middleware, because every response passes here: also a refusal before the middleware runs,
     the end of a stream, and a response that is missing because the client left.
@@ -120,6 +122,7 @@ class Traced:
         self.scope, self.pass_on = scope, send
         request_id, traceparent = headers.get(b"x-request-id", b""), headers.get(b"traceparent", b"")
         self.trace = scope["aichat.trace"] = tracing.begin(request_id.decode("latin-1"), traceparent.decode("latin-1"))
+        self.trace.after = []  # until `end`
         self.trace.address = scope["client"][0] if scope.get("client") else ""
         self.span = spans.begin_request(self.trace, scope) if spans.enabled else None
         self.status, self.finished = CLIENT_LEFT, False
@@ -141,6 +144,7 @@ class Traced:
         )
         if self.span is not None:
             spans.end_request(self.span, self.trace, self.scope["method"], self.status)
+        tracing.answered(self.trace)
 
 
 def bounded(scope: Scope, headers: Headers, receive: Receive, limit: int) -> Receive:

@@ -337,17 +337,26 @@ def server(transactional_db: None, server_address: str) -> Iterator[str]:
 
 
 class ExplainingClient(httpx.Client):
-    """A client that prints, when an answer does not come in time, what each thread and task of the server waits for."""
+    """A client that prints, when an answer does not come in time, what each thread and task of the server waits for.
+
+    An answer is returned when the server has also done what it does after the answer (`tracing.after_answer`).
+    """
 
     def send(self, *args: Any, **kwargs: Any) -> httpx.Response:
         try:
-            return super().send(*args, **kwargs)
+            answer = super().send(*args, **kwargs)
         except httpx.ReadTimeout:
             faulthandler.dump_traceback(all_threads=True)
             for task in itertools.chain.from_iterable(asyncio.all_tasks(loop) for loop in loops):
                 print(task, file=sys.stderr)  # noqa: T201
                 task.print_stack(file=sys.stderr)
             raise
+        for loop in loops:
+            if loop.is_running():
+                has_turned = threading.Event()
+                loop.call_soon_threadsafe(has_turned.set)
+                has_turned.wait(timeout=30)
+        return answer
 
 
 @pytest.fixture

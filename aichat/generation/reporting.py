@@ -2,13 +2,14 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from functools import partial
 from time import monotonic
 from typing import Any
 from uuid import UUID
 
 from accounts.authentication import Caller
 from aichat.catalog.snapshot import ModelInfo
-from aichat.core.telemetry import measurements, product_events
+from aichat.core.telemetry import measurements, product_events, tracing
 from aichat.generation.charging.settlement import Attempt
 from aichat.generation.request import GenerationRequest
 from aichat.providers.base import Usage
@@ -21,8 +22,12 @@ CHAT = UsageRecord.Kind.CHAT.value
 
 
 def chat_settled(request: GenerationRequest, attempts: Sequence[Attempt], charged: int) -> None:
-    """Report each attempt of a settled chat. `charged` is in microcredits. Reports nothing without an attempt."""
-    ended = monotonic()
+    """Report each attempt of a settled chat, once its answer is sent. `charged` is in microcredits."""
+    if attempts:
+        tracing.after_answer(partial(_report, request, attempts, charged, monotonic()))
+
+
+def _report(request: GenerationRequest, attempts: Sequence[Attempt], charged: int, ended: float) -> None:
     for attempt in attempts:
         is_final = attempt is attempts[-1]
         usage = attempt.usage or Usage()
@@ -45,7 +50,7 @@ def chat_settled(request: GenerationRequest, attempts: Sequence[Attempt], charge
         )
         if attempt.reported:
             implausible(request.caller.user.pk, request.caller.organization.pk, attempt.model, attempt.reported, usage)
-    if attempts and request.kind == CHAT:
+    if request.kind == CHAT:
         product_events.emit(chat_event(request, attempts[-1], charged, ended))
 
 

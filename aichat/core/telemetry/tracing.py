@@ -7,6 +7,7 @@ line at the edge sees what is bound deep inside (the user, after authentication)
 import logging
 import random
 import re
+from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from time import perf_counter
@@ -14,6 +15,7 @@ from urllib.parse import quote
 
 from aichat.core.telemetry import measurements
 
+logger = logging.getLogger(__name__)
 access = logging.getLogger("aichat.access")
 ACCESS_LINE = "%(method)s %(path)s %(status)s"
 ACCEPTED = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -33,6 +35,7 @@ class Trace:
     route: str = ""  # the URL conf's pattern, once it is known
     started: float = field(default_factory=perf_counter)
     headers: dict[str, str] = field(default_factory=dict)  # for the answer, also when the answer is an error
+    after: list[Callable[[], object]] | None = None  # what waits for the answer's end; None: nothing has to wait
 
 
 _current: ContextVar[Trace | None] = ContextVar("trace", default=None)
@@ -74,6 +77,29 @@ def answer_with(headers: dict[str, str]) -> None:
     """Add headers to the request's answer, whether it is a success or an error."""
     if trace := _current.get():
         trace.headers.update(headers)
+
+
+def after_answer(work: Callable[[], object]) -> None:
+    """Call `work` when the request's answer has been handed to the server: its client need not wait for it.
+
+    The call is made at once where there is no answer to wait for: it was sent, its client has left, or a command runs.
+    Call this on the event loop.
+    """
+    trace = _current.get()
+    if trace is None or trace.after is None:
+        work()
+    else:
+        trace.after.append(work)
+
+
+def answered(trace: Trace) -> None:
+    """Do what waited for the end of the request's answer; an error of this work is logged, never raised."""
+    waiting, trace.after = trace.after or [], None
+    for work in waiting:
+        try:
+            work()
+        except Exception:
+            logger.exception("what waited for an answer failed")
 
 
 def answer_headers(trace: Trace) -> dict[str, str]:
