@@ -161,6 +161,8 @@ def use_keys(page: Page) -> None:
     page.evaluate("Object.defineProperty(navigator, 'clipboard', { value: undefined })")  # as on a http address
     page.click("#copy")
     expect(page.locator("#copy")).to_have_text("Copied")
+    page.click("#snippet button")
+    expect(page.locator("#snippet button")).to_have_text("Copied")
     page.click("#keys button:text('Rotate')")
     page.click("#rotate [type=submit]")
     expect(page.locator("#keys tr")).to_have_count(2)

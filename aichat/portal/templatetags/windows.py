@@ -16,6 +16,6 @@ def window(content: str, id: str, form: str, title: str = "", verb: str = "", da
 
 @register.simple_block_tag
 def question(content: str, id: str, title: str, verb: str, danger: bool = False) -> SafeString:
-    """A window that asks before something is done: `answered` (`parts.js`) waits for the answer."""
+    """A window that asks before something is done: `openDialog` (`dialogs.js`) waits for the answer."""
     what = {"id": id, "title": title, "verb": verb, "danger": danger}
     return render_to_string("portal/question.html", {"content": content, **what})

@@ -1,12 +1,15 @@
 // The passkeys on the page Settings, and the proof of a second factor that changes of them need.
 
 import { ask } from "./api.js";
-import { complain, find, make, moment, onSubmit, t } from "./page.js";
+import { find, make, onSubmit } from "./page.js";
+import { button } from "./parts.js";
 import { canUsePasskeys, create, sign } from "./passkeys.js";
+import { actions, cell } from "./tables.js";
+import { moment, t } from "./text.js";
 
 let state = {};
 
-// A proof for a change: the code that was typed into the field, else a passkey's answer; nothing without a second factor.
+// The proof that a change of the second factor needs: the code in the field, else a passkey's answer; nothing without a factor.
 export async function prove(field) {
     const code = find(field)?.value.trim();
     if (!state.enabled) return {};
@@ -26,29 +29,20 @@ export async function showPasskeys(secondFactor, changed) {
 }
 
 function passkey({ id, name, host, last_used_at: used }, changed) {
-    const button = (text, work) => {
-        const made = make("button", { type: "button", class: "quiet", text });
-        made.onclick = () => work().catch(complain);
-        return make("td", { class: "actions" }, made);
-    };
-    return make(
-        "tr",
-        {},
-        make("td", { text: name }),
-        make("td", { text: used ? t("{host}, last used {when}", { host, when: moment(used) }) : t("{host}, never used", { host }) }),
-        button(t("Rename"), async () => {
-            const wanted = prompt(t("The passkey's name"), name);
-            if (!wanted?.trim()) return;
-            await ask(`api/v1/me/passkeys/${id}`, { method: "PATCH", body: { name: wanted.trim() } });
-            await changed({});
-        }),
-        button(t("Remove"), async () => {
-            const proof = await prove("mfa-proof");
-            await ask(`api/v1/me/passkeys/${id}`, { method: "DELETE", body: proof });
-            find("mfa-proof").value = "";
-            await changed({});
-        }),
-    );
+    const use = used ? t("{host}, last used {when}", { host, when: moment(used) }) : t("{host}, never used", { host });
+    const rename = button(t("Rename"), async () => {
+        const wanted = prompt(t("The passkey's name"), name);
+        if (!wanted?.trim()) return;
+        await ask(`api/v1/me/passkeys/${id}`, { method: "PATCH", body: { name: wanted.trim() } });
+        await changed({});
+    });
+    const remove = button(t("Remove"), async () => {
+        const proof = await prove("mfa-proof");
+        await ask(`api/v1/me/passkeys/${id}`, { method: "DELETE", body: proof });
+        find("mfa-proof").value = "";
+        await changed({});
+    });
+    return make("tr", {}, cell(name), cell(use), actions(rename, remove));
 }
 
 export function onAdd(changed) {

@@ -1,10 +1,12 @@
-import { ask, base, own, send } from "./api.js";
+import { ask, base, send, storageKey } from "./api.js";
 import { onAdd, prove, showPasskeys } from "./account-passkeys.js";
-import { sure } from "./dialogs.js";
+import { askBefore } from "./dialogs.js";
 import { showReceived } from "./invitations.js";
-import { complain, find, forgetPerson, keepLanguage, make, moment, onClick, onSubmit, paged, showBalance } from "./page.js";
-import { download } from "./parts.js";
-import { language, number, t } from "./text.js";
+import { showPages } from "./lists.js";
+import { attempt, find, make, onClick, onSubmit, showError } from "./page.js";
+import { button, download } from "./parts.js";
+import { forgetPerson, keepLanguage, showBalance } from "./person.js";
+import { inMegabytes, language, moment, t } from "./text.js";
 
 const ROLES = { USER: t("user"), SUBSCRIBER: t("subscriber"), ADMIN: t("administrator") };
 
@@ -16,12 +18,10 @@ async function show() {
     find("operator").hidden = me.role !== "ADMIN";
 }
 
-const inMegabytes = (bytes) => number(bytes / 2 ** 20, 1);
-
-async function showRoom() {
+async function showFileSpace() {
     const { used, limit } = await ask("api/v1/me/files");
     const facts = { used: inMegabytes(used), limit: limit === null ? "" : inMegabytes(limit) };
-    find("room").textContent = limit === null ? t("Your files take {used} MB.", facts) : t("Your files take {used} of {limit} MB.", facts);
+    find("room").textContent = limit === null ? t("Your files take {used}.", facts) : t("Your files take {used} of {limit}.", facts);
     find("room-bar").hidden = limit === null;
     find("room-bar").value = limit ? used / limit : 0;
 }
@@ -51,14 +51,11 @@ onSubmit(find("password"), async (form) => {
 });
 
 onClick("export", async () => {
-    find("export").disabled = true;
     find("exported").textContent = t("The file is being made …");
-    try {
+    const isSaved = await attempt(find("export"), async () => {
         download("aichat-export.jsonl", await (await send("api/v1/me/export")).blob());
-        find("exported").textContent = t("Saved.");
-    } finally {
-        find("export").disabled = false;
-    }
+    });
+    find("exported").textContent = isSaved ? t("Saved.") : "";
 });
 
 async function showSecondFactor() {
@@ -73,7 +70,7 @@ async function showSecondFactor() {
     await showPasskeys(state, showRecoveryCodes);
 }
 
-// After a change: the codes that it made, if any, and how things are now.
+// Show the second factor after a change of it, with the recovery codes that the change made, if any.
 async function showRecoveryCodes({ recovery_codes: codes = [] }) {
     if (codes.length) {
         find("mfa-list").textContent = codes.join("\n");
@@ -118,12 +115,11 @@ onAdd(showRecoveryCodes);
 
 async function showSessions() {
     find("sessions").replaceChildren();
-    await paged("api/v1/me/sessions", (rows) => find("sessions").append(...rows.map(session)));
+    await showPages("api/v1/me/sessions", (rows) => find("sessions").append(...rows.map(session)));
 }
 
 function session({ id, name, created_at: since, current }) {
-    const end = make("button", { type: "button", class: "quiet", text: t("End") });
-    end.onclick = () => ask(`api/v1/me/sessions/${id}`, { method: "DELETE" }).then(showSessions).catch(complain);
+    const end = button(t("End"), () => ask(`api/v1/me/sessions/${id}`, { method: "DELETE" }).then(showSessions));
     const what = current ? t("this one") : name || t("a login");
     const text = t("{what}, since {when}", { what, when: moment(since) });
     return make("tr", {}, make("td", { text }), make("td", { class: "actions" }, current ? "" : end));
@@ -132,9 +128,9 @@ function session({ id, name, created_at: since, current }) {
 onSubmit(find("leave"), async () => {
     const body = { password: find("leave-password")?.value || "" };
     const text = t("All logins and keys end. Until the end of the days of grace a login takes it back.");
-    sure(t("Delete your account?"), text, t("Delete my account"), async () => {
+    askBefore(t("Delete your account?"), text, t("Delete my account"), async () => {
         const { deletion_at: at } = await ask("api/v1/me", { method: "DELETE", body });
-        sessionStorage.setItem(own("said"), t("Your account is deleted on {when}, unless you log in before.", { when: moment(at) }));
+        sessionStorage.setItem(storageKey("said"), t("Your account is deleted on {when}, unless you log in before.", { when: moment(at) }));
         location.assign(`${base}login`);
     });
 });
@@ -153,4 +149,4 @@ onClick("logout-all", async () => {
 
 const received = () => showReceived(() => Promise.all([show(), received(), showBalance()]));
 
-Promise.all([show(), received(), showRoom(), showSecondFactor(), showSessions(), showBalance()]).catch(complain);
+Promise.all([show(), received(), showFileSpace(), showSecondFactor(), showSessions(), showBalance()]).catch(showError);

@@ -1,4 +1,4 @@
-// What an organization is told of, and where: for its owners and admins.
+// The form of an organization's alerts, for its owners and admins.
 
 import { ask } from "./api.js";
 import { find, onSubmit } from "./page.js";
@@ -6,7 +6,7 @@ import { t } from "./text.js";
 
 const parts = (text) => text.split(/[\s,;]+/).filter(Boolean);
 
-function paint(alerts) {
+function fillForm(alerts) {
     find("low").value = alerts.low_balance ?? "";
     find("budget").value = alerts.monthly_budget ?? "";
     find("percents").value = alerts.budget_percent.join(", ");
@@ -17,7 +17,7 @@ function paint(alerts) {
 }
 
 export async function showAlerts() {
-    paint(await ask("api/v1/alerts"));
+    fillForm(await ask("api/v1/alerts"));
     onSubmit(find("alert-form"), async () => {
         const body = {
             low_balance: find("low").value || null,
@@ -27,7 +27,7 @@ export async function showAlerts() {
             webhook_url: find("webhook").value || null,
             slack_url: find("slack").value || null,
         };
-        paint(await ask("api/v1/alerts", { method: "PUT", body }));
+        fillForm(await ask("api/v1/alerts", { method: "PUT", body }));
         find("alerts-saved").textContent = t("Saved.");
     });
 }

@@ -1,15 +1,16 @@
-// One answer on its way: asks the server and writes what comes.
+// Asks the server for one answer, and writes the answer while it arrives.
 
 import { ApiError, ask, send } from "./api.js";
 import { events } from "./stream.js";
 import { t } from "./text.js";
 
-// Ask, and write into `answer`; the ID of the stored answer, once the server named it, and what ended it early.
-export async function answerTo(body, running, answer, { begun, isAtEnd, toEnd }) {
+// Ask, and write into `answer`. Returns the ID under which the server stores the answer, if it named one, and the error that
+// ended the answer early, if any.
+export async function answerTo(body, running, answer, { onBegin, isAtEnd, toEnd }) {
     const options = { method: "POST", body, signal: running.signal, headers: { "Cache-Control": "no-cache" } };
     const response = await send("api/v1/chat", options);
     const id = response.headers.get("X-Message-ID");
-    begun(response.headers.get("X-Conversation-ID"), id);
+    onBegin(response.headers.get("X-Conversation-ID"), id);
     running.stop = () => stop(id, running);
     try {
         for await (const [name, data] of events(response)) {
@@ -27,7 +28,7 @@ export async function answerTo(body, running, answer, { begun, isAtEnd, toEnd })
     return { id, error: broken() };
 }
 
-// Ask the server to end the answer, so that what is shown is what is paid; leave it when the server does not hear.
+// Ask the server to end the answer, so that a person pays what they see. If the server does not react, end the request here.
 async function stop(id, running) {
     setTimeout(() => running.abort(), 5000);
     await ask("api/v1/chat/stop", { method: "POST", body: { message_id: id } });

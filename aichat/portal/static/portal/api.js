@@ -1,23 +1,23 @@
-// Speaks the product's own API. The login token is in a cookie that scripts can't read; `X-Portal` says to use it.
+// Requests to the product's own API. The login token is in a cookie that scripts can't read; `X-Portal` says to use it.
 
 import { language, t } from "./text.js";
 
 export const base = document.querySelector("[data-base]").dataset.base;
 let leaving = false;
 
-// The name of something that the browser keeps: other programs on this host keep theirs in the same place.
-export const own = (name) => (base + name).slice(1);
+// The name under which the browser keeps something for these pages: other programs on this host use the same storage.
+export const storageKey = (name) => (base + name).slice(1);
 
-// For whom this page acts: a team's ID, or nothing for the person alone. Read once: a choice in another tab must not have
-// this one's next question paid by somebody else than it shows.
-const organization = localStorage.getItem(own("organization")) || "";
+// For whom this page acts: a team's ID, or nothing for the person alone. It is read once: after a choice in another tab, this
+// page's next question is still paid by whom the page shows.
+const organization = localStorage.getItem(storageKey("organization")) || "";
 export const acting = {
     get: () => organization,
-    set: (id) => (id ? localStorage.setItem(own("organization"), id) : localStorage.removeItem(own("organization"))),
+    set: (id) => (id ? localStorage.setItem(storageKey("organization"), id) : localStorage.removeItem(storageKey("organization"))),
 };
 
 export class ApiError extends Error {
-    // `isWorded`: the server said it in the language of the page.
+    // `isWorded`: the message is in the language of the page.
     constructor(status, error, isWorded = false) {
         super(error.message || t("The server answered {status}.", { status }));
         const { code, param, reason, passkey, request_id: requestId } = error;
@@ -41,7 +41,7 @@ export async function send(path, { method = "GET", body, headers = {}, signal, s
     try {
         error = (await response.json()).error;
     } catch {
-        // Something before the server answered, a proxy for one: the status has to do.
+        // Something before the server answered, a proxy for one: there is only the status.
     }
     if (response.status === 401 && !path.startsWith("portal/") && !stay && !leaving) {
         leaving = true; // a page asks several things at once, and a second navigation would abort the first

@@ -1,16 +1,14 @@
 // Pictures and PDFs for the next message: chosen, pasted or dropped; checked here, sent at once, shown until the message goes.
 
 import { ask } from "./api.js";
-import { complain, find, make } from "./page.js";
-import { icon, say } from "./parts.js";
-import { number, t } from "./text.js";
+import { find, make, showError } from "./page.js";
+import { announce, icon } from "./parts.js";
+import { inMegabytes, t } from "./text.js";
 
 const MOST = 10;
 const TYPES = new Set(find("file").accept.split(","));
 const largest = Number(find("file").dataset.largest); // bytes
 let files = []; // { kept, chip, sending }
-
-const inMegabytes = (bytes) => t("{size} MB", { size: number(bytes / 2 ** 20, 1) });
 
 // Why a file can't be sent, in words; nothing when it can.
 function obstacle(file) {
@@ -27,7 +25,7 @@ export function add(list) {
     find("problem").hidden = true;
     for (const file of list) {
         const words = obstacle(file);
-        if (words) complain(new Error(words));
+        if (words) showError(new Error(words));
         else begin(file);
     }
 }
@@ -40,12 +38,12 @@ function begin(file) {
         (kept) => {
             entry.kept = kept;
             entry.chip.classList.remove("sending");
-            say(t("{name} is added.", { name }));
+            announce(t("{name} is added.", { name }));
         },
         (error) => {
             entry.error = error;
             remove(entry);
-            complain(error);
+            showError(error);
         },
     );
     insert(entry);
@@ -84,7 +82,7 @@ export async function take() {
     return taken;
 }
 
-// Files of a message that was not answered, for another try.
+// Put the files of a message that was not answered back, for another try.
 export function giveBack(kept = []) {
     for (const one of kept) {
         const picture = one.media_type.startsWith("image/") ? one.url : null;

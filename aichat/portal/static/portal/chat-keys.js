@@ -1,10 +1,10 @@
 // The keyboard: single letters outside of text fields, Escape everywhere. The list is under "?".
 
 import { base } from "./api.js";
+import { openDialog } from "./dialogs.js";
 import { find } from "./page.js";
-import { answered } from "./parts.js";
 
-// `shown` returns the messages on the page, `stop` ends the answer that is being written.
+// Listen to the keyboard. `shown` returns the messages on the page, `stop` ends the answer that is being written.
 export function listen({ shown, stop }) {
     const press = (role, what) => {
         const items = document.querySelectorAll(`article.${role} [data-do=${what}]:not(:disabled)`);
@@ -24,7 +24,7 @@ export function listen({ shown, stop }) {
         c: () => press("assistant", "copy"),
         "[": () => last("earlier"),
         "]": () => last("later"),
-        "?": () => answered("help-dialog"),
+        "?": () => openDialog("help-dialog"),
     };
     document.addEventListener("keydown", (event) => {
         const isWriting = event.target.matches("input, textarea, select");

@@ -1,7 +1,8 @@
 // The list of conversations: pinned ones, then by day; searched by their titles and by the words of their messages.
 
 import { ask, base } from "./api.js";
-import { complain, find, make, pathOf } from "./page.js";
+import { pathOf } from "./lists.js";
+import { find, make, showError } from "./page.js";
 import { icon } from "./parts.js";
 import { language, t } from "./text.js";
 
@@ -20,7 +21,7 @@ function folder(text) {
     return new Date(text).toLocaleDateString(language, { month: "long", year: "numeric" });
 }
 
-// The text around what was found, with the words marked.
+// The text around a hit, with the words of the search marked.
 function snippet(pieces) {
     const parts = pieces.map(({ text, marked }) => (marked ? make("mark", { text }) : text));
     return make("span", { class: "snippet" }, ...parts);
@@ -37,7 +38,7 @@ function row(conversation, openMenu) {
     const label = t("What to do with {title}", { title: conversation.title });
     const more = make("button", { type: "button", class: "bare", "aria-label": label, "aria-haspopup": "menu" }, icon("more"));
     more.onclick = () => openMenu(conversation, more);
-    return make("li", { "data-id": conversation.id }, link, more);
+    return make("li", {}, link, more);
 }
 
 function addTo(title, conversation, openMenu) {
@@ -73,6 +74,6 @@ export async function listConversations(conversation, openMenu) {
         next = pathOf(page.next, next);
         older.hidden = !next;
     };
-    older.onclick = () => more(false).catch(complain);
+    older.onclick = () => more(false).catch(showError);
     await more(true);
 }

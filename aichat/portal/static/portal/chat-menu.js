@@ -1,19 +1,21 @@
-// What can be done with a conversation: pin, rename, share, save, delete.
+// The menu of a conversation: pin, rename, share, save, delete.
 
 import { ask } from "./api.js";
 import { openSharing } from "./chat-share.js";
-import { complain, find } from "./page.js";
-import { answered, download } from "./parts.js";
+import { openDialog } from "./dialogs.js";
+import { find, showError } from "./page.js";
+import { download } from "./parts.js";
 import { t } from "./text.js";
 
 const menu = find("menu");
 let subject = null; // the conversation that the menu is about
 let opener = null;
-let afterwards = async () => {};
+let page = {};
 
-// `changed(id, what)` is told what became of a conversation: its new title, or null when it is gone.
-export function onChange(changed) {
-    afterwards = changed;
+// Have the menu tell the page: `onChange(id, changes)` and `onDelete(id)` run after a person changed or deleted a conversation;
+// `messagesOf(id)` returns the messages of the branch that is shown.
+export function connectMenu(functions) {
+    page = functions;
 }
 
 export function openMenu(conversation, button) {
@@ -40,7 +42,7 @@ menu.addEventListener("click", (event) => {
     const work = WORK[event.target.closest("button")?.value];
     menu.hidePopover();
     opener?.focus();
-    work?.(subject).catch(complain);
+    work?.(subject).catch(showError);
 });
 
 const path = ({ id }) => `api/v1/conversations/${id}`;
@@ -48,26 +50,26 @@ const path = ({ id }) => `api/v1/conversations/${id}`;
 const WORK = {
     async pin(conversation) {
         await ask(path(conversation), { method: "PATCH", body: { pinned: !conversation.pinned } });
-        await afterwards(conversation.id, { pinned: !conversation.pinned });
+        await page.onChange(conversation.id, { pinned: !conversation.pinned });
     },
     async rename(conversation) {
         find("new-title").value = conversation.title;
-        if (!(await answered("rename-dialog"))) return;
+        if (!(await openDialog("rename-dialog"))) return;
         const { title } = await ask(path(conversation), { method: "PATCH", body: { title: find("new-title").value } });
-        await afterwards(conversation.id, { title });
+        await page.onChange(conversation.id, { title });
     },
     async share(conversation) {
-        await openSharing(path(conversation), () => afterwards(conversation.id, "messages"));
+        await openSharing(path(conversation), () => page.messagesOf(conversation.id));
     },
     async export(conversation) {
-        const messages = await afterwards(conversation.id, "messages");
+        const messages = await page.messagesOf(conversation.id);
         const parts = messages.map(({ role, content }) => `## ${role === "user" ? t("You") : t("Answer")}\n\n${content}\n`);
         const name = conversation.title.replace(/[^\p{L}\p{N}]+/gu, "-").slice(0, 60) || "conversation";
         download(`${name}.md`, new Blob([`# ${conversation.title}\n\n${parts.join("\n")}`], { type: "text/markdown" }));
     },
     async delete(conversation) {
-        if (!(await answered("delete-dialog"))) return;
+        if (!(await openDialog("delete-dialog"))) return;
         await ask(path(conversation), { method: "DELETE" });
-        await afterwards(conversation.id, null);
+        await page.onDelete(conversation.id);
     },
 };

@@ -1,31 +1,25 @@
-// Messages as elements: text, thoughts, files, what an answer cost, and what can be done with it.
+// Messages as elements: text, thoughts, files, the cost of an answer, and buttons for what a person can do with it.
 
 import { ask, base } from "./api.js";
-import { dress } from "./code.js";
+import { frameCode } from "./code.js";
 import { render, writer } from "./markdown.js";
-import { complain, find, make } from "./page.js";
-import { copies, icon } from "./parts.js";
+import { find, make, sendOnEnter } from "./page.js";
+import { button, copyOnClick, icon, iconButton, requestId } from "./parts.js";
 import { inCredits, t } from "./text.js";
 
-export function iconButton(name, label, work) {
-    const button = make("button", { type: "button", class: "bare", "aria-label": label, title: label }, icon(name));
-    if (work) button.onclick = () => Promise.resolve(work(button)).catch(complain);
-    return button;
-}
-
-// A question; `act.edit(message, text)` asks it anew.
+// A question. `act` has what its buttons do: `act.edit(message, text)`, for one, asks it anew.
 function question(message, act) {
     const body = make("div", { class: "body", dir: "auto", text: message.content });
-    const item = make("article", { class: "user", "aria-label": t("You") }, ...pictures(message), body);
+    const item = make("article", { class: "user", "aria-label": t("You") }, ...attachmentsOf(message), body);
     if (!message.id) return item;
-    const edit = iconButton("edit", t("Edit"), () => rewrite(item, message, act));
+    const edit = iconButton("edit", t("Edit"), () => openEditor(item, message, act));
     edit.dataset.do = "edit";
-    const copy = copies(iconButton("copy", t("Copy")), () => message.content);
-    item.append(make("div", { class: "acts" }, edit, copy, ...versions(message, act)));
+    const copy = copyOnClick(iconButton("copy", t("Copy")), () => message.content);
+    item.append(make("div", { class: "acts" }, edit, copy, ...versionButtons(message, act)));
     return item;
 }
 
-function pictures(message) {
+function attachmentsOf(message) {
     if (!message.attachments?.length) return [];
     const shown = message.attachments.map(({ name, media_type: type, url }) => {
         if (!type.startsWith("image/")) {
@@ -37,10 +31,10 @@ function pictures(message) {
     return [make("div", { class: "files" }, ...shown)];
 }
 
-function rewrite(item, message, act) {
+function openEditor(item, message, act) {
     const text = make("textarea", { dir: "auto", rows: "3", maxlength: "200000", "aria-label": t("Your message") });
     text.value = message.content;
-    const cancel = make("button", { type: "button", class: "quiet", text: t("Cancel") });
+    const cancel = button(t("Cancel"), () => leave());
     const send = make("button", { type: "submit", text: t("Send") });
     const form = make("form", { class: "rewrite" }, text, make("div", { class: "answers" }, cancel, send));
     const leave = () => {
@@ -48,13 +42,10 @@ function rewrite(item, message, act) {
         item.classList.remove("edited");
         item.querySelector("[data-do=edit]").focus();
     };
-    cancel.onclick = leave;
     text.onkeydown = (event) => {
         if (event.key === "Escape") leave();
-        if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
-        event.preventDefault();
-        form.requestSubmit();
     };
+    sendOnEnter(text);
     form.onsubmit = (event) => {
         event.preventDefault();
         if (!text.value.trim()) return text.focus();
@@ -66,8 +57,8 @@ function rewrite(item, message, act) {
     text.focus();
 }
 
-// ‹ 2 / 3 ›: walks between the versions of a message.
-function versions(message, act) {
+// ‹ 2 / 3 ›: buttons that walk between the versions of a message.
+function versionButtons(message, act) {
     const all = act.versions(message.id);
     if (all.length < 2) return [];
     const at = all.indexOf(message.id);
@@ -83,8 +74,8 @@ function versions(message, act) {
     return [make("span", { class: "versions" }, earlier, place, later)];
 }
 
-// An answer that is being written: `write`, `think`, `end`.
-export function writing() {
+// An answer that arrives in pieces: `write` adds text, `think` adds thoughts, `end` is called after the last piece.
+export function newAnswer() {
     const body = make("div", { class: "body", dir: "auto" });
     const item = make("article", { class: "assistant writing", "aria-label": t("Answer"), "aria-busy": "true" }, body);
     const markdown = writer(body);
@@ -108,7 +99,7 @@ export function writing() {
         },
         end() {
             markdown.end();
-            dress(body);
+            frameCode(body);
             item.classList.remove("writing");
             item.removeAttribute("aria-busy");
         },
@@ -118,49 +109,47 @@ export function writing() {
 function answer(message, act) {
     const body = make("div", { class: "body", dir: "auto" });
     render(body, message.content);
-    dress(body);
+    frameCode(body);
     const item = make("article", { class: "assistant", "aria-label": t("Answer") });
     if (message.reasoning) {
         const thoughts = make("div", { class: "thoughts", dir: "auto", text: message.reasoning });
         item.append(make("details", { class: "reasoning" }, make("summary", { text: t("Thoughts") }), thoughts));
     }
-    item.append(body, ...pictures(message));
+    item.append(body, ...attachmentsOf(message));
     if (!message.finish_reason) item.append(make("p", { class: "note broken", text: t("The answer broke off here. What had arrived is paid.") }));
     if (message.finish_reason === "length") item.append(make("p", { class: "note broken", text: t("The answer reached its longest length. Write “go on” for more.") }));
-    const copy = copies(iconButton("copy", t("Copy")), () => message.content);
+    const copy = copyOnClick(iconButton("copy", t("Copy")), () => message.content);
     copy.dataset.do = "copy";
     const again = iconButton("again", t("Another answer"), () => act.again(message));
     again.dataset.do = "again";
-    const acts = make("div", { class: "acts" }, copy, again, rating(message, 1), rating(message, -1), ...versions(message, act));
-    item.append(acts, facts(message));
+    const acts = make("div", { class: "acts" }, copy, again, ratingButton(message, 1), ratingButton(message, -1), ...versionButtons(message, act));
+    item.append(acts, factsOf(message));
     return item;
 }
 
-function rating(message, value) {
+function ratingButton(message, value) {
     const [name, label] = value > 0 ? ["up", t("A good answer")] : ["down", t("A bad answer")];
-    const button = iconButton(name, label, async () => {
+    const thumb = iconButton(name, label, async () => {
         await ask(`api/v1/messages/${message.id}/feedback`, { method: "POST", body: { rating: value } });
-        for (const one of button.parentElement.querySelectorAll("[aria-pressed]")) one.setAttribute("aria-pressed", one === button);
+        for (const one of thumb.parentElement.querySelectorAll("[aria-pressed]")) one.setAttribute("aria-pressed", one === thumb);
     });
-    button.setAttribute("aria-pressed", message.rating === value);
-    return button;
+    thumb.setAttribute("aria-pressed", message.rating === value);
+    return thumb;
 }
 
-// Model, cost and request ID of an answer.
-function facts(message) {
+// The model, cost and request ID of an answer.
+function factsOf(message) {
     const cost = message.credits === null || message.credits === undefined ? [] : [make("span", { text: inCredits(message.credits) })];
-    const id = make("button", { type: "button", class: "text", title: t("Copy the request ID"), text: message.request_id });
-    const said = make("span", { class: "request" }, make("span", { class: "hidden", text: t("Request ID") }), id);
-    copies(id, () => message.request_id);
+    const said = make("span", { class: "request" }, make("span", { class: "hidden", text: t("Request ID") }), requestId(message.request_id));
     return make("p", { class: "note" }, make("span", { text: message.model }), ...cost, said);
 }
 
-export const element = (message, act) => (message.role === "user" ? question(message, act) : answer(message, act));
+export const elementOf = (message, act) => (message.role === "user" ? question(message, act) : answer(message, act));
 
-const HELPS_TO_CHANGE = new Set(["provider_unavailable", "provider_error", "provider_timeout", "model_not_found", "model_not_allowed", "overloaded"]);
+const MENDED_BY_ANOTHER_MODEL = new Set(["provider_unavailable", "provider_error", "provider_timeout", "model_not_found", "model_not_allowed", "overloaded"]);
 
-// What went wrong, with buttons for what can be done about it.
-export function problem(words, code, again) {
+// A card that says what went wrong, with buttons for what a person can do about it.
+export function problemCard(words, code, again) {
     const acts = make("div", { class: "answers" });
     const card = make("article", { class: "problem", role: "alert", "aria-label": t("Problem") }, make("p", { text: words }), acts);
     if (code === "insufficient_credits") {
@@ -172,17 +161,14 @@ export function problem(words, code, again) {
     }
     const models = [...find("model").options].map((option) => option.value);
     const others = models.filter((name) => name !== find("model").value).slice(0, 3);
-    for (const name of HELPS_TO_CHANGE.has(code) ? others : []) {
-        const button = make("button", { type: "button", class: "quiet", text: t("Ask {model}", { model: name }) });
-        button.onclick = () => {
+    for (const name of MENDED_BY_ANOTHER_MODEL.has(code) ? others : []) {
+        const choose = () => {
             find("model").value = name;
             find("model").dispatchEvent(new Event("change"));
-            again().catch(complain);
+            return again();
         };
-        acts.append(button);
+        acts.append(button(t("Ask {model}", { model: name }), choose));
     }
-    const retry = make("button", { type: "button", class: "quiet", text: t("Try again") });
-    retry.onclick = () => again().catch(complain);
-    acts.append(retry);
+    acts.append(button(t("Try again"), again));
     return card;
 }

@@ -1,4 +1,4 @@
-// A conversation as a tree: each message follows one, versions of the same turn stand beside each other.
+// A conversation as a tree: each message follows another one, and versions of the same turn follow the same one.
 
 const ROOT = "";
 
@@ -32,7 +32,7 @@ export class Tree {
         return this.path().at(-1);
     }
 
-    // Those that lead to a message, without it.
+    // The messages that lead to a message, without it.
     before(id) {
         const path = [];
         for (let at = this.messages.get(id)?.parent; at; at = this.messages.get(at).parent) path.unshift(this.messages.get(at));

@@ -1,18 +1,18 @@
-// Blocks of code in an answer: a head with the language and a button to copy, and colours once the block is whole.
+// Blocks of code in an answer: each gets a head with its language and a button to copy, and colours once it is whole.
 
 import { make } from "./page.js";
-import { copies } from "./parts.js";
+import { copyOnClick } from "./parts.js";
 import { t } from "./text.js";
 
 const LONGEST = 50_000; // characters that are coloured
 const PATIENCE = 2000; // milliseconds for one block
 
-export function dress(root) {
+export function frameCode(root) {
     for (const code of root.querySelectorAll("pre > code")) {
         const block = code.parentElement;
         if (block.parentElement.classList.contains("code")) continue;
         const language = code.className.trim().split(/\s+/)[0];
-        const copy = copies(make("button", { type: "button", class: "text", text: t("Copy") }), () => code.textContent);
+        const copy = copyOnClick(make("button", { type: "button", class: "text", text: t("Copy") }), () => code.textContent);
         const frame = make("div", { class: "code" });
         block.replaceWith(frame);
         block.tabIndex = 0; // so that the keyboard can scroll it
@@ -31,7 +31,7 @@ const answerOf = (asked) => new Promise((done, failed) => {
     asked.onerror = failed;
 });
 
-// The parts of a text, from the worker; one that takes too long is ended, and its text stays as it is.
+// The parts of a text, from the worker. A text that takes too long ends the worker, and stays without colours.
 async function partsOf(text, language) {
     if (!worker) {
         worker = new Worker(new URL("highlighter.js", import.meta.url), { type: "module" });

@@ -1,31 +1,15 @@
-import { ask } from "./api.js";
-import { complain, find, make, onClick, onSubmit, paged, showBalance } from "./page.js";
+// The page Credits: the balance, spending, entries, statements and alerts, and what can be bought.
+
 import { showAlerts } from "./alerts.js";
+import { ask } from "./api.js";
+import { rowOf, SOURCES } from "./entries.js";
+import { showPages } from "./lists.js";
+import { attempt, find, make, onClick, onSubmit, showError } from "./page.js";
+import { showBalance } from "./person.js";
 import { showSpending } from "./spending.js";
 import { offerMonths } from "./statements.js";
 import { add, amount, cell, fill } from "./tables.js";
-import { credits, date, inCredits, moment, t } from "./text.js";
-
-const SOURCES = {
-    starter: t("Welcome credits"),
-    voucher: t("Voucher"),
-    payment: t("Bought"),
-    subscription: t("Subscription"),
-    grant: t("Given by an administrator"),
-    allowance: t("Monthly allowance"),
-    refund: t("Given back"),
-    adjustment: t("Adjustment"),
-};
-const KINDS = {
-    STARTER: t("Welcome credits"),
-    GRANT: t("Credits added"),
-    ALLOWANCE: t("Monthly allowance"),
-    CHARGE: t("Charge"),
-    REFUND: t("Given back"),
-    ADJUSTMENT: t("Adjustment"),
-    REVERSAL: t("Payment taken back"),
-    EXPIRY: t("Expired"),
-};
+import { credits, date, inCredits, t } from "./text.js";
 
 async function showFigures() {
     const wallet = await ask("api/v1/credits");
@@ -40,19 +24,9 @@ async function showFigures() {
     fill("lots", lots, "no-lots");
 }
 
-// What was moved; the reasons that the server writes by itself say no more than the kind.
-function entry(row) {
-    const source = row.kind === "GRANT" && SOURCES[row.reference.split(":")[0]];
-    const what = make("span", { text: source || KINDS[row.kind] || row.kind });
-    if (row.reason && !source && row.kind !== "STARTER") {
-        what.append(make("span", { class: "note", text: ` ${row.reason}` }));
-    }
-    return [cell(moment(row.created_at)), cell(what), amount(row.amount), amount(row.balance_after)];
-}
-
 async function showEntries() {
     fill("entries", [], "no-entries");
-    await paged("api/v1/credits/entries", (rows) => add("entries", rows.map(entry), "no-entries"));
+    await showPages("api/v1/credits/entries", (rows) => add("entries", rows.map(rowOf), "no-entries"));
 }
 
 onSubmit(find("redeem"), async (form) => {
@@ -79,10 +53,7 @@ function price(plan) {
 
 function offer(plan, current) {
     const buy = make("button", { type: "button", text: t("Subscribe") });
-    buy.onclick = () => {
-        buy.disabled = true;
-        toSeller("api/v1/billing/checkout", { plan: plan.slug }).catch(complain).finally(() => (buy.disabled = false));
-    };
+    buy.onclick = () => attempt(buy, () => toSeller("api/v1/billing/checkout", { plan: plan.slug }));
     const mine = make("span", { class: "badge", text: t("Your plan") });
     return make(
         "div",
@@ -94,7 +65,7 @@ function offer(plan, current) {
     );
 }
 
-function inWords({ status, period_end: end, cancel_at_period_end: ends }) {
+function subscriptionInWords({ status, period_end: end, cancel_at_period_end: ends }) {
     if (status === "none" || status === "cancelled") return t("You have no plan.");
     if (status === "past_due") return t("Your last payment is missing: mend it under invoices and cards.");
     if (!end) return t("Your plan goes on until you or an administrator ends it.");
@@ -105,7 +76,7 @@ function inWords({ status, period_end: end, cancel_at_period_end: ends }) {
 async function showShop() {
     const [plans, subscription] = await Promise.all([ask("api/v1/plans"), ask("api/v1/subscription")]);
     const current = ["active", "past_due"].includes(subscription.status) ? subscription.plan : null;
-    find("subscription").textContent = inWords(subscription);
+    find("subscription").textContent = subscriptionInWords(subscription);
     find("plans").replaceChildren(...plans.map((plan) => offer(plan, current)));
     find("stripe").hidden = subscription.source !== "stripe";
     find("shop").hidden = false;
@@ -123,4 +94,4 @@ async function show() {
 }
 
 offerMonths();
-Promise.all([show(), showFigures(), showSpending(), showEntries()]).catch(complain);
+Promise.all([show(), showFigures(), showSpending(), showEntries()]).catch(showError);

@@ -1,38 +1,39 @@
 // Windows over the page. Escape, or a button with `data-close`, closes one.
 
-import { find, inWords } from "./page.js";
+import { attempt, find } from "./page.js";
 
 for (const button of document.querySelectorAll("dialog [data-close]")) {
     button.addEventListener("click", () => button.closest("dialog").close());
 }
 
-// Run `work` when the form of a dialog is sent, and close it; a problem is said in the dialog.
+// Run `work` when the form of a dialog is sent, and close the dialog; an error is shown in the dialog.
 export function onSend(form, work) {
-    const problem = form.querySelector(".problem");
     form.onsubmit = async (event) => {
         event.preventDefault();
         const button = event.submitter ?? form.querySelector("[type=submit]");
-        button.disabled = true;
-        if (problem) problem.hidden = true;
-        try {
-            await work();
-            form.closest("dialog").close();
-        } catch (error) {
-            if (!problem) throw error;
-            problem.textContent = inWords(error);
-            problem.hidden = false;
-        } finally {
-            button.disabled = false;
-        }
+        if (await attempt(button, work, form.querySelector(".problem"))) form.closest("dialog").close();
     };
 }
 
-// Ask before `work`, which can't be taken back, is done; `verb` stands on the button.
-export function sure(title, text, verb, work) {
+// Ask the person before `work`, which can't be taken back; `verb` stands on the button.
+export function askBefore(title, text, verb, work) {
     const form = find("confirm");
     find("sure-title").textContent = title;
     find("sure-text").textContent = text;
     form.querySelector("[type=submit]").textContent = verb;
     onSend(form, work);
     find("sure").showModal();
+}
+
+// Open a dialog; returns, once it is closed, whether the person said yes.
+export function openDialog(id) {
+    const dialog = find(id);
+    dialog.returnValue = "";
+    dialog.showModal();
+    return new Promise((resolve) => dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true }));
+}
+
+// The fields of a form that differ from what the server has.
+export function changesOf(now, before) {
+    return Object.fromEntries(Object.entries(now).filter(([name, value]) => String(value) !== String(before[name])));
 }

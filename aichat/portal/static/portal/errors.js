@@ -1,4 +1,4 @@
-// What went wrong, in words, with what to do about it.
+// Errors in words, with what a person can do about them.
 
 import { fill, language, t } from "./text.js";
 
@@ -14,8 +14,8 @@ const MENDS = {
     model_not_allowed: t("Choose another model."),
 };
 
-// What models answer is in English for programs; people who read another language get these words: by the error's code alone,
-// or with its reason, or with the field at fault. {names} are members of the error.
+// Errors of requests to models have English words, for programs. People who read another language get these: found by the
+// error's code with its reason, or with the field at fault, or alone. {names} are members of the error.
 const WORDS = {
     insufficient_credits: t("Your credits do not cover this: it can cost up to {required}, and {available} are left."),
     quota_exceeded: t("This can cost up to {required} credits, and {available} are left of a spending limit."),
@@ -53,8 +53,8 @@ const WORDS = {
     "invalid_request size": t("The model does not draw this size: choose another."),
 };
 
-// Words for codes that many errors share. They are used when the server has not said it in the reader's language.
-const OTHERWISE = {
+// Words for codes that many errors share. They are used where the server did not answer in the reader's language.
+const SHARED = {
     file_limit_exceeded: t("Your files take all the room they may: delete conversations with files, or pictures, that you no longer need."),
     not_found: t("It is no longer there, or it is not yours."),
     permission_denied: t("You may not do this."),
@@ -64,7 +64,7 @@ const OTHERWISE = {
 };
 
 function translated({ code, reason, param, isWorded }) {
-    return WORDS[`${code} ${reason}`] ?? WORDS[`${code} ${param}`] ?? WORDS[code] ?? (isWorded ? null : OTHERWISE[code]);
+    return WORDS[`${code} ${reason}`] ?? WORDS[`${code} ${param}`] ?? WORDS[code] ?? (isWorded ? null : SHARED[code]);
 }
 
 export function inWords(error) {

@@ -1,9 +1,11 @@
 import { ask } from "./api.js";
-import { onSend, sure } from "./dialogs.js";
-import { complain, find, make, onClick, paged, showBalance } from "./page.js";
-import { copies } from "./parts.js";
+import { askBefore, changesOf, onSend } from "./dialogs.js";
+import { showPages } from "./lists.js";
+import { find, make, onClick, showError } from "./page.js";
+import { button, copyOnClick } from "./parts.js";
+import { showBalance } from "./person.js";
 import { showSnippets } from "./snippets.js";
-import { actions, add, amount, button, cell, fill } from "./tables.js";
+import { actions, add, amount, cell, fill } from "./tables.js";
 import { credits, date, moment, t } from "./text.js";
 
 const SCOPES = ["chat", "images", "embeddings", "audio", "read", "manage"];
@@ -13,7 +15,7 @@ const chosen = (name) => [...document.querySelectorAll(`[name=${name}]:checked`)
 
 async function list() {
     fill("keys", [], "empty");
-    await paged("api/v1/api-keys", (rows) => add("keys", rows.map(row), "empty"));
+    await showPages("api/v1/api-keys", (rows) => add("keys", rows.map(row), "empty"));
 }
 
 function limitsOf(key) {
@@ -47,7 +49,7 @@ function row(key) {
 
 function askToRevoke(key) {
     const text = t("Programs that use it are refused from now on.");
-    sure(t("Revoke “{name}”?", { name: key.name }), text, t("Revoke"), async () => {
+    askBefore(t("Revoke “{name}”?", { name: key.name }), text, t("Revoke"), async () => {
         await ask(`api/v1/api-keys/${key.id}`, { method: "DELETE" });
         await list();
     });
@@ -83,11 +85,6 @@ function body() {
     };
 }
 
-// Of a change only what differs is sent: a rate by the hour, for one, has no field here and stays.
-function differing(now, before) {
-    return Object.fromEntries(Object.entries(now).filter(([name, value]) => String(value) !== String(before[name])));
-}
-
 async function edit(key = null) {
     await listModels();
     changed = key;
@@ -106,7 +103,7 @@ async function edit(key = null) {
     const before = body();
     onSend(find("make"), async () => {
         if (changed) {
-            const changes = differing(body(), before);
+            const changes = changesOf(body(), before); // a rate by the hour, for one, has no field here and stays
             if (Object.keys(changes).length) await ask(`api/v1/api-keys/${changed.id}`, { method: "PATCH", body: changes });
         } else {
             showNew(await ask("api/v1/api-keys", { method: "POST", body: body() }));
@@ -141,7 +138,7 @@ function showNew({ key }) {
 }
 
 onClick("new", () => edit());
-copies(find("copy"), () => find("key").textContent);
+copyOnClick(find("copy"), () => find("key").textContent);
 
 showSnippets();
-Promise.all([list(), showBalance()]).catch(complain);
+Promise.all([list(), showBalance()]).catch(showError);

@@ -1,9 +1,11 @@
-import { ask, own } from "./api.js";
+// The pages Log in and Sign up.
+
+import { ask, storageKey } from "./api.js";
 import { find, onClick, onSubmit } from "./page.js";
 import { canUsePasskeys, logIn, sign } from "./passkeys.js";
 
 const form = find("enter");
-const said = sessionStorage.getItem(own("said")); // by the page that led here
+const said = sessionStorage.getItem(storageKey("said")); // by the page that led here
 let challenge = null; // for a passkey as second factor
 
 if (find("passkey")) find("passkey").hidden = !canUsePasskeys;
@@ -11,7 +13,7 @@ if (find("passkey")) find("passkey").hidden = !canUsePasskeys;
 if (said && find("said")) {
     find("said").textContent = said;
     find("said").hidden = false;
-    sessionStorage.removeItem(own("said"));
+    sessionStorage.removeItem(storageKey("said"));
 }
 
 async function send(more) {

@@ -1,6 +1,6 @@
-// The models a person may use, with their prices in words.
+// The models that a person may use, with their prices in words.
 
-import { ask, own } from "./api.js";
+import { ask, storageKey } from "./api.js";
 import { find, make } from "./page.js";
 import { inCredits, t } from "./text.js";
 
@@ -9,8 +9,8 @@ const ANSWER = 400; // tokens of a usual answer: 300 words
 
 const known = new Map();
 
-// What a usual answer costs, in credits; null when the list does not say.
-export function usualPrice({ prices }) {
+// The cost of a usual answer, in credits; null when the list of models has no prices.
+function usualPrice({ prices }) {
     if (!prices) return null;
     return Number(prices.request) + (Number(prices.input) * QUESTION + Number(prices.output) * ANSWER) / 1e6;
 }
@@ -18,7 +18,7 @@ export function usualPrice({ prices }) {
 const rounded = (amount) => Number(amount.toPrecision(2));
 
 // Fill the page's list with the models of a kind, and choose the one that was chosen last.
-export async function fillModels(kind, chosen = localStorage.getItem(own(`model-${kind}`))) {
+export async function fillModels(kind, chosen = localStorage.getItem(storageKey(`model-${kind}`))) {
     const { data } = await ask("v1/models");
     const models = data.filter((model) => model.kind === kind);
     if (kind === "image") models.unshift({ id: "auto" });
@@ -28,7 +28,7 @@ export async function fillModels(kind, chosen = localStorage.getItem(own(`model-
     for (const model of models) known.set(model.id, model);
     list.replaceChildren(...models.map((model) => make("option", { value: model.id, text: named(model, kind) })));
     if (known.has(picked)) list.value = picked;
-    list.addEventListener("change", () => localStorage.setItem(own(`model-${kind}`), list.value));
+    list.addEventListener("change", () => localStorage.setItem(storageKey(`model-${kind}`), list.value));
 }
 
 function named(model, kind) {
@@ -40,7 +40,7 @@ function named(model, kind) {
 
 export const model = () => known.get(find("model").value);
 
-// What an answer of the chosen model costs, in a sentence.
+// A sentence that says what an answer of the chosen model costs.
 export function priceInWords() {
     const chosen = model();
     const price = chosen && usualPrice(chosen);
@@ -51,7 +51,7 @@ export function priceInWords() {
     return t("A usual answer costs about {price}, more in long conversations.", { price: inCredits(rounded(price)) });
 }
 
-// What so many pictures of the chosen model cost, before they are drawn; for the automatic model the range.
+// A sentence that says what so many pictures cost; for the automatic model, whose choice is not known yet, the range.
 export function picturePrice(number) {
     const chosen = model();
     const models = chosen?.prices ? [chosen] : [...known.values()].filter(({ prices }) => prices);

@@ -1,32 +1,38 @@
-// Small parts of pages: drawings, buttons that copy, dialogs that answer, files to save.
+// Small parts of pages: icons, buttons, words for people who listen, files to save.
 
-import { complain, find, make } from "./page.js";
+import { draw, find, make, showError } from "./page.js";
 import { t } from "./text.js";
-
-const SVG = "http://www.w3.org/2000/svg";
 
 // A drawing of `icons.html`.
 export function icon(name) {
-    const drawing = document.createElementNS(SVG, "svg");
-    drawing.setAttribute("class", "icon");
-    drawing.setAttribute("aria-hidden", "true");
-    const use = document.createElementNS(SVG, "use");
-    use.setAttribute("href", `#i-${name}`);
-    drawing.append(use);
-    return drawing;
+    return draw("svg", { class: "icon", "aria-hidden": "true" }, draw("use", { href: `#i-${name}` }));
 }
 
-// A button that copies what `text` returns, and says so for a moment.
-export function copies(button, text) {
+// A button that runs `work`; an error is shown on the page.
+export function button(text, work, kind = "quiet") {
+    return withWork(make("button", { type: "button", class: kind, text }), work);
+}
+
+export function iconButton(name, label, work) {
+    return withWork(make("button", { type: "button", class: "bare", "aria-label": label, title: label }, icon(name)), work);
+}
+
+function withWork(element, work) {
+    if (work) element.onclick = () => Promise.resolve().then(work).catch(showError);
+    return element;
+}
+
+// Have a button copy what `text` returns, and say so for a moment.
+export function copyOnClick(button, text) {
     const label = [...button.childNodes];
     button.onclick = async () => {
         try {
             await copy(text());
         } catch (error) {
-            return complain(error);
+            return showError(error);
         }
         button.replaceChildren(button.querySelector("svg") ? icon("check") : t("Copied"));
-        say(t("Copied"));
+        announce(t("Copied"));
         setTimeout(() => button.replaceChildren(...label), 1500);
     };
     return button;
@@ -39,22 +45,19 @@ export async function copy(text) {
     place.value = text;
     (document.querySelector("dialog[open]") ?? document.body).append(place);
     place.select();
-    const done = document.execCommand("copy");
+    const isCopied = document.execCommand("copy");
     place.remove();
-    if (!done) throw new Error(t("The browser does not let this page copy: select the text instead."));
+    if (!isCopied) throw new Error(t("The browser does not let this page copy: select the text instead."));
+}
+
+// A request ID that a click copies, for those who help.
+export function requestId(id) {
+    return copyOnClick(make("button", { type: "button", class: "text", title: t("Copy the request ID"), text: id }), () => id);
 }
 
 // Tell people who listen to the page.
-export function say(words) {
+export function announce(words) {
     if (find("said")) find("said").textContent = words;
-}
-
-// Open a dialog; whether it was answered with yes.
-export function answered(id) {
-    const dialog = find(id);
-    dialog.returnValue = "";
-    dialog.showModal();
-    return new Promise((resolve) => dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true }));
 }
 
 // Save a blob as a file. Files of the API come this way too: a link can't fetch them, as only scripts' requests carry the login.

@@ -1,16 +1,16 @@
-// A conversation for everybody who has its link: asked for without any login, so that nobody's is needed or shown.
+// The page of a shared conversation, for everybody who has its link. It is asked for without a login, so that nobody needs one.
 
 import { base } from "./api.js";
-import { dress } from "./code.js";
+import { frameCode } from "./code.js";
 import { render } from "./markdown.js";
-import { complain, find, make } from "./page.js";
+import { find, make, showError } from "./page.js";
 import { moment, t } from "./text.js";
 
-function shown({ role, content }) {
+function articleOf({ role, content }) {
     const body = make("div", { class: "body", dir: "auto" });
     if (role === "user") body.textContent = content;
     else render(body, content);
-    dress(body);
+    frameCode(body);
     return make("article", { class: role, "aria-label": role === "user" ? t("Question") : t("Answer") }, body);
 }
 
@@ -22,7 +22,7 @@ async function open() {
     find("title").textContent = page.title;
     document.title = page.title;
     find("since").textContent = t("Shared on {time}. Answers were written by an AI and may be wrong.", { time: moment(page.created_at) });
-    find("messages").append(...page.messages.map(shown));
+    find("messages").append(...page.messages.map(articleOf));
 }
 
-open().catch(complain);
+open().catch(showError);

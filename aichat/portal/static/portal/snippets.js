@@ -1,13 +1,14 @@
-// What to type for each program. A test compares the texts with docs/CLIENTS.md and runs none of them: the tests there do.
+// The lines that a person types to use a key in a program. A test compares them with docs/CLIENTS.md, whose own tests run them.
 
 import { base } from "./api.js";
-import { complain, find, make } from "./page.js";
+import { find, make } from "./page.js";
+import { button, copyOnClick } from "./parts.js";
 import { t } from "./text.js";
 
 const ADDRESS = "http://127.0.0.1:8000";
 const KEY = "sk-…";
 
-export const SNIPPETS = [
+const SNIPPETS = [
     ["curl", `curl http://127.0.0.1:8000/v1/chat/completions \\
   -H "Authorization: Bearer sk-…" \\
   -H "Content-Type: application/json" \\
@@ -52,12 +53,7 @@ let open = 0;
 const filled = (text) => text.replaceAll(ADDRESS, address).replaceAll(KEY, key);
 
 function block(text) {
-    const copy = make("button", { type: "button", class: "quiet", text: t("Copy") });
-    copy.onclick = () =>
-        navigator.clipboard
-            .writeText(text)
-            .then(() => (copy.textContent = t("Copied")))
-            .catch(complain);
+    const copy = copyOnClick(button(t("Copy")), () => text);
     return make("div", { class: "snippet" }, make("pre", { tabindex: "0" }, make("code", { text })), copy);
 }
 

@@ -1,7 +1,7 @@
-// What a person spent, as a chart with its table behind it.
+// The spending of a person: a chart, and a table with its figures.
 
 import { ask } from "./api.js";
-import { complain, find } from "./page.js";
+import { draw, find, showError } from "./page.js";
 import { amount, cell, count, fill, share } from "./tables.js";
 import { credits, date, t } from "./text.js";
 
@@ -9,15 +9,8 @@ const DAY = 86_400_000;
 const NAMES = { day: t("Day"), model: t("Model"), api_key: t("Key") };
 const UTC = { timeZone: "UTC" };
 
-function draw(name, attributes, text) {
-    const element = document.createElementNS("http://www.w3.org/2000/svg", name);
-    for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
-    if (text !== undefined) element.textContent = text;
-    return element;
-}
-
-// A figure that is easy to read, not smaller than `value`: 1, 2 or 5 with zeros.
-function round(value) {
+// The next larger figure that is easy to read: 1, 2 or 5 with zeros.
+function roundUp(value) {
     const power = 10 ** Math.floor(Math.log10(value));
     return [1, 2, 5, 10].map((step) => step * power).find((step) => step >= value);
 }
@@ -31,26 +24,26 @@ function chart(rows, days) {
     const all = Array.from({ length: days }, (_, place) =>
         new Date((today - days + 1 + place) * DAY).toISOString().slice(0, 10),
     );
-    const most = round(Math.max(...spent.values(), 1e-6));
+    const most = roundUp(Math.max(...spent.values(), 1e-6));
     const svg = draw("svg", { viewBox: `0 0 ${width} ${height}`, class: "chart", role: "img" });
     svg.setAttribute("aria-label", t("Credits by day; the table below has the figures."));
     for (const part of [0, 0.5, 1]) {
         const y = 8 + (1 - part) * (height - bottom - 8);
         svg.append(draw("line", { class: "grid", x1: left, x2: width, y1: y, y2: y }));
-        svg.append(draw("text", { x: left - 8, y: y + 4, "text-anchor": "end" }, credits(part * most)));
+        svg.append(draw("text", { x: left - 8, y: y + 4, "text-anchor": "end", text: credits(part * most) }));
     }
     const step = (width - left) / all.length;
     all.forEach((day, place) => {
         const tall = ((spent.get(day) || 0) / most) * (height - bottom - 8);
         const bar = { class: "bar", x: left + place * step + step * 0.15, width: step * 0.7, rx: Math.min(3, step / 4) };
         const drawn = draw("rect", { ...bar, y: height - bottom - tall, height: tall });
-        drawn.append(draw("title", {}, `${date(day, UTC)}: ${credits(spent.get(day) || 0)}`));
+        drawn.append(draw("title", { text: `${date(day, UTC)}: ${credits(spent.get(day) || 0)}` }));
         svg.append(drawn);
     });
     for (const [place, anchor] of [[0, "start"], [Math.floor(all.length / 2), "middle"], [all.length - 1, "end"]]) {
         const x = anchor === "end" ? width : left + (anchor === "middle" ? (place + 0.5) * step : 0);
         const text = date(all[place], { ...UTC, dateStyle: undefined, day: "numeric", month: "short" });
-        svg.append(draw("text", { x, y: height - 6, "text-anchor": anchor }, text));
+        svg.append(draw("text", { x, y: height - 6, "text-anchor": anchor, text }));
     }
     return svg;
 }
@@ -81,7 +74,7 @@ async function show() {
 }
 
 export async function showSpending() {
-    for (const id of ["group", "days"]) find(id).onchange = () => show().catch(complain);
+    for (const id of ["group", "days"]) find(id).onchange = () => show().catch(showError);
     const [{ totals }] = await Promise.all([ask("api/v1/usage?group_by=day"), show()]);
     find("spent").textContent = credits(totals.credits);
 }

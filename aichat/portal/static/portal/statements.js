@@ -1,6 +1,7 @@
-// A month's statement: shown here, to print or keep, or as a file.
+// Statements: a month is shown on the page Credits, where it can be printed, or saved as a file.
 
 import { ask, send } from "./api.js";
+import { KINDS } from "./entries.js";
 import { find, make, onSubmit } from "./page.js";
 import { download } from "./parts.js";
 import { credits, date, t } from "./text.js";
@@ -39,12 +40,12 @@ function table(name, rows) {
     const shown = rows.map((row) =>
         charges
             ? make("tr", {}, cell(date(row.day, UTC)), cell(row.model), cell(row.requests, "number"), cell(credits(-row.credits), "number"))
-            : make("tr", {}, cell(date(row.date, UTC)), cell(row.reason || row.kind.toLowerCase()), cell(credits(row.credits), "number")),
+            : make("tr", {}, cell(date(row.date, UTC)), cell(row.reason || KINDS[row.kind] || row.kind), cell(credits(row.credits), "number")),
     );
     return [make("h3", { text: SECTIONS[name] }), make("table", {}, head(...columns), make("tbody", {}, ...shown))];
 }
 
-function shown(statement) {
+function elementsOf(statement) {
     const month = find("month").selectedOptions[0].textContent;
     const print = make("button", { type: "button", class: "quiet noprint", text: t("Print") });
     print.onclick = () => window.print();
@@ -75,6 +76,6 @@ onSubmit(find("statement"), async (form, button) => {
         const response = await send(`${path}?format=csv`);
         return download(`statement-${find("month").value}.csv`, await response.blob());
     }
-    find("statement-shown").replaceChildren(...shown(await ask(path)));
+    find("statement-shown").replaceChildren(...elementsOf(await ask(path)));
     find("statement-shown").hidden = false;
 });

@@ -1,6 +1,6 @@
 // Rows of tables. On a narrow screen each cell is a line that its column names (`data-name`).
 
-import { find, make } from "./page.js";
+import { draw, find, make } from "./page.js";
 import { credits, number } from "./text.js";
 
 export const cell = (content = "") =>
@@ -9,13 +9,7 @@ export const amount = (value) => make("td", { text: credits(value), class: "numb
 export const count = (value) => make("td", { text: number(value, 0), class: "number" });
 export const actions = (...buttons) => make("td", { class: "actions" }, ...buttons);
 
-export function button(text, work, kind = "quiet") {
-    const element = make("button", { type: "button", class: kind, text });
-    element.addEventListener("click", work);
-    return element;
-}
-
-// Add rows, each a list of cells, to the table body `id`; `empty` is the ID of what stands there instead of no rows.
+// Add rows, each a list of cells, to the table body `id`. `empty` is the ID of what is shown while there are no rows.
 export function add(id, rows, empty) {
     const body = find(id);
     const names = [...body.closest("table").querySelectorAll("thead th")].map((head) => head.textContent.trim());
@@ -37,13 +31,6 @@ export function fill(id, rows, empty) {
 // A bar as wide as `part` of `whole`, as a picture: styles in attributes are against the page's policy.
 export function share(part, whole) {
     const width = whole > 0 ? Math.max(1, Math.min(100, (100 * part) / whole)) : 0;
-    const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-    svg.setAttribute("viewBox", "0 0 100 1");
-    svg.setAttribute("preserveAspectRatio", "none");
-    svg.setAttribute("aria-hidden", "true");
-    const bar = document.createElementNS("http://www.w3.org/2000/svg", "rect");
-    bar.setAttribute("width", width);
-    bar.setAttribute("height", 1);
-    svg.append(bar);
-    return make("div", { class: "share" }, svg);
+    const bar = draw("rect", { width, height: 1 });
+    return make("div", { class: "share" }, draw("svg", { viewBox: "0 0 100 1", preserveAspectRatio: "none", "aria-hidden": "true" }, bar));
 }

@@ -1,8 +1,11 @@
 import { ask } from "./api.js";
-import { onSend, sure } from "./dialogs.js";
+import { askBefore, changesOf, onSend } from "./dialogs.js";
 import { ROLES, showReceived } from "./invitations.js";
-import { actFor, complain, find, make, onClick, onSubmit, paged, showBalance } from "./page.js";
-import { actions, add, amount, button, cell, fill } from "./tables.js";
+import { allRows, showPages } from "./lists.js";
+import { find, make, onClick, onSubmit, showError } from "./page.js";
+import { button } from "./parts.js";
+import { actFor, showBalance } from "./person.js";
+import { actions, add, amount, cell, fill } from "./tables.js";
 import { credits, date, t } from "./text.js";
 
 let me = null;
@@ -21,7 +24,7 @@ function teamRow({ id, name, personal, role }) {
 
 function askToLeave(id, name) {
     const text = t("Your keys for the team end at once. The last owner can't leave: make another member an owner first.");
-    sure(t("Leave “{name}”?", { name }), text, t("Leave"), async () => {
+    askBefore(t("Leave “{name}”?", { name }), text, t("Leave"), async () => {
         await ask(`api/v1/organizations/${id}/members/${me.id}`, { method: "DELETE" });
         if (id === me.organization.id) actFor("");
         else await show();
@@ -56,12 +59,12 @@ function memberRow(member) {
 
 async function showMembers() {
     fill("members", []);
-    await paged(`${team()}/members`, (rows) => add("members", rows.map(memberRow)));
+    await showPages(`${team()}/members`, (rows) => add("members", rows.map(memberRow)));
 }
 
 function askToRemove(member) {
     const text = t("Their keys for the team end at once. What they spent stays in the team's books.");
-    sure(t("Remove {name}?", { name: member.name || member.email }), text, t("Remove"), async () => {
+    askBefore(t("Remove {name}?", { name: member.name || member.email }), text, t("Remove"), async () => {
         await ask(`${team()}/members/${member.id}`, { method: "DELETE" });
         await showMembers();
     });
@@ -81,7 +84,7 @@ function edit(member) {
             spend_limit_day: find("day").value || null,
             spend_limit_month: find("month").value || null,
         };
-        const body = Object.fromEntries(Object.entries(now).filter(([name, value]) => value !== member[name]));
+        const body = changesOf(now, member);
         if (!Object.keys(body).length) return;
         await ask(`${team()}/members/${member.id}`, { method: "PATCH", body });
         await show();
@@ -92,18 +95,12 @@ function edit(member) {
 // --- Invitations that the team sends ---
 
 async function showInvitations() {
-    fill("invitations", [], "no-invitations");
-    for (let path = `${team()}/invitations?page_size=200`; path; ) {
-        const { results, next } = await ask(path);
-        add("invitations", results.map(invitationRow), "no-invitations");
-        path = next ? `${team()}/invitations${new URL(next).search}` : null;
-    }
+    const rows = await allRows(`${team()}/invitations?page_size=200`);
+    fill("invitations", rows.map(invitationRow), "no-invitations");
 }
 
 function invitationRow({ id, email, role, expires_at: until }) {
-    const withdraw = button(t("Withdraw"), () =>
-        ask(`${team()}/invitations/${id}`, { method: "DELETE" }).then(showInvitations).catch(complain),
-    );
+    const withdraw = button(t("Withdraw"), () => ask(`${team()}/invitations/${id}`, { method: "DELETE" }).then(showInvitations));
     return [cell(email), cell(ROLES[role]), cell(date(until)), actions(...(mayChange(role) ? [withdraw] : []))];
 }
 
@@ -152,4 +149,4 @@ async function show() {
     await Promise.all([showReceived(show), ...parts]);
 }
 
-show().catch(complain);
+show().catch(showError);

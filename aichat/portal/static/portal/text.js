@@ -13,4 +13,5 @@ export const number = (value, digits = 2) => Number(value).toLocaleString(langua
 export const credits = (amount) => number(amount);
 export const inCredits = (amount) => (Number(amount) === 1 ? t("1 credit") : t("{amount} credits", { amount: number(amount) }));
 export const moment = (text) => new Date(text).toLocaleString(language, { dateStyle: "medium", timeStyle: "short" });
+export const inMegabytes = (bytes) => t("{size} MB", { size: number(bytes / 2 ** 20, 1) });
 export const date = (text, options = {}) => new Date(text).toLocaleDateString(language, { dateStyle: "medium", ...options });
