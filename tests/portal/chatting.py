@@ -106,7 +106,7 @@ def refuse(page: Page, status: int, code: str) -> None:
 def show_a_picture(page: Page, picture: bytes) -> None:
     """A text file is refused in words; a message waits for its picture, and stays when that fails; a picture is shown."""
     page.set_input_files("#file", FilePayload(name="a.txt", mimeType="text/plain", buffer=b"x"))
-    expect(page.locator("#problem")).to_contain_text("a.txt is not a picture")
+    expect(page.locator("#problem")).to_contain_text("a.txt can't be sent")
     cat = FilePayload(name="cat.png", mimeType="image/png", buffer=picture)
     held: list[Route] = []
     page.route("**/api/v1/attachments?*", lambda route: held.append(route))

@@ -126,7 +126,7 @@ def protect(page: Page) -> tuple[bytes, list[str]]:
     page.fill("#mfa-code", second_factor.app_code(secret, second_factor.current_step()))
     page.click("#mfa-confirm [type=submit]")
     expect(page.locator("#mfa-list")).to_contain_text("-")
-    expect(page.locator("#mfa-state")).to_contain_text("10 recovery codes are left")
+    expect(page.locator("#mfa-state")).to_contain_text("Recovery codes that are left: 10")
     assert page.evaluate("document.documentElement.scrollWidth") <= page.evaluate("window.innerWidth")
     return secret, (page.text_content("#mfa-list") or "").split()
 

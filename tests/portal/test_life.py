@@ -127,7 +127,7 @@ def use_credits(page: Page, voucher: str) -> None:
     page.goto("/credits")
     page.fill("#code", voucher)
     page.click("#redeem [type=submit]")
-    expect(page.locator("#redeemed")).to_have_text("250 credits are yours.")
+    expect(page.locator("#redeemed")).to_have_text("You received 250 credits.")
     expect(page.locator("#lots tr")).to_have_count(2)
     expect(page.locator("#entries tr").first).to_contain_text("Voucher")
     expect(page.locator("#chart svg")).to_be_visible()
@@ -203,7 +203,7 @@ def leave(page: Page) -> None:
     page.select_option("#language", "de")
     page.click("#profile [type=submit]")
     expect(page.locator("h1")).to_have_text("Einstellungen")
-    expect(page.locator("#mfa-state")).to_contain_text("Wiederherstellungscodes sind übrig")
+    expect(page.locator("#mfa-state")).to_contain_text("Übrige Wiederherstellungscodes: ")
     looks_right(page)
     with page.expect_download() as download:
         page.click("#export")

@@ -60,9 +60,9 @@ onClick("export", async () => {
 
 async function showSecondFactor() {
     const state = await ask("api/v1/me/mfa");
-    const off = state.required ? t("Off. Administrators need one here.") : t("Off: whoever has your password can log in.");
+    const off = state.required ? t("Off. Administrators need a second factor here: set one up.") : t("Off: whoever has your password can log in.");
     const facts = { since: moment(state.enabled_at), left: state.recovery_codes };
-    const on = t("On since {since}. {left} recovery codes are left.", facts);
+    const on = t("On since {since}. Recovery codes that are left: {left}.", facts);
     find("mfa-state").textContent = state.enabled ? on : off;
     find("mfa-begin").hidden = state.app;
     find("mfa-on").hidden = !state.enabled;
@@ -103,7 +103,7 @@ onSubmit(find("mfa-on"), async (form, button) => {
     if (button.value === "renew") {
         await showRecoveryCodes(await ask("api/v1/me/mfa/recovery-codes", { method: "POST", body }));
     } else {
-        if (!confirm(t("Switch it off? The app, all passkeys and the recovery codes are forgotten."))) return;
+        if (!confirm(t("Switch the second factor off? The app, all passkeys and the recovery codes are forgotten."))) return;
         await ask("api/v1/me/mfa", { method: "DELETE", body });
         find("mfa-codes").hidden = true;
         await showSecondFactor();
@@ -127,7 +127,7 @@ function session({ id, name, created_at: since, current }) {
 
 onSubmit(find("leave"), async () => {
     const body = { password: find("leave-password")?.value || "" };
-    const text = t("All logins and keys end. Until the end of the days of grace a login takes it back.");
+    const text = t("All your logins and keys end now. If you log in before the days of grace are over, your account stays.");
     askBefore(t("Delete your account?"), text, t("Delete my account"), async () => {
         const { deletion_at: at } = await ask("api/v1/me", { method: "DELETE", body });
         sessionStorage.setItem(storageKey("said"), t("Your account is deleted on {when}, unless you log in before.", { when: moment(at) }));

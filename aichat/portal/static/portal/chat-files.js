@@ -13,12 +13,12 @@ let files = []; // { kept, chip, sending }
 // Why a file can't be sent, in words; nothing when it can.
 function obstacle(file) {
     const name = file.name || t("The file");
-    if (!TYPES.has(file.type)) return t("{name} is not a picture (PNG, JPEG, WebP, GIF) or a PDF.", { name });
+    if (!TYPES.has(file.type)) return t("{name} can't be sent: choose a picture (PNG, JPEG, WebP, GIF) or a PDF.", { name });
     if (file.size > largest) {
-        return t("{name} has {size}; files may have up to {largest}.", { name, size: inMegabytes(file.size), largest: inMegabytes(largest) });
+        return t("{name} has {size}: choose a file of at most {largest}.", { name, size: inMegabytes(file.size), largest: inMegabytes(largest) });
     }
-    if (!file.size) return t("{name} is empty.", { name });
-    return files.length < MOST ? "" : t("A message has at most {most} files.", { most: MOST });
+    if (!file.size) return t("{name} is empty: choose another file.", { name });
+    return files.length < MOST ? "" : t("A message has at most {most} files: remove one first.", { most: MOST });
 }
 
 export function add(list) {

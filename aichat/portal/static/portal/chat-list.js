@@ -35,7 +35,7 @@ function row(conversation, openMenu) {
         link.hash = `${FOUND}${hit.message_id}`;
     }
     if (conversation.id === current) link.setAttribute("aria-current", "page");
-    const label = t("What to do with {title}", { title: conversation.title });
+    const label = t("Actions for {title}", { title: conversation.title });
     const more = make("button", { type: "button", class: "bare", "aria-label": label, "aria-haspopup": "menu" }, icon("more"));
     more.onclick = () => openMenu(conversation, more);
     return make("li", {}, link, more);
@@ -70,7 +70,7 @@ export async function listConversations(conversation, openMenu) {
             for (const one of shared?.results ?? []) addTo(t("Shared with me"), one, openMenu);
         }
         for (const one of page.results) addTo(folder(one.updated_at), one, openMenu);
-        if (!list.children.length) list.append(make("p", { class: "hint", text: search ? t("Nothing has these words: in messages whole words or their beginnings are found, in titles any part.") : t("Your conversations will be here.") }));
+        if (!list.children.length) list.append(make("p", { class: "hint", text: search ? t("Nothing was found. Try whole words or their beginnings: only titles are found by any part of a word.") : t("Your conversations will be here.") }));
         next = pathOf(page.next, next);
         older.hidden = !next;
     };

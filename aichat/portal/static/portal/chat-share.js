@@ -59,7 +59,7 @@ async function showLinks(path, branch) {
 
 // A button that deletes what is at `path`, and shows the rest.
 function endButton(path, show) {
-    const end = button(t("End it"), () => attemptHere(end, async () => {
+    const end = button(t("End"), () => attemptHere(end, async () => {
         await ask(path, { method: "DELETE" });
         await show();
     }));

@@ -31,7 +31,7 @@ async function showEntries() {
 
 onSubmit(find("redeem"), async (form) => {
     const given = await ask("api/v1/vouchers/redeem", { method: "POST", body: { code: find("code").value } });
-    find("redeemed").textContent = t("{amount} are yours.", { amount: inCredits(given.credits) });
+    find("redeemed").textContent = t("You received {amount}.", { amount: inCredits(given.credits) });
     form.reset();
     await Promise.all([showFigures(), showEntries(), showBalance()]);
 });
@@ -60,7 +60,7 @@ function offer(plan, current) {
         {},
         make("b", { text: plan.name }),
         make("p", { text: price(plan) }),
-        make("p", { class: "note", text: t("{amount} each time", { amount: inCredits(plan.credits) }) }),
+        make("p", { class: "note", text: t("{amount} in each period", { amount: inCredits(plan.credits) }) }),
         plan.slug === current ? mine : buy,
     );
 }

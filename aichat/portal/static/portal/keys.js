@@ -8,7 +8,14 @@ import { showSnippets } from "./snippets.js";
 import { actions, add, amount, cell, fill } from "./tables.js";
 import { credits, date, moment, t } from "./text.js";
 
-const SCOPES = ["chat", "images", "embeddings", "audio", "read", "manage"];
+const SCOPES = {
+    chat: t("chat"),
+    images: t("pictures"),
+    embeddings: t("embeddings"),
+    audio: t("audio"),
+    read: t("reading"),
+    manage: t("managing"),
+};
 let changed = null; // the key that the dialog changes; none: it makes one
 
 const chosen = (name) => [...document.querySelectorAll(`[name=${name}]:checked`)].map((box) => box.value);
@@ -26,7 +33,9 @@ function limitsOf(key) {
     if (key.rate_limit) words.push(key.rate_limit);
     if (key.models.length) words.push(key.models.join(", "));
     if (key.allowed_ips.length) words.push(key.allowed_ips.join(", "));
-    if (key.scopes.length < SCOPES.length) words.push(t("only {uses}", { uses: key.scopes.join(", ") }));
+    if (key.scopes.length < Object.keys(SCOPES).length) {
+        words.push(t("only {uses}", { uses: key.scopes.map((scope) => SCOPES[scope] ?? scope).join(", ") }));
+    }
     if (key.expires_at) words.push(t("until {day}", { day: date(key.expires_at) }));
     return words.join(" · ") || t("none");
 }
@@ -74,7 +83,7 @@ function body() {
     const rate = find("rate").value;
     return {
         name: find("name").value,
-        scopes: scopes.length === SCOPES.length ? null : scopes,
+        scopes: scopes.length === Object.keys(SCOPES).length ? null : scopes,
         spend_limit_day: amountOf("day"),
         spend_limit_month: amountOf("month"),
         spend_limit: amountOf("limit"),

@@ -17,7 +17,7 @@ function articleOf({ role, content }) {
 async function open() {
     const token = location.pathname.split("/").at(-1);
     const response = await fetch(`${base}api/v1/shared/${token}`, { credentials: "omit" });
-    if (!response.ok) throw new Error(t("This link has ended, or its address is incomplete."));
+    if (!response.ok) throw new Error(t("This link has ended, or its address is incomplete: ask for a new one."));
     const page = await response.json();
     find("title").textContent = page.title;
     document.title = page.title;
