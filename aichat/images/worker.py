@@ -2,10 +2,11 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from functools import partial
 from time import monotonic
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
@@ -65,7 +66,7 @@ class LeaseLost(Exception):
 
 
 async def _confirm(job: ImageJob) -> None:
-    """Have the job's lease before a provider is asked, who bills every picture that is drawn.
+    """Have the job's lease before a provider is asked, who bills every picture that is drawn, and before files are stored.
 
     A worker that was frozen or without a database for longer than its lease renews it first, as soon as the database
     answers. Raises `LeaseLost`.
@@ -95,8 +96,10 @@ async def _run(job: ImageJob) -> None:
             check=verify,
             confirm=partial(_confirm, job),
         )
+        if drawing.images:
+            await _confirm(job)
         with spans.step("settle"):
-            await lifecycle.finish(complete(job, drawing))
+            await _to_its_end(complete(job, drawing))
     except LeaseLost:
         logger.warning("an image job is left to the worker that has it now", extra={"job": str(job.pk)})
     except ApiError as error:
@@ -104,6 +107,18 @@ async def _run(job: ImageJob) -> None:
     except Exception:
         logger.exception("image job failed")
         await executor.run(completion.fail, job, ApiError())
+
+
+async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
+    """Await `work`, also when this run is cancelled because its lease is lost: then `work` deletes what it has stored.
+
+    The run's worker waits for the run before it stops, and so for `work`.
+    """
+    ending = asyncio.ensure_future(work)
+    while not ending.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait({ending})
+    await ending
 
 
 def models_of_key(key_id: UUID) -> list[str]:

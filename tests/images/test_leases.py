@@ -1,6 +1,7 @@
 """Leases of image jobs when a step comes late: a process was frozen, or waited for the database, between any two steps."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -14,8 +15,9 @@ from aichat.core.database.models import uuid7
 from aichat.core.errors import ApiError
 from aichat.images import claims, completion, jobs, storage, worker
 from aichat.images.models import ImageJob, Picture
+from aichat.providers import http as http_of_providers
 from tests.conftest import Actor
-from tests.images.conftest import PNG
+from tests.images.conftest import PNG, Answer, FakeUpstream
 from tests.images.test_workers import enqueue
 
 EXPIRED = timedelta(seconds=1)
@@ -71,9 +73,14 @@ def files_of_pictures() -> set[str]:
 
 
 def run(job: ImageJob) -> None:
-    """Run a claimed job to its end."""
+    """Run a claimed job to its end, as a process that stops after it."""
+
+    async def run_and_close() -> None:
+        await worker.run_job(job)
+        await http_of_providers.close()
+
     try:
-        asyncio.run(worker.run_job(job))
+        asyncio.run(run_and_close())
     finally:
         executor.close()
 
@@ -89,8 +96,12 @@ def after(work: Callable[..., Any], happens: Callable[[], Any]) -> Callable[...,
     return both
 
 
+class Death(BaseException):
+    """Of the process: no code catches it."""
+
+
 def die() -> None:
-    raise SystemExit
+    raise Death
 
 
 @pytest.mark.parametrize("attempts", [1, 3], ids=["it succeeds", "it is given up"])
@@ -107,7 +118,7 @@ def test_no_file_of_an_earlier_attempt_stays_when_the_process_dies_right_after_t
     ImageJob.objects.update(attempts=attempts)
     for name in ("run_repeatable", "run_atomic"):
         monkeypatch.setattr(transactions, name, after(getattr(transactions, name), die))
-    with pytest.raises(SystemExit):
+    with pytest.raises(Death):
         for claimed in claims.claim_due(1):
             run(claimed)
     assert ImageJob.objects.get().status == ("succeeded" if attempts == 1 else "failed")
@@ -140,3 +151,46 @@ def test_a_worker_that_has_lost_its_job_deletes_no_file_of_it(
         run(claimed)
     assert not completion.fail(late, ApiError())
     assert len(files(settings)) == 2 and files(settings) == files_of_pictures()
+
+
+def lose(job: ImageJob) -> None:
+    """Let another worker take the job, which has just asked a provider."""
+    job.run_after = timezone.now() - EXPIRED
+    ImageJob.objects.filter(pk=job.pk).update(claim=uuid7(), attempts=2)
+
+
+def test_a_worker_that_has_lost_its_job_while_it_asked_stores_no_picture(
+    upstream: FakeUpstream, alice: Actor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = enqueue(alice, model="gpt-image-2")
+    assert claims.take(job)
+
+    def draw_late() -> Answer:
+        lose(job)
+        return upstream.picture("/v1/images/generations", {"n": 1})
+
+    upstream.script = [draw_late]
+    stored: list[ImageJob] = []
+    monkeypatch.setattr(completion, "store_pictures", lambda job, drawing: stored.append(job))
+    run(job)
+    assert (len(upstream.requests), stored) == (1, [])
+    assert ImageJob.objects.get().status == "running"
+
+
+def test_a_worker_that_loses_its_job_while_it_stores_the_pictures_deletes_them_before_it_stops(
+    transactional_db: None, alice: Actor, catalog: None, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.IMAGE_LEASE_SECONDS = 0.3
+    job = enqueue(alice)
+    assert claims.take(job)
+    store_pictures, stored = completion.store_pictures, list[Picture]()
+
+    def store_slowly(job: ImageJob, drawing: Any) -> list[Picture]:
+        lose(job)
+        time.sleep(0.5)  # meanwhile a renewal finds that the lease is lost
+        stored.extend(store_pictures(job, drawing))
+        return stored
+
+    monkeypatch.setattr(completion, "store_pictures", store_slowly)
+    run(job)
+    assert len(stored) == 1 and files(settings) == set()
