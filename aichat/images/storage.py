@@ -73,10 +73,15 @@ def folder(job_id: UUID) -> str:
 
 
 def store(job_id: UUID, picture_id: UUID, image: Verified) -> tuple[str, str]:
-    """Save a picture and its thumbnail. Returns the names of both files in the storage."""
+    """Save a picture and its thumbnail, or neither. Returns the names of both files in the storage."""
     suffix = image.content_type.removeprefix("image/")
     name = default_storage.save(f"{folder(job_id)}/{picture_id}.{suffix}", ContentFile(image.content))
-    thumbnail = default_storage.save(f"{folder(job_id)}/{picture_id}.thumbnail.png", ContentFile(image.thumbnail))
+    try:
+        thumbnail = default_storage.save(f"{folder(job_id)}/{picture_id}.thumbnail.png", ContentFile(image.thumbnail))
+    except BaseException:
+        with suppress(Exception):  # the storage that failed may fail again
+            default_storage.delete(name)
+        raise
     return name, thumbnail
 
 

@@ -9,7 +9,7 @@ from unittest.mock import MagicMock
 
 import boto3
 import pytest
-from django.core.files.storage import default_storage
+from django.core.files.storage import FileSystemStorage, default_storage
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 from moto.server import ThreadedMotoServer
@@ -78,6 +78,22 @@ def test_files_go_to_the_configured_bucket_and_leave_it_again(bucket: Any) -> No
     assert Image.open(io.BytesIO(storage.read(picture))).size == (1024, 1024)
     picture.delete_files()
     assert "Contents" not in bucket.list_objects_v2(Bucket="pictures")
+
+
+def test_a_disk_that_takes_a_picture_and_not_its_thumbnail_keeps_neither(
+    settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save = FileSystemStorage.save
+
+    def is_full(self: FileSystemStorage, name: str, *args: Any) -> str:
+        if "thumbnail" in name:
+            raise OSError("No space left on device")
+        return save(self, name, *args)
+
+    monkeypatch.setattr(FileSystemStorage, "save", is_full)
+    with pytest.raises(OSError, match="No space"):
+        storage.store(uuid7(), uuid7(), storage.verify(PNG))
+    assert [path for path in settings.MEDIA_ROOT.rglob("*") if path.is_file()] == []
 
 
 def ended(alice: Actor, status: str, **facts: Any) -> ImageJob:
