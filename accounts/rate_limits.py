@@ -205,13 +205,13 @@ class PendingHits:
 
     caller: Caller
     windows: list[RateWindow]
-    answer: "asyncio.Future[list[int]] | None"  # None: there is no Redis
+    answer: "asyncio.Future[list[int]]"
 
 
-def asked(caller: Caller) -> PendingHits:
+def ask(caller: Caller) -> PendingHits:
     """Ask Redis to count one request of the caller; `hit_caller_async` awaits the answer."""
     windows = windows_of(caller)
-    return PendingHits(caller, windows, HIT.ask(*_words(windows)) if settings.REDIS_URL else None)
+    return PendingHits(caller, windows, HIT.ask(*_words(windows)))
 
 
 async def hit_caller_async(caller: Caller, before: PendingHits | None = None) -> None:
@@ -220,14 +220,14 @@ async def hit_caller_async(caller: Caller, before: PendingHits | None = None) ->
     The hit that was sent `before` is used if it was counted in the same windows, also when the caller was looked up again
     since: one request is one hit.
     """
+    if not settings.REDIS_URL:
+        _let_in(caller, _own.hit(windows_of(caller)))
+        return
     same = before and (before.caller is caller or before.windows == windows_of(caller))
-    hit = before if before and same else asked(caller)
-    if hit.answer is not None:
-        try:
-            states = _states(hit.windows, await hit.answer)
-        except redis.RedisError:
-            states = _own.hit(hit.windows)
-    else:
+    hit = before if before and same else ask(caller)
+    try:
+        states = _states(hit.windows, await hit.answer)
+    except redis.RedisError:
         states = _own.hit(hit.windows)
     _let_in(caller, states)
 

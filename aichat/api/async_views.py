@@ -8,11 +8,13 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from itertools import takewhile
 from typing import Any, ClassVar, TypeVar
 
 import orjson
 from asgiref.sync import iscoroutinefunction
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from pydantic import BaseModel, ValidationError
@@ -21,7 +23,7 @@ from rest_framework.permissions import AllowAny
 from rest_framework.settings import api_settings
 from rest_framework.views import APIView
 
-from accounts import rate_limits, stream_limits
+from accounts import rate_limits
 from accounts.authentication import Caller, credential
 from accounts.caller_cache import Recognition
 from accounts.rate_limits import CallerThrottle
@@ -36,7 +38,7 @@ from aichat.core.web.json_bodies import MOST_VALUES, check_structure
 from aichat.flags import evaluation
 from aichat.generation import pipeline as generation
 from aichat.generation import spans as generation_spans
-from aichat.generation.request import Ending, EventSink, Failed, Freshness, Generate, GenerationRequest, ResponseFormat
+from aichat.generation.request import Failed, Freshness, Generate, GenerationRequest, ResponseFormat
 from aichat.idempotency.keys import HEADER, Answer
 
 KEEP_ALIVE_SECONDS = 15.0
@@ -92,7 +94,9 @@ class AsyncView(APIView):
         """
         recognition = Recognition(credential(request.headers), request.headers.get("X-Organization", ""))
         # The rate is asked for before the caller is confirmed: the hit is theirs in any case.
-        asked = rate_limits.asked(recognition.found.caller) if recognition.found and self.throttle_classes else None
+        asked = None
+        if recognition.found and self.throttle_classes and settings.REDIS_URL:
+            asked = rate_limits.ask(recognition.found.caller)
         caller = await recognition.caller()
         if self.throttle_classes:
             await rate_limits.hit_caller_async(caller, asked)
@@ -245,18 +249,18 @@ def freshness(cache_control: str) -> Freshness:
 async def stream(
     generation_request: GenerationRequest, response_format: ResponseFormat, generate: Generate
 ) -> sse.EventStream:
-    """Respond with an event stream, which counts as one of those the caller may have open at once.
+    """Respond with an event stream.
 
     The first event is awaited before the headers go out, so that refusals and early failures have a real status; after
     `KEEP_ALIVE_SECONDS` headers and comment lines go out to keep proxies alive, and later failures are error events.
     """
 
-    async def work(sink: EventSink) -> Ending:
-        async with stream_limits.counted(generation_request.caller.user.pk):
-            return await generate(generation_request, sink)
-
     feed = Feed(
-        generation_request.caller, work, response_format, KEEP_ALIVE_SECONDS, goes_on_as=generation_request.goes_on_as
+        generation_request.caller,
+        partial(generate, generation_request),
+        response_format,
+        KEEP_ALIVE_SECONDS,
+        goes_on_as=generation_request.goes_on_as,
     )
     try:
         first = await feed.next()

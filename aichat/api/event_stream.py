@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from uuid import UUID
 
+from accounts import stream_limits
 from accounts.authentication import Caller
 from aichat.api import open_streams, stops
 from aichat.core.background import lifecycle
@@ -19,9 +20,10 @@ class Feed:
     """A queue of encoded events between a generation and its response.
 
     All events since the last read go out as one piece, so a fast stream costs one turn of the event loop for many events.
-    `work` passes its events to the sink it is given and returns the last. A reader that does not read stops `work`, and
-    with it the provider, after `READ_AHEAD` bytes. Events are encoded as they come, because the settlement of a
-    repeatable request stores what was encoded until then.
+    `work` passes its events to the sink it is given and returns the last; until then the stream counts as one of those the
+    caller may have open at once. A reader that does not read stops `work`, and with it the provider, after `READ_AHEAD`
+    bytes. Events are encoded as they come, because the settlement of a repeatable request stores what was encoded until
+    then.
     """
 
     def __init__(
@@ -51,7 +53,9 @@ class Feed:
 
     async def fill(self, work: Callable[[EventSink], Awaitable[Ending]]) -> None:
         try:
-            await self.put(await work(self.put))
+            async with stream_limits.counted(self.caller.user.pk):
+                ending = await work(self.put)
+            await self.put(ending)
         except asyncio.CancelledError:
             self.error = lifecycle.cancellation_reason()
             if self.error is None:

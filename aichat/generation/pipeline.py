@@ -204,12 +204,13 @@ class Run:
                 attempt.accepted = True
                 result.dropped_parameters = (*self.request.left_out, *part.dropped)
                 return
-            if part.is_empty:
+            is_answer = part.is_answer
+            if not is_answer and part.is_empty:
                 watch.note_life()
                 return
             watch.is_resting = True  # while the piece is handed to the reader
             await self.deliver(attempt, part)
-            watch.go_on(is_answer=part.is_answer)
+            watch.go_on(is_answer=is_answer)
 
         async with AttemptTimeouts(stream=self.request.stream, deadline=self.deadline) as watch:
             if provider.keys:

@@ -45,10 +45,7 @@ class FastPathRequest(ASGIRequest):
         self.resolver_match = None
         self._body, self._stream = body, BytesIO(body)
         self._post_parse_error = self._read_started = False
-
-    @cached_property
-    def headers(self) -> RequestHeaders:  # type: ignore[override]
-        return RequestHeaders(self.scope["headers"])
+        self.headers = RequestHeaders(scope["headers"])  # type: ignore[assignment]
 
     @cached_property
     def content_type(self) -> str:  # type: ignore[override]
