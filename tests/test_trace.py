@@ -41,19 +41,19 @@ def conversation(alice: Actor) -> Request:
 
 
 KINDS = [
-    Kind("chat completion, JSON", completion(NEW), calls=470, files=79, hops=2),
-    Kind("chat completion, stream", completion(NEW, stream=True), calls=910, files=84, hops=2),
-    Kind("prompt-cache hit", completion("the same"), calls=290, files=69, hops=1),
+    Kind("chat completion, JSON", completion(NEW), calls=420, files=73, hops=2),
+    Kind("chat completion, stream", completion(NEW, stream=True), calls=820, files=78, hops=2),
+    Kind("prompt-cache hit", completion("the same"), calls=258, files=65, hops=1),
     Kind(
         "chat in a conversation",
         lambda alice: Request("POST", CHAT, alice.headers, {"model": "demo", "message": NEW}),
-        calls=512, files=81, hops=2,
+        calls=468, files=76, hops=2,
     ),
     Kind("one resource", conversation, calls=112, files=26, hops=3),
     Kind(
-        "list", lambda alice: Request("GET", "/api/v1/conversations", alice.headers), calls=119, files=26, hops=3,
+        "list", lambda alice: Request("GET", "/api/v1/conversations", alice.headers), calls=114, files=26, hops=3,
     ),
-    Kind("refused for credits", completion(NEW), calls=295, files=72, hops=1, status=402),
+    Kind("refused for credits", completion(NEW), calls=260, files=67, hops=1, status=402),
 ]  # fmt: skip
 
 
