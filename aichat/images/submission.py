@@ -11,6 +11,7 @@ from typing import Any
 from uuid import UUID
 
 import orjson
+from django.conf import settings
 from django.db import DatabaseError
 from django.http import HttpRequest
 
@@ -148,5 +149,8 @@ async def run_now(asked: Submission) -> ImageJob:
 async def _run(asked: Submission) -> None:
     await run_job(asked.job)
     await executor.run(asked.job.refresh_from_db)
+    while not asked.job.is_over:  # its lease was lost: another worker has the job
+        await asyncio.sleep(settings.IMAGE_POLL_SECONDS)
+        await executor.run(asked.job.refresh_from_db)
     if asked.job.error_code and asked.claim:
         await executor.run(asked.claim.forget)

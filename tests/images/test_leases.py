@@ -7,13 +7,15 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from django.utils import timezone
 
+from aichat.core.background import lifecycle
 from aichat.core.database import executor, transactions
 from aichat.core.database.models import uuid7
 from aichat.core.errors import ApiError
-from aichat.images import claims, completion, jobs, storage, worker
+from aichat.images import claims, completion, jobs, storage, submission, worker
 from aichat.images.models import ImageJob, Picture
 from aichat.providers import http as http_of_providers
 from tests.conftest import Actor
@@ -194,3 +196,21 @@ def test_a_worker_that_loses_its_job_while_it_stores_the_pictures_deletes_them_b
     monkeypatch.setattr(completion, "store_pictures", store_slowly)
     run(job)
     assert len(stored) == 1 and files(settings) == set()
+
+
+def test_a_request_whose_job_another_worker_has_taken_is_answered_with_that_workers_picture(
+    http: httpx.Client, upstream: FakeUpstream, alice: Actor, monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    settings.IMAGE_POLL_SECONDS = 0.1
+
+    async def is_frozen(job: ImageJob) -> None:
+        await executor.run(expire, job)
+        (taken,) = await executor.run(claims.claim_due, 1)
+        lifecycle.spawn(worker.run_job(taken))
+        assert not await executor.run(claims.heartbeat, job)
+
+    monkeypatch.setattr(submission, "run_job", is_frozen)
+    body = {"prompt": "a cat", "model": "gpt-image-2"}
+    answer = http.post("/v1/images/generations", json=body, headers=alice.headers)
+    assert answer.status_code == 200, answer.text
+    assert len(answer.json()["data"]) == 1 and float(answer.headers["X-Credits-Charged"]) > 0
