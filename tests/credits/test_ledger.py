@@ -1,69 +1,34 @@
-"""`credits.services.apply`: what each verb does to a wallet, alone, twice, and in one list with others."""
+"""`credits.services.apply`: each verb on a wallet, alone, twice, and in one list with others."""
 
-from datetime import timedelta
 from typing import Any
 from unittest import mock
 
 import pytest
 from django.db import connection
-from django.utils import timezone
 
 from aichat.core.database import transactions
 from aichat.core.database.models import uuid7
-from aichat.core.money import CREDIT, LARGEST
+from aichat.core.money import CREDIT
 from credits import guards
 from credits.guards import _known_entries as known
-from credits.models import AppendOnlyError, Hold, HoldRef, LedgerEntry
-from credits.operations import BalanceTooLarge, LedgerBroken, UnknownWallet
+from credits.models import Hold, LedgerEntry
+from credits.operations import LedgerBroken, UnknownWallet
 from credits.services import (
     Credit,
     InsufficientCreditsError,
-    Kind,
-    Refund,
-    RefundTooLarge,
     Release,
     Reserve,
     Settle,
     UnknownHold,
-    adjust,
     apply,
-    expire_holds,
     grant,
     hold_expiry,
-    refund,
-    renew_holds,
 )
 from credits.verify import problems
 from tests.conftest import Actor
+from tests.credits.conftest import balances, open_hold, reserve
 
-
-@pytest.fixture(autouse=True)
-def _the_ledger_stays_right(db: None, either_way: str) -> Any:
-    yield
-    assert list(problems()) == []
-
-
-def reserve(actor: Actor, credits: int, **extra: Any) -> Reserve:
-    expires_at = extra.pop("expires_at", None) or hold_expiry()
-    return Reserve(wallet_id=actor.organization.pk, amount=credits * CREDIT, expires_at=expires_at, **extra)
-
-
-def open_hold(actor: Actor, credits: int, **extra: Any) -> Reserve:
-    operation = reserve(actor, credits, **extra)
-    apply([operation])[0].or_raise()
-    return operation
-
-
-def balances(actor: Actor) -> tuple[int, int]:
-    """Available and held, in credits."""
-    wallet = actor.wallet
-    return wallet.available // CREDIT, wallet.held // CREDIT
-
-
-@pytest.fixture
-def funded(alice: Actor) -> Actor:
-    alice.set_credits(100)
-    return alice
+pytestmark = pytest.mark.usefixtures("ledger_stays_right")
 
 
 # --- The worked table: what a request of 10 held credits does to a wallet of 100 --------------------------------------
@@ -303,183 +268,6 @@ def test_nothing_to_do_is_nothing_done(db: None) -> None:
     assert apply([]) == []
 
 
-# --- Expired holds ----------------------------------------------------------------------------------------------------
-
-
-def test_holds_past_their_time_are_released_in_batches(funded: Actor) -> None:
-    past = timezone.now() - timedelta(seconds=1)
-    for _ in range(5):
-        open_hold(funded, 2, expires_at=past)
-    open_hold(funded, 3)
-    assert expire_holds(batch=2) == 5
-    assert balances(funded) == (97, 3)
-    assert expire_holds() == 0
-
-
-def test_a_hold_renewed_while_the_sweeper_looks_is_kept(funded: Actor) -> None:
-    hold = open_hold(funded, 2, expires_at=timezone.now() - timedelta(seconds=1)).hold
-    moment = timezone.now()
-    assert renew_holds([hold]) == 1
-    assert apply([Release(hold=hold, if_expired_at=moment)])[0].repeated
-    assert balances(funded) == (98, 2)
-
-
-def test_a_hold_that_can_not_be_released_does_not_stop_the_sweeper(funded: Actor, bob: Actor, monkeypatch: Any) -> None:
-    bob.set_credits(10)
-    past = timezone.now() - timedelta(seconds=1)
-    wrong, right = open_hold(bob, 5, expires_at=past), open_hold(funded, 5, expires_at=past)
-    import credits.services as services
-
-    def failing(operations: Any) -> Any:
-        from credits.operations import OperationResult
-
-        return [
-            OperationResult(error=LedgerBroken()) if op.hold.id == wrong.hold_id else apply([op])[0]
-            for op in operations
-        ]
-
-    monkeypatch.setattr(services, "apply", failing)
-    assert expire_holds(batch=1) == 1
-    assert Hold.objects.get(pk=right.hold_id).state == Hold.State.EXPIRED
-
-
-def test_a_hold_settled_after_it_expired_is_charged_from_what_is_available(funded: Actor) -> None:
-    hold = open_hold(funded, 10, expires_at=timezone.now() - timedelta(seconds=1)).hold
-    expire_holds()
-    outcome = apply([Settle(hold=hold, charge=4 * CREDIT)])[0].or_raise()
-    assert outcome.charged == 4 * CREDIT
-    assert balances(funded) == (96, 0)
-    assert apply([Settle(hold=hold, charge=4 * CREDIT)])[0].repeated
-
-
-def test_a_hold_settled_after_it_expired_and_the_credits_are_gone_is_a_shortfall(funded: Actor) -> None:
-    hold = open_hold(funded, 10, expires_at=timezone.now() - timedelta(seconds=1)).hold
-    expire_holds()
-    open_hold(funded, 97)
-    outcome = apply([Settle(hold=hold, charge=4 * CREDIT)])[0].or_raise()
-    assert (outcome.charged, outcome.shortfall) == (3 * CREDIT, 1 * CREDIT)
-    assert balances(funded) == (0, 97)
-
-
-# --- Refunds and adjustments ------------------------------------------------------------------------------------------
-
-
-def charged(actor: Actor, credits: int) -> LedgerEntry:
-    entry = apply([Settle(hold=open_hold(actor, credits).hold, charge=credits * CREDIT)])[0].entry
-    assert entry
-    return entry
-
-
-def test_a_refund_names_its_charge_and_is_at_most_the_charge_in_total(funded: Actor, ada: Actor) -> None:
-    charge = charged(funded, 10)
-    outcome = refund(charge, 6 * CREDIT, reason="Wrong answer", actor=ada.user)
-    assert outcome.entry and outcome.entry.charge == charge and outcome.entry.actor == ada.user
-    with pytest.raises(RefundTooLarge):
-        refund(charge, 5 * CREDIT, reason="Again", actor=ada.user)
-    refund(charge, 4 * CREDIT, reason="The rest", actor=ada.user)
-    assert balances(funded) == (100, 0)
-
-
-def test_a_refund_with_the_same_reference_is_given_once(funded: Actor) -> None:
-    charge = charged(funded, 10)
-    refund(charge, 2 * CREDIT, reason="r", reference="ticket-7")
-    assert refund(charge, 2 * CREDIT, reason="r", reference="ticket-7").repeated
-    assert balances(funded) == (92, 0)
-
-
-def test_refunds_of_one_list_share_the_limit(funded: Actor) -> None:
-    charge = charged(funded, 10).charge_ref
-    outcomes = apply([Refund(charge=charge, amount=4 * CREDIT, reference=f"r{i}") for i in range(4)])
-    assert [type(outcome.error) for outcome in outcomes] == [type(None), type(None), RefundTooLarge, RefundTooLarge]
-    assert balances(funded) == (98, 0)
-
-
-def test_only_a_charge_can_be_refunded(funded: Actor) -> None:
-    entry = grant(funded.organization, CREDIT, reason="r").entry
-    assert entry
-    with pytest.raises(ValueError):
-        refund(entry, CREDIT, reason="r")
-
-
-def test_an_adjustment_takes_what_is_there_or_nothing(funded: Actor, ada: Actor) -> None:
-    adjust(funded.organization, -30 * CREDIT, reason="Paid back", actor=ada.user)
-    with pytest.raises(InsufficientCreditsError):
-        adjust(funded.organization, -71 * CREDIT, reason="Paid back", actor=ada.user)
-    assert balances(funded) == (70, 0)
-
-
-@pytest.mark.parametrize("missing", ["actor_id", "reason"])
-def test_an_adjustment_needs_an_actor_and_a_reason(funded: Actor, missing: str) -> None:
-    facts: dict[str, Any] = {"actor_id": funded.user.pk, "reason": "Because"}
-    facts[missing] = None if missing == "actor_id" else " "
-    with pytest.raises(ValueError, match="actor and a reason"):
-        Credit(wallet_id=funded.organization.pk, amount=1, reference="r", kind=Kind.ADJUSTMENT, **facts)
-
-
-def test_a_wallet_never_holds_more_than_64_bits_can_count(funded: Actor) -> None:
-    with pytest.raises(BalanceTooLarge):
-        grant(funded.organization, LARGEST, reason="Too much")
-    grant(funded.organization, LARGEST - 100 * CREDIT, reason="All there is")
-    charge = charged(funded, 10)
-    grant(funded.organization, 10 * CREDIT, reason="Filled up")
-    with pytest.raises(BalanceTooLarge):
-        refund(charge, CREDIT, reason="No room")
-    assert Hold.objects.get(reference=charge.reference).refunded == 0
-
-
-# --- Entries never change ---------------------------------------------------------------------------------------------
-
-
-def test_no_way_through_the_orm_changes_or_deletes_an_entry(funded: Actor) -> None:
-    entry = LedgerEntry.objects.latest("sequence")
-    before = LedgerEntry.objects.values().get(pk=entry.pk)
-    entry.amount = 1
-    forged = LedgerEntry(**{**before, "amount": 1})
-    manager = LedgerEntry._base_manager
-    attempts: list[Any] = [
-        entry.save,
-        lambda: entry.save(force_update=True),
-        entry.delete,
-        LedgerEntry.objects.all().delete,
-        lambda: LedgerEntry.objects.update(amount=1),
-        lambda: LedgerEntry.objects.bulk_update([entry], ["amount"]),
-        lambda: LedgerEntry.objects.bulk_create(
-            [forged], update_conflicts=True, update_fields=["amount"], unique_fields=["id"]
-        ),
-        lambda: LedgerEntry.objects.update_or_create(defaults={"amount": 1}, pk=entry.pk),
-        manager.all().delete,
-        lambda: manager.update(amount=1),
-        lambda: funded.wallet.entries.all().delete(),
-        lambda: funded.wallet.entries.update(amount=1),
-    ]
-    for attempt in attempts:
-        with pytest.raises(AppendOnlyError):
-            attempt()
-    assert LedgerEntry.objects.values().get(pk=entry.pk) == before
-
-
-@pytest.mark.django_db(transaction=True)
-def test_a_forged_row_with_the_same_key_collides(alice: Actor) -> None:
-    from django.db import IntegrityError
-
-    alice.set_credits(100)
-    before = LedgerEntry.objects.order_by("sequence").values().first()
-    assert before
-    for how in ("save", "save_base"):
-        forged = LedgerEntry(**{**before, "amount": 1})
-        with pytest.raises(IntegrityError):
-            forged.save(force_update=True) if how == "save" else forged.save_base(raw=True)
-    assert LedgerEntry.objects.values().get(pk=before["id"]) == before
-
-
-def test_what_owns_entries_can_not_be_deleted_with_them(funded: Actor) -> None:
-    from django.db.models import ProtectedError
-
-    for owner in (funded.wallet, funded.organization, funded.user):
-        with pytest.raises(ProtectedError):
-            owner.delete()
-
-
 # --- Verbs ------------------------------------------------------------------------------------------------------------
 
 
@@ -487,41 +275,3 @@ def test_a_verb_that_nobody_has_taught_the_ledger_is_refused_and_not_allowed(fun
     with pytest.raises(AssertionError):
         apply([object()])  # type: ignore[list-item]
     assert balances(funded) == (100, 0)
-
-
-# --- Reservations that a crash of the database has lost ---------------------------------------------------------------
-
-
-def lost(actor: Actor, credits: int) -> HoldRef:
-    """A hold whose reservation was answered, and then lost: nothing in the database knows of it."""
-    return reserve(actor, credits).hold
-
-
-def test_a_lost_hold_is_settled_once_from_what_is_available(funded: Actor) -> None:
-    settlement = Settle(hold=lost(funded, 10), charge=3 * CREDIT, hold_may_be_lost=True)
-    first, second = apply([settlement])[0].or_raise(), apply([settlement])[0].or_raise()
-    assert (first.charged, first.shortfall, first.repeated) == (3 * CREDIT, 0, False)
-    assert (second.charged, second.repeated) == (3 * CREDIT, True)
-    assert balances(funded) == (97, 0)
-    refund(LedgerEntry.objects.get(pk=first.entry.pk), CREDIT, reason="r")  # type: ignore[union-attr]
-    assert balances(funded) == (98, 0)
-
-
-def test_a_lost_hold_whose_credits_were_spent_meanwhile_is_cut_and_says_what_lacked(funded: Actor) -> None:
-    hold = lost(funded, 100)
-    apply([Settle(hold=open_hold(funded, 98).hold, charge=98 * CREDIT)])
-    outcome = apply([Settle(hold=hold, charge=5 * CREDIT, hold_may_be_lost=True)])[0].or_raise()
-    assert (outcome.charged, outcome.shortfall) == (2 * CREDIT, 3 * CREDIT)
-    assert balances(funded) == (0, 0)
-
-
-def test_a_lost_hold_has_nothing_to_release(funded: Actor) -> None:
-    outcome = apply([Release(hold=lost(funded, 10), hold_may_be_lost=True)])[0].or_raise()
-    assert outcome.repeated and balances(funded) == (100, 0)
-
-
-def test_settlers_of_one_lost_hold_in_one_list_charge_it_once(funded: Actor) -> None:
-    settlement = Settle(hold=lost(funded, 10), charge=3 * CREDIT, hold_may_be_lost=True)
-    outcomes = apply([settlement, settlement])
-    assert [outcome.error for outcome in outcomes] == [None, None]
-    assert balances(funded) == (97, 0)

@@ -1,9 +1,7 @@
 """Lots: where credits came from, in which order they are spent, and what becomes of them when their time is over."""
 
-import random
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,57 +11,20 @@ from django.db import connection
 from django.utils import timezone
 
 from accounts.teams import create_team
-from aichat.core.database import clock
 from aichat.core.money import CREDIT
 from aichat.payments import subscriptions
 from aichat.payments.models import Plan, add_months
 from aichat.payments.subscriptions import Told
 from credits import lots
 from credits.lots import account_lots, catch_up, expire_credits, lots_of
-from credits.models import CreditExpiry, HoldRef, LedgerEntry, Lot, LotCursor
+from credits.models import CreditExpiry, LedgerEntry, Lot, LotCursor
 from credits.operations import LedgerBroken
-from credits.services import (
-    Credit,
-    Kind,
-    Release,
-    Reserve,
-    Settle,
-    apply,
-    grant,
-    hold_expiry,
-    refund,
-)
+from credits.services import Credit, Kind, Release, Settle, apply, refund
 from credits.verify import problems
 from tests.conftest import Actor
+from tests.credits.conftest import give, hold, left, spend
 
 SOON = timedelta(days=1)
-
-
-@pytest.fixture
-def poor(alice: Actor) -> Actor:
-    alice.set_credits(0)
-    return alice
-
-
-def give(actor: Actor, credits: int, *, days: float | None = None, reference: str = "") -> None:
-    expires_at = None if days is None else timezone.now() + timedelta(days=days)
-    grant(actor.organization, credits * CREDIT, reason="Test", reference=reference, expires_at=expires_at)
-
-
-def hold(actor: Actor, credits: int) -> HoldRef:
-    made = Reserve(wallet_id=actor.organization.pk, amount=credits * CREDIT, expires_at=hold_expiry())
-    apply([made])[0].or_raise()
-    return made.hold
-
-
-def spend(actor: Actor, credits: int) -> LedgerEntry:
-    charged = apply([Settle(hold=hold(actor, credits), charge=credits * CREDIT)])[0].or_raise().entry
-    assert charged is not None
-    return LedgerEntry.objects.get(pk=charged.pk)
-
-
-def left(actor: Actor) -> list[tuple[str, int]]:
-    return [(lot.source, lot.remaining // CREDIT) for lot in lots_of(actor.organization.pk)]
 
 
 def later(days: float) -> datetime:
@@ -297,125 +258,3 @@ def test_expiries_between_charges_of_other_processes_are_exact(poor: Actor) -> N
 
 
 # --- Against a plain model --------------------------------------------------------------------------------------------
-
-
-@dataclass
-class PlainLots:
-    """The same in memory, credit by credit: a lot is (end, is bought, number), and each credit names its lot."""
-
-    credits: list[tuple[float, bool, int]] = field(default_factory=list)
-    charges: dict[Any, list[tuple[float, bool, int]]] = field(default_factory=dict)
-    given: dict[tuple[float, bool, int], int] = field(default_factory=dict)
-
-    def give(self, number: int, count: int, end: float, bought: bool) -> None:
-        self.given[end, bought, number] = count
-        self.credits += [(end, bought, number)] * count
-
-    def take(self, count: int) -> list[tuple[float, bool, int]]:
-        self.credits.sort()
-        taken, self.credits = self.credits[:count], self.credits[count:]
-        return taken
-
-    def refund(self, charge: Any, count: int, now: float) -> int:
-        """Gives back; returns how many go to a lot of their own, because the end of theirs is over."""
-        over = 0
-        for _ in range(count):
-            credit = max((one for one in self.charges[charge] if one[0] < NEVER), default=None)
-            if credit is not None:
-                self.charges[charge].remove(credit)
-            else:
-                lasting = [lot for lot, given in self.given.items() if lot[0] == NEVER]
-                credit = max(lot for lot in lasting if self.credits.count(lot) < self.given[lot])
-                self.charges[charge].pop()
-            if credit[0] <= now:
-                over += 1
-            else:
-                self.credits.append(credit)
-        return over
-
-    def left(self) -> list[int]:
-        return [self.credits.count(lot) for lot in sorted(self.given) if lot in self.credits]
-
-
-NEVER = float("inf")
-
-
-PERIOD, GRACE = 3, 2  # days
-
-
-@pytest.mark.parametrize("seed", range(6))
-def test_random_lots_are_those_of_a_plain_model(
-    poor: Actor, seed: int, monkeypatch: pytest.MonkeyPatch, settings: Any
-) -> None:
-    """Random grants, charges, refunds, expiries, and periods of a subscription whose credits roll over."""
-    settings.SUBSCRIPTION_GRACE_DAYS = GRACE
-    began, day = timezone.now().replace(microsecond=0), 0.0
-    for its, name in ((timezone, "now"), (clock, "shared_now")):
-        monkeypatch.setattr(its, name, lambda: began + timedelta(days=day))
-    chance, plain, charges = random.Random(seed), PlainLots(), list[LedgerEntry]()
-    plan = Plan.objects.create(
-        slug="pro", name="Pro", price=1, currency="EUR", credits=6 * CREDIT, credits_expire=True, rollover=4 * CREDIT
-    )
-    series: list[tuple[float, bool, int]] = []  # the lots of the subscription
-    period_ends = 0.0
-
-    def sequence() -> int:
-        return poor.wallet.sequence
-
-    def expire() -> None:
-        expire_credits()
-        plain.credits = [one for one in plain.credits if one[0] > day]
-
-    def next_period() -> None:
-        """A period that begins at once, or with the end of the one before; what is left of that goes on, 4 at most."""
-        nonlocal period_ends
-        expire()
-        ends = began + timedelta(days=day + PERIOD)
-        subscriptions.record(
-            poor.organization,
-            Told(source="shop", external_id="S", plan=plan, period_start=timezone.now(), period_end=ends),
-        )
-        period_ends = day + PERIOD
-        new = (period_ends + GRACE, False, sequence())
-        plain.give(new[2], 6, new[0], False)
-        expire()
-        over = [one for one in plain.credits if one in series]
-        plain.credits = [one for one in plain.credits if one not in series]
-        series[:] = [new]
-        if over:
-            rolled = (new[0], False, sequence())
-            plain.give(rolled[2], min(len(over), 4), rolled[0], False)
-            series.append(rolled)
-
-    for _ in range(40):
-        count = chance.randint(1, 9)
-        match chance.choice(("give", "give", "spend", "spend", "spend", "refund", "expire", "catch up", "period")):
-            case "give":
-                end, bought = chance.choice((NEVER, day + chance.randint(1, 6) + 0.5)), chance.random() < 0.3
-                days = None if end == NEVER else end - day
-                give(poor, count, days=days, reference=f"payment:{sequence()}" if bought else "")
-                plain.give(sequence(), count, end, bought)
-            case "spend" if len(plain.credits) >= count:
-                charge = spend(poor, count)
-                charges.append(charge)
-                plain.charges[charge.pk] = plain.take(count)
-            case "refund" if charges:
-                charge = chance.choice(charges)
-                count = min(count, len(plain.charges[charge.pk]))
-                if not count:
-                    continue
-                refund(charge, count * CREDIT, reason="Test")
-                if over := plain.refund(charge.pk, count, day):
-                    plain.give(sequence(), over, NEVER, False)
-            case "expire":
-                day += 1
-                expire()
-            case "period" if day >= period_ends:
-                next_period()
-            case "catch up":
-                catch_up(poor.organization.pk)
-            case _:
-                pass
-        assert [count for _, count in left(poor)] == plain.left()
-    catch_up(poor.organization.pk)
-    assert list(problems()) == []

@@ -34,11 +34,6 @@ def _secret(settings: Any) -> None:
     settings.PAYMENTS_WEBHOOK_SECRET = SECRET
 
 
-@pytest.fixture
-def pro(db: None) -> Plan:
-    return Plan.objects.create(slug="pro", name="Pro", price=9_990_000, currency="EUR", credits=500 * CREDIT)
-
-
 def signed(body: bytes, *, secret: str = SECRET, at: datetime | None = None) -> dict[str, str]:
     moment, name = at or datetime.now(UTC), f"msg_{uuid7()}"
     signature = Webhook(secret).sign(name, moment, body.decode())

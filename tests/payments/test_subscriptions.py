@@ -35,11 +35,6 @@ NONE = {
 }
 
 
-@pytest.fixture
-def pro(db: None) -> Plan:
-    return Plan.objects.create(slug="pro", name="Pro", price=9_990_000, currency="EUR", credits=500 * CREDIT)
-
-
 def role(actor: Actor) -> str:
     return User.objects.get(pk=actor.user.pk).role
 
