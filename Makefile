@@ -17,7 +17,7 @@ ON_EACH_ENGINE = tests/admin_dashboard/reports tests/admin_dashboard/pages/test_
 ON_postgres = tests/images/test_faults.py tests/images/test_webhooks.py
 ON_mongodb = tests/accounts/test_invitations.py tests/accounts/test_key_limits.py tests/accounts/test_leaving.py \
 	tests/accounts/test_member_limits.py tests/accounts/test_teams.py tests/admin_dashboard/api tests/chat/test_chat.py \
-	tests/images tests/test_commands.py tests/test_hostile_values.py
+	tests/chat/test_interruptions.py tests/images tests/test_commands.py tests/test_hostile_values.py
 # For 2 cores: some tests wait for servers, a second or more.
 WORKERS ?= 3
 SELECTED = $(or $(ARGS),$(if $(filter-out sqlite,$(engine)),$(ON_EACH_ENGINE) $(ON_$(engine))))

@@ -12,7 +12,7 @@ from django.utils import timezone
 from accounts import personal_data
 from aichat.chat import attachments
 from aichat.chat.models import Attachment, Message
-from tests.chat.test_chat import CHAT, MINI
+from tests.chat.asking import CHAT, MINI
 from tests.conftest import Actor
 from tests.images.conftest import PNG
 

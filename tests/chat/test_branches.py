@@ -6,7 +6,7 @@ import httpx
 
 from aichat.chat.models import Message
 from aichat.core.database.models import uuid7
-from tests.chat.test_chat import CHAT, MINI, say
+from tests.chat.asking import CHAT, MINI, say
 from tests.conftest import Actor
 
 
