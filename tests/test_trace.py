@@ -47,7 +47,7 @@ KINDS = [
     Kind(
         "chat in a conversation",
         lambda alice: Request("POST", CHAT, alice.headers, {"model": "demo", "message": NEW}),
-        calls=468, files=76, hops=2,
+        calls=450, files=76, hops=2,
     ),
     Kind("one resource", conversation, calls=112, files=26, hops=3),
     Kind(

@@ -156,9 +156,8 @@ def _part(row: Attachment) -> dict[str, Any]:
 
 def attach(kept: Collection[Mapping[str, Any]], conversation_id: UUID) -> None:
     """Make new files the conversation's, in the commit of the message that has them."""
-    if kept:
-        ids = [one["id"] for one in kept]
-        Attachment.objects.filter(pk__in=ids, conversation=None).update(conversation_id=conversation_id)
+    ids = [one["id"] for one in kept]
+    Attachment.objects.filter(pk__in=ids, conversation=None).update(conversation_id=conversation_id)
 
 
 def drawn(images: Sequence[str], conversation: Conversation) -> list[Attachment]:

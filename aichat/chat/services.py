@@ -23,15 +23,14 @@ TITLE_LENGTH = 80
 TOKENS_OF_A_FILE = 2_500  # of a picture or some pages, about: it decides only how much of the history is left out
 
 
-def prompt(
-    system: str, history: list[dict[str, Any]], new: dict[str, Any], model: ModelInfo, max_tokens: int
+def with_history(
+    messages: list[dict[str, Any]], history: list[dict[str, Any]], model: ModelInfo, max_tokens: int
 ) -> list[dict[str, Any]]:
-    """The messages to send: system prompt, as much of the history as the context window holds, and the new message.
+    """The messages with as much of the history, before the last of them, as the context window holds.
 
     The oldest turns are left out first. The kept history begins with a user's turn, as providers expect.
     """
-    fixed = [{"role": "system", "content": system}] if system else []
-    room = model.context_window - max_tokens - sum(_most_likely(turn) for turn in (*fixed, new))
+    room = model.context_window - max_tokens - sum(map(_most_likely, messages))
     kept: list[dict[str, Any]] = []
     for turn in reversed(history):
         room -= _most_likely(turn)
@@ -40,7 +39,7 @@ def prompt(
         kept.insert(0, turn)
     while kept and kept[0]["role"] != Message.Role.USER:
         kept.pop(0)
-    return [*fixed, *kept, new]
+    return [*messages[:-1], *kept, messages[-1]]
 
 
 def _most_likely(turn: dict[str, Any]) -> int:
@@ -101,8 +100,10 @@ def turn_saver(turn: Turn, system: str | None) -> Callable[[Result], list[NewRow
             "finish_reason": result.finish_reason or "",
         }
         messages: list[NewRow] = [(Message, answer | common)]
-        attachments.attach(turn.attachments, conversation.pk)
-        Attachment.objects.bulk_create(pictures)
+        if turn.attachments:
+            attachments.attach(turn.attachments, conversation.pk)
+        if pictures:
+            Attachment.objects.bulk_create(pictures)
         if not turn.is_another_answer:
             messages.insert(0, (Message, question | common))
         return [(Conversation, vars(conversation)), *messages] if turn.is_new else messages

@@ -108,12 +108,11 @@ async def prepare(caller: Caller, body: ChatBody) -> tuple[GenerationRequest, "C
     turn = await turn_of(caller, body)
     conversation = turn.conversation
     treatment = await experiments.treatment(caller, body.model, conversation.pk)
-    model = experiments.route(await snapshot.ready(), caller, body.model, treatment)[0]
     system = experiments.system_prompt(treatment, conversation.system)
     generation_request = GenerationRequest(
         caller=caller,
         model=body.model,
-        messages=[],
+        messages=[*([{"role": "system", "content": system}] if system else []), turn.asked],
         stream=body.stream,
         max_tokens=body.max_tokens,
         param_names={"messages": "message"},
@@ -124,10 +123,11 @@ async def prepare(caller: Caller, body: ChatBody) -> tuple[GenerationRequest, "C
         # The answer that is to be replaced may be the one in the cache.
         freshness=Freshness.NEW if turn.is_another_answer else Freshness.ANY,
     )
-    most = min(generation_request.most_tokens, model.max_output_tokens)
-    generation_request = replace(
-        generation_request, messages=services.prompt(system, turn.history, turn.asked, model, most)
-    )
+    if turn.history:
+        model = experiments.route(await snapshot.ready(), caller, body.model, treatment)[0]
+        most = min(generation_request.most_tokens, model.max_output_tokens)
+        messages = services.with_history(generation_request.messages, turn.history, model, most)
+        generation_request = replace(generation_request, messages=messages)
     return generation_request, ChatFormat(turn, treatment)
 
 
