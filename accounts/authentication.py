@@ -45,10 +45,11 @@ class Caller:
     def __post_init__(self) -> None:
         is_key = self.token is not None and self.token.kind == AccessToken.Kind.API_KEY
         key = self.token if is_key else None
-        limited = (key, self.membership, self.user, self.organization)
+        spenders = (key, self.membership, self.user, self.organization)
+        limited = [one for one in spenders if one is not None and one.has_spend_limit]
         object.__setattr__(self, "api_key", key)
         object.__setattr__(self, "has_limited_key", key is not None and key.is_limited)
-        object.__setattr__(self, "has_spend_limit", any(one.has_spend_limit for one in limited if one is not None))
+        object.__setattr__(self, "has_spend_limit", bool(limited))
 
 
 class CredentialsDiffer(NotAuthenticated):
