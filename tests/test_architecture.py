@@ -63,7 +63,6 @@ SHARED_BY_VENDORS = (
     "finish_reasons",
     "http",
     "json",
-    "native",
     "outgoing",
     "registry",
     "response_items",

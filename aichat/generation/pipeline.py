@@ -35,8 +35,7 @@ from aichat.generation.request import (
     Started,
 )
 from aichat.generation.spans import begin_attempt, end_attempt
-from aichat.providers import native
-from aichat.providers.base import Accepted, ChatRequest, Delta, Part
+from aichat.providers.base import Accepted, ChatRequest, Delta, Part, in_dialects_of
 from aichat.providers.errors import AttemptOutcome, ProviderError
 from aichat.providers.registry import chat_adapter
 
@@ -187,7 +186,7 @@ class Run:
         """Ask one candidate. Raises `ProviderError` unless its answer is complete."""
         model, result = attempt.model, self.result
         provider, adapter = model.provider, chat_adapter(model.provider.kind)
-        messages, parameters = native.for_kind(provider.kind, self.request.messages, self.request.sampling)
+        messages, parameters = in_dialects_of(provider.kind, self.request.messages, self.request.sampling)
         request = ChatRequest(
             model=model.upstream_name,
             messages=messages,

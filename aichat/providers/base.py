@@ -182,6 +182,39 @@ class ChatAdapter(Protocol):
         ...
 
 
+# --- A vendor's own dialect -------------------------------------------------------------------------------------------
+
+# A message, and the parameters, may have a member named for a dialect: the request in the vendor's own words, for what
+# OpenAI's vocabulary has none for. Only adapters that speak the dialect are given it; all others get the translation alone.
+RESPONSES = "responses"
+# The kinds of provider whose adapters speak a dialect, by the name of its member.
+SPEAKERS = {"anthropic": {"anthropic"}, RESPONSES: {"openai", "openai_compatible"}}
+
+
+def in_dialects_of(
+    kind: str, messages: Sequence[dict[str, Any]], parameters: Mapping[str, Any]
+) -> tuple[Sequence[dict[str, Any]], Mapping[str, Any]]:
+    """The messages and parameters for an adapter of `kind`, without the members of dialects that it does not speak."""
+    if SPEAKERS.keys().isdisjoint(parameters):
+        return messages, parameters
+    others = [name for name in SPEAKERS if name in parameters and kind not in SPEAKERS[name]]
+    return without_dialects(messages, parameters, others) if others else (messages, parameters)
+
+
+def without_dialects(
+    messages: Sequence[dict[str, Any]], parameters: Mapping[str, Any], dialects: Sequence[str]
+) -> tuple[Sequence[dict[str, Any]], Mapping[str, Any]]:
+    """The messages and parameters without their members of the dialects."""
+    return [_without(message, dialects) for message in messages], _without(parameters, dialects)
+
+
+def _without(facts: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    return {name: value for name, value in facts.items() if name not in names}
+
+
+# --- The parts of messages --------------------------------------------------------------------------------------------
+
+
 def content_parts(messages: Sequence[Mapping[str, Any]], kind: str) -> list[dict[str, Any]]:
     """The content parts of one type ("image_url", "file", "input_audio") in a chat, in order."""
     return [

@@ -3,8 +3,7 @@
 from aichat.catalog.snapshot import ModelInfo
 from aichat.generation.charging import tokens
 from aichat.generation.request import GenerationRequest, Measured
-from aichat.providers import native
-from aichat.providers.base import ChatRequest
+from aichat.providers.base import ChatRequest, in_dialects_of
 from aichat.providers.registry import chat_adapter
 
 
@@ -12,7 +11,7 @@ def measured(request: GenerationRequest, model: ModelInfo) -> Measured:
     """The measure of the body that the model's provider would get, as its adapter builds it."""
     found = request.measured.get(model.slug)
     if found is None or found.messages is not request.messages:
-        chat_messages, parameters = native.for_kind(model.provider.kind, request.messages, request.sampling)
+        chat_messages, parameters = in_dialects_of(model.provider.kind, request.messages, request.sampling)
         chat = ChatRequest(
             model=model.upstream_name,
             messages=chat_messages,

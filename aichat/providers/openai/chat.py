@@ -10,9 +10,9 @@ from typing import Any
 
 import aiohttp
 
-from aichat.providers import http, native
+from aichat.providers import http
 from aichat.providers.answers import read_answer
-from aichat.providers.base import ChatRequest, Endpoint, Finished, PartSink
+from aichat.providers.base import RESPONSES, ChatRequest, Endpoint, Finished, PartSink, without_dialects
 from aichat.providers.errors import ProviderError
 from aichat.providers.openai.answer import CompletionReader
 from aichat.providers.openai.calls import headers_of
@@ -77,9 +77,9 @@ class CompatibleChat:
 
 def translated(request: ChatRequest) -> ChatRequest:
     """The request in the vocabulary of chat completions alone."""
-    if native.RESPONSES not in request.parameters:
+    if RESPONSES not in request.parameters:
         return request
-    messages, parameters = native.translated(request.messages, request.parameters, [native.RESPONSES])
+    messages, parameters = without_dialects(request.messages, request.parameters, [RESPONSES])
     return replace(request, messages=messages, parameters=parameters)
 
 

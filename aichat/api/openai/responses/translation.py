@@ -14,11 +14,11 @@ from aichat.api.fields import is_image_address
 from aichat.api.openai.responses.schemas import Item, ResponsesBody, TextFormat
 from aichat.api.openai.responses.tools import Tools, custom_arguments, listed
 from aichat.core.errors import InvalidRequest
-from aichat.providers import native
+from aichat.providers.base import RESPONSES
 from aichat.providers.response_items import LOGPROBS, THOUGHTS, flat_name, thought_items
 from aichat.providers.thoughts import whole_thoughts
 
-NATIVE = native.RESPONSES
+NATIVE = RESPONSES
 NATIVE_MEMBERS = {
     "metadata", "parallel_tool_calls", "prompt_cache_key", "prompt_cache_retention", "safety_identifier",
     "top_logprobs", "truncation", "user",

@@ -9,14 +9,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from aichat.providers import native
-from aichat.providers.base import ChatRequest, content_parts
+from aichat.providers.base import RESPONSES, ChatRequest, content_parts
 from aichat.providers.errors import AttemptOutcome, ProviderError
 from aichat.providers.openai.profiles import REASONING_MODEL, TUNING
 from aichat.providers.openai.request import names
 from aichat.providers.response_items import LOGPROBS, THOUGHTS, thought_items
 
-NATIVE = native.RESPONSES  # the key of a message (its items) and of the parameters (the request's own members)
+NATIVE = RESPONSES  # the key of a message (its items) and of the parameters (the request's own members)
 # Members of the client's own request that go upstream as they came. Each changes what the model does, none its price.
 NATIVE_MEMBERS = (
     "include", "metadata", "parallel_tool_calls", "prompt_cache_key", "prompt_cache_retention", "reasoning",
