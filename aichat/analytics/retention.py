@@ -3,18 +3,17 @@
 from datetime import timedelta
 
 from django.conf import settings
-from django.utils import timezone
 
 from accounts.models import User
 from aichat.analytics.models import Event
-from aichat.core.database import batches
+from aichat.core.database import batches, clock
 
 
 def prune() -> int:
     """Delete the events that are too old, in small steps; return how many."""
     if not settings.ANALYTICS_RETENTION_DAYS:
         return 0
-    before = timezone.now() - timedelta(days=settings.ANALYTICS_RETENTION_DAYS)
+    before = clock.shared_now() - timedelta(days=settings.ANALYTICS_RETENTION_DAYS)
     return batches.delete(Event.objects.filter(created_at__lt=before).order_by("created_at"))
 
 

@@ -6,13 +6,11 @@ from datetime import timedelta
 from uuid import UUID
 from weakref import WeakValueDictionary
 
-from django.utils import timezone
-
 from accounts.authentication import Caller
 from aichat.api.models import StopRequest
 from aichat.api.open_streams import OpenStream
 from aichat.core.background.repeating import Repeating
-from aichat.core.database import executor
+from aichat.core.database import clock, executor
 from aichat.generation.errors import AnswerStopped
 
 CHECK_SECONDS = 1.0
@@ -28,7 +26,8 @@ def add(name: UUID, stream: OpenStream) -> None:
 async def stop(caller: Caller, name: UUID) -> None:
     """End the caller's answer of this name: at once in this process, within `CHECK_SECONDS` in another."""
     if not _end(name, caller.user.pk):
-        await executor.run(StopRequest.objects.create, answer_id=name, user_id=caller.user.pk)
+        now = clock.shared_now()
+        await executor.run(StopRequest.objects.create, answer_id=name, user_id=caller.user.pk, created_at=now)
 
 
 def _end(name: UUID, user_id: UUID) -> bool:
@@ -54,7 +53,7 @@ def _wanted(names: Collection[UUID]) -> list[tuple[UUID, UUID]]:
 
 def forget_old() -> int:
     """Delete the wishes that are older than any answer; returns how many."""
-    return StopRequest.objects.filter(created_at__lt=timezone.now() - KEPT_FOR).delete()[0]
+    return StopRequest.objects.filter(created_at__lt=clock.shared_now() - KEPT_FOR).delete()[0]
 
 
 loop = Repeating("the check of stopped answers", end_stopped, every=lambda: CHECK_SECONDS)

@@ -1,6 +1,7 @@
 """A host whose clock is off against the database's is named, and takes nothing of other hosts."""
 
 import asyncio
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -12,9 +13,13 @@ from django.utils import timezone
 from accounts.authentication import InvalidApiKey, stored_token
 from accounts.models import AccessToken
 from aichat import health
+from aichat.api import stops
+from aichat.api.models import ResponseItems, StopRequest
+from aichat.api.openai.responses import kept_items
 from aichat.catalog import snapshot
 from aichat.catalog.models import Price
 from aichat.core.database import clock, executor
+from aichat.core.database.models import uuid7
 from aichat.images import claims
 from aichat.images.models import ImageJob
 from credits.models import Hold
@@ -58,6 +63,15 @@ def test_a_clock_that_is_off_is_a_warning_in_the_log(transactional_db: None, log
     else:
         (warning,) = warnings
         assert ("ahead of" if off > 0 else "behind") in warning
+
+
+def test_a_host_that_is_ahead_forgets_no_kept_items_and_no_wishes_to_stop(
+    alice: Actor, host_goes_ahead: Callable[[], None]
+) -> None:
+    ResponseItems.objects.create(organization_id=alice.organization.pk, items=[])
+    StopRequest.objects.create(answer_id=uuid7(), user=alice.user)
+    host_goes_ahead()
+    assert (kept_items.forget_expired(), stops.forget_old()) == (0, 0)
 
 
 @pytest.mark.usefixtures("catalog")

@@ -12,9 +12,8 @@ from django.conf import settings
 from django.contrib.admin.models import ADDITION, CHANGE, DELETION, LogEntry
 from django.contrib.contenttypes.models import ContentType
 from django.db.models import Model, QuerySet
-from django.utils import timezone
 
-from aichat.core.database import batches
+from aichat.core.database import batches, clock
 from aichat.core.telemetry import tracing
 
 Values = Mapping[str, tuple[Any, Any]]
@@ -56,7 +55,7 @@ def purge() -> int:
     """Delete the entries that are older than AUDIT_RETENTION_DAYS, in small steps; return how many. 0 days keep all."""
     if not settings.AUDIT_RETENTION_DAYS:
         return 0
-    old = LogEntry.objects.filter(action_time__lt=timezone.now() - timedelta(days=settings.AUDIT_RETENTION_DAYS))
+    old = LogEntry.objects.filter(action_time__lt=clock.shared_now() - timedelta(days=settings.AUDIT_RETENTION_DAYS))
     return batches.delete(old.order_by("action_time"))
 
 

@@ -7,11 +7,10 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.utils import timezone
 
 from accounts.authentication import Caller
 from aichat.api.models import ResponseItems
-from aichat.core.database import batches
+from aichat.core.database import batches, clock
 from aichat.core.database.statements import NewRow
 from aichat.generation.request import Result
 
@@ -27,7 +26,7 @@ def rows_of(caller: Caller, items: Callable[[Result], Items]) -> Callable[[Resul
             "id": result.id,
             "organization_id": caller.organization.pk,
             "items": items(result),
-            "created_at": timezone.now(),
+            "created_at": clock.shared_now(),
         }
         return [(ResponseItems, values)]
 
@@ -39,12 +38,12 @@ def find(caller: Caller, ids: Iterable[str]) -> dict[str, dict[str, Any]]:
     answers = {UUID(found[1]) for item_id in ids if (found := ITEM_ID.fullmatch(item_id))}
     if not answers:
         return {}
-    since = timezone.now() - timedelta(seconds=settings.RESPONSE_ITEMS_TTL)
+    since = clock.shared_now() - timedelta(seconds=settings.RESPONSE_ITEMS_TTL)
     rows = ResponseItems.objects.filter(pk__in=answers, organization_id=caller.organization.pk, created_at__gte=since)
     return {item["id"]: item for items in rows.values_list("items", flat=True) for item in items}
 
 
 def forget_expired() -> int:
     """Delete the rows that are older than RESPONSE_ITEMS_TTL, in small steps; return how many."""
-    before = timezone.now() - timedelta(seconds=settings.RESPONSE_ITEMS_TTL)
+    before = clock.shared_now() - timedelta(seconds=settings.RESPONSE_ITEMS_TTL)
     return batches.delete(ResponseItems.objects.filter(created_at__lt=before).order_by("created_at"))
