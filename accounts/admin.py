@@ -41,7 +41,7 @@ _may_enter = admin.site.has_permission
 
 
 def has_permission(request: HttpRequest) -> bool:
-    """Whether the request's user is an administrator, whose login was not ended elsewhere."""
+    """Return whether the request's user is an administrator, whose login was not ended elsewhere."""
     return bool(_may_enter(request)) and not admin_sessions.is_ended(request)
 
 
@@ -49,7 +49,7 @@ _log_in = admin.site.login
 
 
 def login(request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-    """The admin's login page; who is logged in on the portal's pages, and is an administrator, goes on at once."""
+    """Show the admin's login page. An administrator who is logged in on the portal's pages goes on at once."""
     if request.method == "GET" and not has_permission(request) and admin_sessions.begin_from_cookie(request):
         return HttpResponseRedirect(target_of(request, reverse("admin:index")))
     return _log_in(request, extra_context)
@@ -142,7 +142,7 @@ class UserAdmin(DjangoUserAdmin, Admin):  # type: ignore[misc,type-arg]
     actions_detail = ["open_wallet", "reset_second_factor", "mail_reset"]
 
     def get_search_results(self, request: HttpRequest, users: QuerySet[User], term: str) -> tuple[QuerySet[User], bool]:
-        """An e-mail's beginning is found by its index, whatever number of people there is."""
+        """Find people by the beginning of their e-mail, which an index serves, however many there are."""
         name, at, _ = term.strip().partition("@")
         if name and at:
             return users.filter(email__startswith=term.strip().lower()), False

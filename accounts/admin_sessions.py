@@ -24,7 +24,7 @@ BACKEND = "django.contrib.auth.backends.ModelBackend"
 
 
 def is_ended(request: HttpRequest) -> bool:
-    """Whether the session's login was ended elsewhere. Asked once for each request."""
+    """Return whether the session's login was ended elsewhere. A request asks once."""
     if not hasattr(request, "_login_ended"):
         request._login_ended = _is_ended(request.session.get(KEY))  # type: ignore[attr-defined]
     return bool(request._login_ended)  # type: ignore[attr-defined]

@@ -43,7 +43,7 @@ def _change_api_key(row: AccessToken, changes: dict[str, Any], actor: User) -> A
 
 
 def rotate_api_key(row: AccessToken, *, overlap: timedelta, actor: User) -> tuple[AccessToken, str]:
-    """A new secret for a key, which keeps its ID, limits and counts; the old secret lives for the overlap.
+    """Give a key a new secret; it keeps its ID, limits and counts. The old secret lives for the overlap.
 
     The old secret's row gets another ID, by which it can be revoked earlier. Raises `NotFound` for a key that was
     revoked or rotated meanwhile, `KeyReplaced` for one that was rotated before.

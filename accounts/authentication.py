@@ -59,7 +59,7 @@ class CredentialsDiffer(NotAuthenticated):
 
 
 def credential(headers: Mapping[str, str]) -> str:
-    """The Authorization header that stands for a request's credential: its own, or a bearer of `x-api-key` or `api-key`.
+    """Return a request's credential as an Authorization header: its own, or a bearer of `x-api-key` or `api-key`.
 
     OpenAI's clients send a bearer token, Anthropic's `x-api-key`, Azure's `api-key`. A page of the portal sends the header
     X-Portal, and the browser adds the cookie with the login token. An Authorization header of another scheme (a proxy's
@@ -87,7 +87,7 @@ def _of_portal(headers: Mapping[str, str]) -> str:
 def authenticate(
     authorization: str, organization: str = "", find: Callable[[str], AccessToken] | None = None
 ) -> Caller:
-    """The caller behind an Authorization header.
+    """Return the caller behind an Authorization header.
 
     `organization` is the X-Organization header: it picks one of a login token's organizations. `find` is `stored_token`, or
     does the same from rows that were read already.
@@ -107,13 +107,13 @@ def authenticate(
 
 
 def bearer_secret(authorization: str) -> str:
-    """The token in an Authorization header; "" for another scheme than Bearer."""
+    """Return the token in an Authorization header; "" for another scheme than Bearer."""
     scheme, _, secret = authorization.partition(" ")
     return secret.strip() if scheme.lower() == "bearer" else ""
 
 
 def stored_token(secret: str) -> AccessToken:
-    """The login token or API key with this secret, found by its digest, so that no comparison can be timed.
+    """Return the login token or API key with this secret, found by its digest, so that no comparison can be timed.
 
     Raises `InvalidApiKey` when it is unknown, expired or revoked, or its user is deactivated.
     """
@@ -122,14 +122,14 @@ def stored_token(secret: str) -> AccessToken:
 
 
 def require_usable(token: AccessToken | None) -> AccessToken:
-    """The token itself. Raises `InvalidApiKey` when there is none, it is expired or revoked, or its user is deactivated."""
+    """Return the token. Raises `InvalidApiKey` if there is none, it is expired or revoked, or its user is deactivated."""
     if token is None or not token.is_usable(clock.shared_now()) or not token.user.is_active:
         raise InvalidApiKey()
     return token
 
 
 def calling(request: Request) -> Caller:
-    """The caller of a DRF view's request."""
+    """Return the caller of a DRF view's request."""
     return cast(Caller, request.auth)
 
 

@@ -88,7 +88,7 @@ def lead(request: HttpRequest, path: str = "") -> HttpResponse:
 
 
 def login_address(target: str) -> str:
-    """The address of the page on which people log in, from which they go on to `target`, a path of ours."""
+    """Return the address of the page on which people log in, from which they go on to `target`, a path of ours."""
     return f"{reverse('portal:login')}?{urlencode({'next': target})}"
 
 

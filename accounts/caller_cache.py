@@ -66,7 +66,7 @@ class CachedCaller:
 
     @property
     def is_valid(self) -> bool:
-        """Whether this process knows of nothing that outdates the entry."""
+        """Return whether this process knows of nothing that outdates the entry."""
         user, organization = self.owners
         latest = max(_forgotten, _latest.get(user, 0), _latest.get(organization, 0))
         is_young = time.monotonic() - self.at < SHARED_SECONDS
@@ -89,7 +89,7 @@ class LookUp:
     task: "asyncio.Task[Caller]"
 
     def may_be_joined(self, marks: change_marks.Marks | None) -> bool:
-        """Whether a request that has seen these marks may use the look-up: nothing has changed since it began."""
+        """Return whether a request that has seen these marks may use the look-up: nothing has changed since it began."""
         is_unmarked = marks is None or marks == self.marks
         return is_unmarked and self.changes == _changes and self.task.get_loop() is asyncio.get_running_loop()
 
@@ -134,7 +134,7 @@ class Recognition:
         )  # a cancelled request must not stop the look-up for others
 
     def begin_look_up(self, seen: change_marks.Marks | None, *, is_patient: bool = False) -> "asyncio.Task[Caller]":
-        """The look-up under way, else a new one, which is in no hurry when `is_patient`."""
+        """Return the look-up under way, or begin a new one, which is in no hurry when `is_patient`."""
         one = _under_way.get(self.key)
         if one is None or not one.may_be_joined(seen):
             task = asyncio.create_task(self.look_up_alone(seen, is_patient))

@@ -78,7 +78,7 @@ _readers: "WeakKeyDictionary[asyncio.AbstractEventLoop, Reader]" = WeakKeyDictio
 
 
 def reader() -> Reader:
-    """The reader of the running event loop."""
+    """Return the reader of the running event loop."""
     loop = asyncio.get_running_loop()
     found = _readers.get(loop)
     if found is None:
@@ -87,7 +87,7 @@ def reader() -> Reader:
 
 
 async def read(headers: Headers, *, is_patient: bool = False) -> Caller:
-    """The caller with these headers, and with their place in a team. Raises what `authenticate` raises."""
+    """Return the caller with these headers, and with their place in a team. Raises what `authenticate` raises."""
     if oidc.looks_like_jwt(bearer_secret(headers[0]) or ""):
         [found] = await executor.run(read_all, [headers])
     else:
@@ -98,7 +98,7 @@ async def read(headers: Headers, *, is_patient: bool = False) -> Caller:
 
 
 def read_all(asked: Sequence[Headers]) -> list[Caller | Exception]:
-    """The caller for each pair of headers, or what `authenticate` raises for it."""
+    """Return, for each pair of headers, the caller or the error that `authenticate` raises."""
     secrets = {bearer_secret(authorization) for authorization, _ in asked}
     tokens = _tokens(hash_token(secret) for secret in secrets if secret and not oidc.looks_like_jwt(secret))
 

@@ -1,4 +1,4 @@
-"""Shared by the management commands: naming a person, and one clear line for each refusal."""
+"""Parts that the management commands share: they find a person by e-mail, and tell each refusal in one line."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ from aichat.core.errors import ApiError
 
 @contextmanager
 def refusals() -> Iterator[None]:
-    """Turns an `ApiError` of the verb a command runs into the command's one line."""
+    """Turn an `ApiError` into the one line with which the command ends."""
     try:
         yield
     except ApiError as error:
@@ -19,7 +19,7 @@ def refusals() -> Iterator[None]:
 
 
 def user_by_email(email: str) -> User:
-    """The user, or a `CommandError` that says what to do."""
+    """Return the user. Raises a `CommandError` that says what to do."""
     user = User.objects.filter(email=User.objects.normalize_email(email)).first()
     if user is None:
         raise CommandError(f"There is no user {email}: they sign up first, or an admin adds them.")

@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 def link(page: str, token: str) -> str:
-    """The address of the page that takes a code; empty without APP_URL."""
+    """Return the address of the page that takes a code; empty without APP_URL."""
     return f"{settings.APP_URL}/{page}?token={token}" if settings.APP_URL else ""
 
 

@@ -37,12 +37,12 @@ def counts(room: Room) -> None:
 
 
 def limit() -> int | None:
-    """How many bytes a person's files may take; None: any number."""
+    """Return how many bytes a person's files may take; None: any number."""
     return settings.FILES_PER_USER_MB * MB or None
 
 
 def used(user_id: UUID) -> int:
-    """How many bytes a person's files take."""
+    """Return how many bytes a person's files take."""
     return sum(room(user_id) for room in _rooms)
 
 

@@ -1,4 +1,4 @@
-"""How much room the caller's files take."""
+"""The endpoint that says how much room the caller's files take."""
 
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
@@ -22,5 +22,5 @@ class FilesView(APIView):
 
     @extend_schema(summary="The room my files take", responses=FilesSerializer)
     def get(self, request: Request) -> Response:
-        """How many bytes the caller's files take, and may take. What is deleted is free at once."""
+        """Returns how many bytes the caller's files take, and may take. What is deleted is free at once."""
         return Response({"used": file_limits.used(calling(request).user.pk), "limit": file_limits.limit()})

@@ -1,4 +1,4 @@
-"""The admin's login form. Apart from `accounts/admin.py`, because the admin site is made with it."""
+"""The admin's login form. It stands apart from `accounts/admin.py`, because the admin site is made with it."""
 
 from typing import Any
 from urllib.parse import urlencode
@@ -22,7 +22,7 @@ NEEDS_SECOND_FACTOR = (
 
 
 class LoginForm(AuthenticationForm):  # type: ignore[misc]
-    """The admin's login: by e-mail, as often as the API's."""
+    """The admin's login form: by e-mail, with the rate limit of the API's login."""
 
     code = forms.CharField(
         required=False,

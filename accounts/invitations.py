@@ -30,7 +30,7 @@ WRONG = gettext_noop("This invitation is wrong, was used or withdrawn, or has ex
 
 
 def open_ones(by: Membership) -> QuerySet[Invitation]:
-    """The team's invitations that can be accepted. Raises `PermissionDenied` for a MEMBER."""
+    """Return the team's invitations that can be accepted. Raises `PermissionDenied` for a MEMBER."""
     teams.require_over(by)
     return Invitation.objects.filter(organization_id=by.organization_id, expires_at__gt=timezone.now())
 
@@ -91,7 +91,7 @@ def _invite(by: Membership, email: str, role: str, *, must_exist: bool = False) 
 
 
 def withdraw(by: Membership, invitation_id: object) -> None:
-    """Make an open invitation worthless. Raises `NotFound`, `PermissionDenied`."""
+    """Withdraw an open invitation, so that nobody can accept it. Raises `NotFound`, `PermissionDenied`."""
 
     def work() -> None:
         invitation = open_ones(by).filter(pk=tenancy.as_id(invitation_id)).first()
@@ -105,7 +105,7 @@ def withdraw(by: Membership, invitation_id: object) -> None:
 
 
 def of_person(user: User) -> QuerySet[Invitation]:
-    """The invitations that the person can answer."""
+    """Return the invitations that the person can answer."""
     mine = Invitation.objects.select_related("organization", "invited_by")
     return mine.filter(user=user, expires_at__gt=timezone.now())
 
@@ -116,7 +116,7 @@ def accept_own(user: User, invitation_id: UUID) -> Membership:
 
 
 def decline(user: User, invitation_id: UUID) -> None:
-    """Answer an invitation with no. Raises `NotFound`."""
+    """Decline an invitation. Raises `NotFound`."""
 
     def work() -> None:
         invitation = _own(user, invitation_id)
@@ -134,7 +134,7 @@ def _own(user: User, invitation_id: UUID) -> Invitation:
 
 
 def find(token: str) -> Invitation:
-    """The open invitation with this code. Raises `InvalidMailToken`."""
+    """Return the open invitation with this code. Raises `InvalidMailToken`."""
     found = (
         Invitation.objects.select_related("organization", "invited_by")
         .filter(token_digest=_digest(token), expires_at__gt=timezone.now())
@@ -151,7 +151,7 @@ def accept(user: User, token: str) -> Membership:
 
 
 def lets_register(invitation: Invitation) -> bool:
-    """Whether the invitation lets somebody sign up while registration is closed: it is an administrator's."""
+    """Return whether the invitation lets somebody sign up while registration is closed: it is an administrator's."""
     return invitation.invited_by.is_active and invitation.invited_by.has_role(Role.ADMIN)
 
 

@@ -43,7 +43,7 @@ def _wanted(groups: Any) -> Wanted:
 
 
 def _is_so(user: User, wanted: Wanted) -> bool:
-    """Whether the memberships are as the issuer wants them. Every token asks this, and almost always they are."""
+    """Return whether the memberships are as the issuer wants them. Every token asks this, and almost always they are."""
     rows = Membership.objects.filter(user=user).values_list("organization__issuer_team", "role", "from_issuer")
     places = list(rows)
     theirs = {team: role for team, role, from_issuer in places if from_issuer}
@@ -80,7 +80,7 @@ def _end(user: User, member: Membership) -> None:
 
 
 def said(claims: Mapping[str, Any], found: Any, *, is_login: bool) -> bool:
-    """Whether a token says which groups there are. A login's token without the claim says that there are none.
+    """Return whether a token says which groups there are. A login's token without the claim says that there are none.
 
     A token for the API may have fewer claims; one with too many groups for it names a place to fetch them (`_claim_names`).
     """

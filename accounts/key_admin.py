@@ -113,7 +113,7 @@ class AccessTokenAdmin(ReadOnlyAdmin):
 
     @display(description="Limits")
     def limits_shown(self, token: AccessToken) -> str:
-        """The limits of a key that can't be changed any more."""
+        """Return the limits of a key that can't be changed any more."""
         amounts = {name: getattr(token, name) for name in self.credits_fields}
         lines = [
             (str(token._meta.get_field(name).verbose_name), credits_in_words(amount or 0))  # type: ignore[union-attr]

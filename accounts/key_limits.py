@@ -51,7 +51,7 @@ def require_address(key: AccessToken, request: Any) -> None:
 
 @lru_cache(4096)
 def is_within(address: str, allowed: tuple[str, ...]) -> bool:
-    """Whether an address is one of those allowed or in one of the networks. An IPv4 address written as IPv6 is IPv4."""
+    """Return whether an address is allowed, itself or by a network. An IPv4 address written as IPv6 is IPv4."""
     try:
         found = ip_address(address.partition("%")[0])
     except ValueError:
@@ -61,12 +61,12 @@ def is_within(address: str, allowed: tuple[str, ...]) -> bool:
 
 
 def network_of(text: str) -> IPv4Network | IPv6Network:
-    """The network that an address or a network in CIDR notation names. Raises `ValueError`."""
+    """Return the network that an address or a network in CIDR notation names. Raises `ValueError`."""
     return ip_network(text, strict=False)
 
 
 def spelled(text: str) -> str:
-    """An address or network in its usual spelling. Raises `ValueError`."""
+    """Return an address or network in its usual spelling. Raises `ValueError`."""
     network = network_of(text)
     is_one = network.prefixlen == network.max_prefixlen and "/" not in text
     return str(network.network_address if is_one else network)

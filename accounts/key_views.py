@@ -1,4 +1,4 @@
-"""API keys of the caller."""
+"""The endpoints of the caller's API keys."""
 
 from datetime import timedelta
 from typing import Any
@@ -59,14 +59,14 @@ class ApiKeysView(ListAPIView[AccessToken]):
 
 
 def keys_of(caller: Caller) -> AccessTokenQuerySet:
-    """The caller's keys in their organization that are not revoked, nor gone by a rotation."""
+    """Return the caller's keys in their organization that are not revoked, nor replaced by a rotation."""
     keys: AccessTokenQuerySet = AccessToken.objects.api_keys()
     keys = keys.filter(Q(replaced_by=None) | Q(expiry__gt=timezone.now()))
     return keys.filter(user=caller.user, organization=caller.organization, revoked_at=None)
 
 
 def one_key(caller: Caller, key_id: UUID) -> AccessToken:
-    """One of the caller's keys, or `NotFound`."""
+    """Return one of the caller's keys. Raises `NotFound`."""
     row = keys_of(caller).filter(id=key_id).first()
     if row is None:
         raise NotFound()
@@ -98,7 +98,7 @@ class ApiKeyView(GenericAPIView[AccessToken]):
 
     @extend_schema(summary="One API key")
     def get(self, request: Request, key_id: UUID) -> Response:
-        """One key: its limits, what it has spent, and when it was used last."""
+        """Returns one key: its limits, what it has spent, and when it was used last."""
         return Response(self.shown(one_key(calling(request), key_id)))
 
     @extend_schema(request=ApiKeySerializer, responses=ApiKeySerializer, summary="Change an API key")

@@ -16,7 +16,7 @@ from aichat.core.web.middleware import Middleware
 
 
 def of_mail_to(user: User) -> str:
-    """The language of a mail to somebody: theirs, else that of the request which makes the mail."""
+    """Return the language of a mail to somebody: their own, else the language of the request that makes the mail."""
     return user.language or translation.get_language() or settings.LANGUAGE_CODE
 
 

@@ -46,7 +46,7 @@ class SoleOwner(InvalidRequest):
 
 
 class TakenBack(Exception):
-    """The person came back before the account was closed."""
+    """Says that the person came back before the account was closed."""
 
 
 def checks(check: Callable[[User], object]) -> None:
@@ -174,7 +174,7 @@ def _close(user: User) -> None:
 
 
 def _teams_of(user: User) -> list[Organization]:
-    """The teams the user belongs to; their members can't change until the transaction ends."""
+    """Return the teams the user belongs to; their members can't change until the transaction ends."""
     ids = Membership.objects.filter(user=user).values_list("organization_id", flat=True)
     teams = list(Organization.objects.filter(pk__in=list(ids), personal_to=None).order_by("pk"))
     for team in teams:
@@ -183,7 +183,7 @@ def _teams_of(user: User) -> list[Organization]:
 
 
 def _heir(team: UUID, user: User) -> Membership | None:
-    """Who becomes owner when the user, the only one, leaves: an admin, or else the member of longest standing.
+    """Return who becomes owner when the user, the only owner, leaves: an admin, or else the member of longest standing.
 
     None when the user is no owner, when there is another owner, or when nobody else is left. Deactivated people don't count.
     """

@@ -63,7 +63,7 @@ def _check_strength(user: User, password: str, *, param: str) -> None:
 
 
 def sessions_of(user: User) -> QuerySet[AccessToken]:
-    """The person's login tokens that are in use, newest first."""
+    """Return the person's login tokens that are in use, newest first."""
     tokens: QuerySet[AccessToken] = AccessToken.objects.usable().filter(user=user, kind=AccessToken.Kind.LOGIN)
     return tokens
 

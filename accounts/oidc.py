@@ -74,7 +74,7 @@ class IssuerKeys:
         self.lock = threading.Lock()
 
     def named(self, key_id: str | None) -> list[jwt.PyJWK]:
-        """The keys that may have signed a token: those of that name, or all when it names none."""
+        """Return the keys that may have signed a token: the keys of this name, or all when the token names none."""
         if time.monotonic() - self.fetched_at > FRESH_SECONDS:
             self.refresh(wait=not self.keys)
         found = self.matching(key_id)
@@ -116,11 +116,11 @@ class IssuerKeys:
         return [key for key in keys if key.algorithm_name in ALGORITHMS]
 
     def is_safe(self, address: str) -> bool:
-        """Whether an address of the issuer may be asked: it is behind TLS, or the issuer itself is not."""
+        """Return whether an address of the issuer may be asked: it is behind TLS, or the issuer itself is not."""
         return address.startswith("https://") or (self.issuer.startswith("http://") and address.startswith("http://"))
 
     def endpoint(self, name: str) -> str:
-        """One of the issuer's addresses, such as `token_endpoint`. Raises `IdentityProviderUnavailable`."""
+        """Return one of the issuer's addresses, such as `token_endpoint`. Raises `IdentityProviderUnavailable`."""
         if time.monotonic() - self.fetched_at > FRESH_SECONDS:
             self.refresh(wait=not self.about)
         address = self.about.get(name)
@@ -130,7 +130,7 @@ class IssuerKeys:
 
 
 class NoRedirects(HTTPRedirectHandler):
-    """Follows nothing: the issuer's answer must not lead to another server, or into the operator's network."""
+    """Follows no redirect: the issuer's answer must not lead to another server, or into the operator's network."""
 
     def redirect_request(self, *args: Any) -> None:
         return None
@@ -150,7 +150,7 @@ def get_json(asked: "str | Request") -> Any:
 
 
 def exchange(fields: Mapping[str, str]) -> str:
-    """The ID token for an authorization code: `fields` are those of the token request, without the client.
+    """Return the ID token for an authorization code: `fields` are those of the token request, without the client.
 
     Raises `InvalidJwt` when the issuer refuses the code, `IdentityProviderUnavailable`.
     """
@@ -185,17 +185,17 @@ def keys_of(issuer: str) -> IssuerKeys:
 
 
 def looks_like_jwt(secret: str) -> bool:
-    """Whether a bearer token is one of the issuer's: ours have no dots."""
+    """Return whether a bearer token is one of the issuer's: ours have no dots."""
     return bool(settings.OIDC_ISSUER and settings.OIDC_AUDIENCE) and secret.count(".") == 2
 
 
 def user_of(token: str) -> User:
-    """The active user a JWT speaks for, made at first sight. Raises `InvalidJwt`, `IdentityProviderUnavailable`."""
+    """Return the active user a JWT speaks for, made at first sight. Raises `InvalidJwt`, `IdentityProviderUnavailable`."""
     return user_of_claims(verify(token, audience=settings.OIDC_AUDIENCE))
 
 
 def user_of_claims(claims: Mapping[str, Any], *, is_login: bool = False) -> User:
-    """The active user whom the claims of a right token name, made at first sight. Raises `InvalidJwt`.
+    """Return the active user whom the claims of a right token name, made at first sight. Raises `InvalidJwt`.
 
     `is_login` says that it is the ID token of a login, which has all claims.
     """
@@ -214,7 +214,7 @@ def user_of_claims(claims: Mapping[str, Any], *, is_login: bool = False) -> User
 
 
 def verify(token: str, *, audience: str) -> dict[str, Any]:
-    """The claims of a token whose signature, algorithm, issuer, audience and times are right."""
+    """Return the claims of a token whose signature, algorithm, issuer, audience and times are right."""
     issuer = keys_of(settings.OIDC_ISSUER)
     try:
         key_id = jwt.get_unverified_header(token).get("kid")
@@ -232,7 +232,7 @@ def verify(token: str, *, audience: str) -> dict[str, Any]:
 
 
 def _decode(token: str, keys: list[jwt.PyJWK], audience: str) -> dict[str, Any]:
-    """The claims, if one of the keys signed them. Raises `jwt.PyJWTError`."""
+    """Return the claims, if one of the keys signed them. Raises `jwt.PyJWTError`."""
     problem: jwt.PyJWTError = jwt.InvalidTokenError("its key is none of the issuer's")
     for key in keys:
         try:
@@ -254,7 +254,7 @@ def _decode(token: str, keys: list[jwt.PyJWK], audience: str) -> dict[str, Any]:
 
 
 def key_of(claims: Mapping[str, Any]) -> dict[str, str]:
-    """The columns of the identity that the claims name."""
+    """Return the columns of the identity that the claims name."""
     return {"issuer": settings.OIDC_ISSUER, "subject": claims["sub"]}
 
 
@@ -288,7 +288,7 @@ def _make_with_identity(claims: Mapping[str, Any]) -> User:
 
 
 def _verified_email(claims: Mapping[str, Any]) -> str:
-    """The address the issuer vouches for; others could be anybody's, and adding members goes by e-mail."""
+    """Return the address the issuer vouches for; others could be anybody's, and adding members goes by e-mail."""
     email = claims.get("email")
     return str(email) if email and claims.get("email_verified") is True else ""
 
@@ -329,7 +329,7 @@ def _follow_role(user: User, claims: Mapping[str, Any]) -> None:
 
 
 def _claim(claims: Mapping[str, Any], name: str) -> Any:
-    """A claim by its name, or by its path (`realm_access.roles`)."""
+    """Return a claim by its name, or by its path (`realm_access.roles`)."""
     if name in claims:
         return claims[name]
     found: Any = claims

@@ -81,7 +81,7 @@ class Answer:
 
 
 def site_of(request: Request | HttpRequest) -> "webauthn.Site":
-    """The host name of the request, which ALLOWED_HOSTS lets in, and the origins of its pages. Raises `InvalidRequest`."""
+    """Return the request's host name, which ALLOWED_HOSTS lets in, and its pages' origins. Raises `InvalidRequest`."""
     from accounts.webauthn import Site  # loads the library
 
     netloc = request.get_host().lower()
@@ -169,7 +169,7 @@ def ask(user: User, site: "webauthn.Site", *, purpose: str, whose: str) -> dict[
 
 
 def ways(user: User, request: Request | HttpRequest, *, purpose: str, whose: str) -> dict[str, Any]:
-    """How the person can prove their second factor: `methods`, and the challenge for their passkeys of this host."""
+    """Return how the person can prove their second factor: `methods`, and the challenge for their passkeys of this host."""
     methods = ["app"] if second_factor.has_app(user) else []
     try:
         asked = ask(user, site_of(request), purpose=purpose, whose=whose)
@@ -247,7 +247,7 @@ def remove(user: User, passkey_id: UUID) -> None:
 
 
 def one(user: User, passkey_id: UUID) -> Passkey:
-    """One of the person's passkeys, or `NotFound`."""
+    """Return one of the person's passkeys. Raises `NotFound`."""
     row = of_person(user).filter(pk=passkey_id).first()
     if row is None:
         raise NotFound()
@@ -267,7 +267,7 @@ def _asked(challenge: Challenge, options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _opened(state: str, purpose: str, whose: str, site: "webauthn.Site") -> Challenge | None:
-    """The challenge in a signed state; None if the state is too old, not ours, or was made for something else."""
+    """Return the challenge in a signed state; None if the state is too old, not ours, or was made for something else."""
     try:
         challenge = Challenge(**signing.loads(state, salt=SALT, max_age=GOOD_FOR))
     except (signing.BadSignature, TypeError):

@@ -16,7 +16,7 @@ from aichat.core.errors import PermissionDenied
 
 
 class Public(AllowAny):
-    """Nobody needs to log in."""
+    """Lets in everybody: nobody needs to log in."""
 
     level = "PUBLIC"
 
@@ -39,7 +39,7 @@ class HasRole(BasePermission):
         cls.covering = frozenset(role for role in Role if role.covers(cls.role))
 
     def has_permission(self, request: Request, view: Any) -> bool:
-        """Whether the role is enough. Raises `IpNotAllowed`, `LimitedKey`, `ScopeMissing`."""
+        """Return whether the role is enough. Raises `IpNotAllowed`, `LimitedKey`, `ScopeMissing`."""
         if not (isinstance(request.user, User) and request.user.role in self.covering):
             return False
         caller: Any = request.auth
@@ -52,7 +52,7 @@ class HasRole(BasePermission):
 
     @staticmethod
     def refuses_limited_keys(view: Any, method: str) -> bool:
-        """Whether the method of the view answers 403 to an API key with limits (for the OpenAPI document)."""
+        """Return whether the method of the view answers 403 to an API key with limits (for the OpenAPI document)."""
         return method not in limited_key_methods(view)
 
 
@@ -83,7 +83,7 @@ class IsAdmin(HasRole):
     role = Role.ADMIN
 
     def has_permission(self, request: Request, view: Any) -> bool:
-        """Whether the caller is an administrator. Raises what every role does, and `SecondFactorMissing` (ADMIN_MFA).
+        """Return whether the caller is an administrator. Raises what every role does, and `SecondFactorMissing` (ADMIN_MFA).
 
         A JWT needs no second factor here: its issuer asked for one, or did not.
         """
@@ -108,7 +108,7 @@ METHODS = READING | {"POST", "PUT", "PATCH", "DELETE"}
 
 
 def limited_key_methods(view: Any) -> frozenset[str]:
-    """The methods of a view (its class or an instance) that an API key with limits may use.
+    """Return the methods of a view (its class or an instance) that an API key with limits may use.
 
     A limited key reads its owner's data and generates: GET, and what is marked with `@charges`. Everything else could
     make it more than it is: another key, another member, more credits. A view says otherwise by a permission class.
@@ -126,7 +126,7 @@ ANY_SCOPE = frozenset(Scope)
 
 
 def scopes_of(view: Any, method: str) -> frozenset[Scope]:
-    """The scopes of which an API key needs one to use a method of a view (its class or an instance).
+    """Return the scopes of which an API key needs one to use a method of a view (its class or an instance).
 
     A view that generates states its `scope`. What a limited key may not use needs `manage`; reading needs `read`, or the
     view's own scope.

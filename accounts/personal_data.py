@@ -1,4 +1,4 @@
-"""What the product keeps of a person: which tables, how the person's rows are found, and why other tables are left out.
+"""Lists what the product keeps of a person: which tables, how the person's rows are found, and why other tables are left out.
 
 Tables are named, not imported: those of conversations and pictures belong to parts above this one. A test goes through
 every table that refers to a person or an organization, and fails for one that stands in neither list.
@@ -74,14 +74,14 @@ HIDDEN = {
 
 
 def _invitations_to(user: User) -> QuerySet[Model]:
-    """Open invitations that the person got: to their account, or to their address, if they have proved that it is theirs."""
+    """Return the person's open invitations: to their account, or to their address, once they proved that it is theirs."""
     to_them = Q(user=user) | Q(email=user.email) if user.email_confirmed else Q(user=user)
     rows: QuerySet[Model] = Invitation.objects.filter(to_them).exclude(invited_by=user)
     return rows
 
 
 def _own_acts(user: User) -> QuerySet[Model]:
-    """What the audit log has of what the person did to their own account."""
+    """Return the entries of the audit log about what the person did to their own account."""
     rows: QuerySet[Model] = LogEntry.objects.filter(user=user, object_id=str(user.pk))
     return rows
 
@@ -124,7 +124,7 @@ def lines(user: User) -> Iterator[bytes]:
 
 
 def rows_of(label: str, user: User) -> QuerySet[Model]:
-    """The person's rows of one of the exported tables."""
+    """Return the person's rows of one of the exported tables."""
     column, whose = EXPORTED[label]
     key = user.pk if whose == "person" else tenancy.personal_organization(user).pk
     rows: QuerySet[Model] = apps.get_model(label)._default_manager.filter(**{column: key})

@@ -66,7 +66,7 @@ class RateWindow(NamedTuple):
 
 @functools.lru_cache(maxsize=10_000)  # more than the callers of a moment
 def window(rate: str, *identifiers: str) -> RateWindow:
-    """The window of a rate such as "10/min"."""
+    """Return the window of a rate such as "10/min"."""
     return RateWindow(":".join(("rate", rate, *identifiers)), *_parsed(rate))
 
 
@@ -149,7 +149,7 @@ _own = RateWindows()
 
 
 def _words(windows: Sequence[RateWindow]) -> tuple[list[str], list[int]]:
-    """The keys and the arguments of the script `HIT` for these windows."""
+    """Return the keys and the arguments of the script `HIT` for these windows."""
     return [one.name for one in windows], [number for one in windows for number in (one.limit, one.period)]
 
 
@@ -186,7 +186,7 @@ def _hit(windows: Sequence[RateWindow]) -> list[RateState]:
 
 
 def windows_of(caller: Caller) -> list[RateWindow]:
-    """The windows in which a request of the caller counts: that of the role, and that of the key if it has one."""
+    """Return the windows in which a request of the caller counts: that of the role, and that of the key if it has one."""
     found = [window(getattr(settings, f"RATE_LIMIT_{caller.user.role}"), "user", str(caller.user.pk))]
     key = caller.api_key
     if key and key.rate_limit:
@@ -263,7 +263,7 @@ def hit_code(request: Request | HttpRequest, email: str) -> None:
 
 
 def network_of(request: Request | HttpRequest) -> str:
-    """The client's address; of an IPv6 address its /64, all of which one customer has."""
+    """Return the client's address; for an IPv6 address its /64, since one customer has all of it."""
     address = request.META.get("REMOTE_ADDR", "")
     try:
         found = ip_address(address.partition("%")[0])

@@ -1,4 +1,4 @@
-"""Whether strangers may sign up."""
+"""Decides whether strangers may sign up."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,7 @@ _reasons: list[Callable[[], bool]] = []
 
 
 def is_open() -> bool:
-    """Whether strangers may sign up: as REGISTRATION_OPEN says; unset, unless a reason of `close_while` holds."""
+    """Return whether strangers may sign up: as REGISTRATION_OPEN says, else while no reason of `close_while` holds."""
     if settings.REGISTRATION_OPEN is not None:
         return bool(settings.REGISTRATION_OPEN)
     return not any(holds() for holds in _reasons)

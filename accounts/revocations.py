@@ -59,7 +59,7 @@ def _revoked_of(callers: Sequence[Caller]) -> Iterator[tuple[Caller, InvalidApiK
 
 
 def _needs_membership(caller: Caller) -> bool:
-    """Whether a login acts for a team. A member's keys for a team are revoked together with the membership."""
+    """Return whether a login acts for a team. A member's keys for a team are revoked together with the membership."""
     return caller.api_key is None and not caller.organization.is_personal
 
 

@@ -104,12 +104,12 @@ def turn_on(user: User, keep: AccessToken | None) -> list[str]:
 
 
 def has_app(user: User) -> bool:
-    """Whether the person has an authenticator app of which a code was used."""
+    """Return whether the person has an authenticator app of which a code was used."""
     return SecondFactor.objects.filter(user=user, last_step__gt=0).exists()
 
 
 def passes(user: User, code: str) -> bool:
-    """Whether the code is one of the person's app, or a recovery code of theirs. Either is used up by it."""
+    """Return whether the code is one of the person's app, or a recovery code of theirs. Either is used up by it."""
     code = _cleaned(code)
     if len(code) == DIGITS and code.isascii() and code.isdigit():
         factor = SecondFactor.objects.filter(user=user, last_step__gt=0).first()
@@ -153,7 +153,7 @@ def erase(user: User) -> None:
 
 
 def app_code(secret: bytes, step: int) -> str:
-    """The code that an app with this secret shows in a period: https://www.rfc-editor.org/rfc/rfc6238#section-4"""
+    """Return the code that an app with this secret shows in a period: https://www.rfc-editor.org/rfc/rfc6238#section-4"""
     mac = hmac.digest(secret, step.to_bytes(8, "big"), "sha1")
     at = mac[-1] & 0x0F
     number = int.from_bytes(mac[at : at + 4], "big") & 0x7FFF_FFFF
@@ -210,7 +210,7 @@ def _new_recovery_codes(user: User) -> list[str]:
 
 
 def _use_app_code(factor: SecondFactor, code: str) -> bool:
-    """Whether the app shows this code about now, and nobody used it or a later one before."""
+    """Return whether the app shows this code about now, and nobody used it or a later one before."""
     try:
         secret = _seal().decrypt(factor.sealed_secret.encode())
     except InvalidToken:

@@ -69,12 +69,12 @@ class RecoveryCodesSerializer(serializers.Serializer[User]):
 
 
 def whose(caller: Caller) -> str:
-    """The ID of the owner of a passkey's challenge: of the login or key that asks, else (a JWT) of the person."""
+    """Return the ID of the owner of a passkey's challenge: of the login or key that asks, else (a JWT) of the person."""
     return str(caller.token.id if caller.token else caller.user.pk)
 
 
 def caller_with_proof(request: Request) -> Caller:
-    """The caller, who sent a proof of their second factor. Raises `InvalidRequest`; limited against guessing."""
+    """Return the caller, who sent a proof of their second factor. Raises `InvalidRequest`; limited against guessing."""
     caller = calling(request)
     form = ProofSerializer(data=request.data)
     form.is_valid(raise_exception=True)
@@ -86,7 +86,7 @@ def caller_with_proof(request: Request) -> Caller:
 
 
 def caller_with_password(request: Request) -> Caller:
-    """The caller, who sent their password, if they have one, and where there is a second factor a proof of it.
+    """Return the caller, who sent their password, if they have one, and where there is a second factor a proof of it.
 
     Raises `InvalidRequest`; limited against guessing.
     """
@@ -120,7 +120,7 @@ class SecondFactorView(APIView):
 
     @extend_schema(responses=SecondFactorSerializer, summary="My second factor")
     def get(self, request: Request) -> Response:
-        """Whether logging in needs a code, and how many recovery codes are left."""
+        """Returns whether logging in needs a code, and how many recovery codes are left."""
         user = calling(request).user
         state = {
             "enabled": user.mfa_enabled_at is not None,

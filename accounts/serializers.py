@@ -178,7 +178,7 @@ class MemberSerializer(serializers.ModelSerializer[Membership]):
         return format_credits(self.context.get("spent", {}).get(member.user_id, 0))
 
     def to_representation(self, member: Membership) -> dict[str, Any]:
-        """A plain member sees nobody's spending and limits but their own: they are left out."""
+        """Leave out what a plain member may not see: the spending and limits of everybody else."""
         shown: dict[str, Any] = super().to_representation(member)
         by: Membership | None = self.context.get("by")
         if by is not None and by.role == Membership.Role.MEMBER and by.user_id != member.user_id:

@@ -141,7 +141,7 @@ def keep_an_admin(user: User, *, role: str, is_active: bool) -> None:
 
 
 def has_history(user: User) -> bool:
-    """Whether anything refers to the user: then they are deactivated, never deleted."""
+    """Return whether anything refers to the user: then they are deactivated, never deleted."""
     return any(
         relation.related_model._base_manager.filter(**{relation.field.name: user}).exists()
         for relation in User._meta.get_fields(include_hidden=True)

@@ -46,7 +46,7 @@ class SingleSignOnUnavailable(ApiError):
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """What a browser keeps of a login under way. `target` is the path to which it goes then."""
+    """Holds what a browser keeps of a login under way. `target` is the path to which it goes then."""
 
     state: str
     nonce: str
@@ -125,13 +125,13 @@ def finish(attempt: Attempt, answer: Mapping[str, str], redirect_uri: str) -> tu
 
 
 def hint_of(token: str) -> str:
-    """The ID token sealed for a cookie, so that nobody can use it; without it when it is too long for a cookie."""
+    """Return the ID token sealed for a cookie, so that nobody can use it. A token too long for a cookie is left out."""
     sealed = _seal().encrypt(token.encode()).decode()
     return sealed if len(sealed) <= LONGEST_HINT else _seal().encrypt(b"").decode()
 
 
 def logout_address(hint: str, back: str) -> str:
-    """The address at the issuer that ends the login there and sends the browser `back`; empty if there is none.
+    """Return the address at the issuer that ends the login there and sends the browser `back`; empty if there is none.
 
     `hint` is that of the login (`finish`): without one the browser's login did not come from the issuer.
     https://openid.net/specs/openid-connect-rpinitiated-1_0.html

@@ -24,7 +24,7 @@ def callback_address(request: HttpRequest) -> str:
 
 
 def cookie_path() -> str:
-    """The path below which a browser has what must come back from the issuer."""
+    """Return the path below which the browser sends the cookies of a login at the issuer."""
     return f"{settings.URL_PREFIX}/accounts/"
 
 

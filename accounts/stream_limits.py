@@ -42,7 +42,7 @@ class Places:
         self._taken: dict[UUID, dict[UUID, float]] = defaultdict(dict)
 
     def take(self, user_id: UUID, place: UUID, limit: int, lifetime: float) -> bool:
-        """Whether the place was given: looked and taken under one lock, so that never more than `limit` are."""
+        """Take a place, if one is free, and return whether one was. One lock holds for both, so `limit` is exact."""
         now = time.monotonic()
         with self._lock:
             taken = self._taken[user_id]

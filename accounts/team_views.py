@@ -1,4 +1,4 @@
-"""Organizations and their members."""
+"""The endpoints of organizations and their members."""
 
 from typing import Any
 from uuid import UUID
@@ -76,7 +76,7 @@ class OrganizationView(GenericAPIView[Membership]):
 
 @extend_schema_view(get=extend_schema(summary="Members"))
 class MembersView(ListAPIView[Membership]):
-    """Who belongs to an organization."""
+    """The members of an organization."""
 
     permission_classes = [IsUser]
     serializer_class = MemberSerializer
@@ -181,7 +181,7 @@ class InvitationView(APIView):
 
 @extend_schema_view(get=extend_schema(summary="My invitations"))
 class OwnInvitationsView(ListAPIView[Invitation]):
-    """The teams that ask the caller to join."""
+    """The invitations that the caller received from teams."""
 
     permission_classes = [IsUser]
     serializer_class = OwnInvitationSerializer

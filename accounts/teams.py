@@ -28,13 +28,13 @@ class LastOwner(InvalidRequest):
 
 
 def memberships_of(caller: Caller) -> QuerySet[Membership]:
-    """The caller's memberships: all with a login token, one with an API key, which belongs to one organization."""
+    """Return the caller's memberships: all for a login token, one for an API key, which belongs to one organization."""
     mine = Membership.objects.select_related("organization").filter(user=caller.user)
     return mine.filter(organization=caller.organization) if caller.api_key else mine
 
 
 def membership_in(caller: Caller, organization_id: object) -> Membership:
-    """The caller's place in an organization, or `NotFound`."""
+    """Return the caller's place in an organization. Raises `NotFound`."""
     found = memberships_of(caller).filter(organization_id=tenancy.as_id(organization_id)).first()
     if found is None:
         raise NotFound()

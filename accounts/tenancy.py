@@ -15,7 +15,7 @@ M = TypeVar("M", bound=models.Model)
 
 
 def personal_organization(user: User) -> Organization:
-    """The user's own organization, made at first touch."""
+    """Return the user's own organization, made at first touch."""
     found = Organization.objects.filter(personal_to=user).first()
     if found:
         return found
@@ -32,7 +32,7 @@ def _make_personal(user: User) -> Organization:
 
 
 def choose_organization(user: User, wanted: str = "") -> Organization:
-    """The organization a login token acts for: the one named by its ID, else the personal one.
+    """Return the organization a login token acts for: the one named by its ID, else the personal one.
 
     Raises `NotFound` when the user is no member of the one named.
     """
@@ -54,7 +54,7 @@ def lock(organization_id: uuid.UUID) -> None:
 
 
 def owned(rows: models.QuerySet[M], organization: Organization, row_id: object) -> M:
-    """One row of the organization by ID, or `NotFound`: what belongs to others does not exist for the caller."""
+    """Return one row of the organization by ID. Raises `NotFound`, as for rows of others: the caller can't tell."""
     row = rows.filter(organization=organization, id=as_id(row_id)).first()
     if row is None:
         raise NotFound()
@@ -62,7 +62,7 @@ def owned(rows: models.QuerySet[M], organization: Organization, row_id: object) 
 
 
 def as_id(value: Any, param: str | None = None) -> uuid.UUID:
-    """An ID from outside; something that is no UUID names nothing."""
+    """Return a text from outside as an ID. Raises `NotFound` for a text that is no UUID."""
     try:
         return value if isinstance(value, uuid.UUID) else uuid.UUID(str(value))
     except ValueError:

@@ -39,7 +39,7 @@ class NotProven(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """Where a passkey is used: the host name, which it belongs to, and the origins of pages that may ask for it."""
+    """The place where a passkey is used: the host name, which it belongs to, and the origins of pages that may ask for it."""
 
     host: str
     origins: frozenset[str]
@@ -55,7 +55,7 @@ class Registration:
 
 
 def creation_options(site: Site, challenge: bytes, *, user: bytes, name: str, known: Iterable[str]) -> dict[str, Any]:
-    """What a browser needs to make a passkey (`PublicKeyCredential.parseCreationOptionsFromJSON`)."""
+    """Return what a browser needs to make a passkey (`PublicKeyCredential.parseCreationOptionsFromJSON`)."""
     options, _ = _server(site).register_begin(
         PublicKeyCredentialUserEntity(id=user, name=name, display_name=name),
         _descriptors(known),
@@ -67,7 +67,7 @@ def creation_options(site: Site, challenge: bytes, *, user: bytes, name: str, kn
 
 
 def request_options(site: Site, challenge: bytes, *, known: Iterable[str], alone: bool) -> dict[str, Any]:
-    """What a browser needs to use a passkey: one of those `known`, or, without a password (`alone`), any of the device."""
+    """Return what a browser needs to use a passkey: one of the `known`, or (`alone`, without password) any of the device."""
     verification = UserVerificationRequirement.REQUIRED if alone else UserVerificationRequirement.PREFERRED
     options, _ = _server(site).authenticate_begin(
         None if alone else _descriptors(known), user_verification=verification, challenge=challenge
@@ -76,7 +76,7 @@ def request_options(site: Site, challenge: bytes, *, known: Iterable[str], alone
 
 
 def registered(site: Site, challenge: str, answer: Mapping[str, Any]) -> Registration:
-    """The passkey that a browser made for this challenge (base64url). Raises `NotProven`."""
+    """Return the passkey that a browser made for this challenge (base64url). Raises `NotProven`."""
     try:
         made = _server(site).register_complete({"challenge": challenge, "user_verification": None}, answer)
         data = made.credential_data
@@ -91,13 +91,13 @@ def registered(site: Site, challenge: str, answer: Mapping[str, Any]) -> Registr
 
 
 def credential_id_of(answer: Mapping[str, Any]) -> str:
-    """The ID of the passkey that an answer says it is of, as `Registration.credential_id`; empty text without one."""
+    """Return the ID of the passkey that an answer names, as `Registration.credential_id`; empty text if it names none."""
     found = answer.get("rawId")
     return found.rstrip("=") if isinstance(found, str) else ""
 
 
 def signed(site: Site, challenge: str, answer: Mapping[str, Any], public_key: str, *, alone: bool) -> int:
-    """The count of signatures in a browser's answer, which the passkey signed for this challenge. Raises `NotProven`.
+    """Return the count of signatures in a browser's answer, which the passkey signed for this challenge. Raises `NotProven`.
 
     Without a password (`alone`) the device must have recognized its person, by a PIN or a finger.
     """

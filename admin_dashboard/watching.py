@@ -33,7 +33,7 @@ def watch() -> int:
 
 
 def providers() -> dict[str, Facts]:
-    """The enabled providers whose every model fails, or none of whose keys can be used, by slug."""
+    """Return the enabled providers whose every model fails, or none of whose keys can be used, by slug."""
     rows = list(Provider.objects.filter(enabled=True).prefetch_related("models", "keys"))
     conditions = state.of_providers(rows)
     down = {row: conditions[row.pk] for row in rows}
@@ -46,14 +46,14 @@ def providers() -> dict[str, Facts]:
 
 
 def implausible() -> dict[str, Facts]:
-    """The models that reported usage within the last hour that was not believed, by slug."""
+    """Return the models that reported usage within the last hour that was not believed, by slug."""
     recent = UsageRecord.objects.filter(source=UsageRecord.Source.IMPLAUSIBLE, created_at__gte=timezone.now() - HOUR)
     counts = recent.values_list("model").annotate(requests=Count("id"))
     return {model: {"model": model, "requests": requests} for model, requests in counts}
 
 
 def spending() -> dict[str, Facts]:
-    """The last hour's spending of all, when it is far above the usual of the week before it."""
+    """Return the last hour's spending of all, when it is far above the usual of the week before it."""
     now = timezone.now()
     spent = queries.sums(Window(now - HOUR, now)).get((), queries.Figures()).charged
     usual = queries.sums(Window(now - WEEK, now - HOUR)).get((), queries.Figures()).charged // HOURS

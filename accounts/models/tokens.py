@@ -14,7 +14,7 @@ from aichat.core.database.models import SavesChanges
 
 class AccessTokenQuerySet(models.QuerySet["AccessToken"]):
     def usable(self) -> "AccessTokenQuerySet":
-        """Neither revoked nor expired."""
+        """Return the tokens that are neither revoked nor expired."""
         now = timezone.now()
         return self.filter(revoked_at=None).filter(models.Q(expiry=None) | models.Q(expiry__gt=now))
 
@@ -99,7 +99,7 @@ class AccessToken(SavesChanges, SpendLimits, AbstractAuthToken):  # type: ignore
 
     @property
     def is_limited(self) -> bool:
-        """Whether an API key has any limit: then it manages nothing (`accounts/permissions.py`).
+        """Return whether an API key has any limit. Such a key manages nothing (`accounts/permissions.py`).
 
         The end that a rotation set is no limit: until then the key goes on as it was.
         """
@@ -118,7 +118,7 @@ class AccessToken(SavesChanges, SpendLimits, AbstractAuthToken):  # type: ignore
 
     @property
     def stable_id(self) -> uuid.UUID:
-        """The ID under which the key and those that replace it count: usage, spending and rate are one for all."""
+        """Return the ID under which the key and those that replace it count: usage, spending and rate are one for all."""
         return self.replaced_by or self.id
 
     def is_usable(self, now: datetime) -> bool:

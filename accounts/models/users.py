@@ -22,7 +22,7 @@ class Role(models.TextChoices):
     ADMIN = "ADMIN"
 
     def covers(self, other: "Role") -> bool:
-        """Whether this role may do what `other` may."""
+        """Return whether this role may do what `other` may."""
         order = list(Role)
         return order.index(self) >= order.index(other)
 
@@ -113,7 +113,7 @@ class User(Row, SpendLimits, AbstractBaseUser, PermissionsMixin):
 
     @property
     def may_administer(self) -> bool:
-        """Whether the user is an administrator, with a second factor where ADMIN_MFA requires one.
+        """Return whether the user is an administrator, with a second factor where ADMIN_MFA requires one.
 
         The second factor of people who can't log in by password is their issuer's business.
         """
@@ -134,11 +134,11 @@ class User(Row, SpendLimits, AbstractBaseUser, PermissionsMixin):
 
     @property
     def email_confirmed(self) -> bool:
-        """Whether the person has proved that they read mail to their address."""
+        """Return whether the person has proved that they read mail to their address."""
         return self.email_confirmed_at is not None
 
     def has_role(self, role: Role) -> bool:
-        """Whether the user's role covers `role`."""
+        """Return whether the user's role covers `role`."""
         return Role(self.role).covers(role)
 
     def get_short_name(self) -> str:

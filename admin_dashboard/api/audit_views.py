@@ -42,7 +42,7 @@ class AuditEntrySerializer(serializers.Serializer[LogEntry]):
     created_at = serializers.DateTimeField(source="action_time")
 
     def to_representation(self, entry: LogEntry) -> dict[str, Any]:
-        """The columns of the entry with the details that its message holds."""
+        """Return the columns of the entry with the details that its message holds."""
         facts = audit_log.details(entry)
         return {
             "id": str(entry.pk),
@@ -79,7 +79,7 @@ class AuditFilter(serializers.Serializer[LogEntry]):
 
 
 def entries(wanted: Mapping[str, Any]) -> QuerySet[LogEntry]:
-    """The entries that the filters leave, the newest first."""
+    """Return the entries that the filters leave, the newest first."""
     conditions = Q()
     if actor := wanted.get("actor"):
         conditions &= Q(user_id__in=people(actor))
@@ -100,7 +100,7 @@ def entries(wanted: Mapping[str, Any]) -> QuerySet[LogEntry]:
 
 
 def people(actor: str) -> list[Any]:
-    """The IDs of the people who are named by an e-mail or an ID."""
+    """Return the IDs of the people who are named by an e-mail or an ID."""
     if "@" in actor:
         return list(User.objects.filter(email=User.objects.normalize_email(actor)).values_list("pk", flat=True))
     try:

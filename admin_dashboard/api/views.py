@@ -49,7 +49,7 @@ class StatsView(APIView):
 
     @extend_schema(summary="Statistics", parameters=WINDOW, responses=ANY)
     def get(self, request: Request) -> Response:
-        """The totals of a time window and its sums by day, provider and model, up to the last settled request."""
+        """Return the totals of a time window and its sums by day, provider and model, up to the last settled request."""
         return Response(Statistics.of(window_of(request.query_params)).body())
 
 
@@ -105,7 +105,7 @@ class UsersView(ListAPIView[User]):
         ],
     )
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """All users, the newest first unless `ordering` says otherwise."""
+        """Return all users, the newest first unless `ordering` says otherwise."""
         return super().get(request, *args, **kwargs)
 
 
@@ -122,7 +122,7 @@ class UserView(GenericAPIView[User]):
 
     @extend_schema(operation_id="admin_users_retrieve", summary="One user")
     def get(self, request: Request, user_id: UUID) -> Response:
-        """One user, with their credits and when they were last seen."""
+        """Return one user, with their credits and when they were last seen."""
         return Response(AdminUserSerializer(user_or_404(user_id)).data)
 
     @extend_schema(operation_id="admin_users_partial_update", summary="Change a user's role, or switch them off")
@@ -208,7 +208,7 @@ class ReconciliationView(APIView):
         responses={**ANY, (200, "text/csv"): OpenApiResponse({"type": "string"})},
     )
     def get(self, request: Request) -> HttpResponseBase:
-        """The cost that providers should bill and the credits charged, by day and model, with the share that is estimated.
+        """Return the cost that providers should bill and the credits charged, by day and model, with the estimated share.
 
         `prices` lists the models whose price is unknown, has changed in the price library, or was set by an operator and
         differs from the library's; each entry says how to mend it. CSV answers are streamed.
@@ -228,7 +228,7 @@ class RequestView(APIView):
         parameters=[OpenApiParameter("organization", UUID, description="Only what belongs to this organization.")],
     )
     def get(self, request: Request, request_id: str) -> Response:
-        """All attempts, holds, ledger entries, messages, image jobs and administrators' changes that carry the request ID.
+        """Return all attempts, holds, ledger entries, messages, image jobs and administrators' changes with the request ID.
 
         Clients choose request IDs, and two organizations may choose the same: `organizations` lists whose rows these are.
         """
@@ -259,7 +259,7 @@ class ModelsView(ListAPIView[AIModel]):
 
     @extend_schema(operation_id="admin_models_list", summary="Models")
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """Every model of the catalog, enabled or not, with the prices in force."""
+        """Return every model of the catalog, enabled or not, with the prices in force."""
         return super().get(request, *args, **kwargs)
 
     @extend_schema(operation_id="admin_models_create", summary="Add a model", responses={201: ModelSerializer})
@@ -283,7 +283,7 @@ class ModelView(GenericAPIView[AIModel]):
 
     @extend_schema(operation_id="admin_models_retrieve", summary="One model")
     def get(self, request: Request, slug: str) -> Response:
-        """One model, with the prices in force."""
+        """Return one model, with the prices in force."""
         return Response(ModelSerializer(self.get_object()).data)
 
     @extend_schema(operation_id="admin_models_partial_update", summary="Change a model or its prices")

@@ -39,7 +39,7 @@ def demo_users() -> Any:
 
 
 def has_real_data() -> bool:
-    """Whether users exist beyond the generated ones and administrators who only tried the demo models."""
+    """Return whether users exist beyond the generated ones and administrators who only tried the demo models."""
     others = User.objects.exclude(email__endswith=f"@{DOMAIN}")
     used = UsageRecord.objects.filter(user__in=others).exclude(provider__in=DEMO_KINDS)
     return others.exclude(role=Role.ADMIN).exists() or used.exists()
@@ -142,7 +142,7 @@ class Life:
         return len(moments)
 
     def moments(self, joined: datetime) -> list[datetime]:
-        """The moments at which the user chats: more on working days and by day than otherwise."""
+        """Return the moments at which the user chats: more on working days and by day than otherwise."""
         found = []
         for day in range(self.demo.days):
             midnight = self.demo.start + timedelta(days=day)
@@ -244,7 +244,7 @@ def pick_model(dice: random.Random) -> Sold:
 def usage_record(
     dice: random.Random, user: User, organization_id: UUID, model: Sold, at: datetime, **more: Any
 ) -> UsageRecord:
-    """A usage record of one made-up request, without a charge."""
+    """Return a usage record of one made-up request, without a charge."""
     status = dice.choices(_statuses, _weights)[0]
     delivered = status in ("ok", "partial", "cancelled")
     input_tokens = int(dice.lognormvariate(6.3, 0.8))

@@ -122,7 +122,7 @@ class ExperimentAdmin(TargetedAdmin):
 
 
 def cell(name: str, variant: VariantResult) -> dict[str, Any]:
-    """A variant's metric as text for the results table."""
+    """Return a variant's metric as text for the results table."""
     found = variant.metrics.get(name, MetricValue())
     return {
         "value": figure(name, found.value),

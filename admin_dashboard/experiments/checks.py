@@ -22,7 +22,7 @@ def check_models(variants: Any, requested_models: Iterable[str]) -> None:
 
 
 def problem_of(variant: dict[str, Any], catalog: snapshot.Catalog) -> str:
-    """Why the model of a variant can't serve it; empty: it can."""
+    """Return why the model of a variant can't serve it; empty: it can."""
     slug, most = variant["model"], variant.get("max_tokens")
     model = catalog.get(slug) if isinstance(slug, str) else None
     if model is None:

@@ -18,7 +18,7 @@ DAILY = {
 
 
 def by_day(found: Results) -> list[dict[str, Any]]:
-    """The figures of each variant on each day, one row for each pair."""
+    """Return the figures of each variant on each day, one row for each pair."""
     rows = []
     for day in found.days:
         row: dict[str, Any] = {"day": day["day"], "variant": day["variant"]}
@@ -72,7 +72,7 @@ def _variant(variant: VariantResult) -> dict[str, Any]:
 
 
 def as_rows(found: Results) -> Iterator[list[Any]]:
-    """The results table as CSV rows; the first row names the columns."""
+    """Yield the results table as CSV rows; the first row names the columns."""
     columns = [
         f"{name}{part}" for name in METRICS for part in ("", "_difference", "_difference_low", "_difference_high")
     ]
@@ -101,7 +101,7 @@ def _blank(value: float | None) -> float | str:
 
 
 def daily_series(found: Results, name: str) -> tuple[list[Any], dict[str, list[float]]]:
-    """The chart's days, and each variant's values of the metric by day (0 where nothing was measured)."""
+    """Return the chart's days, and each variant's values of the metric by day (0 where nothing was measured)."""
     rows = by_day(found)
     days = sorted({row["day"] for row in rows})
     values: dict[str, dict[Any, float]] = defaultdict(dict)

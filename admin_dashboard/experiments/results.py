@@ -83,7 +83,7 @@ class VariantResult:
     metrics: dict[str, MetricValue] = field(default_factory=dict)
 
     def percentile(self, share: float) -> int | None:
-        """Milliseconds within which `share` of the answers came, exactly."""
+        """Return the exact number of milliseconds within which `share` of the answers came."""
         wanted = share * sum(count for _, count in self.latencies)
         for latency, count in self.latencies:
             wanted -= count
@@ -118,7 +118,7 @@ class Results:
 
     @property
     def verdict(self) -> str:
-        """The comparison in one sentence for people."""
+        """Return the comparison in one sentence for people."""
         if self.is_mismatched:
             return (
                 "The variants did not get the users their weights say: something loses some of them,"
@@ -164,7 +164,7 @@ def results_of(experiment: Experiment) -> Results:
 
 
 def records_of(experiment: Experiment) -> QuerySet[UsageRecord]:
-    """The experiment's usage records, up to the moment its results were frozen."""
+    """Return the experiment's usage records, up to the moment its results were frozen."""
     assert experiment.started_at is not None
     return UsageRecord.objects.filter(
         experiment=experiment.key, created_at__gte=experiment.started_at, created_at__lt=end_of(experiment)
@@ -190,7 +190,7 @@ SUMS = {
 
 
 def per_unit(records: QuerySet[UsageRecord]) -> Iterator[Mapping[str, Any]]:
-    """The sums of each unit (user or conversation)."""
+    """Return the sums of each unit (user or conversation)."""
     return records.values("variant", "unit", "user_id").annotate(**SUMS).order_by().iterator()
 
 
@@ -211,7 +211,7 @@ def add_unit(variant: VariantResult, row: Mapping[str, Any]) -> None:
 
 
 def latencies(records: QuerySet[UsageRecord]) -> Iterable[Mapping[str, Any]]:
-    """How often each latency occurred, the shortest first, from which percentiles are exact on every engine."""
+    """Return how often each latency occurred, the shortest first, from which percentiles are exact on every engine."""
     return (
         records.filter(FINAL & DELIVERED)
         .values("variant", "latency_ms")
@@ -232,7 +232,7 @@ def ratings(experiment: Experiment) -> Iterable[Mapping[str, Any]]:
 
 
 def per_day(records: QuerySet[UsageRecord]) -> Iterable[Mapping[str, Any]]:
-    """The sums of each variant on each day."""
+    """Return the sums of each variant on each day."""
     return records.values("day", "variant").annotate(**SUMS).order_by("day", "variant")
 
 
@@ -255,7 +255,7 @@ def compare(found: Results) -> None:
 
 
 def metric_value(metric: Metric, sample: Sample, control: Sample | None, confidence: float) -> MetricValue:
-    """A variant's value of a metric; with a `control` sample also the difference to it, with its interval."""
+    """Return a variant's value of a metric; with a `control` sample also the difference to it, with its interval."""
     if sample.mean is None:
         return MetricValue()
     interval = wilson(sample.mean, effective_size(sample), confidence) if metric.is_share else None

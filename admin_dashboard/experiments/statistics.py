@@ -47,7 +47,7 @@ class Sample:
 
     @property
     def variance(self) -> float:
-        """The variance of the mean: the linearised variance of a ratio of sums over units.
+        """Return the variance of the mean: the linearised variance of a ratio of sums over units.
 
         Cochran, Sampling Techniques (3rd ed. 1977), formula 6.13. With one measure a unit it is the familiar s²/n.
         """
@@ -59,7 +59,7 @@ class Sample:
 
 
 def welch(sample: Sample, control: Sample, confidence: float) -> Interval | None:
-    """Interval for the difference of two means of unequal variance; None with fewer than two units on a side.
+    """Return an interval for the difference of two means of unequal variance; None with fewer than two units on a side.
 
     Welch, Biometrika 34 (1947), with the degrees of freedom of Satterthwaite, Biometrics Bulletin 2 (1946).
     """
@@ -75,7 +75,7 @@ def welch(sample: Sample, control: Sample, confidence: float) -> Interval | None
 
 
 def wilson(share: float, n: float, confidence: float) -> Interval:
-    """Interval for a share observed in `n` draws. Wilson, Journal of the American Statistical Association 22 (1927)."""
+    """Return an interval for a share seen in `n` draws. Wilson, Journal of the American Statistical Association 22 (1927)."""
     z = NormalDist().inv_cdf((1 + confidence) / 2)
     middle = share + z * z / (2 * n)
     margin = z * sqrt(share * (1 - share) / n + z * z / (4 * n * n))
@@ -84,7 +84,7 @@ def wilson(share: float, n: float, confidence: float) -> Interval:
 
 
 def newcombe(share: float, n: float, control_share: float, control_n: float, confidence: float) -> Interval:
-    """Interval for the difference of two shares. Newcombe, Statistics in Medicine 17 (1998) 873–890, method 10."""
+    """Return an interval for the difference of two shares. Newcombe, Statistics in Medicine 17 (1998) 873–890, method 10."""
     own, other = wilson(share, n, confidence), wilson(control_share, control_n, confidence)
     difference = share - control_share
     return Interval(
@@ -94,7 +94,7 @@ def newcombe(share: float, n: float, control_share: float, control_n: float, con
 
 
 def effective_size(sample: Sample, other: Sample | None = None) -> float:
-    """The number of independent draws a share of `sample` is worth: its measurements, divided by the design effect.
+    """Return the number of independent draws a share of `sample` is worth: its measurements, divided by the design effect.
 
     Rao & Scott, Biometrics 48 (1992) 577–585. Where all units agree the effect can't be seen, and the other sample's is
     taken. The result never exceeds the number of measurements.
@@ -111,7 +111,7 @@ def design_effect(sample: Sample) -> float | None:
 
 
 def t_quantile(p: float, freedom: float) -> float:
-    """The quantile of Student's t distribution, expanded around the normal one: within 1 % from 3 degrees of freedom on.
+    """Return the quantile of Student's t distribution. It is within 1 % from 3 degrees of freedom on.
 
     Abramowitz & Stegun, Handbook of Mathematical Functions (1964), 26.7.5.
     """
@@ -126,7 +126,7 @@ def t_quantile(p: float, freedom: float) -> float:
 
 
 def chi_square_tail(x: float, freedom: int) -> float:
-    """The probability of a chi-square of at least `x`. Abramowitz & Stegun 26.4.4 and 26.4.5, by recurrence."""
+    """Return the probability of a chi-square of at least `x`. Abramowitz & Stegun 26.4.4 and 26.4.5, by recurrence."""
     tail = erfc(sqrt(x / 2)) if freedom % 2 else exp(-x / 2)
     for step in range(1 if freedom % 2 else 2, freedom, 2):
         tail += (x / 2) ** (step / 2) * exp(-x / 2) / gamma(step / 2 + 1)
@@ -134,7 +134,7 @@ def chi_square_tail(x: float, freedom: int) -> float:
 
 
 def sample_ratio(observed: Sequence[int], weights: Sequence[int]) -> float | None:
-    """The probability that units drawn by these weights split at least this unevenly; None without enough units.
+    """Return the probability that units drawn by these weights split at least this unevenly; None without enough units.
 
     A tiny probability means that variants lose units, and no other figure can be trusted: Fabijan et al., Diagnosing Sample
     Ratio Mismatch in Online Controlled Experiments (KDD 2019).

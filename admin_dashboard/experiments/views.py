@@ -35,7 +35,7 @@ def experiment_named(key: str) -> Experiment:
 
 
 def checked(form: ExperimentSerializer) -> ExperimentSerializer:
-    """The valid serializer of an experiment whose models can be called; an experiment that ends needs no callable models."""
+    """Return an experiment's valid serializer. The models can be called, unless the experiment ends."""
     form.is_valid(raise_exception=True)
     data, row = form.validated_data, form.instance or Experiment()
     try:
@@ -69,7 +69,7 @@ class ExperimentView(GenericAPIView[Experiment]):
 
     @extend_schema(summary="One experiment")
     def get(self, request: Request, key: str) -> Response:
-        """One experiment: its variants, audience and status."""
+        """Return one experiment: its variants, audience and status."""
         return Response(ExperimentSerializer(experiment_named(key)).data)
 
     @extend_schema(summary="Change an experiment")
@@ -107,7 +107,7 @@ class ResultsView(APIView):
         },
     )
     def get(self, request: Request, key: str) -> Response | HttpResponse:
-        """An experiment's results. Differences are null until every variant has its `sample_size` of units."""
+        """Return an experiment's results. Differences are null until every variant has its `sample_size` of units."""
         found = results_of(experiment_named(key))
         if request.accepted_renderer.format == "csv":
             return csv_response(found)

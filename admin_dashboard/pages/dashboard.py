@@ -95,7 +95,7 @@ def cards(now: Statistics, before: Statistics) -> list[Card]:
 
 
 def change(new: float, old: float, *, good: bool | None = True) -> tuple[str, bool | None]:
-    """The change against the previous window in percent, and whether it is good news (`good`: a rise is good)."""
+    """Return the change against the previous window in percent, and whether it is good news (`good`: a rise is good)."""
     if not old:
         return ("new" if new else "–"), None
     percent = (new - old) / abs(old) * 100
@@ -104,7 +104,7 @@ def change(new: float, old: float, *, good: bool | None = True) -> tuple[str, bo
 
 
 def points(new: Figures, old: Figures, rate: str, *, good: bool = False) -> tuple[str, bool | None]:
-    """The change of a rate in percentage points; none against a window without requests."""
+    """Return the change of a rate in percentage points; None if the window before has no requests."""
     if not old.requests:
         return "–", None
     difference = (getattr(new, rate) - getattr(old, rate)) * 100
@@ -112,7 +112,7 @@ def points(new: Figures, old: Figures, rate: str, *, good: bool = False) -> tupl
 
 
 def first_steps() -> list[dict[str, Any]]:
-    """The next steps shown on an installation without any usage."""
+    """Return the next steps shown on an installation without any usage."""
     *others, last = KEY_SETTINGS
     return [
         {

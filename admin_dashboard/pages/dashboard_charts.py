@@ -24,7 +24,7 @@ class DashboardChart(NamedTuple):
 
 
 def charts(now: Statistics) -> list[DashboardChart]:
-    """The charts of a window, by day, or by hour when the window is short."""
+    """Return the charts of a window, by day, or by hour when the window is short."""
     slots: Sequence[Any]
     groups: Mapping[Key, Figures]
     latency: Mapping[Any, Histogram]
@@ -54,7 +54,7 @@ def charts(now: Statistics) -> list[DashboardChart]:
 
 
 def colours_of_providers() -> dict[str, int]:
-    """The number of each provider's colour: by its place among all providers there ever were.
+    """Return the number of each provider's colour: by its place among all providers there ever were.
 
     So a provider keeps its colour when others are added or switched off. The last colour is for the sum of the others.
     """
@@ -87,7 +87,7 @@ def series(
     value: Callable[[Figures], float],
     colours: Mapping[str, int] | None = None,
 ) -> list[Series]:
-    """One series for each name (the second part of a key); beyond MOST_NAMES, the smallest ones are added up as one."""
+    """Return one series for each name (the second part of a key). Beyond MOST_NAMES the smallest are added up as one."""
     own = colours or {}
     totals: dict[str, float] = {}
     for (_, name), row in groups.items():

@@ -75,12 +75,12 @@ def months() -> dict[str, Any]:
 
 
 def money(sums: Money) -> str:
-    """Each currency's sum, such as "9.99 EUR + 5 USD"."""
+    """Return each currency's sum, such as "9.99 EUR + 5 USD"."""
     return " + ".join(f"{format_credits(sums[name])} {name}".strip() for name in sorted(sums) if sums[name]) or "–"
 
 
 def kinds(now: Statistics) -> dict[str, Any]:
-    """The table of kinds of requests, with the quantity by which each is priced."""
+    """Return the table of kinds of requests, with the quantity by which each is priced."""
     rows = sorted(now.by("kind").items(), key=lambda item: (-item[1].charged, item[0]))
     return {
         "title": "By kind",
@@ -97,7 +97,7 @@ def kinds(now: Statistics) -> dict[str, Any]:
 
 
 def quantity(row: Figures) -> str:
-    """The quantities that are not zero, such as "1,200 characters"."""
+    """Return the quantities that are not zero, such as "1,200 characters"."""
     counts = {
         "tokens": row.input_tokens + row.output_tokens,
         "images": row.images,
@@ -129,7 +129,7 @@ def table(title: str, rows: Iterable[tuple[str, str, Figures]]) -> dict[str, Any
 
 
 def experiments(now: Statistics, variants: dict[Any, Figures]) -> dict[str, Any]:
-    """The running experiments' variants with the cost of a request; the results page has the statistics."""
+    """Return the running experiments' variants with the cost of a request; the results page has the statistics."""
     known = dict(Experiment.objects.filter(key__in={key[0] for key in variants}).values_list("key", "pk"))
     return {
         "title": "Experiments",
@@ -156,7 +156,7 @@ def experiments(now: Statistics, variants: dict[Any, Figures]) -> dict[str, Any]
 
 
 def provider_health(now: Statistics) -> dict[str, Any]:
-    """The circuit breaker and the request outcomes of every callable model, and which processes share the breakers' state."""
+    """Return the circuit breaker and request outcomes of every callable model, and who shares the breakers' state."""
     models = [model for model in snapshot.current().values() if model.is_callable]
     is_shared = bool(settings.REDIS_URL)
     is_known = not is_shared or health.ping()
@@ -207,7 +207,7 @@ def health_row(now: Statistics, item: circuit_breaker.Breaker, row: Figures, is_
 
 
 def warnings(now: Statistics) -> list[dict[str, str]]:
-    """The warnings: what costs money, or will soon fail for somebody."""
+    """Return the warnings: what costs money, or will soon fail for somebody."""
     by_model = now.by("model")
     found = out_of_order()
     losses = sorted((row.margin_usd, slug) for slug, row in by_model.items() if row.margin_usd < 0)
@@ -237,7 +237,7 @@ def warnings(now: Statistics) -> list[dict[str, str]]:
 
 
 def out_of_order() -> list[dict[str, str]]:
-    """The enabled models that can't be called now, with the reason; models with the same reason share a line."""
+    """Return the enabled models that can't be called now, with the reason; models with the same reason share a line."""
     models = list(editing.with_prices(AIModel.objects.filter(enabled=True)))
     conditions = state.of_models(models)
     slugs: dict[state.Condition, list[str]] = {}

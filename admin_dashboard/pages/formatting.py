@@ -17,7 +17,7 @@ RANGES = {"24h": "24 hours", "7d": "7 days", "30d": "30 days"}
 
 
 def range_of(query: Mapping[str, str], default: str = "7d") -> tuple[str, Window, str]:
-    """The name of the requested range (or `custom`), the range itself, and the problem of an invalid custom range."""
+    """Return the name of the requested range (or `custom`), the range itself, and the problem of an invalid custom range."""
     chosen, problem = query.get("range", default), ""
     if chosen == "custom":
         try:
@@ -39,7 +39,7 @@ def amount(microcredits: int) -> str:
 
 
 def usd(value: Decimal) -> str:
-    """US dollars with cents, or with four decimal places below one cent."""
+    """Return US dollars with cents, or with four decimal places below one cent."""
     sign, size = "-" if value < 0 else "", abs(value)
     return f"{sign}${size:,.2f}" if size >= 1 or not size else f"{sign}${size:.4f}"
 
@@ -83,7 +83,7 @@ def charges_url(window: Window) -> str:
 
 
 def listing(page: str, window: Window, **more: Any) -> str:
-    """The address of the admin's list of a window's rows, filtered by `more`."""
+    """Return the address of the admin's list of a window's rows, filtered by `more`."""
     span = {
         "created_at__gte": f"{window.start:%Y-%m-%d %H:%M:%S.%f%z}",
         "created_at__lt": f"{window.end:%Y-%m-%d %H:%M:%S.%f%z}",

@@ -119,7 +119,7 @@ def after_adding(request: HttpRequest, added: list[str]) -> HttpResponse:
 
 
 def listed(provider: Provider) -> tuple[list[offers.Offer], str]:
-    """The models that a provider lists, or the reason, in words, why it could not be asked."""
+    """Return the models that a provider lists, or the reason, in words, why it could not be asked."""
     if not trial.can_list(provider):
         return [], "This kind of provider lists no models."
     if problem := state.obstacle(provider):

@@ -87,7 +87,7 @@ def add_errors(form: NewProviderForm, error: ValidationError) -> None:
 
 
 def problem_of(choice: connecting.Choice) -> str:
-    """What will keep the proposed address from being called, said before anything is saved; empty: nothing."""
+    """Return why the proposed address can't be called, before anything is saved; empty: it can."""
     if choice.server is None:
         return ""
     row = Provider(slug=choice.slug, kind=choice.kind, base_url=choice.server.base_url)

@@ -52,7 +52,7 @@ class PersonAdmin(UserAdmin):
     actions_detail = ["give_credits", "make_key", "show_usage", "end_logins", "mail_reset", "reset_second_factor"]
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
-        """The page of people, each with the figures of its columns: four queries for any number."""
+        """Return the page of people, each with the figures of its columns: four queries for any number."""
         found = super().get_changelist_instance(request)
         people = list(found.result_list)
         available, spent, seen = balances(people), spending(people), last_seen(people)
@@ -130,7 +130,7 @@ class PersonAdmin(UserAdmin):
 
 
 def balances(people: Iterable[User]) -> dict[UUID, int]:
-    """The microcredits that each person can spend, of their personal organization."""
+    """Return the microcredits that each person can spend, of their personal organization."""
     owners = dict(
         Organization.objects.filter(personal_to__in=[person.pk for person in people]).values_list("pk", "personal_to")
     )
@@ -139,7 +139,7 @@ def balances(people: Iterable[User]) -> dict[UUID, int]:
 
 
 def spending(people: Iterable[User]) -> dict[UUID, int]:
-    """The microcredits that each person was charged in the last days."""
+    """Return the microcredits that each person was charged in the last days."""
     keys = [person.pk for person in people]
     if not keys:
         return {}
@@ -148,7 +148,7 @@ def spending(people: Iterable[User]) -> dict[UUID, int]:
 
 
 def last_seen(people: Iterable[User]) -> dict[UUID, datetime | None]:
-    """When each person logged in, or used a key or login, for the last time."""
+    """Return when each person logged in, or used a key or login, for the last time."""
     people = list(people)
     tokens = AccessToken.objects.filter(user__in=[person.pk for person in people]).order_by()
     used = dict(tokens.values("user").annotate(at=Max("last_used_at")).values_list("user", "at"))
@@ -157,7 +157,7 @@ def last_seen(people: Iterable[User]) -> dict[UUID, datetime | None]:
 
 
 def about(person: User) -> dict[str, Any]:
-    """What a person's page shows above the form."""
+    """Return what a person's page shows above the form."""
     window = Window.last_days(DAYS)
     by_day = queries.sums(window, ("day",), user=person.pk)
     by_key = queries.sums(window, ("api_key_id",), user=person.pk)
@@ -181,7 +181,7 @@ def about(person: User) -> dict[str, Any]:
 
 
 def spending_chart(window: Window, charged: dict[date, int]) -> str:
-    """A chart of the credits a day; empty for somebody who spent nothing."""
+    """Return a chart of the credits a day; empty for somebody who spent nothing."""
     if not any(charged.values()):
         return ""
     every_day = days(window)

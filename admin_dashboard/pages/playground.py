@@ -27,7 +27,7 @@ KINDS = [AIModel.Kind.CHAT, AIModel.Kind.IMAGE]
 
 
 def playground(request: HttpRequest) -> HttpResponse:
-    """The page, with the models that can be called now: those that chat, then those that make pictures."""
+    """Return the page, with the models that can be called now: those that chat, then those that make pictures."""
     wallet = wallet_of(tenancy.personal_organization(acting(request)))
     offered = [model for model in snapshot.current().values() if model.kind in KINDS and model.is_offered]
     models = sorted((KINDS.index(AIModel.Kind(model.kind)), model.slug, model.kind) for model in offered)
@@ -45,7 +45,7 @@ def playground(request: HttpRequest) -> HttpResponse:
 @never_cache
 @require_POST
 def playground_key(request: HttpRequest) -> HttpResponse:
-    """A new key for the page's script; it is the operator's own and can only chat and make pictures."""
+    """Return a new key for the page's script; it is the operator's own and can only chat and make pictures."""
     operator = acting(request)
     ends = timezone.now() + KEY_LIVES
     _, secret = services.create_api_key(

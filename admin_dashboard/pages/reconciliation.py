@@ -82,7 +82,7 @@ def cards(total: Figures, window: Window) -> list[tuple[str, str, str]]:
 
 
 def line(row: Figures, model: str, provider: str, window: Window, marks: dict[str, str]) -> dict[str, Any]:
-    """A row of either table, with a link to the usage records it sums up."""
+    """Return a row of one of the page's tables, with a link to the usage records that it sums up."""
     return {
         "model": model,
         "provider": provider,
@@ -102,7 +102,7 @@ def line(row: Figures, model: str, provider: str, window: Window, marks: dict[st
 
 
 def day_of(window: Window, day: Any) -> Window:
-    """The part of a day that lies in the window."""
+    """Return the part of a day that lies in the window."""
     whole = whole_day(day)
     return Window(max(whole.start, window.start), min(whole.end, window.end))
 

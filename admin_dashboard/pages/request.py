@@ -65,7 +65,7 @@ def request_page(request: HttpRequest, request_id: str) -> HttpResponse:
 
 
 def facts(rows: dict[str, list[Any]]) -> list[tuple[str, Any]]:
-    """The facts that an operator asks for first, of the attempt that ended the request; empty without usage."""
+    """Return the facts that an operator asks for first, of the attempt that ended the request; empty without usage."""
     if not rows["usage"]:
         return []
     last = next((row for row in reversed(rows["usage"]) if row.final), rows["usage"][-1])
@@ -88,14 +88,14 @@ def facts(rows: dict[str, list[Any]]) -> list[tuple[str, Any]]:
 
 
 def in_words(status: str) -> str:
-    """How an attempt ended, for people who have never seen the code."""
+    """Return how an attempt ended, for people who have never seen the code."""
     if status in OTHER_ENDINGS:
         return OTHER_ENDINGS[status]
     return AttemptOutcome(status).in_words if status in set(AttemptOutcome) else status
 
 
 def key_of(row: UsageRecord) -> SafeString | str:
-    """A link to the key or login of a request, under whatever secret it has now."""
+    """Return a link to the key or login of a request, under whatever secret it has now."""
     if row.api_key_id is None:
         return "a login, or a key that is not kept"
     key = AccessToken.objects.filter(id=row.api_key_id).first()
@@ -103,7 +103,7 @@ def key_of(row: UsageRecord) -> SafeString | str:
 
 
 def timeline(rows: dict[str, list[Any]]) -> list[tuple[str, str]]:
-    """What happened when, oldest first: credits held, each attempt, its first token, its end, credits moved."""
+    """Return what happened when, oldest first: credits held, each attempt, its first token, its end, credits moved."""
     moments: list[tuple[datetime, str]] = []  # those of the same instant in the order of cause and effect
     for hold in rows["holds"]:
         moments.append((hold.created_at, f"{credits_in_words(hold.amount)} held"))
@@ -123,7 +123,7 @@ def timeline(rows: dict[str, list[Any]]) -> list[tuple[str, str]]:
 
 
 def refunds(entries: list[LedgerEntry]) -> list[tuple[str, str]]:
-    """Text and address of a refund button, for each of the first MOST_REFUNDS charges that can still be given back."""
+    """Return the text and address of a refund button for each of the first MOST_REFUNDS charges that can be given back."""
     found = []
     for entry in [entry for entry in entries if entry.kind == Kind.CHARGE][:MOST_REFUNDS]:
         if left := left_of(entry):

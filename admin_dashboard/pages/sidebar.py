@@ -94,7 +94,7 @@ GROUPS: list[tuple[str, list[tuple[str, str, str]]]] = [
 
 
 def navigation(request: HttpRequest) -> list[dict[str, Any]]:
-    """The sidebar's groups, as Unfold's SIDEBAR wants them; pages with something to do have its number."""
+    """Return the sidebar's groups, as Unfold's SIDEBAR wants them; pages with something to do have its number."""
     *groups, (last, settings) = GROUPS
     counted = counts_of_late()
     return [
@@ -118,7 +118,7 @@ def badge(number: int, page: str) -> dict[str, str]:
 
 
 def read_counts() -> dict[str, int]:
-    """The number of rows that somebody should look at, by page, up to `MOST_COUNTED` + 1."""
+    """Return the number of rows that somebody should look at, by page, up to `MOST_COUNTED` + 1."""
     models, providers = (
         list(editing.with_prices(AIModel.objects.filter(enabled=True))),
         Provider.objects.filter(enabled=True),
@@ -142,12 +142,12 @@ counts = Snapshot[dict[str, int]]("the sidebar's counts", read_counts, empty={})
 
 
 def counts_of_late() -> dict[str, int]:
-    """The counts, at most `KEPT` seconds old."""
+    """Return the counts, at most `KEPT` seconds old."""
     return counts.current() if monotonic() - counts.read_at > KEPT else counts.value
 
 
 def others() -> list[tuple[str, str, str]]:
-    """The lists that nobody put into a group: no page is out of reach."""
+    """Return the lists that no group has, so that no page is out of reach."""
     placed = {page for _, pages in GROUPS for _, _, page in pages}
     models = [model._meta for model in admin.site._registry if model._meta.label_lower not in placed]
     return [(str(meta.verbose_name_plural).capitalize(), "table", meta.label_lower) for meta in models]
@@ -159,7 +159,7 @@ def address(page: str) -> str:
 
 
 def find(request: HttpRequest, lowered: str) -> list[SearchResult]:
-    """What the palette finds besides pages, of the term as it was typed: IDs may have capitals.
+    """Return what the palette finds besides pages for the term as it was typed: IDs may have capitals.
 
     An index serves each look-up but that of models, of which there are few.
     """

@@ -1,4 +1,4 @@
-"""Everybody who spent in a time, sorted by any column, also as CSV."""
+"""The page of everybody who spent in a period, sorted by any column, also as CSV."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -59,7 +59,7 @@ def spending_page(request: HttpRequest) -> HttpResponseBase:
 
 
 def spenders(window: Window, sort: str) -> list[Person]:
-    """Everybody with a request in the window, in the order that `sort` names; in that of credits for an unknown one."""
+    """Return everybody with a request in the window, in the order that `sort` names, or by credits if it names none."""
     figures = {key: row for (key,), row in queries.sums(window, ("user_id",)).items()}
     emails = column_by_key(User, figures, "email")
     rows = sorted(((key, emails.get(key, ""), row) for key, row in figures.items()), key=lambda row: row[1])
@@ -69,7 +69,7 @@ def spenders(window: Window, sort: str) -> list[Person]:
 
 
 def written(rows: list[Person]) -> Iterator[dict[str, Any]]:
-    """The rows of the CSV."""
+    """Yield the rows of the CSV."""
     for _, email, row in rows:
         yield {
             "email": email,
@@ -101,7 +101,7 @@ def cells(person: Person, window: Window) -> dict[str, Any]:
 
 
 def heading(request: HttpRequest, name: str) -> dict[str, str]:
-    """A column's heading, with the address that sorts by it: a second click turns the order round."""
+    """Return a column's heading, with the address that sorts by it: a second click turns the order round."""
     sort = request.GET.get("sort", DEFAULT)
     first = name if name == "email" else f"-{name}"
     turned = first.removeprefix("-") if first.startswith("-") else f"-{first}"
@@ -113,7 +113,7 @@ def heading(request: HttpRequest, name: str) -> dict[str, str]:
 
 
 def changed(request: HttpRequest, **values: str) -> str:
-    """The page's query string with other values."""
+    """Return the page's query string with other values."""
     query = request.GET.copy()
     for name, value in values.items():
         query[name] = value

@@ -1,4 +1,4 @@
-"""What each month brought and cost: money that sellers received, credits that were charged, and what providers bill.
+"""Sums up each month: the money that sellers received, the credits that were charged, and what providers bill.
 
 Money is summed by currency and never converted. What was given back counts in the month of its payment.
 """
@@ -36,7 +36,7 @@ class Month:
 
 
 def last_months(count: int = SHOWN, now: datetime | None = None) -> list[Month]:
-    """The running month and those before it, the latest first."""
+    """Return the running month and those before it, the latest first."""
     moment = now or timezone.now()
     running = datetime.combine(moment.astimezone(UTC).date().replace(day=1), time(), UTC)
     starts = [add_months(running, -number) for number in range(count)]
@@ -59,5 +59,5 @@ def _count_money(months: dict[date, Month], since: datetime) -> None:
 
 
 def owed() -> int:
-    """Microcredits that were spent before their payment's refund could take them."""
+    """Return the microcredits that were spent before their payment's refund could take them."""
     return Payment.objects.filter(owed__gt=0).aggregate(total=Sum("owed"))["total"] or 0

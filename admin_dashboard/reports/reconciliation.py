@@ -48,7 +48,7 @@ class Reconciliation:
         return queries.total({number: row[3] for number, row in enumerate(self.rows)})  # type: ignore[misc]
 
     def by_model(self) -> list[tuple[str, str, Figures]]:
-        """Triples of model, provider and figures, the most expensive first."""
+        """Return triples of model, provider and figures, the most expensive first."""
         groups = queries.regroup({(m, p, d): row for d, m, p, row in self.rows}, 0, 1)
         return sorted(
             ((model, provider, row) for (model, provider), row in groups.items()),
@@ -60,7 +60,7 @@ class Reconciliation:
         return sorted((key[0], row) for key, row in groups.items())
 
     def written_rows(self) -> Iterator[dict[str, Any]]:
-        """The rows as the API writes them, in JSON and CSV alike."""
+        """Yield the rows as the API writes them, in JSON and CSV alike."""
         for day, model, provider, row in self.rows:
             finding = self.findings.get(model)
             amounts = amounts_of(row)
@@ -70,7 +70,7 @@ class Reconciliation:
             }  # fmt: skip
 
     def body(self) -> dict[str, Any]:
-        """The JSON body of the API's answer."""
+        """Return the JSON body of the API's answer."""
         return {
             "from": self.window.start,
             "to": self.window.end,

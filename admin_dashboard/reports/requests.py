@@ -29,7 +29,7 @@ OWNER = {
 
 
 def found(request_id: str, organization: UUID | None = None) -> dict[str, list[Any]]:
-    """The rows that carry the request ID, by kind; each list is sorted oldest first.
+    """Return the rows that carry the request ID, by kind; each list is sorted oldest first.
 
     With `organization`, only that organization's rows, and no changes of administrators.
     """
@@ -47,20 +47,20 @@ def found(request_id: str, organization: UUID | None = None) -> dict[str, list[A
 
 
 def owner_of(name: str, row: Any) -> Any:
-    """The ID of the organization that a row of this kind belongs to."""
+    """Return the ID of the organization that a row of this kind belongs to."""
     for step in OWNER[name].split("__"):
         row = getattr(row, step)
     return row
 
 
 def organizations_of(rows: dict[str, list[Any]]) -> list[Organization]:
-    """The organizations the rows belong to, in the order of their IDs."""
+    """Return the organizations the rows belong to, in the order of their IDs."""
     ids = {owner_of(name, row) for name in OWNER for row in rows[name]}
     return list(Organization.objects.filter(pk__in=ids).order_by("pk"))
 
 
 def changes(request_id: str) -> list[LogEntry]:
-    """The audit log entries of changes that an administrator made with the request."""
+    """Return the audit log entries of changes that an administrator made with the request."""
     if not request_id.strip():
         return []
     entries = LogEntry.objects.filter(change_message__contains=f'"{request_id}"').select_related("user", "content_type")
@@ -70,7 +70,7 @@ def changes(request_id: str) -> list[LogEntry]:
 
 
 def written(request_id: str, rows: dict[str, list[Any]]) -> dict[str, Any]:
-    """The JSON body of the API's answer."""
+    """Return the JSON body of the API's answer."""
     return {
         "request_id": request_id,
         "organizations": [{"id": one.pk, "name": one.name} for one in organizations_of(rows)],

@@ -54,7 +54,7 @@ class Statistics:
         return queries.answered(self.endings)
 
     def failures(self) -> dict[str, int]:
-        """The numbers of failed requests by status, the most frequent first."""
+        """Return the numbers of failed requests by status, the most frequent first."""
         found: dict[str, int] = {}
         for key, histogram in self.endings.items():
             if key[-1] not in queries.FINE:
@@ -62,7 +62,7 @@ class Statistics:
         return dict(sorted(found.items(), key=lambda item: -item[1]))
 
     def by(self, column: str) -> dict[Any, Figures]:
-        """The figures by the values of a column, one of BY."""
+        """Return the figures by the values of a column, one of BY."""
         return {key[0]: row for key, row in queries.regroup(self.groups, BY.index(column)).items()}
 
     def latency_by(self, column: str) -> dict[Any, dict[int, int]]:
@@ -74,7 +74,7 @@ class Statistics:
         return {key: queries.merged(iter(histograms)) for key, histograms in found.items()}
 
     def body(self) -> dict[str, Any]:
-        """The JSON body of the API's answer."""
+        """Return the JSON body of the API's answer."""
         totals = {
             "users": self.users,
             "active_users": self.active,
@@ -92,7 +92,7 @@ class Statistics:
         }
 
     def days(self) -> list[dict[str, Any]]:
-        """The days with usage or with credits given away, in order."""
+        """Return the days with usage or with credits given away, in order."""
         used = {row["day"]: row for row in self.rows("day")}
         unused = {"active_users": 0, **written(Figures(), {})}
         return [
@@ -101,7 +101,7 @@ class Statistics:
         ]
 
     def kinds(self) -> list[dict[str, Any]]:
-        """The figures of each kind of request (chat, image, embedding …), the most frequent first."""
+        """Return the figures of each kind of request (chat, image, embedding …), the most frequent first."""
         people = queries.active_users(self.window, ["kind"])
         return [
             {"kind": kind, "active_users": people.get((kind,), 0), **written(row)}
@@ -118,7 +118,7 @@ class Statistics:
 
 
 def granted(window: Window) -> dict[date, int]:
-    """Microcredits given away (starter credits, grants, allowances) by day."""
+    """Return the microcredits given away (starter credits, grants, allowances) by day."""
     rows = LedgerEntry.objects.filter(kind__in=GIVEN, created_at__gte=window.start, created_at__lt=window.end).annotate(
         day=TruncDate("created_at")
     )
@@ -126,7 +126,7 @@ def granted(window: Window) -> dict[date, int]:
 
 
 def written(row: Figures, latency: Histogram | None = None) -> dict[str, Any]:
-    """Figures as the administration's endpoints write them: credits and US dollars as decimal strings."""
+    """Return figures as the administration's endpoints write them: credits and US dollars as decimal strings."""
     body: dict[str, Any] = {
         "requests": row.requests,
         "failures": row.failures,
@@ -153,6 +153,6 @@ def written(row: Figures, latency: Histogram | None = None) -> dict[str, Any]:
 
 
 def dollars(amount: Decimal) -> str:
-    """A decimal as text, without trailing zeros and without an exponent."""
+    """Return a decimal as text, without trailing zeros and without an exponent."""
     text = format(amount, "f")
     return text.rstrip("0").rstrip(".") if "." in text else text

@@ -48,7 +48,7 @@ class Command(BaseCommand):
 
 
 def limits_of(options: dict[str, Any]) -> dict[str, Any]:
-    """The columns of the key, checked as those of `POST /api/v1/api-keys`. Raises `CommandError` with one line."""
+    """Return the columns of the key, checked as `POST /api/v1/api-keys` does. Raises `CommandError` with one line."""
     names = ("name", "spend_limit", "spend_limit_day", "spend_limit_month", "rate_limit", "expires_at")
     body = {name: options[name] for name in names if options[name] is not None}
     body |= {field: options[option] for option, field in LISTS.items() if options[option] is not None}
@@ -61,7 +61,7 @@ def limits_of(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def first_words(problem: Any) -> str:
-    """The first sentence of DRF's nested errors."""
+    """Return the first sentence of DRF's nested errors."""
     while not isinstance(problem, ErrorDetail):
         problem = next(iter(problem.values() if isinstance(problem, dict) else problem))
     return str(problem)

@@ -42,7 +42,7 @@ class Command(BaseCommand):
 
 
 def found_by(text: str) -> Iterator[tuple[AccessToken, bool]]:
-    """The keys that a text names, each with whether the text is the whole key (or its digest)."""
+    """Yield the keys that a text names, each with whether the text is the whole key (or its digest)."""
     keys = AccessToken.objects.api_keys().select_related("user", "organization")
     whole = keys.filter(pk=hash_token(text) if text.startswith("sk-") else text).first()
     if whole is not None:

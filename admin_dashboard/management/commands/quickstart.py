@@ -56,12 +56,12 @@ class Command(BaseCommand):
 
 
 def own_address() -> str:
-    """The address at which a browser or curl on this machine reaches the server."""
+    """Return the address at which a browser or curl on this machine reaches the server."""
     host = "127.0.0.1" if settings.HOST in {"", "0.0.0.0", "::"} else settings.HOST  # noqa: S104
     return f"http://{f'[{host}]' if ':' in host else host}:{settings.PORT}{settings.URL_PREFIX}"
 
 
 def python() -> str:
-    """The running Python interpreter, as a path to type in the current folder."""
+    """Return the running Python interpreter, as a path to type in the current folder."""
     path, here = Path(sys.executable), Path.cwd()
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
