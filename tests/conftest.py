@@ -1,4 +1,4 @@
-"""What every test may use: the cast, a real server in this process, and a fake upstream.
+"""What every test may use: the cast, and a real server in this process. `tests/other_servers.py` has those it asks.
 
 Alice owns, Bob belongs to her team, Charlie is a stranger, and Ada is the administrator.
 """
@@ -17,7 +17,6 @@ from typing import Any
 
 import httpx
 import pytest
-import redis
 import uvicorn
 from asgiref.sync import sync_to_async
 from django.core.cache import caches
@@ -34,7 +33,6 @@ from accounts.models import Membership, Organization, Role, User
 from accounts.tenancy import personal_organization
 from aichat.catalog.sync import sync_models
 from aichat.core import snapshot as snapshots
-from aichat.core.config import stores
 from aichat.core.database import clock, executor
 from aichat.core.database.models import uuid7
 from aichat.core.money import CREDIT
@@ -49,9 +47,9 @@ from credits import verify as ledger
 from credits.models import Wallet
 from credits.services import wallet_of
 from tests import schema
-from tests.engines import Valkey
 from tests.logs import Logs, collected
-from tests.upstream import Upstream
+
+pytest_plugins = ["tests.other_servers"]
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -364,66 +362,6 @@ def http(server: str) -> Iterator[httpx.Client]:
     """A client of the server, without credentials."""
     with ExplainingClient(base_url=server, timeout=30) as client:
         yield client
-
-
-@pytest.fixture
-def openai_upstream(llmock: Any, settings: Any, transactional_db: None) -> Any:
-    """A fake OpenAI with scripted faults, in use as the only provider; answers the `llmock` controls."""
-    settings.OPENAI_API_KEY = "test-key"
-    settings.OPENAI_BASE_URL = llmock.base_url("openai")
-    sync_models()
-    return llmock
-
-
-# --- A real Redis -----------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="session")
-def valkey_server() -> Iterator[Valkey]:
-    server = Valkey()
-    yield server
-    server.close()
-
-
-@pytest.fixture
-def valkey(valkey_server: Valkey, settings: Any) -> Iterator[Valkey]:
-    """A real Redis in use, empty; a test may stop, start and freeze it."""
-    use_redis(settings, valkey_server.url)
-    redis.Redis(connection_pool=health.pool()).flushall()
-    yield valkey_server
-    valkey_server.restore()
-
-
-def use_redis(settings: Any, url: str) -> None:
-    settings.REDIS_URL = url
-    settings.CACHES = stores.caches(url, timeout=settings.CACHE_TIMEOUT)
-
-
-@pytest.fixture(scope="session")
-def upstream_server() -> Iterator[Upstream]:
-    with Upstream().running() as running:
-        yield running
-
-
-@pytest.fixture
-def upstream(upstream_server: Upstream, settings: Any, transactional_db: None) -> Upstream:
-    """A fake Gemini, OpenAI and Anthropic that can fail in every way; the first two are in use, and limits are short."""
-    upstream_server.reset()
-    settings.GEMINI_API_KEY, settings.GEMINI_BASE_URL = "gemini-key", upstream_server.address
-    settings.OPENAI_API_KEY, settings.OPENAI_BASE_URL = "openai-key", f"{upstream_server.address}/v1"
-    settings.CHAT_CONNECT_TIMEOUT = 0.3
-    settings.CHAT_ATTEMPT_TIMEOUT = settings.CHAT_FIRST_TOKEN_TIMEOUT = settings.CHAT_IDLE_TIMEOUT = 0.6
-    settings.CHAT_TOTAL_TIMEOUT = 5.0
-    sync_models()
-    return upstream_server
-
-
-@pytest.fixture
-def claude(upstream: Upstream, settings: Any) -> Upstream:
-    """The fake upstream with Anthropic in use as well."""
-    settings.ANTHROPIC_API_KEY, settings.ANTHROPIC_BASE_URL = "anthropic-key", upstream.address
-    sync_models()
-    return upstream
 
 
 # --- Usage ------------------------------------------------------------------------------------------------------------

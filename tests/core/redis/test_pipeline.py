@@ -19,8 +19,9 @@ from django.test import Client
 from accounts import rate_limits
 from aichat.core.errors import RateLimited
 from aichat.core.redis import health, pipeline
-from tests.conftest import Actor, use_redis
+from tests.conftest import Actor
 from tests.engines import Valkey, free_port
+from tests.other_servers import use_redis
 
 CHAT = {"message": "Hello"}
 
