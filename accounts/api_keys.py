@@ -4,14 +4,13 @@ from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
-from django.utils import timezone
 from django.utils.translation import gettext_noop
 
 from accounts import caller_cache, tenancy
 from accounts.models import AccessToken, User
 from accounts.services import API_KEY_PREFIX, KEY_LIMITS, record_key
 from aichat.core.admin import audit_log
-from aichat.core.database import transactions
+from aichat.core.database import clock, transactions
 from aichat.core.errors import InvalidRequest, NotFound
 
 
@@ -56,7 +55,7 @@ def _rotate_api_key(row: AccessToken, overlap: timedelta, actor: User) -> tuple[
         raise KeyReplaced()
     assert row.organization_id is not None  # every API key has one
     tenancy.lock(row.organization_id)  # else a member's removal at the same moment could miss the new row
-    now, key_id = timezone.now(), row.id
+    now, key_id = clock.shared_now(), row.id
     current = AccessToken.objects.filter(pk=row.pk, revoked_at=None, replaced_by=None)
     if not current.update(replaced_by=key_id, id=uuid4()):
         raise NotFound()

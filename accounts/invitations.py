@@ -12,7 +12,6 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db.models import QuerySet
-from django.utils import timezone
 from django.utils.translation import gettext, gettext_noop
 
 from accounts import caller_cache, languages, teams, tenancy
@@ -20,7 +19,7 @@ from accounts.emails import link
 from accounts.mail_tokens import InvalidMailToken
 from accounts.models import Invitation, Membership, Role, User
 from aichat.core.admin import audit_log
-from aichat.core.database import transactions
+from aichat.core.database import clock, transactions
 from aichat.core.errors import InvalidRequest, NotFound, PermissionDenied
 from aichat.core.outbound import mail
 
@@ -32,7 +31,7 @@ WRONG = gettext_noop("This invitation is wrong, was used or withdrawn, or has ex
 def open_ones(by: Membership) -> QuerySet[Invitation]:
     """Return the team's invitations that can be accepted. Raises `PermissionDenied` for a MEMBER."""
     teams.require_over(by)
-    return Invitation.objects.filter(organization_id=by.organization_id, expires_at__gt=timezone.now())
+    return Invitation.objects.filter(organization_id=by.organization_id, expires_at__gt=clock.shared_now())
 
 
 def invite(by: Membership, *, email: str, role: str) -> Invitation:
@@ -66,7 +65,7 @@ def _invite(by: Membership, email: str, role: str, *, must_exist: bool = False) 
             )
         if Membership.objects.filter(organization=by.organization, user__email=email).exists():
             raise InvalidRequest(gettext("This person is a member already."), param="email")
-        Invitation.objects.filter(organization=by.organization, expires_at__lte=timezone.now()).delete()
+        Invitation.objects.filter(organization=by.organization, expires_at__lte=clock.shared_now()).delete()
         Invitation.objects.filter(organization=by.organization, email=email).delete()
         if Invitation.objects.filter(organization=by.organization).count() >= MOST_OPEN:
             text = gettext("A team has at most %(most)s open invitations: withdraw some.")
@@ -78,7 +77,7 @@ def _invite(by: Membership, email: str, role: str, *, must_exist: bool = False) 
             role=role,
             token_digest=_digest(token),
             invited_by_id=by.user_id,
-            expires_at=timezone.now() + GOOD_FOR,
+            expires_at=clock.shared_now() + GOOD_FOR,
         )
         audit_log.record(by.user, invitation, audit_log.ADDED, {"role": (None, role)})
         if settings.EMAIL_URL:
@@ -107,7 +106,7 @@ def withdraw(by: Membership, invitation_id: object) -> None:
 def of_person(user: User) -> QuerySet[Invitation]:
     """Return the invitations that the person can answer."""
     mine = Invitation.objects.select_related("organization", "invited_by")
-    return mine.filter(user=user, expires_at__gt=timezone.now())
+    return mine.filter(user=user, expires_at__gt=clock.shared_now())
 
 
 def accept_own(user: User, invitation_id: UUID) -> Membership:
@@ -137,7 +136,7 @@ def find(token: str) -> Invitation:
     """Return the open invitation with this code. Raises `InvalidMailToken`."""
     found = (
         Invitation.objects.select_related("organization", "invited_by")
-        .filter(token_digest=_digest(token), expires_at__gt=timezone.now())
+        .filter(token_digest=_digest(token), expires_at__gt=clock.shared_now())
         .first()
     )
     if found is None:

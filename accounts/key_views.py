@@ -5,7 +5,6 @@ from typing import Any
 from uuid import UUID
 
 from django.db.models import Q
-from django.utils import timezone
 from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework import status
 from rest_framework.generics import GenericAPIView, ListAPIView
@@ -18,6 +17,7 @@ from accounts.authentication import Caller, calling
 from accounts.models import AccessToken, AccessTokenQuerySet
 from accounts.permissions import IsUser
 from accounts.serializers import ApiKeySerializer, NewApiKeySerializer, RotationSerializer
+from aichat.core.database import clock
 from aichat.core.errors import NotFound
 from aichat.core.web.drf import CursorPages
 from aichat.core.web.openapi import may_answer
@@ -61,7 +61,7 @@ class ApiKeysView(ListAPIView[AccessToken]):
 def keys_of(caller: Caller) -> AccessTokenQuerySet:
     """Return the caller's keys in their organization that are not revoked, nor replaced by a rotation."""
     keys: AccessTokenQuerySet = AccessToken.objects.api_keys()
-    keys = keys.filter(Q(replaced_by=None) | Q(expiry__gt=timezone.now()))
+    keys = keys.filter(Q(replaced_by=None) | Q(expiry__gt=clock.shared_now()))
     return keys.filter(user=caller.user, organization=caller.organization, revoked_at=None)
 
 

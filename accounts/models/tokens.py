@@ -2,20 +2,22 @@
 
 import uuid
 from datetime import datetime
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from django.db import models
 from django.utils import timezone
 from knox.models import AbstractAuthToken, AuthTokenManager
+from knox.settings import knox_settings
 
 from accounts.models.limits import RATE, SpendLimits
+from aichat.core.database import clock
 from aichat.core.database.models import SavesChanges
 
 
 class AccessTokenQuerySet(models.QuerySet["AccessToken"]):
     def usable(self) -> "AccessTokenQuerySet":
         """Return the tokens that are neither revoked nor expired."""
-        now = timezone.now()
+        now = clock.shared_now()
         return self.filter(revoked_at=None).filter(models.Q(expiry=None) | models.Q(expiry__gt=now))
 
     def api_keys(self) -> "AccessTokenQuerySet":
@@ -24,6 +26,14 @@ class AccessTokenQuerySet(models.QuerySet["AccessToken"]):
 
 class AccessTokenManager(AuthTokenManager.from_queryset(AccessTokenQuerySet)):  # type: ignore[misc]
     """Knox's `create(user, expiry=…, prefix=…)` → `(row, secret)`; the secret is never stored."""
+
+    def create(self, *args: Any, **fields: Any) -> "tuple[AccessToken, str]":
+        """Make a token that ends after `expiry`, a duration (None: never; by default that of a login)."""
+        lasts = fields.get("expiry", knox_settings.TOKEN_TTL)
+        if lasts is not None:  # Knox adds it to this host's clock, and the token ends by the database's
+            fields["expiry"] = lasts + (clock.shared_now() - timezone.now())
+        made: tuple[AccessToken, str] = super().create(*args, **fields)
+        return made
 
 
 class Scope(models.TextChoices):

@@ -10,8 +10,13 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from accounts.authentication import InvalidApiKey, stored_token
+from accounts import invitations, teams
+from accounts.api_keys import rotate_api_key
+from accounts.authentication import Caller, InvalidApiKey, stored_token
+from accounts.key_views import keys_of
+from accounts.logins import sessions_of
 from accounts.models import AccessToken
+from accounts.services import create_login_token
 from aichat import health
 from aichat.api import stops
 from aichat.api.models import ResponseItems, StopRequest
@@ -72,6 +77,40 @@ def test_a_host_that_is_ahead_forgets_no_kept_items_and_no_wishes_to_stop(
     StopRequest.objects.create(answer_id=uuid7(), user=alice.user)
     host_goes_ahead()
     assert (kept_items.forget_expired(), stops.forget_old()) == (0, 0)
+
+
+def test_a_login_ends_by_the_databases_clock_on_a_host_that_is_ahead(
+    alice: Actor, host_goes_ahead: Callable[[], None]
+) -> None:
+    here, _ = create_login_token(alice.user)
+    host_goes_ahead()
+    ahead, _ = create_login_token(alice.user)
+    assert here.expiry and ahead.expiry and abs(ahead.expiry - here.expiry) < timedelta(minutes=1)
+    assert {here.pk, ahead.pk} <= set(sessions_of(alice.user).values_list("pk", flat=True))
+    AccessToken.objects.filter(pk=here.pk).update(expiry=clock.shared_now() - timedelta(minutes=1))
+    assert here.pk not in sessions_of(alice.user).values_list("pk", flat=True)
+
+
+def test_a_rotated_key_is_listed_and_goes_on_until_its_end_by_the_databases_clock(
+    alice: Actor, host_goes_ahead: Callable[[], None]
+) -> None:
+    host_goes_ahead()
+    key = AccessToken.objects.get(user=alice.user, kind="API_KEY")
+    rotate_api_key(key, overlap=timedelta(hours=1), actor=alice.user)
+    old = AccessToken.objects.get(digest=key.digest)
+    assert old.expiry and timedelta(0) < old.expiry - clock.shared_now() <= timedelta(hours=1)
+    assert old in keys_of(Caller(alice.user, alice.organization, old))
+
+
+def test_a_host_that_is_ahead_neither_ends_nor_prolongs_an_invitation(
+    alice: Actor, bob: Actor, charlie: Actor, host_goes_ahead: Callable[[], None]
+) -> None:
+    by = teams.create_team(alice.user, "Wonderland")
+    invitations.ask(by, email=bob.user.email, role="MEMBER")
+    host_goes_ahead()
+    invitations.ask(by, email=charlie.user.email, role="MEMBER")
+    first, second = invitations.open_ones(by).order_by("id")
+    assert second.expires_at - first.expires_at < timedelta(minutes=1)
 
 
 @pytest.mark.usefixtures("catalog")
