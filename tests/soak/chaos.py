@@ -46,11 +46,16 @@ EXPERIMENTS = [
 
 
 def run(experiment: Experiment, engine: str) -> str:
-    """Run one experiment on one engine. Returns a cell of the table: how many tests held or broke, and the seconds."""
+    """Run one experiment on one engine. Returns a cell of the table: how many tests held or broke, and the seconds.
+
+    What a broken experiment printed goes to the standard error.
+    """
     began = time.monotonic()
-    command = [sys.executable, "-m", "pytest", "-q", "-n0", "--no-header", "--tb=no", *experiment.tests]
+    command = [sys.executable, "-m", "pytest", "-q", "-n0", "--no-header", "--tb=short", *experiment.tests]
     environment = {**os.environ, "TEST_DATABASE_URL": engine, "SOAK_JOBS": os.environ.get("SOAK_JOBS", "60")}
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        print(done.stdout, done.stderr, file=sys.stderr, flush=True)  # noqa: T201  # it may not break a second time
     last = done.stdout.strip().splitlines()[-1].partition(" in ")[0].strip("= ")
     return f"{last}, {time.monotonic() - began:.0f} s"
 
