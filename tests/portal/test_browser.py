@@ -172,6 +172,10 @@ def use_a_passkey(page: Page, recovery_codes: list[str]) -> None:
     page.fill("#passkey-proof", recovery_codes[0])
     page.click("#passkey-add [type=submit]")
     expect(page.locator("#passkey-list")).to_contain_text("my laptop")
+    page.click("#passkey-list button:text('Rename')")
+    page.fill("#new-name", "old laptop")
+    page.click("#name-form [type=submit]")
+    expect(page.locator("#passkey-list")).to_contain_text("old laptop")
     assert page.evaluate("document.documentElement.scrollWidth") <= page.evaluate("window.innerWidth")
     for enter in (with_passkey_alone, with_password_and_passkey):
         page.click("#logout")
@@ -187,6 +191,10 @@ def use_a_passkey(page: Page, recovery_codes: list[str]) -> None:
     page.wait_for_url("**/account")
     page.click("#passkey-list button:text('Remove')")
     expect(page.locator("#passkey-list tr")).to_have_count(0)
+    page.fill("#mfa-proof", recovery_codes[1])
+    page.click("#mfa-on [value=leave]")
+    page.click("#confirm [type=submit]")
+    expect(page.locator("#mfa-state")).to_contain_text("Off: whoever has your password can log in.")
 
 
 def with_passkey_alone(page: Page) -> None:

@@ -1,6 +1,7 @@
 // The passkeys on the page Settings, and the proof of a second factor that changes of them need.
 
 import { ask } from "./api.js";
+import { onSend } from "./dialogs.js";
 import { find, make, onSubmit } from "./page.js";
 import { button } from "./parts.js";
 import { canUsePasskeys, create, sign } from "./passkeys.js";
@@ -30,11 +31,13 @@ export async function showPasskeys(secondFactor, changed) {
 
 function passkey({ id, name, host, last_used_at: used }, changed) {
     const use = used ? t("{host}, last used {when}", { host, when: moment(used) }) : t("{host}, never used", { host });
-    const rename = button(t("Rename"), async () => {
-        const wanted = prompt(t("The passkey's name"), name);
-        if (!wanted?.trim()) return;
-        await ask(`api/v1/me/passkeys/${id}`, { method: "PATCH", body: { name: wanted.trim() } });
-        await changed({});
+    const rename = button(t("Rename"), () => {
+        find("new-name").value = name;
+        onSend(find("name-form"), async () => {
+            await ask(`api/v1/me/passkeys/${id}`, { method: "PATCH", body: { name: find("new-name").value.trim() } });
+            await changed({});
+        });
+        find("naming").showModal();
     });
     const remove = button(t("Remove"), async () => {
         const proof = await prove("mfa-proof");

@@ -102,13 +102,15 @@ onSubmit(find("mfa-on"), async (form, button) => {
     const body = await prove("mfa-proof");
     if (button.value === "renew") {
         await showRecoveryCodes(await ask("api/v1/me/mfa/recovery-codes", { method: "POST", body }));
-    } else {
-        if (!confirm(t("Switch the second factor off? The app, all passkeys and the recovery codes are forgotten."))) return;
+        return form.reset();
+    }
+    const text = t("The app, all passkeys and the recovery codes are forgotten.");
+    askBefore(t("Switch the second factor off?"), text, t("Switch off"), async () => {
         await ask("api/v1/me/mfa", { method: "DELETE", body });
+        form.reset();
         find("mfa-codes").hidden = true;
         await showSecondFactor();
-    }
-    form.reset();
+    });
 });
 
 onAdd(showRecoveryCodes);
