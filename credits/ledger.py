@@ -13,7 +13,8 @@ engine still sees a conflict, `run_atomic` runs the list again. MongoDB has no l
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import starmap
 from uuid import UUID
@@ -22,7 +23,7 @@ from django.conf import settings
 from django.db import DatabaseError, DataError, IntegrityError
 
 from accounts.models import Organization
-from aichat.core.database import clock, outcomes, transactions
+from aichat.core.database import clock, transactions
 from aichat.core.database.statements import NewRow, insert_rows
 from aichat.core.money import LARGEST, to_microcredits
 from credits import engines, guards
@@ -67,7 +68,7 @@ def move_new(operations: Sequence[Operation]) -> tuple[list[OperationResult], li
     The caller inserts the rows in the same transaction. Raises `IntegrityError`, there or here, if an operation had
     been done before: the caller then runs its transaction again, with `apply`.
     """
-    now = _now()
+    now = now_in_milliseconds()
     steps = [step_of(operation) for operation in operations]
     if all(step.is_plain for step in steps):
         closings = guards.presume_open(steps, now)  # confirmed in the round trip that moves the wallets
@@ -88,28 +89,50 @@ def reserve_new(operations: Sequence[Reserve]) -> list[OperationResult] | None:
     engine = engines.current()
     if not engine.reserves_at_once or transactions.in_transaction():
         return None
-    now, steps = _now(), [ReserveStep(operation) for operation in operations]
-    for step in steps:
-        step.plan(now)
-        step.counted = list(step.operation.limits)
-    moves = [one for one in starmap(move, _by_wallet(steps)) if one.needs <= LARGEST]
-    counts = _counts(operations)
-    if counts is None or (counts and sum(move.needs for move in moves) != sum(step.needs for step in steps)):
+    plan = plan_reservations(operations)
+    if plan is None:
         return None
     try:
-        moved = engine.reserve(moves, [_new_hold(step, now) for step in steps], counts) if moves else {}
+        moved = engine.reserve(plan.moves, plan.holds, plan.counts) if plan.moves else {}
     except DatabaseError as error:
-        if outcomes.was_sent_with_commit(error):
-            raise transactions.OutcomeUnknown("The answer to COMMIT was lost.") from error
         if transactions.is_transient(error):
             return None
         raise
     if moved is None:
         return None
+    results = plan.results(moved)
+    rest = [operation for operation, result in zip(operations, results, strict=True) if result is None]
+    refused = iter(_apply_rest(rest))
+    return [result or next(refused) for result in results]
+
+
+@dataclass(slots=True)
+class ReservationPlan:
+    """New reservations on their way to an engine. `moves` are of the wallets that can hold so much at all."""
+
+    steps: Sequence[ReserveStep]
+    moves: Sequence[Move]
+    holds: Sequence[NewRow]
+    counts: Sequence[Count]
+
+    def results(self, moved: Mapping[UUID, int | None]) -> list[OperationResult | None]:
+        """The results by the free microcredits of the moved wallets; None for a reservation whose wallet did not move."""
+        for step in self.steps:
+            step.result.available = moved.get(step.wallet_id) or 0
+        return [step.result if step.wallet_id in moved else None for step in self.steps]
+
+
+def plan_reservations(operations: Sequence[Reserve]) -> ReservationPlan | None:
+    """Plan reservations that are presumed to be new; None when spending limits want them one by one."""
+    now, steps = now_in_milliseconds(), [ReserveStep(operation) for operation in operations]
     for step in steps:
-        step.result.available = moved.get(step.wallet_id) or 0
-    refused = iter(_apply_rest([step.operation for step in steps if step.wallet_id not in moved]))
-    return [step.result if step.wallet_id in moved else next(refused) for step in steps]
+        step.plan(now)
+        step.counted = list(step.operation.limits)
+    moves = [one for one in starmap(move, steps_by_wallet(steps)) if one.needs <= LARGEST]
+    counts = _counts(operations)
+    if counts is None or (counts and sum(move.needs for move in moves) != sum(step.needs for step in steps)):
+        return None
+    return ReservationPlan(steps, moves, [_new_hold(step, now) for step in steps], counts)
 
 
 def _counts(operations: Sequence[Reserve]) -> list[Count] | None:
@@ -144,7 +167,7 @@ def _apply_looking(operations: Sequence[Operation]) -> list[OperationResult]:
 
 
 def _apply(operations: Sequence[Operation], look: bool = False) -> list[OperationResult]:
-    now = _now()
+    now = now_in_milliseconds()
     steps = [step_of(operation) for operation in operations]
     standings = _claim_and_move(steps, now, look)
     insert_rows(_new_rows(steps, standings, now))
@@ -172,7 +195,7 @@ def _count(steps: Sequence[Step]) -> None:
 
 def _move_wallets(steps: Sequence[Step], closings: Closings = ()) -> Standings:
     """Move each wallet by one guarded statement for all its steps or, when together they are refused, one by one."""
-    by_wallet = _by_wallet(steps)
+    by_wallet = steps_by_wallet(steps)
     moves = list(starmap(move, by_wallet))
     sane = [one for one in moves if max(one.needs, one.closes, one.gains) <= LARGEST]
     steps_of = dict(by_wallet)
@@ -192,7 +215,7 @@ def _move_wallets(steps: Sequence[Step], closings: Closings = ()) -> Standings:
     return standings | portable.standings(entries)
 
 
-def _by_wallet(steps: Iterable[Step]) -> list[tuple[UUID, list[Step]]]:
+def steps_by_wallet(steps: Iterable[Step]) -> list[tuple[UUID, list[Step]]]:
     """The live steps by wallet, in the order in which wallets are locked."""
     found: dict[UUID, list[Step]] = defaultdict(list)
     for step in steps:
@@ -285,21 +308,27 @@ def _hold_row(
     }
 
 
+def number(entries: Sequence[LedgerEntry], standing: Standing) -> None:
+    """Give a wallet's new entries their numbers and the balances after them; the wallet then stands as said."""
+    sequence, balance = standing.sequence - len(entries), standing.available + standing.held
+    for entry in entries:
+        balance -= entry.amount
+    for entry in entries:
+        sequence += 1
+        balance += entry.amount
+        entry.sequence, entry.balance_after = sequence, balance
+        entry._state.adding = False  # readers see the entry after its commit
+
+
 def _chain(entries: Sequence[LedgerEntry], standing: Standing) -> str:
     """Number and chain a wallet's new entries; return the digest of the last one.
 
     No other list takes a number until the commit: the wallet's row is locked, or (MongoDB) its change conflicts with ours.
     """
-    sequence, balance = standing.sequence - len(entries), standing.available + standing.held
-    for entry in entries:
-        balance -= entry.amount
+    number(entries, standing)
     digest = standing.digest or ""
     for entry in entries:
-        sequence += 1
-        balance += entry.amount
-        entry.sequence, entry.balance_after = sequence, balance
         entry.digest = digest = entry.digest_after(digest)
-        entry._state.adding = False  # readers see the entry after its commit
     return digest
 
 
@@ -325,7 +354,7 @@ def starter_credits(wallet_id: UUID) -> Credit:
     return Credit(wallet_id=wallet_id, amount=amount, reference="starter", kind=Kind.STARTER, reason="Welcome")
 
 
-def _now() -> datetime:
+def now_in_milliseconds() -> datetime:
     """The present in whole milliseconds: MongoDB keeps no more, and an entry must have the same digest on every engine."""
     now = clock.shared_now()
     return now.replace(microsecond=now.microsecond // 1000 * 1000)

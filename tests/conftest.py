@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, timedelta
 from typing import Any
 
@@ -40,6 +40,7 @@ from aichat.core.redis import health
 from aichat.core.telemetry import product_events
 from aichat.core.web.server import Protocol
 from aichat.generation import circuit_breaker
+from aichat.generation.charging import group_commit
 from aichat.promptcache import store
 from aichat.usage import verify as usage
 from aichat.usage.models import UsageRecord
@@ -259,7 +260,7 @@ def anonymous() -> Client:
 
 
 @pytest.fixture
-def inline_database(monkeypatch: pytest.MonkeyPatch) -> None:
+def inline_database(monkeypatch: pytest.MonkeyPatch, commits_by_threads: None) -> None:
     """The database work of async views happens on the test's own connection, inside its transaction: a test that speaks
     to Django directly and needs no threads is quicker so."""
 
@@ -271,6 +272,16 @@ def inline_database(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(executor, "run", run)
     monkeypatch.setattr(executor, "run_kept", run_kept)
+
+
+@pytest.fixture
+def commits_by_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The group commit leaves everything to threads, as on SQLite and MongoDB."""
+
+    async def leave(units: Sequence[group_commit.Unit]) -> list[None]:
+        return [None for _ in units]
+
+    monkeypatch.setattr(group_commit, "commit_at_once", leave)
 
 
 @pytest.fixture

@@ -44,6 +44,14 @@ class Count(NamedTuple):
     most: int
 
 
+class Correction(NamedTuple):
+    """The microcredits by which the settlements of one list change a spending counter, if it is in the period `starts`."""
+
+    counter_id: UUID
+    starts: date
+    change: int
+
+
 class Standing(NamedTuple):
     """A wallet after its move. `digest` is the last entry's before the move, "" without one, None if not known yet."""
 

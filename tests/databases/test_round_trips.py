@@ -1,18 +1,24 @@
-"""How often a chat's two commits wait for PostgreSQL."""
+"""A chat's two commits on PostgreSQL: one round trip each, from the event loop; and what can't be done so."""
 
+import asyncio
+import contextlib
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import date
 from typing import Any
 from uuid import uuid5
 
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection, connections
 
+from aichat.core.background import lifecycle
+from aichat.core.database.models import uuid7
+from aichat.core.database.statements import on_loop
 from aichat.core.money import CREDIT
-from credits import ledger
-from credits.models import Hold, Limit, SpendCounter
-from credits.services import InsufficientCreditsError, Reserve, Settle, apply, hold_expiry
+from aichat.generation.charging import group_commit
+from aichat.generation.charging.group_commit import Unit, submit
+from credits.models import Hold, LedgerEntry, Limit, SpendCounter
+from credits.services import InsufficientCreditsError, Operation, Release, Reserve, Settle, apply, hold_expiry
 from credits.verify import problems
 from tests.conftest import Actor
 
@@ -20,38 +26,61 @@ pytestmark = [
     pytest.mark.django_db(transaction=True),
     pytest.mark.skipif(connection.vendor != "postgresql", reason="other engines have no pipeline"),
 ]
+Trips = list[list[bytes]]
+
+
+def commit(*operations: Operation) -> list[Any]:
+    """Submit the operations together; return their results or errors."""
+    [results] = commit_in_turn(operations)
+    return results
+
+
+def commit_in_turn(*batches: Sequence[Operation]) -> list[list[Any]]:
+    """Submit the operations of one batch after those of the other, on one event loop."""
+
+    async def work() -> list[list[Any]]:
+        found = []
+        try:
+            for operations in batches:
+                units = [Unit(operation=operation) for operation in operations]
+                found.append(await asyncio.gather(*map(submit, units), return_exceptions=True))
+        finally:
+            while lifecycle._tasks:
+                await asyncio.gather(*lifecycle._tasks)
+            on_loop.close()
+            await asyncio.sleep(0)
+        return found
+
+    return asyncio.run(work())
 
 
 @pytest.fixture
-def trips(monkeypatch: pytest.MonkeyPatch) -> list[list[bytes]]:
-    """What each round trip of the pipeline sent, as far as it has a text."""
-    from aichat.core.database.statements import pipeline
+def trips(monkeypatch: pytest.MonkeyPatch) -> Trips:
+    """What each round trip sent, as far as it has a text; without those that prepare statements."""
+    found: Trips = []
+    exchange = on_loop._Connection.exchange
 
-    found: list[list[bytes]] = []
-    exchange = pipeline._Line.exchange
+    async def counted(line: Any, asked: Any) -> Any:
+        if asked.commits:
+            found.append([command.args[0] for command in asked.commands])
+        return await exchange(line, asked)
 
-    def counted(line: Any, commands: Sequence[Any], **options: Any) -> Any:
-        found.append([command.args[0] for command in commands])
-        return exchange(line, commands, **options)
-
-    monkeypatch.setattr(pipeline._Line, "exchange", counted)
+    monkeypatch.setattr(on_loop._Connection, "exchange", counted)
     return found
+
+
+@pytest.fixture
+def no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is left to threads."""
+
+    def refuse(units: Sequence[Unit], unknown: object = None) -> list[Any]:
+        raise AssertionError(f"{units} are left to a thread after {unknown!r}")
+
+    monkeypatch.setattr(group_commit, "commit_each", refuse)
 
 
 def reserve(actor: Actor, credits: int) -> Reserve:
     return Reserve(wallet_id=actor.organization.pk, amount=credits * CREDIT, expires_at=hold_expiry())
-
-
-def test_a_reservation_is_one_round_trip_that_does_not_wait_for_the_disk(
-    alice: Actor, trips: list[list[bytes]]
-) -> None:
-    alice.set_credits(100)
-    ledger.reserve_new([reserve(alice, 1)])  # prepares the statement
-    trips.clear()
-    assert ledger.reserve_new([reserve(alice, 2)])
-    [[begin, without_waiting, _, commit]] = trips
-    assert (begin, without_waiting, commit) == (b"BEGIN", b"SET LOCAL synchronous_commit = off", b"COMMIT")
-    assert (alice.wallet.available, alice.wallet.held) == (97 * CREDIT, 3 * CREDIT)
 
 
 def within(actor: Actor, credits: int, most: int, name: str = "key") -> Reserve:
@@ -64,50 +93,222 @@ def spent() -> list[int]:
     return [counter.spent // CREDIT for counter in SpendCounter.objects.order_by("id")]
 
 
-def test_a_reservation_within_spending_limits_is_one_round_trip_too(alice: Actor, trips: list[list[bytes]]) -> None:
+def standing(actor: Actor) -> tuple[float, float]:
+    """The credits that the actor has available and held."""
+    return actor.wallet.available / CREDIT, actor.wallet.held / CREDIT
+
+
+# --- One round trip ---------------------------------------------------------------------------------------------------
+
+
+def test_a_reservation_does_not_wait_for_the_disk_and_a_settlement_does(
+    alice: Actor, no_threads: None, trips: Trips
+) -> None:
     alice.set_credits(100)
-    apply([within(alice, 1, 10)])  # makes the counter
-    ledger.reserve_new([within(alice, 1, 10)])  # prepares the statements
-    trips.clear()
-    asked = within(alice, 3, 10)
-    assert ledger.reserve_new([asked, within(alice, 2, 10)])
-    assert len(trips) == 1 and spent() == [7] and alice.wallet.held == 7 * CREDIT
-    apply([Settle(hold=asked.hold, charge=CREDIT)])
-    assert spent() == [5]
+    first, asked = reserve(alice, 2), reserve(alice, 2)
+    *_, [settled] = commit_in_turn(
+        [first], [Settle(hold=first.hold, charge=CREDIT)], [asked], [Settle(hold=asked.hold, charge=CREDIT)]
+    )
+    assert (settled.charged, settled.available) == (CREDIT, 98 * CREDIT)
+    *_, reserving, settling = trips
+    assert b"SET LOCAL synchronous_commit = off" in reserving and reserving[-1] == b"COMMIT"
+    assert b"SET LOCAL synchronous_commit = off" not in settling and settling[-1] == b"COMMIT"
     assert list(problems()) == []
 
 
-@pytest.mark.parametrize(("credits", "most", "free"), [(6, 10, 100), (6, 20, 8)], ids=["the limit", "the wallet"])
-def test_what_a_limit_or_the_wallet_refuses_is_counted_nowhere(
-    alice: Actor, credits: int, most: int, free: int
+@pytest.mark.parametrize("each", [1, 7])
+def test_many_settlements_are_chained_as_if_they_came_one_by_one(
+    alice: Actor, bob: Actor, no_threads: None, trips: Trips, each: int
 ) -> None:
+    people = (alice, bob)[:each]
+    for actor in people:
+        actor.set_credits(100)
+    asked = [reserve(actor, 3) for _ in range(each) for actor in people]
+    commit(*asked)
+    trips.clear()
+    charges = [CREDIT + number for number in range(len(asked))]
+    results = commit(*[Settle(hold=one.hold, charge=charge) for one, charge in zip(asked, charges, strict=True)])
+    assert [result.charged for result in results] == charges and len(trips) == 1
+    for actor in people:
+        entries = LedgerEntry.objects.filter(wallet=actor.wallet, kind="CHARGE").order_by("sequence")
+        mine = [result.entry for result in results if result.entry.wallet_id == actor.wallet.pk]
+        assert [(one.sequence, one.balance_after, one.amount) for one in mine] == [
+            (one.sequence, one.balance_after, one.amount) for one in entries
+        ]
+    assert list(problems()) == []
+
+
+def test_settlements_and_releases_go_together(alice: Actor, bob: Actor, no_threads: None, trips: Trips) -> None:
+    for actor in (alice, bob):
+        actor.set_credits(10)
+    asked = [reserve(alice, 2), reserve(alice, 3), reserve(bob, 4)]
+    commit(*asked)
+    trips.clear()
+    settled, *released = commit(
+        Settle(hold=asked[0].hold, charge=CREDIT), *[Release(hold=one.hold) for one in asked[1:]]
+    )
+    assert settled.charged == CREDIT and [one.charged for one in released] == [0, 0] and len(trips) == 1
+    assert standing(alice) == (9, 0) and standing(bob) == (10, 0)
+    assert sorted(Hold.objects.values_list("state", flat=True)) == ["RELEASED", "RELEASED", "SETTLED"]
+    assert list(problems()) == []
+
+
+def test_the_first_entry_of_a_wallet_begins_its_chain(alice: Actor, no_threads: None, settings: Any) -> None:
+    settings.STARTER_CREDITS = 0
+    assert alice.wallet.sequence == 0
+    asked = reserve(alice, 0)
+    commit(asked)
+    commit(Release(hold=asked.hold))
+    free = reserve(alice, 0)
+    commit(free)
+    assert commit(Settle(hold=free.hold, charge=0))[0].entry is None
+    assert list(problems()) == []
+
+
+def test_limits_are_counted_and_corrected(alice: Actor, no_threads: None, trips: Trips) -> None:
+    alice.set_credits(100)
+    apply([within(alice, 1, 10)])  # makes the counter
+    asked = [within(alice, 3, 10), within(alice, 2, 10)]
+    commit(*asked)
+    assert spent() == [6] and standing(alice) == (94, 6)
+    commit(Settle(hold=asked[0].hold, charge=CREDIT), Release(hold=asked[1].hold))
+    assert spent() == [2] and len(trips) == 2
+    assert list(problems()) == []
+
+
+# --- What is left to threads ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("most", "free", "kept"), [(10, 100, 5), (20, 8, 5)], ids=["the limit", "the wallet"])
+def test_what_a_limit_or_the_wallet_refuses_is_counted_nowhere(alice: Actor, most: int, free: int, kept: int) -> None:
     alice.set_credits(free)
     apply([within(alice, 5, most), within(alice, 0, most, "user")])
-    asked = within(alice, credits, most)
+    asked = within(alice, 6, most)
     both = dataclasses.replace(asked, limits=[*asked.limits, *within(alice, 0, most, "user").limits])
-    assert ledger.reserve_new([both]) is None
-    assert sorted(spent()) == [0, 5] and alice.wallet.held == 5 * CREDIT
-    assert apply([both])[0].error is not None and sorted(spent()) == [0, 5]
+    [refused] = commit(both)
+    assert isinstance(refused, Exception) and sorted(spent()) == [0, kept]
+    assert standing(alice) == (free - 5, 5)
 
 
 def test_reservations_made_together_are_refused_wallet_by_wallet(alice: Actor, bob: Actor) -> None:
     alice.set_credits(100)
     bob.set_credits(1)
-    asked = [reserve(alice, 10), reserve(bob, 2), reserve(alice, 5), reserve(bob, 1)]
-    outcomes = ledger.reserve_new(asked)
-    assert outcomes is not None
-    kinds = [type(outcome.error) for outcome in outcomes]
-    assert kinds == [type(None), InsufficientCreditsError, type(None), type(None)]
-    assert (alice.wallet.held, bob.wallet.held) == (15 * CREDIT, CREDIT)
-    assert outcomes[0].available == 85 * CREDIT
+    results = commit(reserve(alice, 10), reserve(bob, 2), reserve(alice, 5), reserve(bob, 1))
+    assert [isinstance(result, InsufficientCreditsError) for result in results] == [False, True, False, False]
+    assert standing(alice) == (85, 15) and standing(bob) == (0, 1)
     assert list(problems()) == []
 
 
-def test_a_reservation_that_collides_does_nothing_and_leaves_the_connection_usable(alice: Actor) -> None:
+def test_a_charge_that_the_wallet_lacks_is_cut_and_takes_no_other_down(alice: Actor, bob: Actor) -> None:
+    alice.set_credits(3)
+    bob.set_credits(3)
+    asked = [reserve(alice, 2), reserve(bob, 2)]
+    commit(*asked)
+    mine, others = commit(
+        *[Settle(hold=one.hold, charge=credits * CREDIT) for one, credits in zip(asked, (5, 1), strict=True)]
+    )
+    assert (mine.charged, mine.shortfall) == (3 * CREDIT, 2 * CREDIT)
+    assert (others.charged, others.shortfall) == (CREDIT, 0)
+    assert list(problems()) == []
+
+
+@pytest.mark.parametrize("charge", [0, CREDIT])
+def test_a_hold_that_is_closed_already_is_not_closed_again(alice: Actor, charge: int) -> None:
     alice.set_credits(100)
-    asked = reserve(alice, 10)
-    ledger.reserve_new([asked])
-    with pytest.raises(Exception, match="duplicate key"):
-        ledger.reserve_new([reserve(alice, 1), asked])
-    assert Hold.objects.count() == 1 and alice.wallet.held == 10 * CREDIT
-    assert apply([Settle(hold=asked.hold, charge=CREDIT)])[0].or_raise().charged == CREDIT
+    asked, other = reserve(alice, 2), reserve(alice, 2)
+    commit(asked, other)
+    first: Operation = Settle(hold=asked.hold, charge=charge)
+    assert [one.repeated for one in commit(first)] == [False]
+    assert [one.repeated for one in commit(first, Release(hold=other.hold))] == [True, False]
+    assert [one.repeated for one in commit(first)] == [True]
+    assert standing(alice) == (100 - charge / CREDIT, 0)
+    assert list(problems()) == []
+
+
+def test_an_entry_that_another_transaction_adds_meanwhile_is_chained_before(alice: Actor, trips: Trips) -> None:
+    """The settlement waits for the wallet's lock, and then sees the entry that was committed while it waited."""
+    alice.set_credits(100)
+    asked = [reserve(alice, 2), reserve(alice, 2)]
+    commit(*asked)
+    trips.clear()
+
+    async def work() -> None:
+        both = [asyncio.to_thread(apply, [Settle(hold=asked[0].hold, charge=CREDIT)])]
+        await asyncio.gather(*both, submit(Unit(operation=Settle(hold=asked[1].hold, charge=CREDIT))))
+        on_loop.close()
+
+    for _ in range(1):
+        asyncio.run(work())
+    assert standing(alice) == (98, 0)
+    assert list(problems()) == []
+
+
+# --- Lost connections -------------------------------------------------------------------------------------------------
+
+
+def broken(when: str, monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
+    """The first connection is lost: before anything is sent, or after COMMIT was answered. Returns how often."""
+    lost: list[str] = []
+    exchange = on_loop._Connection.exchange
+
+    async def breaking(line: Any, asked: Any) -> Any:
+        if lost or not asked.commits:
+            return await exchange(line, asked)
+        lost.append(when)
+        if when == "after COMMIT":
+            await exchange(line, asked)
+        line.close()
+        error = OperationalError("the connection is lost")
+        error.commit_was_sent = when == "after COMMIT"  # type: ignore[attr-defined]
+        raise error
+
+    monkeypatch.setattr(on_loop._Connection, "exchange", breaking)
+    return lambda: len(lost)
+
+
+@pytest.mark.parametrize("when", ["before", "after COMMIT"])
+@pytest.mark.parametrize("what", ["reserve", "settle"])
+def test_a_lost_connection_does_it_exactly_once(
+    alice: Actor, monkeypatch: pytest.MonkeyPatch, what: str, when: str
+) -> None:
+    alice.set_credits(100)
+    asked = reserve(alice, 2)
+    if what == "settle":
+        commit(asked)
+    count = broken(when, monkeypatch)
+    [result] = commit(asked if what == "reserve" else Settle(hold=asked.hold, charge=CREDIT))
+    assert count() == 1 and not isinstance(result, Exception)
+    assert standing(alice) == ((98, 2) if what == "reserve" else (99, 0))
+    assert list(problems()) == []
+
+
+def end(session: int) -> None:
+    """Have the server end a session, by a connection of this thread."""
+    with contextlib.closing(connections["default"]), connections["default"].cursor() as cursor:
+        cursor.execute("SELECT pg_terminate_backend(%s)", [session])
+
+
+def test_a_connection_that_the_server_ends_is_replaced(alice: Actor, no_threads: None) -> None:
+    alice.set_credits(100)
+
+    async def work() -> None:
+        await submit(Unit(operation=reserve(alice, 1)))
+        [kept] = on_loop._free[asyncio.get_running_loop()]
+        await asyncio.to_thread(end, kept.libpq.backend_pid)
+        while kept.is_open:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        await submit(Unit(operation=reserve(alice, 1)))
+        on_loop.close()
+        await asyncio.sleep(0)
+
+    asyncio.run(asyncio.wait_for(work(), 20))
+    assert standing(alice) == (98, 2)
+
+
+def test_a_batch_larger_than_the_sockets_buffer_arrives_whole(alice: Actor, no_threads: None) -> None:
+    alice.set_credits(100)
+    asked = [dataclasses.replace(reserve(alice, 0), reference=f"{uuid7()}{'ä' * 40}") for _ in range(250)]
+    commit(*asked)
+    results = commit(*[Settle(hold=one.hold, charge=1, reason="ä" * 200) for one in asked])
+    assert {type(result).__name__ for result in results} == {"OperationResult"}
+    assert list(problems()) == []

@@ -39,7 +39,7 @@ class Scripted:
 
 
 @pytest.fixture(autouse=True)
-def stepwise(monkeypatch: pytest.MonkeyPatch) -> None:
+def stepwise(monkeypatch: pytest.MonkeyPatch, commits_by_threads: None) -> None:
     """Every wait takes a countable number of turns of the event loop: database work too, on the test's connection."""
 
     async def run(work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

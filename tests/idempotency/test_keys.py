@@ -173,7 +173,9 @@ def test_a_process_renews_only_the_claims_it_works_on(http: httpx.Client, alice:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_an_attempt_that_lost_its_key_is_not_charged(http: httpx.Client, alice: Actor, stream: bool) -> None:
+def test_an_attempt_that_lost_its_key_is_not_charged(
+    http: httpx.Client, alice: Actor, commits_by_threads: None, stream: bool
+) -> None:
     """It was slower than its lease, and a later attempt took the key over while it was at work."""
     alice.set_credits(10)
 

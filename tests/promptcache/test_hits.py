@@ -109,7 +109,7 @@ def test_a_hit_may_have_a_price(
 
 
 def test_a_free_hit_whose_commit_was_not_confirmed_is_not_recorded_twice(
-    http: httpx.Client, upstream: Upstream, alice: Actor, monkeypatch: pytest.MonkeyPatch
+    http: httpx.Client, upstream: Upstream, alice: Actor, commits_by_threads: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chat(http, alice)
     commit, tries = group_commit.commit_together, []

@@ -14,7 +14,7 @@ from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, close_old_connections, connection, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from aichat.core.database.transactions import is_mongodb
+from aichat.core.database.transactions import is_mongodb, vendor
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -78,7 +78,7 @@ def _was_told_something(database: BaseDatabaseWrapper) -> bool:
 
 
 def close() -> None:
-    """End the threads and their connections (at shutdown)."""
+    """End the threads and their connections, and those of event loops (at shutdown)."""
     with _threads_lock:
         threads = list(_threads.values())
         _threads.clear()
@@ -86,6 +86,10 @@ def close() -> None:
         for _ in range(settings.DATABASE_THREADS):
             pool.submit(connections.close_all)
         pool.shutdown(wait=True)
+    if vendor() == "postgresql":
+        from aichat.core.database.statements import on_loop
+
+        on_loop.close()
 
 
 if hasattr(os, "register_at_fork"):

@@ -8,9 +8,13 @@ that fails takes no other with it: its batch is then committed one by one. Nothi
 | --- | --- |
 | request | `submit(unit)`, then awaits the future |
 | lane | takes the waiting units whose wallets no batch under way moves; reservations and settlements have a lane each |
-| thread of the lane | reservations: one transaction that does not wait for the disk (`credits.ledger.reserve_new`) |
-| thread of the lane | settlements: moves the wallets, calls each `unit.write`, inserts all rows, one durable commit |
+| event loop | PostgreSQL: the whole batch as one transaction in one round trip (`credits.round_trips`) |
+| thread of the lane | what is left: reservations by a transaction that waits for no disk (`credits.ledger.reserve_new`) |
+| thread of the lane | what is left: moves the wallets, calls each `unit.write`, inserts all rows, one durable commit |
 | event loop | calls `unit.committed`, sets the future; the request goes on |
+
+A thread does what can't be presumed: a wallet that lacks the credits, a hold that is not open, rows that depend on what
+the wallet has left. On SQLite and MongoDB it does everything.
 
 A reservation may be lost when the database server crashes; its settlement then takes the charge from what is free, as
 after an expiry (`Settle.hold_may_be_lost`). SQLite has one lane: only one of its transactions writes at a time.
@@ -22,6 +26,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field
+from itertools import repeat
 from time import monotonic
 from uuid import UUID
 from weakref import WeakKeyDictionary
@@ -31,11 +36,12 @@ from django.db import IntegrityError, connection
 
 from accounts.models import Organization
 from aichat.core.background import lifecycle
-from aichat.core.database import executor, transactions
+from aichat.core.database import executor, outcomes, transactions
 from aichat.core.database.statements import NewRow, insert_rows
 from aichat.core.errors import Overloaded
 from aichat.core.telemetry import prometheus
-from credits.services import Operation, OperationResult, Reserve, apply, available_to, move_new, reserve_new
+from credits import round_trips
+from credits.services import Operation, OperationResult, Reserve, Settle, apply, available_to, move_new, reserve_new
 
 logger = logging.getLogger(__name__)
 
@@ -60,25 +66,29 @@ class Unit:
     """The part of a commit that belongs to one request.
 
     `write` runs inside the transaction once the operation is done (not when it was refused), perhaps more than once, with
-    the request's context variables: it returns the rows to insert, and may run statements of its own. `committed` runs
-    after the commit, on the event loop. `wallet_of` is the organization whose free credits the result gives when there
-    is no operation that does.
+    the request's context variables: it returns the rows to insert, and may run statements of its own. With
+    `writes_ahead` it runs none, and needs nothing of the result but the charge, so it may run before the operation is
+    done. `committed` runs after the commit, on the event loop. `wallet_of` is the organization whose free credits the
+    result gives when there is no operation that does.
     """
 
     operation: Operation | None = None
     wallet_of: Organization | None = None
     write: Callable[[OperationResult], Sequence[NewRow]] = nothing
+    writes_ahead: bool = False
     committed: Callable[[OperationResult], None] | None = None
     patience: float = 0.0  # seconds for which the unit is tried again while the database is away
     context: Context = field(default_factory=copy_context)  # of the request: the commit runs in no request's own
     only_reserves: bool = field(init=False)  # whether the unit is a reservation alone: its commit waits for no disk
-    # Whether spending limits count the reservation; such units have batches of their own.
-    is_limited: bool = field(init=False)
+    # Units of one kind go together: whether they are reservations alone, whether spending limits count these, and whether
+    # they fit into one round trip.
+    kind: tuple[bool, bool, bool] = field(init=False)
 
     def __post_init__(self) -> None:
         operation = self.operation
         self.only_reserves = type(operation) is Reserve and self.write is nothing
-        self.is_limited = isinstance(operation, Reserve) and bool(operation.limits)
+        is_limited = isinstance(operation, Reserve) and bool(operation.limits)
+        self.kind = self.only_reserves, is_limited, self.writes_ahead or self.write is nothing
 
 
 def submit(unit: Unit, *, refusable: bool = False) -> "asyncio.Future[OperationResult]":
@@ -101,9 +111,45 @@ def submit(unit: Unit, *, refusable: bool = False) -> "asyncio.Future[OperationR
     return future
 
 
-def commit_each(units: Sequence[Unit]) -> list[OperationResult | Exception]:
-    """Commit all units, together if that is possible; a bad one fails alone."""
+async def commit_at_once(units: Sequence[Unit]) -> list[OperationResult | None]:
+    """Commit units of one kind as one transaction in one round trip, from the event loop. PostgreSQL alone can.
+
+    The result is None for a unit that is to be committed in another way. Raises when nothing was done; `OutcomeUnknown`
+    when nobody knows.
+    """
+    from aichat.core.database.statements import on_loop  # with psycopg, that others need not wait for
+
+    trip = _round_trip(units)
     try:
+        return trip.results(await on_loop.commit(trip.statements, durable=trip.durable))
+    except Exception as error:
+        if outcomes.was_sent_with_commit(error):
+            raise transactions.OutcomeUnknown("The answer to COMMIT was lost.") from error
+        raise
+
+
+def _round_trip(units: Sequence[Unit]) -> round_trips.RoundTrip:
+    """The round trip that commits all units. Raises `ValueError` when they need more than one."""
+    operations = [unit.operation for unit in units]
+    reserves = [operation for operation in operations if isinstance(operation, Reserve)]
+    if len(reserves) == len(units):
+        return round_trips.Reservations(reserves)
+    rows: list[NewRow] = []
+    for unit in units:
+        if unit.write is not nothing:
+            charge = unit.operation.charge if isinstance(unit.operation, Settle) else 0
+            rows += unit.context.run(unit.write, OperationResult(charged=charge))
+    wallets = [unit.wallet_of.pk if unit.wallet_of else None for unit in units]
+    return round_trips.Settlements(operations, wallets, rows)
+
+
+def commit_each(
+    units: Sequence[Unit], unknown: transactions.OutcomeUnknown | None = None
+) -> list[OperationResult | Exception]:
+    """Commit all units, together if that is possible; a bad one fails alone. `unknown`: the last try may have succeeded."""
+    try:
+        if unknown is not None:
+            return [*transactions.run_again(unknown, _commit_looking, units)]
         return [*commit_together(units)]
     except Exception as error:
         if len(units) == 1 or transactions.is_unavailable(error):
@@ -213,6 +259,9 @@ class _Queue:
         self.settling = _Lane("commits", 1 if connection.vendor == "sqlite" else SETTLING_THREADS, alone)
         self.reserving = self.settling if connection.vendor == "sqlite" else _Lane("reservations", 1)
         self.lanes = {self.reserving, self.settling}
+        self.commits_at_once = (
+            connection.vendor == "postgresql" and not settings.DEBUG
+        )  # which logs the statements of threads
         self.moving: set[UUID] = set()  # the wallets of the batches on their way
         self.next: dict[UUID, _Lane] = {}  # whose turn is next at a wallet: no lane starves the other
 
@@ -240,11 +289,7 @@ class _Queue:
                 prometheus.batch(lane.name, len(batch), monotonic() - batch[0].since)
                 self.moving |= wallets
                 try:
-                    results = await executor.run_kept(
-                        lane.name, lane.threads, commit_each, [item.unit for item in batch]
-                    )
-                except Exception as error:  # not even a connection
-                    results = [error for _ in batch]
+                    results = await self.commit(lane, [item.unit for item in batch])
                 finally:
                     self.moving -= wallets
                 for item, result in zip(batch, results, strict=True):
@@ -257,6 +302,27 @@ class _Queue:
         finally:
             lane.running -= 1
 
+    async def commit(self, lane: _Lane, units: Sequence[Unit]) -> list[OperationResult | Exception]:
+        """Commit the units, at once where that is possible, else by a thread of the lane."""
+        results: list[OperationResult | None] = [None for _ in units]
+        unknown: transactions.OutcomeUnknown | None = None
+        if self.commits_at_once and units[0].kind[2]:
+            try:
+                results = await commit_at_once(units)
+            except transactions.OutcomeUnknown as error:
+                unknown = error
+            except Exception as error:
+                logger.debug("a batch is committed by a thread: %r", error)
+        left = [unit for unit, result in zip(units, results, strict=True) if result is None]
+        if not left:
+            return [*filter(None, results)]
+        done: Iterator[OperationResult | Exception]
+        try:
+            done = iter(await executor.run_kept(lane.name, lane.threads, commit_each, left, unknown))
+        except Exception as error:  # not even a connection
+            done = repeat(error)
+        return [result or next(done) for result in results]
+
     def take(self, lane: _Lane) -> tuple[list[_Waiting], set[UUID]]:
         """The next batch and its wallets: waiting units of one kind whose wallets are free; the others go on waiting.
 
@@ -266,8 +332,7 @@ class _Queue:
         passed: list[_Waiting] = []
         while lane.waiting and len(batch) < LARGEST_BATCH:
             item = lane.waiting.popleft()
-            kind = item.unit.only_reserves, item.unit.is_limited
-            if batch and kind != (batch[0].unit.only_reserves, batch[0].unit.is_limited):
+            if batch and item.unit.kind != batch[0].unit.kind:
                 passed.append(item)
             elif item.wallet is None or (item.wallet not in self.moving and self.next.get(item.wallet, lane) is lane):
                 batch.append(item)

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import partial
 from math import inf
 from time import monotonic
 from typing import Any
@@ -14,7 +13,7 @@ from aichat.core.database.models import uuid7
 from aichat.core.database.statements import Encoded, NewRow
 from aichat.core.errors import ApiError
 from aichat.generation.charging.group_commit import Unit
-from aichat.generation.request import GenerationRequest, Result
+from aichat.generation.request import GenerationRequest, Result, no_rows, store_nothing
 from aichat.providers.base import Usage
 from aichat.providers.usage import UsageReport
 from aichat.usage.models import UsageRecord
@@ -77,11 +76,13 @@ def settlement(
     `result` is None when nothing was delivered, `hold` is None when the answer costs nothing. Settling twice changes
     nothing. The unit may fail with `IdempotencyInProgress`: this attempt was taken for dead, and a later one has its key.
     """
+    writing = _Writing(request, hold, attempts, result, clock.shared_now(), monotonic())
     return Unit(
         operation=_operation(request, hold, charge),
         wallet_of=None if hold else request.caller.organization,
-        write=_Writing(request, hold, attempts, result, clock.shared_now(), monotonic()),
-        committed=partial(notice_if_low, user_id=request.caller.user.pk),
+        write=writing,
+        writes_ahead=request.rows_to_save is no_rows and request.store_replay is store_nothing,
+        committed=writing.committed,
         patience=SETTLE_PATIENCE,
     )
 
@@ -113,6 +114,11 @@ class _Writing:
             error = self.attempts[-1].error if self.attempts else None
             self.request.store_replay(self.result or Result(self.request.id, self.request.request_id), error)
         return rows
+
+    def committed(self, operation_result: OperationResult) -> None:
+        """Tell the result what stands, and the person when little is left. Called after the commit."""
+        self.answer(operation_result.charged, operation_result)
+        notice_if_low(operation_result, self.request.caller.user.pk)
 
     def earlier(self, operation_result: OperationResult) -> UsageRecord | None:
         """A usage record that an earlier try committed, if there was one: the ledger says so, without a hold `tried`."""

@@ -304,6 +304,10 @@ def is_settling(units: Any) -> bool:
     return any(isinstance(unit.operation, Settle | Release) for unit in units)
 
 
+async def by_threads(units: Any) -> list[None]:
+    return [None for _ in units]
+
+
 def settle_failing(monkeypatch: pytest.MonkeyPatch, times: int) -> None:
     left, commit = [times], group_commit.commit_together
 
@@ -314,6 +318,7 @@ def settle_failing(monkeypatch: pytest.MonkeyPatch, times: int) -> None:
         return commit(units)
 
     monkeypatch.setattr(group_commit, "commit_together", flaky)
+    monkeypatch.setattr(group_commit, "commit_at_once", by_threads)
 
 
 @each_mode
@@ -340,6 +345,7 @@ def test_a_settlement_whose_answer_was_lost_is_not_done_twice(
         return outcomes
 
     monkeypatch.setattr(group_commit, "commit_together", committed_but_unanswered)
+    monkeypatch.setattr(group_commit, "commit_at_once", by_threads)
     seen = ask(http, alice, MODELS["gemini"], "json")
     assert len(calls) == 2
     assert UsageRecord.objects.count() == 1

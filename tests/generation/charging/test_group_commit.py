@@ -31,13 +31,20 @@ def reserve(actor: Actor, credits: int = 1) -> Unit:
 def batches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The sizes of the transactions that were tried."""
     sizes: list[int] = []
-    commit = group_commit.commit_together
+    commit, commit_at_once = group_commit.commit_together, group_commit.commit_at_once
 
     def counted(units: Sequence[Unit]) -> list[OperationResult]:
         sizes.append(len(units))
         return commit(units)
 
+    async def counted_at_once(units: Sequence[Unit]) -> list[OperationResult | None]:
+        results = await commit_at_once(units)
+        if None not in results:
+            sizes.append(len(units))
+        return results
+
     monkeypatch.setattr(group_commit, "commit_together", counted)
+    monkeypatch.setattr(group_commit, "commit_at_once", counted_at_once)
     return sizes
 
 
@@ -138,7 +145,7 @@ def test_what_nobody_waits_for_is_committed_all_the_same(alice: Actor) -> None:
 
 
 def test_a_patient_unit_is_tried_again_while_the_database_is_away(
-    alice: Actor, monkeypatch: pytest.MonkeyPatch
+    alice: Actor, commits_by_threads: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     commit, tries = group_commit.commit_together, []
     monkeypatch.setattr(group_commit, "SHORTEST_PAUSE", 0.01)

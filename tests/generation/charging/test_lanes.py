@@ -25,7 +25,7 @@ class Commits:
         self.may_end = threading.Event()
         self.begun: list[list[str]] = []
 
-    def __call__(self, units: Sequence[Unit]) -> list[OperationResult]:
+    def __call__(self, units: Sequence[Unit], unknown: object = None) -> list[OperationResult]:
         kinds = [("reserve " if unit.only_reserves else "settle ") + NAMES[wallet_of(unit)] for unit in units]
         self.begun.append(kinds)
         if "settle" in kinds[0]:
@@ -42,7 +42,7 @@ def wallet_of(unit: Unit) -> UUID:
 
 
 @pytest.fixture
-def commits(monkeypatch: pytest.MonkeyPatch) -> Iterator[Commits]:
+def commits(monkeypatch: pytest.MonkeyPatch, commits_by_threads: None) -> Iterator[Commits]:
     """On an engine that can commit several transactions at the same time."""
     found = Commits()
     monkeypatch.setattr(group_commit, "commit_each", found)

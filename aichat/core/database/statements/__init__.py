@@ -9,9 +9,9 @@ from aichat.core.database.statements.bulk_insert import (
     NewRow,
     insert,
     insert_rows,
-    insert_text,
     insert_values,
-    rows_as_recordsets,
+    insertions,
+    table_of,
 )
 from aichat.core.database.statements.prepared import Statement, recordset
 
@@ -21,8 +21,8 @@ __all__ = [
     "Statement",
     "insert",
     "insert_rows",
-    "insert_text",
     "insert_values",
+    "insertions",
     "recordset",
-    "rows_as_recordsets",
+    "table_of",
 ]

@@ -58,14 +58,14 @@ def _by_table(rows: Iterable[NewRow]) -> "Rows":
     return list(by_model.values())
 
 
-def insert_text(model: type[models.Model]) -> str:
-    """The INSERT of a model's rows as part of a larger statement; on PostgreSQL its one value is a recordset."""
-    return _table(model, transactions.vendor()).insert.text
+def insertions(rows: Iterable[NewRow]) -> "list[tuple[Statement, list[Any]]]":
+    """PostgreSQL's statements that insert the rows, one for each model in order of first appearance, with their values."""
+    return [(table.insert, [recordset(table.names, values)]) for table, values in _by_table(rows)]
 
 
-def rows_as_recordsets(rows: Iterable[NewRow]) -> list[str]:
-    """PostgreSQL's recordset of the rows, one for each model, in order of first appearance."""
-    return [recordset(table.names, values) for table, values in _by_table(rows)]
+def table_of(model: type[models.Model]) -> "Table":
+    """The table of a model on the configured database."""
+    return _table(model, transactions.vendor())
 
 
 class Encoded:
@@ -88,6 +88,8 @@ class Table:
         self.name = model._meta.db_table
         self.names: list[str] = [field.column for field in fields]
         self.insert = Statement("" if vendor == "mongodb" else _insert_text(self.name, fields))
+        # PostgreSQL's: the columns that a recordset of rows has.
+        self.typed = "" if vendor == "mongodb" else _typed(fields)
         self._read = itemgetter(*(field.attname for field in fields))
         self._columns = [_column(field, vendor) for field in fields]
         self._steps: dict[tuple[type, ...], list[tuple[int, Convert]]] = {}
@@ -226,8 +228,11 @@ def _insert_text(table: str, fields: Sequence[Field]) -> str:
     if connection.vendor != "postgresql":
         return f"{beginning} VALUES ({', '.join(['%s'] * len(fields))})"
     # One text for any number of rows, so that it is prepared once; and faster than VALUES, COPY or arrays.
-    typed = ", ".join(f"{_quoted(field.column)} {field.db_type(connection)}" for field in fields)
-    return f"{beginning} SELECT {names} FROM json_to_recordset(%s::json) AS new ({typed})"
+    return f"{beginning} SELECT {names} FROM json_to_recordset(%s::json) AS new ({_typed(fields)})"
+
+
+def _typed(fields: Sequence[Field]) -> str:
+    return ", ".join(f"{_quoted(field.column)} {field.db_type(connection)}" for field in fields)
 
 
 Rows: TypeAlias = "list[tuple[Table, list[list[Any]]]]"

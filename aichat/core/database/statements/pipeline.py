@@ -8,9 +8,9 @@ https://www.postgresql.org/docs/current/libpq-pipeline-mode.html
 """
 
 import select
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from psycopg import Connection, OperationalError
 from psycopg.adapt import PyFormat, Transformer
@@ -21,13 +21,19 @@ from psycopg.pq.abc import PGresult
 Rows: TypeAlias = list[tuple[Any, ...]]
 Command: TypeAlias = Callable[[], None]
 
+
+class Exchange(NamedTuple):
+    """The commands of one round trip; `commits`: the last of them is COMMIT."""
+
+    commands: Sequence[Command]
+    commits: bool
+
+
+Exchanges: TypeAlias = Generator[Exchange, list[PGresult], list[Rows]]
+
 # The server takes a table that was never analyzed for a small one, which is best read as a whole. A plan is kept until the
 # table is analyzed, so it must not be made on that assumption: this setting holds for the transaction in which it is made.
 FOR_LARGE_TABLES = b"SET LOCAL enable_seqscan = off"
-
-
-# The commit does not wait until the log is on disk; the next durable commit writes it too.
-WITHOUT_WAITING_FOR_THE_DISK = b"SET LOCAL synchronous_commit = off"
 
 
 def send(
@@ -38,35 +44,14 @@ def send(
     Outside of autocommit mode `BEGIN` is sent before the first text, as psycopg does. With `commit` a `COMMIT` is sent
     after the last text, and `connection.commit()` finds nothing to do.
     """
-    line = _line_of(connection)
-    return line.send(statements, line.begin(), [line.saying(b"COMMIT")] if commit else [])
-
-
-def send_alone(
-    connection: "Connection[Any]", statements: Sequence[tuple[str, Sequence[Any]]], *, durable: bool
-) -> list[Rows]:
-    """Send texts and their values as a whole transaction, on a connection in autocommit mode; return the rows of each.
-
-    Unless `durable` the commit does not wait for the disk. Raises the first `psycopg.Error`, with nothing done.
-    """
-    line = _line_of(connection)
-    begin = [line.saying(b"BEGIN"), *([] if durable else [line.saying(WITHOUT_WAITING_FOR_THE_DISK)])]
-    try:
-        return line.send(statements, begin, [line.saying(b"COMMIT")])
-    finally:
-        if line.libpq.transaction_status == TransactionStatus.INERROR:
-            line.exchange([line.saying(b"ROLLBACK")])
-
-
-def _line_of(connection: "Connection[Any]") -> "_Line":
-    line: _Line | None = getattr(connection, "statements_line", None)
+    line: _WaitingLine | None = getattr(connection, "statements_line", None)
     if line is None:
-        line = connection.statements_line = _Line(connection)  # type: ignore[attr-defined]
-    return line
+        line = connection.statements_line = _WaitingLine(connection)  # type: ignore[attr-defined]
+    return line.send(statements, commit=commit)
 
 
-class _Line:
-    """Sends statements on one connection, and knows which ones are prepared there."""
+class Line:
+    """Sends statements on one connection, and knows which ones are prepared there. How it waits is up to the subclass."""
 
     def __init__(self, connection: "Connection[Any]") -> None:
         self.connection, self.libpq = connection, connection.pgconn
@@ -74,77 +59,119 @@ class _Line:
         self.names: dict[str, bytes] = {}
         self.made = 0  # names given; one whose preparation failed is not given again
         self.transformer = Transformer(connection)
-        self.poll = select.poll()  # `select` itself knows no more than 1,024 descriptors
-        self.poll.register(self.libpq.socket, select.POLLIN)
+        self.results: list[PGresult] = []
+        self.is_at_end = True  # of the results of a command: each is followed by None
 
-    def send(
+    def exchanges(
         self, statements: Sequence[tuple[str, Sequence[Any]]], begin: Sequence[Command], end: Sequence[Command]
-    ) -> list[Rows]:
-        """Send `begin`, the statements and `end` in one round trip; return the rows of the statements."""
-        # First of all: a value that PostgreSQL has no type for raises its error before anything is sent.
-        dumped = [(text, self.dump(values)) for text, values in statements]
-        if self.keeps_plans and (new := {text for text, _ in statements} - self.names.keys()):
-            self.prepare(new, begin)
-            begin = []
-        results = self.exchange(
-            [*begin, *(self.asking(text, values) for text, values in dumped), *end], commits=bool(end)
-        )
-        return [self.load(result) for result in results[len(begin) : len(results) - len(end)]]
+    ) -> Exchanges:
+        """Yield what goes out in each round trip, take the results, and return the rows of the statements.
 
-    def dump(self, values: Sequence[Any]) -> Sequence[Any]:
+        There is one round trip, and one before it for statements that this connection has not prepared yet.
+        """
+        # First of all: a value that PostgreSQL has no type for raises its error before anything is sent.
+        dumped = [(text, self._dump(values)) for text, values in statements]
+        if self.keeps_plans and (new := {text for text, _ in statements} - self.names.keys()):
+            names = {text: b"line_%d" % number for number, text in enumerate(new, start=self.made)}
+            self.made += len(names)
+            preparing = [partial(self.libpq.send_prepare, name, _numbered(text)) for text, name in names.items()]
+            yield Exchange([*begin, self.saying(FOR_LARGE_TABLES), *preparing], commits=False)
+            self.names |= names
+            begin = []
+        asking = [self._asking(text, values) for text, values in dumped]
+        results = yield Exchange([*begin, *asking, *end], commits=bool(end))
+        return [self._load(result) for result in results[len(begin) : len(results) - len(end)]]
+
+    def saying(self, command: bytes) -> Command:
+        """The command that sends a text without values."""
+        return partial(self.libpq.send_query_params, command, None)
+
+    def put(self, exchange: "Exchange") -> None:
+        """Hand all commands to libpq, which sends them when it is flushed."""
+        self.results, self.is_at_end = [], True
+        for command in exchange.commands:
+            command()
+        self.libpq.pipeline_sync()
+
+    def take(self) -> bool:
+        """Take the results that have come; return whether these are all. Raises `OperationalError` when they end early."""
+        while not self.libpq.is_busy():
+            result = self.libpq.get_result()
+            if result is None:
+                if self.is_at_end:
+                    raise OperationalError("the connection is lost")
+                self.is_at_end = True
+            elif result.status == ExecStatus.PIPELINE_SYNC:
+                return True
+            else:
+                self.results.append(result)
+                self.is_at_end = False
+        return False
+
+    def checked(self, exchange: "Exchange") -> list[PGresult]:
+        """The results of an exchange, one for each command. Raises the error of the first command that failed."""
+        for result in self.results:
+            if result.status == ExecStatus.FATAL_ERROR:
+                error = error_from_result(result, self.transformer.encoding)
+                if isinstance(error, InvalidSqlStatementName):
+                    self.names.clear()  # somebody had the session forget its plans: they are made again at the next try
+                error.commit_was_sent = exchange.commits and result is self.results[-1]  # type: ignore[attr-defined]
+                raise error
+        return self.results
+
+    def _dump(self, values: Sequence[Any]) -> Sequence[Any]:
         return self.transformer.dump_sequence(values, [PyFormat.TEXT] * len(values))
 
-    def load(self, result: PGresult) -> Rows:
+    def _load(self, result: PGresult) -> Rows:
         if result.status != ExecStatus.TUPLES_OK:
             return []
         self.transformer.set_pgresult(result)
         return self.transformer.load_rows(0, result.ntuples, tuple)
 
-    def prepare(self, texts: Iterable[str], begin: Sequence[Command]) -> None:
-        """Send `begin` and prepare the texts, in one round trip and once for each connection."""
-        names = {text: b"line_%d" % number for number, text in enumerate(texts, start=self.made)}
-        self.made += len(names)
-        preparing = [partial(self.libpq.send_prepare, name, _numbered(text)) for text, name in names.items()]
-        self.exchange([*begin, self.saying(FOR_LARGE_TABLES), *preparing])
-        self.names |= names
-
-    def begin(self) -> list[Command]:
-        is_begun = self.connection.autocommit or self.libpq.transaction_status != TransactionStatus.IDLE
-        return [] if is_begun else [self.saying(b"BEGIN")]
-
-    def saying(self, command: bytes) -> Command:
-        return partial(self.libpq.send_query_params, command, None)
-
-    def asking(self, text: str, values: Sequence[Any]) -> Command:
+    def _asking(self, text: str, values: Sequence[Any]) -> Command:
         if self.keeps_plans:
             return partial(self.libpq.send_query_prepared, self.names[text], values, result_format=Format.BINARY)
         return partial(self.libpq.send_query_params, _numbered(text), values, result_format=Format.BINARY)
 
-    def exchange(self, commands: Sequence[Command], *, commits: bool = False) -> list[PGresult]:
+
+class _WaitingLine(Line):
+    """A line whose thread waits for the answers."""
+
+    def __init__(self, connection: "Connection[Any]") -> None:
+        super().__init__(connection)
+        self.poll = select.poll()  # `select` itself knows no more than 1,024 descriptors
+        self.poll.register(self.libpq.socket, select.POLLIN)
+
+    def send(self, statements: Sequence[tuple[str, Sequence[Any]]], *, commit: bool) -> list[Rows]:
+        is_begun = self.connection.autocommit or self.libpq.transaction_status != TransactionStatus.IDLE
+        begin = [] if is_begun else [self.saying(b"BEGIN")]
+        exchanges = self.exchanges(statements, begin, [self.saying(b"COMMIT")] if commit else [])
+        exchange = next(exchanges)
+        while True:
+            try:
+                exchange = exchanges.send(self.exchange(exchange))
+            except StopIteration as end:
+                rows: list[Rows] = end.value
+                return rows
+
+    def exchange(self, exchange: "Exchange") -> list[PGresult]:
         """Send all commands, and return one result for each.
 
-        When the connection is lost and the last command `commits`, the error says so in its attribute `commit_was_sent`.
+        When the connection is lost and the last command commits, the error says so in its attribute `commit_was_sent`.
         """
         self.libpq.enter_pipeline_mode()
         try:
-            for command in commands:
-                command()
-            self.libpq.pipeline_sync()
+            self.put(exchange)
             self.flush()
-            results = self.results()
+            while not self.take():
+                self.poll.poll()
+                self.libpq.consume_input()
             self.libpq.exit_pipeline_mode()
         except BaseException as lost:
-            lost.commit_was_sent = commits  # type: ignore[attr-defined]
+            lost.commit_was_sent = exchange.commits  # type: ignore[attr-defined]
             self.libpq.finish()  # the next statement would take the outstanding results for its own
             raise
-        for result in results:
-            if result.status == ExecStatus.FATAL_ERROR:
-                error = error_from_result(result, self.transformer.encoding)
-                if isinstance(error, InvalidSqlStatementName):
-                    self.names.clear()  # somebody had the session forget its plans: they are made again at the next try
-                error.commit_was_sent = commits and result is results[-1]  # type: ignore[attr-defined]
-                raise error
-        return results
+        return self.checked(exchange)
 
     def flush(self) -> None:
         """Send until nothing is left. Answers are read meanwhile: a server whose answers nobody takes stops reading."""
@@ -153,25 +180,6 @@ class _Line:
             if any(events & ~select.POLLOUT for _, events in self.poll.poll()):
                 self.libpq.consume_input()
             self.poll.modify(self.libpq.socket, select.POLLIN)
-
-    def results(self) -> list[PGresult]:
-        """Wait for and return one result for each command that was sent."""
-        found: list[PGresult] = []
-        ended = True  # each result is followed by None
-        while True:
-            while self.libpq.is_busy():
-                self.poll.poll()
-                self.libpq.consume_input()
-            result = self.libpq.get_result()
-            if result is None:
-                if ended:
-                    raise OperationalError("the connection is lost")
-                ended = True
-            elif result.status == ExecStatus.PIPELINE_SYNC:
-                return found
-            else:
-                found.append(result)
-                ended = False
 
 
 def _numbered(text: str) -> bytes:

@@ -6,7 +6,7 @@ from contextlib import closing
 from typing import Any
 
 import orjson
-from django.db import DEFAULT_DB_ALIAS, DataError, connections, transaction
+from django.db import DEFAULT_DB_ALIAS, DataError, connections
 
 
 class Statement:
@@ -47,25 +47,6 @@ class Statement:
             for statement, values in statements:
                 found.append(_rows(driver, statement.with_question_marks, values))
         return found
-
-    @staticmethod
-    def committed(
-        statements: "Sequence[tuple[Statement, Sequence[Any]]]", *, durable: bool
-    ) -> list[list[tuple[Any, ...]]]:
-        """Send statements with their values as a whole transaction, to PostgreSQL in one round trip; return their rows.
-
-        Unless `durable` the commit does not wait for the disk: a crash of the server may lose the transaction, and
-        never a later one without it (https://www.postgresql.org/docs/current/wal-async-commit.html).
-        """
-        database = connections[DEFAULT_DB_ALIAS]
-        if database.vendor == "postgresql" and not (database.queries_logged or database.execute_wrappers):
-            from aichat.core.database.statements import pipeline
-
-            with _ready(database):
-                texts = [(statement.text, values) for statement, values in statements]
-                return pipeline.send_alone(database.connection, texts, durable=durable)
-        with transaction.atomic():
-            return Statement.together(statements)
 
     def many(self, rows: Sequence[Sequence[Any]]) -> None:
         """Send the statement once for each row of values. For SQLite, where this needs no round trips."""
