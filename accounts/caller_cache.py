@@ -15,8 +15,8 @@ holds at once in the process that made it and within a second in the others. Fai
 | beyond | the request waits for a look-up | the request waits for a look-up |
 
 So a mark that never reached Redis (it was full, or unreachable for that process alone), or that Redis has lost, is made up
-for by the look-up beside the next request, which is the last that a revoked key can make in a process, a minute later at
-most.
+for by the look-up beside the next request, a minute later at most: in that process a revoked key can make this request, and
+others for `SHARED_PATIENCE` seconds.
 """
 
 import asyncio
@@ -45,6 +45,8 @@ FRESH_SECONDS = 5.0
 SHARED_SECONDS = 60.0  # less than a mark lives in Redis: no mark comes and goes in the lifetime of an entry
 ALONE_SECONDS = 1.0
 AHEAD = 0.7  # of `ALONE_SECONDS`, after which an entry in use is looked up again
+# Seconds for which such a look-up waits for others: one statement reads all. Without Redis the entry would be too old then.
+SHARED_PATIENCE, ALONE_PATIENCE = 1.0, 0.1
 MOST = 10_000  # entries, and marks of this process
 
 
@@ -120,7 +122,7 @@ class Recognition:
             age, is_alone = time.monotonic() - found.at, seen is None
             if age < (ALONE_SECONDS if is_alone else SHARED_SECONDS) and (is_alone or seen == found.marks):
                 if age > (ALONE_SECONDS * AHEAD if is_alone else FRESH_SECONDS):
-                    self.begin_look_up(seen, is_patient=True)
+                    self.begin_look_up(seen, patience=ALONE_PATIENCE if is_alone else SHARED_PATIENCE)
                 user, organization = found.owners
                 tracing.bind(user=user, organization=organization)
                 return found.caller
@@ -133,14 +135,14 @@ class Recognition:
             self.begin_look_up(seen)
         )  # a cancelled request must not stop the look-up for others
 
-    def begin_look_up(self, seen: change_marks.Marks | None, *, is_patient: bool = False) -> "asyncio.Task[Caller]":
-        """Return the look-up under way, or begin a new one, which is in no hurry when `is_patient`."""
+    def begin_look_up(self, seen: change_marks.Marks | None, *, patience: float = 0.0) -> "asyncio.Task[Caller]":
+        """Return the look-up under way, or begin a new one that may wait `patience` seconds for others to read with it."""
         one = _under_way.get(self.key)
         if one is None or not one.may_be_joined(seen):
-            task = asyncio.create_task(self.look_up_alone(seen, is_patient))
+            task = asyncio.create_task(self.look_up_alone(seen, patience))
             one = _under_way[self.key] = LookUp(_changes, seen, task)
             one.task.add_done_callback(self.looked_up)
-        elif not is_patient:
+        elif not patience:
             caller_reader.reader().begin()  # the reading may be waiting for others to join it
         return one.task
 
@@ -152,17 +154,17 @@ class Recognition:
         if isinstance(error, ApiError):
             _known.pop(self.key, None)  # these headers are nobody's any more
 
-    async def look_up_alone(self, seen: change_marks.Marks | None, is_patient: bool) -> Caller:
+    async def look_up_alone(self, seen: change_marks.Marks | None, patience: float) -> Caller:
         """Read the caller from the database and cache it, with marks that were read before the database was."""
         at, changes = time.monotonic(), _changes
-        caller = await caller_reader.read(self.headers, is_patient=is_patient)
+        caller = await caller_reader.read(self.headers, patience=patience)
         owners = _owners_of(caller)
         if settings.REDIS_URL and (self.latest is None or self.latest.owners != owners):
             # Only now it is known whose marks matter. Where there is no mark, nothing changed during the look-up.
             seen = await change_marks.answer(change_marks.read(*map(_mark_name, owners)))
             if seen and any(seen):
                 at, changes = time.monotonic(), _changes
-                caller = await caller_reader.read(self.headers, is_patient=is_patient)
+                caller = await caller_reader.read(self.headers, patience=patience)
         if owners == _owners_of(caller):
             if len(_known) >= MOST:
                 _known.clear()

@@ -3,8 +3,8 @@
     caller = await caller_reader.read((authorization, organization))
 
 One reading is under way at a time, and all who ask meanwhile share the next one. It costs two statements for all API keys,
-instead of one or two and a connection of the pool for each. Requests that can wait (`is_patient`) are read after `GATHERED`
-seconds, or earlier together with one that can't. A JWT is verified alone, so that nobody else waits for the issuer's keys,
+instead of one or two and a connection of the pool for each. Those that can wait for `patience` seconds are read after that
+time, or earlier together with one that can't. A JWT is verified alone, so that nobody else waits for the issuer's keys,
 which may have to be fetched.
 """
 
@@ -23,7 +23,6 @@ from accounts.models import AccessToken, Membership
 from aichat.core.database import executor
 from aichat.core.database.batches import in_batches
 
-GATHERED = 0.1  # seconds
 Headers = tuple[str, str]  # Authorization and X-Organization
 
 
@@ -35,15 +34,15 @@ class Reader:
         self.reading: asyncio.Task[None] | None = None
         self.timer: asyncio.TimerHandle | None = None
 
-    def ask(self, headers: Headers, *, is_patient: bool) -> "asyncio.Future[Caller]":
+    def ask(self, headers: Headers, *, patience: float) -> "asyncio.Future[Caller]":
         loop = asyncio.get_running_loop()
         answer = self.waiting.get(headers)
         if answer is None or answer.done():
             answer = self.waiting[headers] = loop.create_future()
-        if not is_patient:
+        if not patience:
             self.begin()
         elif self.timer is None:
-            self.timer = loop.call_later(GATHERED, self.begin)
+            self.timer = loop.call_later(patience, self.begin)
         return answer
 
     def begin(self) -> None:
@@ -86,12 +85,15 @@ def reader() -> Reader:
     return found
 
 
-async def read(headers: Headers, *, is_patient: bool = False) -> Caller:
-    """Return the caller with these headers, and with their place in a team. Raises what `authenticate` raises."""
+async def read(headers: Headers, *, patience: float = 0.0) -> Caller:
+    """Return the caller with these headers, and with their place in a team, read within about `patience` seconds.
+
+    Raises what `authenticate` raises.
+    """
     if oidc.looks_like_jwt(bearer_secret(headers[0]) or ""):
         [found] = await executor.run(read_all, [headers])
     else:
-        return await reader().ask(headers, is_patient=is_patient)
+        return await reader().ask(headers, patience=patience)
     if isinstance(found, Exception):
         raise found
     return found

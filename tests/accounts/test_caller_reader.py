@@ -68,7 +68,7 @@ async def test_who_asks_during_a_reading_shares_the_next_one(alice: Actor, bob: 
 
 
 async def test_who_can_wait_is_read_with_whoever_cannot(alice: Actor, bob: Actor, batches: list[int]) -> None:
-    patient = asyncio.ensure_future(read(bearer(alice.key), is_patient=True))
+    patient = asyncio.ensure_future(read(bearer(alice.key), patience=5.0))
     await asyncio.sleep(0)
     assert (await read(bearer(bob.key))).user.pk == bob.user.pk
     assert (await patient).user.pk == alice.user.pk
@@ -76,7 +76,7 @@ async def test_who_can_wait_is_read_with_whoever_cannot(alice: Actor, bob: Actor
 
 
 async def test_who_leaves_takes_nobody_along(alice: Actor, bob: Actor, batches: list[int]) -> None:
-    leaving, staying = (asyncio.ensure_future(read(bearer(who.key), is_patient=True)) for who in (alice, bob))
+    leaving, staying = (asyncio.ensure_future(read(bearer(who.key), patience=5.0)) for who in (alice, bob))
     await asyncio.sleep(0)
     leaving.cancel()
     assert (await staying).user.pk == bob.user.pk
