@@ -49,7 +49,9 @@ logger = logging.getLogger(__name__)
 # takes in more units: without them a third of the batches were of one to three units, which cost most for each unit.
 GATHERING = 2
 LARGEST_BATCH = 256  # units: bounds how long a wallet's row is locked, and how large a statement grows
-SETTLING_THREADS = 2  # batches of settlements at once: one builds its statements while the other waits for the disk
+SETTLING_THREADS = 2  # one builds its statements while the other waits for the disk
+# Batches on their way at the same time where the event loop sends them: of reservations, and of settlements.
+RESERVING_AT_ONCE, SETTLING_AT_ONCE = 2, 4
 # Seconds for which a batch of settlements on MongoDB has no other beside it: each of its six commands costs as much as the
 # writes of ten units, and transactions that run at the same time conflict. After that its wallets are locked by somebody.
 ALONE = 0.25
@@ -80,15 +82,15 @@ class Unit:
     patience: float = 0.0  # seconds for which the unit is tried again while the database is away
     context: Context = field(default_factory=copy_context)  # of the request: the commit runs in no request's own
     only_reserves: bool = field(init=False)  # whether the unit is a reservation alone: its commit waits for no disk
-    # Units of one kind go together: whether they are reservations alone, whether spending limits count these, and whether
-    # they fit into one round trip.
-    kind: tuple[bool, bool, bool] = field(init=False)
+    # Whether spending limits count the reservation; such units have batches of their own.
+    is_limited: bool = field(init=False)
+    is_ready: bool = field(init=False)  # whether operation and rows are known before the commit
 
     def __post_init__(self) -> None:
         operation = self.operation
         self.only_reserves = type(operation) is Reserve and self.write is nothing
-        is_limited = isinstance(operation, Reserve) and bool(operation.limits)
-        self.kind = self.only_reserves, is_limited, self.writes_ahead or self.write is nothing
+        self.is_limited = isinstance(operation, Reserve) and bool(operation.limits)
+        self.is_ready = self.writes_ahead or self.write is nothing
 
 
 def submit(unit: Unit, *, refusable: bool = False) -> "asyncio.Future[OperationResult]":
@@ -241,36 +243,47 @@ class _Waiting:
 class _Lane:
     """Waiting units of one kind, and the threads that commit batches of them, each with a connection of its own.
 
+    At most `most` batches are on their way, which are more than the threads where the event loop sends batches itself.
+
     A batch is begun beside another one after that has been on its way for `alone` seconds.
     """
 
-    def __init__(self, name: str, threads: int, alone: float = 0.0) -> None:
-        self.name, self.threads, self.alone = name, threads, alone
+    def __init__(self, name: str, threads: int, most: int, alone: float = 0.0) -> None:
+        self.name, self.threads, self.most, self.alone = name, threads, most, alone
         self.since = 0.0  # monotonic, of the last batch
         self.waiting: deque[_Waiting] = deque()
         self.running = 0  # batches on their way, or about to be taken
+        self.is_gathering = False  # one is about to be taken
 
 
 class _Queue:
     """The units of one event loop."""
 
     def __init__(self) -> None:
-        alone = ALONE if connection.vendor == "mongodb" else 0.0
-        self.settling = _Lane("commits", 1 if connection.vendor == "sqlite" else SETTLING_THREADS, alone)
-        self.reserving = self.settling if connection.vendor == "sqlite" else _Lane("reservations", 1)
-        self.lanes = {self.reserving, self.settling}
+        vendor = connection.vendor
         self.commits_at_once = (
-            connection.vendor == "postgresql" and not settings.DEBUG
-        )  # which logs the statements of threads
+            vendor == "postgresql" and not settings.DEBUG
+        )  # with DEBUG the threads' statements are logged
+        if vendor == "sqlite":
+            self.settling = self.reserving = _Lane("commits", 1, 1)
+        elif self.commits_at_once:
+            self.settling = _Lane("commits", SETTLING_THREADS, SETTLING_AT_ONCE)
+            self.reserving = _Lane("reservations", 1, RESERVING_AT_ONCE)
+        else:
+            alone = ALONE if vendor == "mongodb" else 0.0
+            self.settling = _Lane("commits", SETTLING_THREADS, SETTLING_THREADS, alone)
+            self.reserving = _Lane("reservations", 1, 1)
+        self.lanes = {self.reserving, self.settling}
         self.moving: set[UUID] = set()  # the wallets of the batches on their way
         self.next: dict[UUID, _Lane] = {}  # whose turn is next at a wallet: no lane starves the other
 
     def start(self, lane: _Lane) -> None:
-        if not lane.waiting or lane.running == lane.threads:
+        if not lane.waiting or lane.is_gathering or lane.running == lane.most:
             return
         if lane.running and lane.alone and monotonic() < lane.since + lane.alone:
             return
         lane.running += 1
+        lane.is_gathering = True
         lane.since = monotonic()
         lifecycle.spawn(self.work(lane))
 
@@ -278,9 +291,11 @@ class _Queue:
         """Commit batches of the lane until no unit can be taken."""
         try:
             while lane.waiting:
+                lane.is_gathering = True
                 for _ in range(GATHERING):
                     await asyncio.sleep(0)
                 batch, wallets = self.take(lane)
+                lane.is_gathering = False
                 if not batch:
                     return  # until a wallet is free: then another batch starts the lane again
                 if lane.alone:
@@ -288,6 +303,7 @@ class _Queue:
                     asyncio.get_running_loop().call_later(lane.alone, self.start, lane)
                 prometheus.batch(lane.name, len(batch), monotonic() - batch[0].since)
                 self.moving |= wallets
+                self.start(lane)  # with units of another kind
                 try:
                     results = await self.commit(lane, [item.unit for item in batch])
                 finally:
@@ -301,12 +317,17 @@ class _Queue:
                     return  # the other batch goes on with the lane
         finally:
             lane.running -= 1
+            lane.is_gathering = False
+
+    def kind(self, unit: Unit) -> object:
+        """Units with the same kind go together."""
+        return unit.only_reserves, unit.is_limited, unit.is_ready and self.commits_at_once
 
     async def commit(self, lane: _Lane, units: Sequence[Unit]) -> list[OperationResult | Exception]:
         """Commit the units, at once where that is possible, else by a thread of the lane."""
         results: list[OperationResult | None] = [None for _ in units]
         unknown: transactions.OutcomeUnknown | None = None
-        if self.commits_at_once and units[0].kind[2]:
+        if self.commits_at_once and units[0].is_ready:
             try:
                 results = await commit_at_once(units)
             except transactions.OutcomeUnknown as error:
@@ -332,7 +353,7 @@ class _Queue:
         passed: list[_Waiting] = []
         while lane.waiting and len(batch) < LARGEST_BATCH:
             item = lane.waiting.popleft()
-            if batch and item.unit.kind != batch[0].unit.kind:
+            if batch and self.kind(item.unit) != self.kind(batch[0].unit):
                 passed.append(item)
             elif item.wallet is None or (item.wallet not in self.moving and self.next.get(item.wallet, lane) is lane):
                 batch.append(item)
