@@ -5,7 +5,7 @@ wallets.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -32,10 +32,10 @@ def claim(steps: Sequence[Step], now: datetime, *, look: bool) -> None:
     _count_refunds([step for step in steps if isinstance(step, RefundStep)])
 
 
-def presume_open(steps: Iterable[Step], now: datetime) -> Closings:
+def presume_open(steps: Sequence[ClosingStep], now: datetime) -> Closings:
     """Claim the holds of the steps as if all were open; return the closings that the database has still to confirm."""
     closings = []
-    for closing, group in _closings([step for step in steps if isinstance(step, ClosingStep)], now):
+    for closing, group in _closings(steps, now):
         ids = []
         for step in group:
             step.claim_open()

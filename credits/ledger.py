@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import starmap
+from operator import attrgetter
 from uuid import UUID
 
 from django.conf import settings
@@ -31,11 +32,12 @@ from credits.engines import portable
 from credits.engines.base import Chain, Closings, Count, Move, Standing
 from credits.models import Hold, HoldRef, LedgerEntry, Wallet
 from credits.operations import Credit, LedgerBroken, Operation, OperationResult, Reserve, UnknownWallet
-from credits.planning import ReserveStep, Step, move, step_of
+from credits.planning import ClosingStep, ReserveStep, Step, move, step_of
 
 Kind = LedgerEntry.Kind
 State = Hold.State
 Standings = dict[UUID, Standing]
+IS_PLAIN = attrgetter("is_plain")
 
 
 def apply(operations: Sequence[Operation]) -> list[OperationResult]:
@@ -70,8 +72,11 @@ def move_new(operations: Sequence[Operation]) -> tuple[list[OperationResult], li
     """
     now = now_in_milliseconds()
     steps = [step_of(operation) for operation in operations]
-    if all(step.is_plain for step in steps):
-        closings = guards.presume_open(steps, now)  # confirmed in the round trip that moves the wallets
+    if all(map(IS_PLAIN, steps)):
+        closing = [step for step in steps if isinstance(step, ClosingStep)]
+        closings = (
+            guards.presume_open(closing, now) if closing else []
+        )  # confirmed in the round trip that moves the wallets
         for step in steps:
             step.plan(now)
         standings = _move_wallets(steps, closings)

@@ -138,7 +138,7 @@ class Run:
             self.bill.attempts.append(attempt)
             attempt.span = begin_attempt(model, number, self.request) if spans.enabled else None
             try:
-                with spans.inside(attempt.span):
+                with spans.inside(attempt.span) if spans.enabled else spans.NO_STEP:
                     await self.ask(attempt)
                 circuit.succeeded()
                 return

@@ -23,12 +23,10 @@ _threads: dict[str, ThreadPoolExecutor] = {}
 _threads_lock = threading.Lock()
 
 
-def _executor(name: str, size: int) -> ThreadPoolExecutor:
-    found = _threads.get(name)
-    if found is None:
-        with _threads_lock:
-            found = _threads.get(name) or _threads.setdefault(name, ThreadPoolExecutor(size, thread_name_prefix=name))
-    return found
+def _new_executor(name: str, size: int) -> ThreadPoolExecutor:
+    """The threads of this name, if another thread has made them meanwhile, else new ones."""
+    with _threads_lock:
+        return _threads.get(name) or _threads.setdefault(name, ThreadPoolExecutor(size, thread_name_prefix=name))
 
 
 async def run(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -37,7 +35,8 @@ async def run(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     The connection is free again when `work` returns: nothing is held while a provider is being waited for.
     """
     call = partial(copy_context().run, _with_connection, partial(work, *args, **kwargs))
-    return await asyncio.get_running_loop().run_in_executor(_executor("database", settings.DATABASE_THREADS), call)
+    threads = _threads.get("database") or _new_executor("database", settings.DATABASE_THREADS)
+    return await asyncio.get_running_loop().run_in_executor(threads, call)
 
 
 def run_kept(name: str, threads: int, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> "asyncio.Future[T]":
@@ -47,7 +46,7 @@ def run_kept(name: str, threads: int, work: Callable[P, T], *args: P.args, **kwa
     the pool does.
     """
     call = partial(_with_kept_connection, partial(work, *args, **kwargs))
-    return asyncio.get_running_loop().run_in_executor(_executor(name, threads), call)
+    return asyncio.get_running_loop().run_in_executor(_threads.get(name) or _new_executor(name, threads), call)
 
 
 def _with_connection(work: Callable[[], T]) -> T:

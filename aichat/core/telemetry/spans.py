@@ -71,7 +71,7 @@ class Maker:
 _maker: Maker | None = None  # None: off
 enabled = False  # whether spans are made; code that runs for every request reads this instead of calling a function
 _current: ContextVar["Span | None"] = ContextVar("span", default=None)
-_no_step = nullcontext(None)
+NO_STEP = nullcontext(None)
 
 
 def resource() -> "Resource":
@@ -195,12 +195,12 @@ def step(
 ) -> "AbstractContextManager[Span | None]":
     """A span around a step of the work: it ends with the block, and with the block's error."""
     span = None if _maker is None else _begin(_maker, name, attributes, kind)
-    return _no_step if span is None else _Inside(span, is_ended=True)
+    return NO_STEP if span is None else _Inside(span, is_ended=True)
 
 
 def inside(span: "Span | None") -> "AbstractContextManager[Span | None]":
     """Inside the block the span is the current one. Another place ends it."""
-    return _no_step if span is None else _Inside(span, is_ended=False)
+    return NO_STEP if span is None else _Inside(span, is_ended=False)
 
 
 def name_of(error: BaseException | None) -> str:

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from contextlib import suppress
 
 from django.conf import settings
@@ -65,7 +65,7 @@ class Bill:
         hold, unit = reservation(self.request, amount)
         reserving = group_commit.submit(unit, refusable=True)
         try:
-            with spans.step("reserve"):
+            with spans.step("reserve") if spans.enabled else spans.NO_STEP:
                 await asyncio.shield(reserving)
         except (asyncio.CancelledError, OutcomeUnknown):
             lifecycle.spawn(_give_back(hold, reserving))
@@ -110,19 +110,22 @@ class Bill:
         self.result.max_tokens_capped = longest
         return True
 
-    async def whole(self) -> None:
-        """Charge an answer that came to its end: its reported usage, or our estimate where none was reported."""
+    def whole(self) -> Awaitable[None]:
+        """Charge an answer that came to its end: its reported usage, or our estimate where none was reported.
+
+        Here and below the charge is done when the commit that is returned has been awaited.
+        """
         attempt = self.attempts[-1]
         attempt.status = OK
         self.meter(attempt)
-        await self.charge()
+        return self.charge()
 
-    async def part(self, problem: ApiError) -> None:
+    def part(self, problem: ApiError) -> Awaitable[None]:
         """Charge what was delivered of an answer that broke off with `problem`."""
         attempt = self.attempts[-1]
         attempt.status, attempt.error = PARTIAL, problem
         self.meter(attempt)
-        await self.charge()
+        return self.charge()
 
     async def abandoned(self) -> None:
         """Charge a client that left for what was delivered, or for the input alone once a provider had accepted it."""
@@ -139,16 +142,16 @@ class Bill:
         self.meter(attempt)
         await self.charge()
 
-    async def nothing(self) -> None:
+    def nothing(self) -> Awaitable[None]:
         """Release the hold of a chat that delivered nothing, and record what a provider may bill us as our cost."""
-        await self.commit(charge=0, delivered=False)
+        return self.commit(charge=0, delivered=False)
 
-    async def charge(self) -> None:
+    def charge(self) -> Awaitable[None]:
         """Charge what the last attempt used, at its model's rates."""
         attempt = self.attempts[-1]
         assert attempt.usage is not None and attempt.model.rates is not None
         self.result.usage, self.result.usage_source = attempt.usage, attempt.source
-        await self.commit(charge=attempt.model.rates.charge(attempt.usage), delivered=not self.result.is_empty)
+        return self.commit(charge=attempt.model.rates.charge(attempt.usage), delivered=not self.result.is_empty)
 
     def meter(self, attempt: Attempt) -> None:
         """Decide what the attempt used: by its provider's report, and where that is missing or impossible, by our count."""
@@ -197,7 +200,7 @@ class Bill:
             try:
                 unit = settlement(self.request, self.hold, self.attempts, result, charge)
                 journaled = self.write_down(unit, charge) if self.request.stream else None
-                with spans.step("settle"):
+                with spans.step("settle") if spans.enabled else spans.NO_STEP:
                     settled = await group_commit.submit(unit)
                 if journaled is not None:
                     journal.committed(journaled)

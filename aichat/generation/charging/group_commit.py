@@ -303,9 +303,16 @@ class _Queue:
                     asyncio.get_running_loop().call_later(lane.alone, self.start, lane)
                 prometheus.batch(lane.name, len(batch), monotonic() - batch[0].since)
                 self.moving |= wallets
-                self.start(lane)  # with units of another kind
+                if lane.waiting:
+                    self.start(lane)  # with units of another kind
+                units = [item.unit for item in batch]
                 try:
-                    results = await self.commit(lane, [item.unit for item in batch])
+                    if self.commits_at_once and units[0].is_ready:
+                        results = await self.commit_at_once(lane, units)
+                    else:
+                        results = await executor.run_kept(lane.name, lane.threads, commit_each, units)
+                except Exception as error:  # not even a connection
+                    results = [error for _ in batch]
                 finally:
                     self.moving -= wallets
                 for item, result in zip(batch, results, strict=True):
@@ -323,17 +330,16 @@ class _Queue:
         """Units with the same kind go together."""
         return unit.only_reserves, unit.is_limited, unit.is_ready and self.commits_at_once
 
-    async def commit(self, lane: _Lane, units: Sequence[Unit]) -> list[OperationResult | Exception]:
-        """Commit the units, at once where that is possible, else by a thread of the lane."""
+    async def commit_at_once(self, lane: _Lane, units: Sequence[Unit]) -> list[OperationResult | Exception]:
+        """Commit the units from the event loop, and what is left of them by a thread."""
         results: list[OperationResult | None] = [None for _ in units]
         unknown: transactions.OutcomeUnknown | None = None
-        if self.commits_at_once and units[0].is_ready:
-            try:
-                results = await commit_at_once(units)
-            except transactions.OutcomeUnknown as error:
-                unknown = error
-            except Exception as error:
-                logger.debug("a batch is committed by a thread: %r", error)
+        try:
+            results = await commit_at_once(units)
+        except transactions.OutcomeUnknown as error:
+            unknown = error
+        except Exception as error:
+            logger.debug("a batch is committed by a thread: %r", error)
         left = [unit for unit, result in zip(units, results, strict=True) if result is None]
         if not left:
             return [*filter(None, results)]

@@ -76,12 +76,13 @@ def settlement(
     `result` is None when nothing was delivered, `hold` is None when the answer costs nothing. Settling twice changes
     nothing. The unit may fail with `IdempotencyInProgress`: this attempt was taken for dead, and a later one has its key.
     """
-    writing = _Writing(request, hold, attempts, result, clock.shared_now(), monotonic())
+    is_alone = request.rows_to_save is no_rows and request.store_replay is store_nothing
+    writing = _Writing(request, hold, attempts, result, clock.shared_now(), monotonic(), is_alone)
     return Unit(
         operation=_operation(request, hold, charge),
         wallet_of=None if hold else request.caller.organization,
         write=writing,
-        writes_ahead=request.rows_to_save is no_rows and request.store_replay is store_nothing,
+        writes_ahead=is_alone,
         committed=writing.committed,
         patience=SETTLE_PATIENCE,
     )
@@ -89,7 +90,10 @@ def settlement(
 
 @dataclass(slots=True)
 class _Writing:
-    """The rows of a settlement. Called again, it looks whether an earlier try had committed and only its answer was lost."""
+    """The rows of a settlement. Called again, it looks whether an earlier try had committed and only its answer was lost.
+
+    `is_alone`: the records are all the rows, and nothing else is stored.
+    """
 
     request: GenerationRequest
     hold: HoldRef | None
@@ -97,6 +101,7 @@ class _Writing:
     result: Result | None
     now: datetime
     ended: float
+    is_alone: bool
     tried: bool = False
 
     def __call__(self, operation_result: OperationResult) -> list[NewRow]:
@@ -107,6 +112,8 @@ class _Writing:
             self.answer(earlier.charged, operation_result)
             return []
         rows: list[NewRow] = [(UsageRecord, values) for values in self.records(operation_result)]
+        if self.is_alone:
+            return rows
         if self.result is not None:
             self.answer(operation_result.charged, operation_result)
             rows += self.request.rows_to_save(self.result)
