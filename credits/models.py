@@ -1,7 +1,7 @@
 """The ledger's tables. All amounts are integers in microcredits.
 
-Only `credits/ledger.py` (with the statements of `guards.py`, `planning.py` and `engines/`) and `credits/backfill.py` write
-holds, entries and balances; `services.py` also renews the expiry of holds.
+Only `credits/ledger.py` and `round_trips.py` (with the statements of `guards.py`, `planning.py` and `engines/`) and
+`credits/backfill.py` write holds, entries and balances; `services.py` also renews the expiry of holds.
 
 Always true, after every commit, for every wallet (`manage.py verify_ledger` proves it):
 `sum(entries) == available + held`, `held == sum(open holds)`, `available >= 0`, `held >= 0`.

@@ -16,7 +16,7 @@ from django.db.backends.utils import CursorWrapper
 from aichat.catalog import snapshot
 from aichat.catalog.models import AIModel
 from aichat.chat.models import Conversation, Message
-from aichat.core.database.statements import Statement, pipeline
+from aichat.core.database.statements import Statement, on_loop
 from aichat.core.money import CREDIT
 from aichat.usage.models import UsageRecord
 from credits.models import Hold
@@ -186,14 +186,14 @@ def test_a_chat_is_two_commits_and_nothing_is_written_outside_them(
     watch(CursorWrapper, "executemany", lambda cursor, sql, *_: sql)
     watch(Statement, "many", lambda statement, rows: statement.text)
     watch(Statement, "together", lambda pairs: "; ".join(statement.text for statement, _ in pairs))
-    if connection.vendor == "postgresql":  # a statement that is a transaction by itself brings its own COMMIT
-        send_alone = pipeline.send_alone
+    if connection.vendor == "postgresql":  # the event loop sends whole transactions
+        at_once = on_loop.commit
 
-        def counted_alone(raw: Any, pairs: Any, **options: Any) -> Any:
-            commits.append({table for text, _ in pairs for table in WRITTEN.findall(text)})
-            return send_alone(raw, pairs, **options)
+        async def counted_at_once(statements: Any, **options: Any) -> Any:
+            commits.append({table for statement, _ in statements for table in WRITTEN.findall(statement.text)})
+            return await at_once(statements, **options)
 
-        monkeypatch.setattr(pipeline, "send_alone", counted_alone)
+        monkeypatch.setattr(on_loop, "commit", counted_at_once)
     if stream:
         assert list(events(http, alice, "Hello again", **body))[-1][0] == "completed"
     else:

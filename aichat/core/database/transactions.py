@@ -157,7 +157,7 @@ def run_atomic_without_flush(work: Callable[P, T], *args: P.args, **kwargs: P.kw
     - SQLite: `PRAGMA synchronous = NORMAL` for the transaction; the log is written to disk with the next durable one.
     - MongoDB: write concern `{w: 1, j: false}`: the primary alone has it, in memory. A later transaction of majority
       write concern comes after it in the log of operations, so it is not durable without this one.
-    - PostgreSQL: `synchronous_commit = off` for the transaction (`Statement.committed` does so in one round trip).
+    - PostgreSQL: `synchronous_commit = off` for the transaction (`statements/on_loop.py` does so in one round trip).
     """
     if in_transaction():
         return run_atomic(work, *args, **kwargs)
