@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +18,12 @@ from credits import verify
 from credits.models import Hold, LedgerEntry, Wallet
 from credits.services import Reserve, Settle, apply, hold_expiry, refund
 from tests.conftest import Actor
+
+
+@pytest.fixture(autouse=True)
+def _journal_of_its_own(settings: Any, tmp_path: Path) -> None:
+    """No stream of another test, which may still be on its way in another process, is in the journal that is looked at."""
+    settings.SETTLEMENT_JOURNAL = tmp_path
 
 
 @pytest.fixture

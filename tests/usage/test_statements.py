@@ -24,7 +24,7 @@ OCTOBER, NOVEMBER = datetime(2026, 10, 5, tzinfo=UTC), datetime(2026, 11, 7, 12,
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[datetime], None]:
     """Sets the ledger's clock."""
-    return lambda moment: monkeypatch.setattr(ledger, "_now", lambda: moment)
+    return lambda moment: monkeypatch.setattr(ledger, "now_in_milliseconds", lambda: moment)
 
 
 def charge(actor: Actor, record: Callable[..., UsageRecord], model: str, credits: int, at: datetime) -> None:
