@@ -6,19 +6,30 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from datetime import date
 from typing import Any
-from uuid import uuid5
+from uuid import UUID, uuid5
 
 import pytest
-from django.db import OperationalError, connection, connections
+from django.db import IntegrityError, OperationalError, connection, connections
+from django.utils import timezone
 
 from aichat.core.background import lifecycle
 from aichat.core.database.models import uuid7
-from aichat.core.database.statements import on_loop
+from aichat.core.database.statements import NewRow, on_loop
 from aichat.core.money import CREDIT
 from aichat.generation.charging import group_commit
 from aichat.generation.charging.group_commit import Unit, submit
+from aichat.usage.models import UsageRecord
 from credits.models import Hold, LedgerEntry, Limit, SpendCounter
-from credits.services import InsufficientCreditsError, Operation, Release, Reserve, Settle, apply, hold_expiry
+from credits.services import (
+    InsufficientCreditsError,
+    Operation,
+    OperationResult,
+    Release,
+    Reserve,
+    Settle,
+    apply,
+    hold_expiry,
+)
 from credits.verify import problems
 from tests.conftest import Actor
 
@@ -37,12 +48,16 @@ def commit(*operations: Operation) -> list[Any]:
 
 def commit_in_turn(*batches: Sequence[Operation]) -> list[list[Any]]:
     """Submit the operations of one batch after those of the other, on one event loop."""
+    return commit_units(*[[Unit(operation=operation) for operation in operations] for operations in batches])
+
+
+def commit_units(*batches: Sequence[Unit]) -> list[list[Any]]:
+    """Submit the units of one batch after those of the other, on one event loop."""
 
     async def work() -> list[list[Any]]:
         found = []
         try:
-            for operations in batches:
-                units = [Unit(operation=operation) for operation in operations]
+            for units in batches:
                 found.append(await asyncio.gather(*map(submit, units), return_exceptions=True))
         finally:
             while lifecycle._tasks:
@@ -241,6 +256,43 @@ def test_an_entry_that_another_transaction_adds_meanwhile_is_chained_before(alic
         asyncio.run(work())
     assert standing(alice) == (98, 0)
     assert list(problems()) == []
+
+
+@pytest.mark.parametrize("through", ["the event loop", "a thread"])
+def test_an_error_that_comes_with_commit_itself_takes_no_other_unit_down(
+    alice: Actor, bob: Actor, through: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Foreign keys are checked by COMMIT: somebody's first chat ends after their row was deleted. That error is an answer."""
+    if through == "a thread":
+        monkeypatch.setattr(Unit, "__post_init__", _is_not_ready(Unit.__post_init__))
+    for actor in (alice, bob):
+        actor.set_credits(10)
+    asked = [reserve(alice, 2), reserve(bob, 2)]
+    commit(*asked)
+
+    def write_for(user: UUID) -> Callable[[Any], list[NewRow]]:
+        now = timezone.now()
+        values = {field.attname: field.get_default() for field in UsageRecord._meta.concrete_fields}
+        values |= {"organization_id": alice.organization.pk, "user_id": user, "prices": {}, "final": True}
+        return lambda result: [(UsageRecord, values | {"id": uuid7(), "created_at": now, "day": now.date()})]
+
+    units = [
+        Unit(operation=Settle(hold=one.hold, charge=CREDIT), write=write_for(user), writes_ahead=True)
+        for one, user in zip(asked, (alice.user.pk, uuid7()), strict=True)
+    ]
+    [[done, failed]] = commit_units(units)
+    assert isinstance(done, OperationResult) and done.charged == CREDIT
+    assert isinstance(failed, IntegrityError)
+    assert standing(alice) == (9, 0) and standing(bob) == (8, 2)
+    assert UsageRecord.objects.count() == 1 and list(problems()) == []
+
+
+def _is_not_ready(prepare: Callable[[Unit], None]) -> Callable[[Unit], None]:
+    def prepared(unit: Unit) -> None:
+        prepare(unit)
+        unit.is_ready = False
+
+    return prepared
 
 
 # --- Lost connections -------------------------------------------------------------------------------------------------

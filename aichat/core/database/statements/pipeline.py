@@ -18,6 +18,8 @@ from psycopg.errors import InvalidSqlStatementName, error_from_result
 from psycopg.pq import ExecStatus, Format, TransactionStatus
 from psycopg.pq.abc import PGresult
 
+from aichat.core.database.outcomes import UNTOLD
+
 Rows: TypeAlias = list[tuple[Any, ...]]
 Command: TypeAlias = Callable[[], None]
 
@@ -115,7 +117,9 @@ class Line:
                 error = error_from_result(result, self.transformer.encoding)
                 if isinstance(error, InvalidSqlStatementName):
                     self.names.clear()  # somebody had the session forget its plans: they are made again at the next try
-                error.commit_was_sent = exchange.commits and result is self.results[-1]  # type: ignore[attr-defined]
+                # Most errors of COMMIT tell that nothing stands: a foreign key, a serialization failure.
+                is_untold = error.sqlstate is None or error.sqlstate.startswith(UNTOLD)
+                error.commit_was_sent = exchange.commits and result is self.results[-1] and is_untold  # type: ignore[attr-defined]
                 raise error
         return self.results
 
