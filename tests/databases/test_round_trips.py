@@ -295,6 +295,15 @@ def _is_not_ready(prepare: Callable[[Unit], None]) -> Callable[[Unit], None]:
     return prepared
 
 
+def test_the_rows_of_a_reservation_are_written(alice: Actor) -> None:
+    alice.set_credits(10)
+    values = {"id": uuid5(alice.user.pk, "written"), "starts": date(2026, 11, 1), "spent": 0}
+    [[done]] = commit_units(
+        [Unit(operation=reserve(alice, 1), write=lambda result: [(SpendCounter, values)], writes_ahead=True)]
+    )
+    assert isinstance(done, OperationResult) and SpendCounter.objects.count() == 1
+
+
 # --- Lost connections -------------------------------------------------------------------------------------------------
 
 

@@ -133,7 +133,7 @@ async def commit_at_once(units: Sequence[Unit]) -> list[OperationResult | None]:
 def _round_trip(units: Sequence[Unit]) -> round_trips.RoundTrip:
     """The round trip that commits all units. Raises `ValueError` when they need more than one."""
     operations = [unit.operation for unit in units]
-    reserves = [operation for operation in operations if isinstance(operation, Reserve)]
+    reserves = [unit.operation for unit in units if unit.only_reserves and isinstance(unit.operation, Reserve)]
     if len(reserves) == len(units):
         return round_trips.Reservations(reserves)
     rows: list[NewRow] = []
