@@ -3,23 +3,25 @@
 import asyncio
 import contextlib
 import dataclasses
+import threading
 from collections.abc import Callable, Sequence
 from datetime import date
 from typing import Any
 from uuid import UUID, uuid5
 
 import pytest
-from django.db import IntegrityError, OperationalError, connection, connections
+from django.db import IntegrityError, OperationalError, connection, connections, transaction
 from django.utils import timezone
 
 from aichat.core.background import lifecycle
 from aichat.core.database.models import uuid7
 from aichat.core.database.statements import NewRow, on_loop
+from aichat.core.database.statements.pipeline import Exchange
 from aichat.core.money import CREDIT
 from aichat.generation.charging import group_commit
 from aichat.generation.charging.group_commit import Unit, submit
 from aichat.usage.models import UsageRecord
-from credits.models import Hold, LedgerEntry, Limit, SpendCounter
+from credits.models import Hold, LedgerEntry, Limit, SpendCounter, Wallet
 from credits.services import (
     InsufficientCreditsError,
     Operation,
@@ -150,6 +152,21 @@ def test_many_settlements_are_chained_as_if_they_came_one_by_one(
         assert [(one.sequence, one.balance_after, one.amount) for one in mine] == [
             (one.sequence, one.balance_after, one.amount) for one in entries
         ]
+    assert list(problems()) == []
+
+
+STRANGE = ["a|b", "q'\"\\", "é𝕊|", "%s$1", "\\u0041", "tab\t\n"]
+
+
+@pytest.mark.parametrize("together", [True, False], ids=["in one batch", "one by one"])
+def test_the_database_computes_the_same_digests(alice: Actor, no_threads: None, together: bool) -> None:
+    """`problems` computes each again, in Python."""
+    alice.set_credits(100)
+    asked = [dataclasses.replace(reserve(alice, 1), reference=reference) for reference in STRANGE]
+    charges = [Settle(hold=one.hold, charge=number) for number, one in enumerate(asked, start=1)]
+    commit_in_turn(asked, *([charges] if together else [[charge] for charge in charges]))
+    found = LedgerEntry.objects.filter(wallet=alice.wallet, kind="CHARGE").order_by("sequence")
+    assert list(found.values_list("reference", flat=True)) == STRANGE
     assert list(problems()) == []
 
 
@@ -364,6 +381,56 @@ def test_a_connection_that_the_server_ends_is_replaced(alice: Actor, no_threads:
 
     asyncio.run(asyncio.wait_for(work(), 20))
     assert standing(alice) == (98, 2)
+
+
+def test_a_session_that_forgot_its_statements_prepares_them_again(alice: Actor) -> None:
+    """A pooler says DEALLOCATE ALL. The batch that meets it is done by a thread, the next one as before."""
+    alice.set_credits(100)
+
+    async def work() -> None:
+        await submit(Unit(operation=reserve(alice, 1)))
+        [kept] = on_loop._free[asyncio.get_running_loop()]
+        await kept.exchange(Exchange([kept.line.saying(b"DEALLOCATE ALL")], commits=False))
+        for _ in range(2):
+            await submit(Unit(operation=reserve(alice, 1)))
+        assert kept.line.names and kept.is_open
+        on_loop.close()
+        await asyncio.sleep(0)
+
+    asyncio.run(asyncio.wait_for(work(), 20))
+    assert standing(alice) == (97, 3)
+
+
+def test_a_session_that_ends_while_it_waits_for_a_lock_settles_once(alice: Actor) -> None:
+    alice.set_credits(100)
+    asked = reserve(alice, 2)
+    locked, done = threading.Event(), threading.Event()
+
+    def hold_the_lock() -> None:
+        with contextlib.closing(connections["default"]), transaction.atomic():
+            list(Wallet.objects.select_for_update())
+            locked.set()
+            done.wait(20)
+
+    async def work() -> None:
+        await submit(Unit(operation=asked))
+        locking = asyncio.ensure_future(asyncio.to_thread(hold_the_lock))
+        await asyncio.to_thread(locked.wait)
+        settling = submit(Unit(operation=Settle(hold=asked.hold, charge=CREDIT), patience=20))
+        while not (busy := [one for one in on_loop._connections if one.answer is not None]):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        await asyncio.to_thread(end, busy[0].libpq.backend_pid)
+        done.set()
+        await locking
+        assert (await settling).charged == CREDIT
+        while lifecycle._tasks:
+            await asyncio.gather(*lifecycle._tasks)
+        on_loop.close()
+        await asyncio.sleep(0)
+
+    asyncio.run(asyncio.wait_for(work(), 40))
+    assert standing(alice) == (99, 0)
+    assert list(problems()) == []
 
 
 def test_a_batch_larger_than_the_sockets_buffer_arrives_whole(alice: Actor, no_threads: None) -> None:

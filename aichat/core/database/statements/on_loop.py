@@ -5,6 +5,7 @@ connections here are the event loop's own, beside the pool: each carries one tra
 """
 
 import asyncio
+import os
 from collections.abc import Sequence
 from typing import Any
 from weakref import WeakKeyDictionary, WeakSet, ref
@@ -160,3 +161,13 @@ class _Connection:
 
 _free: WeakKeyDictionary[asyncio.AbstractEventLoop, list[_Connection]] = WeakKeyDictionary()
 _connections: WeakSet[_Connection] = WeakSet()
+
+
+def _forget() -> None:
+    """In a forked child: the connections are the parent's, and a child that closed them would end its sessions."""
+    _free.clear()
+    _connections.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
