@@ -92,7 +92,7 @@ class Settlements:
         self.statements += postgresql.settlement(closings, self._corrections(), self.moves, places)
 
     def _corrections(self) -> list[Correction]:
-        """What the settlements change in spending counters, in the order in which these are locked."""
+        """Return the change of each spending counter by the settlements, in the order in which counters are locked."""
         changes: dict[tuple[UUID, date], int] = defaultdict(int)
         for step in self.steps:
             for counter in step.hold.counted:

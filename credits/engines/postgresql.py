@@ -208,24 +208,17 @@ def _reserving(ending: str) -> Statement:
 
 
 @cache
-def _settling_one() -> Statement:
-    table = table_of(LedgerEntry)
-    values = ", ".join(CHAINED_ONE.get(name, f'new."{name}"') for name in table.names)
-    names = ", ".join(f'"{name}"' for name in table.names)
-    return Statement(SETTLE_ONE.format(typed=table.typed, names=names, values=values))
-
-
-@cache
 def _reserving_one() -> Statement:
     return Statement(RESERVE_ONE.format(insert=table_of(Hold).insert.text))
 
 
 @cache
-def _settling() -> Statement:
-    table = table_of(LedgerEntry)
-    values = ", ".join(CHAINED.get(name, f'new."{name}"') for name in table.names)
+def _settling(*, one: bool) -> Statement:
+    """The statement that moves wallets and inserts their entries, numbered and chained: of one entry, or of any number."""
+    table, (text, chained) = table_of(LedgerEntry), (SETTLE_ONE, CHAINED_ONE) if one else (SETTLE, CHAINED)
+    values = ", ".join(chained.get(name, f'new."{name}"') for name in table.names)
     names = ", ".join(f'"{name}"' for name in table.names)
-    return Statement(SETTLE.format(typed=table.typed, names=names, values=values))
+    return Statement(text.format(typed=table.typed, names=names, values=values))
 
 
 AVAILABLE = Statement("SELECT _id, available FROM credits_wallet WHERE _id = ANY(%s::uuid[])")
@@ -286,7 +279,7 @@ def settlement(
     new = [(*table.values(vars(entry)), place, milliseconds(entry.created_at)) for place, entry in entries]
     asked = recordset(COLUMNS, [(*move, position) for position, move in enumerate(moves)])
     statements.append((LOCK, [_array([move.wallet_id for move in moves])]))
-    statements.append((_settling(), [asked, recordset((*table.names, "place", "milliseconds"), new)]))
+    statements.append((_settling(one=False), [asked, recordset((*table.names, "place", "milliseconds"), new)]))
     return statements
 
 
@@ -299,7 +292,7 @@ def _settlement_of_one(closing: Closing, ids: Sequence[UUID], move: Move, entry:
     return [
         (CLOSE_ONE, [closing.state, closing.at, closing.by, hold]),
         (LOCK_ONE, [move.wallet_id]),
-        (_settling_one(), [new, str(move.available), str(move.held), *guard]),
+        (_settling(one=True), [new, str(move.available), str(move.held), *guard]),
     ]
 
 

@@ -73,7 +73,7 @@ def commit_units(*batches: Sequence[Unit]) -> list[list[Any]]:
 
 @pytest.fixture
 def trips(monkeypatch: pytest.MonkeyPatch) -> Trips:
-    """What each round trip sent, as far as it has a text; without those that prepare statements."""
+    """Collect the texts that each round trip sends. Round trips that prepare statements are left out."""
     found: Trips = []
     exchange = on_loop._Connection.exchange
 

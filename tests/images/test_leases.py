@@ -99,7 +99,7 @@ def after(work: Callable[..., Any], happens: Callable[[], Any]) -> Callable[...,
 
 
 class Death(BaseException):
-    """Of the process: no code catches it."""
+    """Stands for the end of a process: no code catches it."""
 
 
 def die() -> None:

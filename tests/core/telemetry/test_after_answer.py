@@ -1,4 +1,4 @@
-"""What a client need not wait for is done when its answer has been handed to the server."""
+"""The server reports a chat after it has sent the answer, so that the client does not wait for the report."""
 
 import asyncio
 from collections.abc import Callable
