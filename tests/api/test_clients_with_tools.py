@@ -11,7 +11,8 @@ from pydantic import BaseModel
 
 from tests.clients import scripted
 from tests.conftest import Actor
-from tests.upstream import ANSWER, Reply, Upstream, anthropic_answer, anthropic_events
+from tests.upstream import Reply, Upstream
+from tests.upstream_answers import ANSWER, anthropic_answer, anthropic_events
 
 MODELS = {"gpt-4.1-mini": "openai", "gemini-3.8-flash": "gemini", "claude-sonnet-5-5": "anthropic"}
 each_model = pytest.mark.parametrize("model", MODELS)

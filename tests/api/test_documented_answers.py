@@ -13,7 +13,8 @@ from aichat.catalog import snapshot
 from aichat.catalog.models import AIModel, Price, Provider
 from tests.api.conftest import check
 from tests.conftest import Actor
-from tests.upstream import OPENAI_USAGE, Reply, Upstream, openai_chunk
+from tests.upstream import Reply, Upstream
+from tests.upstream_answers import OPENAI_USAGE, openai_chunk
 
 HELLO = [{"role": "user", "content": "Hi"}]
 TOOL = {"name": "f", "parameters": {"type": "object"}}

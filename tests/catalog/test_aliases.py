@@ -14,7 +14,8 @@ from aichat.usage.queries import sums
 from aichat.usage.windows import Window
 from tests.conftest import Actor
 from tests.generation.test_faults import MODELS, ask
-from tests.upstream import ANSWER, Reply, Upstream
+from tests.upstream import Reply, Upstream
+from tests.upstream_answers import ANSWER
 
 OLD, NEW = MODELS["openai"], "house-model"
 

@@ -11,7 +11,8 @@ from aichat.catalog.models import AIModel
 from aichat.usage.models import UsageRecord
 from credits.models import Hold
 from tests.conftest import Actor
-from tests.upstream import GEMINI_USAGE, Reply, Upstream, openai_chunk
+from tests.upstream import Reply, Upstream
+from tests.upstream_answers import GEMINI_USAGE, openai_chunk
 
 GEMINI, OPENAI = "gemini-3.8-flash", "gpt-6-luna"
 PIXEL = "data:image/png;base64,aW1hZ2U="

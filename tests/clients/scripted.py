@@ -6,13 +6,12 @@ For clients that run tools: each finishes its task in two turns, and the upstrea
 import json
 from typing import Any
 
-from tests.upstream import (
+from tests.upstream import Recorded, Reply
+from tests.upstream_answers import (
     ANSWER,
     ANTHROPIC_USAGE,
     GEMINI_USAGE,
     OPENAI_USAGE,
-    Recorded,
-    Reply,
     anthropic_events,
     gemini_answer,
     message_item,

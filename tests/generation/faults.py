@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from tests.upstream import ANSWER, Reply
+from tests.upstream import Reply
+from tests.upstream_answers import ANSWER
 
 PAGE = Path(__file__).parents[2] / "docs" / "FAULTS.md"
 PROVIDERS = ("gemini", "openai")

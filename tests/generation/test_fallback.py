@@ -9,7 +9,8 @@ import pytest
 from aichat.usage.models import UsageRecord
 from tests.conftest import Actor
 from tests.generation.test_faults import ask
-from tests.upstream import ANSWER, Reply, Upstream
+from tests.upstream import Reply, Upstream
+from tests.upstream_answers import ANSWER
 
 each_mode = pytest.mark.parametrize("mode", ["json", "stream"])
 

@@ -18,7 +18,8 @@ from credits.models import Hold
 from tests.conftest import Actor
 from tests.generation import faults
 from tests.generation.faults import FAULTS, MODES, Cell, Fault
-from tests.upstream import ANSWER, TEXT, Connection, Upstream, unconnected_address
+from tests.upstream import Connection, Upstream, unconnected_address
+from tests.upstream_answers import ANSWER, TEXT
 
 MODELS = {"gemini": "gemini-3.8-flash", "openai": "gpt-4.1-mini"}
 OTHER = {"gemini": "openai", "openai": "gemini"}

@@ -28,7 +28,8 @@ from tests.engines import Valkey
 from tests.generation.charging.test_bill import spent, with_fallback
 from tests.generation.test_faults import MODELS, charge_of
 from tests.logs import Logs, wait_for
-from tests.upstream import ANSWER, Reply, Upstream
+from tests.upstream import Reply, Upstream
+from tests.upstream_answers import ANSWER
 
 MODEL = MODELS["openai"]
 

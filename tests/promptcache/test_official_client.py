@@ -7,7 +7,8 @@ import openai
 from aichat.usage.models import UsageRecord
 from tests.conftest import Actor
 from tests.generation.test_faults import MODELS
-from tests.upstream import ANSWER, Reply, Upstream
+from tests.upstream import Reply, Upstream
+from tests.upstream_answers import ANSWER
 
 QUESTION: Any = {"model": MODELS["openai"], "messages": [{"role": "user", "content": "Hello"}]}
 

@@ -12,7 +12,7 @@ from aichat.providers import http
 from aichat.providers.base import ChatRequest, Endpoint, Part
 from aichat.providers.errors import AttemptOutcome, ProviderError
 from aichat.providers.registry import chat_adapter
-from tests.upstream import ANSWER, OPENAI_USAGE, TEXT, openai_chunk
+from tests.upstream_answers import ANSWER, OPENAI_USAGE, TEXT, openai_chunk
 
 EVENTS = [openai_chunk({"content": piece}, None) for piece in TEXT] + [openai_chunk({}, "stop")]
 USAGE = {**openai_chunk({}, None), "choices": [], "usage": OPENAI_USAGE}

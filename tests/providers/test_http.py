@@ -6,7 +6,8 @@ from aichat.providers import http
 from aichat.providers.base import Endpoint
 from aichat.providers.errors import AttemptOutcome, ProviderError
 from tests.providers.conftest import Ask, text_of
-from tests.upstream import ANSWER, Reply, Upstream
+from tests.upstream import Reply, Upstream
+from tests.upstream_answers import ANSWER
 
 
 async def test_the_session_is_shared_and_closed_at_shutdown(ask: Ask) -> None:

@@ -13,7 +13,8 @@ from aichat.usage.models import UsageRecord
 from tests.admin_dashboard.chromium import CHROMIUM, NO_CHROMIUM, QUIET
 from tests.api.test_every_kind import png
 from tests.conftest import PASSWORD, Actor
-from tests.upstream import ANSWER, Reply, Upstream
+from tests.upstream import Reply, Upstream
+from tests.upstream_answers import ANSWER
 
 LISTS = [
     reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist") for model in admin.site._registry

@@ -17,7 +17,8 @@ from aichat.flags.models import Experiment
 from aichat.usage.models import UsageRecord
 from tests.conftest import Actor
 from tests.generation.test_faults import ask
-from tests.upstream import ANSWER, Reply, Upstream
+from tests.upstream import Reply, Upstream
+from tests.upstream_answers import ANSWER
 
 LIST = {"object": "list", "data": [{"id": "llama3:8b"}, {"id": "nomic-embed-text"}]}
 

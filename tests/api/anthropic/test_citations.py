@@ -6,7 +6,8 @@ import anthropic
 import pytest
 
 from tests.conftest import Actor
-from tests.upstream import ANTHROPIC_USAGE, Reply, Upstream, anthropic_events
+from tests.upstream import Reply, Upstream
+from tests.upstream_answers import ANTHROPIC_USAGE, anthropic_events
 
 CLAUDE, OTHER = "claude-sonnet-5-5", "gemini-3.8-flash"
 PLACE = {

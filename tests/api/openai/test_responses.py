@@ -10,7 +10,8 @@ from aichat.api.openai.responses.kept_items import forget_expired
 from aichat.core.money import CREDIT
 from aichat.usage.models import UsageRecord
 from tests.conftest import Actor
-from tests.upstream import Reply, Upstream, gemini_answer
+from tests.upstream import Reply, Upstream
+from tests.upstream_answers import gemini_answer
 
 
 @pytest.fixture

@@ -13,16 +13,8 @@ from aichat.catalog.models import AIModel, Price, Provider
 from aichat.providers.openai.responses import call
 from aichat.usage.models import UsageRecord
 from tests.conftest import Actor
-from tests.upstream import (
-    ANSWER,
-    OPENAI_USAGE,
-    Reply,
-    Upstream,
-    message_item,
-    openai_chunk,
-    response_answer,
-    response_events,
-)
+from tests.upstream import Reply, Upstream
+from tests.upstream_answers import ANSWER, OPENAI_USAGE, message_item, openai_chunk, response_answer, response_events
 
 MODEL = "gpt-5.4-mini"
 GRAMMAR = {"type": "grammar", "syntax": "lark", "definition": 'start: "ls"'}

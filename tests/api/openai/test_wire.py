@@ -12,7 +12,8 @@ from aichat.catalog.models import AIModel, Price, Provider
 from aichat.chat.models import Message
 from aichat.usage.models import UsageRecord
 from tests.conftest import Actor
-from tests.upstream import ANSWER, OPENAI_USAGE, Reply, Upstream, gemini_answer, openai_chunk
+from tests.upstream import Reply, Upstream
+from tests.upstream_answers import ANSWER, OPENAI_USAGE, gemini_answer, openai_chunk
 
 C, G, O = "llama", "gemini-3.8-flash", "gpt-4.1-mini"  # noqa: E741
 HELLO = [{"role": "user", "content": "Hi"}]

@@ -23,7 +23,8 @@ from credits.services import Release, Settle, expire_holds
 from tests.conftest import Actor
 from tests.generation.charging.bills import BILLS
 from tests.generation.test_faults import MODELS, OTHER, REPORTED, ask, charge_of, delivered
-from tests.upstream import ANSWER, TEXT, Reply, Upstream
+from tests.upstream import Reply, Upstream
+from tests.upstream_answers import ANSWER, TEXT
 
 each_provider = pytest.mark.parametrize("provider", ["gemini", "openai"])
 each_mode = pytest.mark.parametrize("mode", ["json", "stream"])

@@ -17,7 +17,8 @@ from tests.generation.charging.corpus import COUNTS, LANGUAGES, TEXTS
 from tests.generation.charging.test_bill import eventually, no_open_hold, spent
 from tests.generation.charging.test_tokens import png
 from tests.generation.test_faults import MODELS
-from tests.upstream import Reply, Upstream, openai_chunk
+from tests.upstream import Reply, Upstream
+from tests.upstream_answers import openai_chunk
 
 TOKENS_OF_A_MESSAGE, TOKENS_OF_A_BEGINNING = 4, 3  # https://cookbook.openai.com/examples/how_to_count_tokens
 TOKENS_OF_A_PICTURE = 1659  # of 1024 × 1024 pixels, read by gpt-4.1-mini: the guide's own example

@@ -20,7 +20,8 @@ from aichat.usage.models import UsageRecord
 from credits.models import Hold
 from tests.conftest import Actor
 from tests.generation.test_faults import MODELS, charge_of
-from tests.upstream import Reply, Upstream, openai_chunk
+from tests.upstream import Reply, Upstream
+from tests.upstream_answers import openai_chunk
 
 TEXT = (
     "The answer has about forty tokens, which is what two hundred bytes of ordinary English come to, more or less. " * 2

@@ -14,7 +14,8 @@ from aichat.providers.errors import AttemptOutcome, ProviderError
 from aichat.providers.registry import image_adapter
 from aichat.providers.usage import Reading
 from tests.providers.conftest import Ask, calls_of, end_of, text_of
-from tests.upstream import GEMINI_USAGE, Reply, Upstream
+from tests.upstream import Reply, Upstream
+from tests.upstream_answers import GEMINI_USAGE
 
 WEATHER = {
     "name": "get_weather",

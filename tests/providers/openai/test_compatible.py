@@ -13,7 +13,8 @@ from aichat.core.outbound.public_addresses import is_public
 from aichat.usage.models import UsageRecord
 from tests.conftest import Actor
 from tests.generation.test_faults import ask
-from tests.upstream import ANSWER, Upstream
+from tests.upstream import Upstream
+from tests.upstream_answers import ANSWER
 
 
 @pytest.fixture

@@ -13,7 +13,8 @@ from aichat.providers.errors import AttemptOutcome, ProviderError
 from aichat.providers.registry import image_adapter
 from aichat.providers.usage import Reading
 from tests.providers.conftest import HELLO, Ask, calls_of, end_of, text_of
-from tests.upstream import OPENAI_USAGE, Reply, Upstream, openai_chunk
+from tests.upstream import Reply, Upstream
+from tests.upstream_answers import OPENAI_USAGE, openai_chunk
 
 WEATHER = {
     "type": "function",

@@ -8,7 +8,8 @@ from aichat.providers.base import Accepted, Endpoint
 from aichat.providers.errors import AttemptOutcome, ProviderError
 from aichat.providers.openai.profiles import name_by_address, profile_of, read_quirks
 from tests.providers.conftest import HELLO, Ask, text_of
-from tests.upstream import ANSWER, Recorded, Reply, Upstream
+from tests.upstream import Recorded, Reply, Upstream
+from tests.upstream_answers import ANSWER
 
 CALL = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
 SIGNED = {**CALL, "extra_content": {"google": {"thought_signature": "x"}}}

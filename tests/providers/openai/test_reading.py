@@ -12,7 +12,8 @@ from aichat.providers.openai.answer import CompletionReader
 from aichat.providers.usage import OPENAI, UsageReport
 from tests.providers.conftest import Ask, Parts, calls_of, end_of, text_of
 from tests.trace import calls_in
-from tests.upstream import Reply, Upstream, openai_chunk
+from tests.upstream import Reply, Upstream
+from tests.upstream_answers import openai_chunk
 
 END = openai_chunk({}, "stop")
 
