@@ -72,7 +72,7 @@ async def generate(request: GenerationRequest, sink: EventSink | None = None) ->
         await bill.reserve(candidates)
         deadline += monotonic() - asked  # no provider is to be blamed for the time of our own database
         run = Run(bill, list(zip(candidates, breakers, strict=True)), deadline, found, sink)
-        return found.ended(await run.work())
+        return found.ended(await run.work(), is_stream=sink is not None)
     finally:
         found.close()
 

@@ -11,6 +11,7 @@ from asyncio import CancelledError
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from decimal import ROUND_CEILING
+from functools import partial
 from typing import Literal
 
 from django.conf import settings
@@ -18,7 +19,7 @@ from django.conf import settings
 from aichat.catalog import routing
 from aichat.catalog.snapshot import Catalog, ModelInfo
 from aichat.core.background import lifecycle
-from aichat.core.telemetry import prometheus
+from aichat.core.telemetry import prometheus, tracing
 from aichat.flags import evaluation
 from aichat.flags.features import PROMPT_CACHE
 from aichat.generation.charging.bill import OK, Bill
@@ -164,11 +165,18 @@ class Keeping:
         if self.flight is not None:
             self.flight.give_up()
 
-    def ended(self, end: Ending) -> Ending:
-        """Store a whole answer in the background, before its last event goes out to the client."""
+    def ended(self, end: Ending, *, is_stream: bool) -> Ending:
+        """Have a whole answer stored in the background.
+
+        A JSON answer is stored once it was handed to the server, so that its client does not wait for that; a stream before
+        its last event, because a client may be slow to take it.
+        """
         if self.flight is not None and isinstance(end, Completed) and is_whole(end.result):
-            flight, self.flight = self.flight, None
-            lifecycle.spawn(self.keep(flight, end.result))
+            keep, self.flight = partial(self.keep, self.flight, end.result), None
+            if is_stream:
+                lifecycle.spawn(keep())
+            else:
+                tracing.after_answer(lambda: lifecycle.spawn(keep()))
         return end
 
     async def keep(self, flight: Flight, result: Result) -> None:
