@@ -1,5 +1,6 @@
 """The ASGI application: the fast path and Django's handler, with tracing, a bounded body, and the hooks of start and stop."""
 
+import asyncio
 import logging
 import os
 from collections.abc import Mapping
@@ -63,6 +64,7 @@ class Application(ASGIHandler):
                     receive = await inflated(scope, receive)
                 handler = self.fast_path if is_fast_path(scope) else super().__call__
                 await handler(scope, receive, traced.send)
+                await asyncio.sleep(0)  # the event loop sends what was written in a turn at the end of the turn
             finally:
                 traced.end()
         else:

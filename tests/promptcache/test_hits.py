@@ -17,6 +17,7 @@ from aichat.chat.models import Message
 from aichat.core.database import transactions
 from aichat.core.money import CREDIT
 from aichat.core.redis import health
+from aichat.core.web.server import Protocol
 from aichat.flags import evaluation
 from aichat.flags.models import Flag
 from aichat.generation.charging import group_commit
@@ -25,7 +26,7 @@ from aichat.promptcache.models import Invalidation
 from aichat.usage.models import UsageRecord
 from tests.conftest import Actor
 from tests.engines import Valkey
-from tests.generation.charging.test_bill import spent, with_fallback
+from tests.generation.charging.test_bill import eventually, spent, with_fallback
 from tests.generation.test_faults import MODELS, charge_of
 from tests.logs import Logs, wait_for
 from tests.upstream import Reply, Upstream
@@ -330,3 +331,26 @@ def test_a_full_redis_keeps_nothing_new_and_serves_what_it_has(
 def test_no_prompt_can_be_read_from_a_key(valkey: Valkey, http: httpx.Client, upstream: Upstream, alice: Actor) -> None:
     chat(http, alice, "A secret")
     assert not any(b"secret" in key for key in redis.Redis(connection_pool=health.pool()).scan_iter())
+
+
+@pytest.mark.parametrize(("stream", "order"), [(False, ["answered", "stored"]), (True, ["stored", "answered"])])
+def test_a_json_answer_is_stored_after_it_was_sent_and_a_stream_before_its_end(
+    stream: bool, order: list[str], http: httpx.Client, alice: Actor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events, keep, complete = [], store.keep, Protocol.on_response_complete
+
+    async def kept(*args: Any) -> bool:
+        events.append("stored")
+        return await keep(*args)
+
+    def completed(protocol: Protocol) -> None:
+        complete(protocol)
+        events.append("answered")
+        assert not protocol.transport.gathered, "the last bytes wait for another turn of the event loop"
+
+    monkeypatch.setattr(store, "keep", kept)
+    monkeypatch.setattr(Protocol, "on_response_complete", completed)
+    body = {"model": "demo", "messages": [{"role": "user", "content": "Once"}], "stream": stream}
+    assert http.post("/v1/chat/completions", json=body, headers=alice.headers).status_code == 200
+    eventually(lambda: len(events) == 2)
+    assert events == order

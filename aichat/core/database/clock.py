@@ -7,6 +7,7 @@ SQLite, and before the first comparison, the host's own clock is used.
 import logging
 import time
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from django.db import Error as DatabaseFailure
 from django.db import connection
@@ -18,7 +19,8 @@ logger = logging.getLogger(__name__)
 TOLERANCE = 3.0  # seconds that a clock may be off without a word
 COMPARED_EVERY = 60.0  # seconds
 LONGEST_QUESTION = 0.5  # seconds; an answer that took longer says little about the present
-
+# Seconds of a clock that nobody sets, and that goes on while the process is frozen or the machine asleep.
+_steady = partial(time.clock_gettime, time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic
 _compared: tuple[datetime, float] | None = None  # the database's time, and `_steady` at that moment
 
 
@@ -33,13 +35,6 @@ def shared_now() -> datetime:
         return timezone.now()
     at, since = _compared
     return at + timedelta(seconds=_steady() - since)
-
-
-def _steady() -> float:
-    """Seconds of a clock that nobody sets, and that goes on while the process is frozen or the machine asleep."""
-    if hasattr(time, "CLOCK_BOOTTIME"):  # Linux
-        return time.clock_gettime(time.CLOCK_BOOTTIME)
-    return time.monotonic()
 
 
 def keep_compared() -> None:

@@ -286,7 +286,11 @@ class Protocol(HttpToolsProtocol):
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """Close the connection when the answer is over before the body: reading on would only serve to throw it away."""
+        """Send the whole answer now. Close the connection when the answer is over before the body.
+
+        Reading on would only serve to throw the rest of the body away.
+        """
+        self.transport.flush()
         super().on_response_complete()
         if self.is_in_body and self.cycle.response_complete:
             self.transport.close()

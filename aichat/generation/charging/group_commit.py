@@ -301,7 +301,7 @@ class _Queue:
                 if lane.alone:
                     lane.since = monotonic()
                     asyncio.get_running_loop().call_later(lane.alone, self.start, lane)
-                prometheus.batch(lane.name, len(batch), monotonic() - batch[0].since)
+                waited = monotonic() - batch[0].since
                 self.moving |= wallets
                 if lane.waiting:
                     self.start(lane)  # with units of another kind
@@ -320,6 +320,7 @@ class _Queue:
                 for other in self.lanes:
                     if other.waiting:
                         self.start(other)  # units may have waited for these wallets
+                prometheus.batch(lane.name, len(batch), waited)
                 if lane.alone and lane.running > 1:
                     return  # the other batch goes on with the lane
         finally:
