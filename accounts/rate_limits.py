@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address, ip_network
 from operator import attrgetter
 from typing import Any, NamedTuple
+from uuid import UUID
 
 import redis
 from django.conf import settings
@@ -146,6 +147,8 @@ class RateWindows:
 
 
 _own = RateWindows()
+MOST_REFUSED = 10_000  # callers
+_refused: dict[UUID, float] = {}  # by user: when a request was refused last (monotonic seconds)
 
 
 def _words(windows: Sequence[RateWindow]) -> tuple[list[str], list[int]]:
@@ -237,8 +240,16 @@ def _let_in(caller: Caller, states: Sequence[RateState]) -> None:
     strictest = min(states, key=attrgetter("remaining"))
     tracing.answer_with(strictest.headers())
     if not strictest.allowed:
+        if len(_refused) >= MOST_REFUSED:
+            _refused.clear()
+        _refused[caller.user.pk] = time.monotonic()
         product_events.limit_hit("requests", caller.user.pk, caller.organization.pk)
         raise RateLimited(retry_after=max(state.reset for state in states if state.remaining == 0))
+
+
+def was_refused(caller: Caller) -> bool:
+    """Return whether this process refused a request of the caller for their rate in the last second."""
+    return bool(_refused) and time.monotonic() - _refused.get(caller.user.pk, -math.inf) < 1.0
 
 
 def hit_sign_in(request: Request | HttpRequest, action: str, email: str) -> None:
@@ -290,3 +301,4 @@ class CallerThrottle(BaseThrottle):
 def reset() -> None:
     """Forget this process's counts (for tests)."""
     _own.reset()
+    _refused.clear()

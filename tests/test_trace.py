@@ -41,7 +41,7 @@ def conversation(alice: Actor) -> Request:
 
 
 KINDS = [
-    Kind("chat completion, JSON", completion(NEW), calls=403, files=71, hops=2),
+    Kind("chat completion, JSON", completion(NEW), calls=408, files=71, hops=2),
     Kind("chat completion, stream", completion(NEW, stream=True), calls=802, files=76, hops=2),
     Kind("prompt-cache hit", completion("the same"), calls=249, files=62, hops=1),
     Kind(

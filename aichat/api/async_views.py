@@ -14,7 +14,6 @@ from typing import Any, ClassVar, TypeVar
 
 import orjson
 from asgiref.sync import iscoroutinefunction
-from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from pydantic import BaseModel, ValidationError
@@ -24,10 +23,10 @@ from rest_framework.settings import api_settings
 from rest_framework.views import APIView
 
 from accounts import rate_limits
-from accounts.authentication import Caller, credential
-from accounts.caller_cache import Recognition
+from accounts.authentication import Caller
 from accounts.rate_limits import CallerThrottle
 from aichat.api import idempotent
+from aichat.api.confirmation import Confirmation
 from aichat.api.event_stream import Body, Feed
 from aichat.core.background import lifecycle
 from aichat.core.errors import InvalidRequest, MethodNotAllowed, PermissionDenied
@@ -58,6 +57,8 @@ class AsyncView(APIView):
     """
 
     allowed: ClassVar[tuple[str, ...]] = ()  # HTTP methods
+    # Whether the handler may begin before the caller is confirmed: then it does nothing but read before it calls `respond`.
+    is_confirmed_late: ClassVar[bool] = False
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -79,33 +80,42 @@ class AsyncView(APIView):
         try:
             if request.method not in self.allowed:
                 return refuse_method(request, self.allowed)
-            caller = await self.admit(request)
-            handler = getattr(self, request.method.lower())
-            response: HttpResponseBase = await handler(request, caller, *args, **kwargs)
-            return response
+            handle = partial(self.handle, request, args, kwargs)
+            confirmation = Confirmation(request, counts=bool(self.throttle_classes))
+            if (known := confirmation.known) and self.is_confirmed_late and not rate_limits.was_refused(known):
+                try:
+                    response = await handle(known, confirmation)
+                except Exception:
+                    if await confirmation.caller() is known:
+                        raise
+                else:
+                    if await confirmation.caller() is known:
+                        return response
+            return await handle(await confirmation.caller(), None)
         except Exception as error:
             return responses.error_response(error)
 
-    async def admit(self, request: HttpRequest) -> Caller:
-        """Authenticate the caller, count the request against their rate, and check the view's permissions.
+    async def handle(
+        self,
+        request: HttpRequest,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        caller: Caller,
+        confirmation: Confirmation | None,
+    ) -> HttpResponseBase:
+        """Check the view's permissions and call its handler; `confirmation` is that of a caller who is not confirmed yet.
 
-        A caller whom this process knows costs one round trip to Redis. Feature flags are ready afterwards: nothing after
-        `admit` waits for them. Raises `NotAuthenticated`, `InvalidApiKey`, `RateLimited`, `PermissionDenied`.
+        Feature flags are ready then: nothing in the handler waits for them. Raises `PermissionDenied`.
         """
-        recognition = Recognition(credential(request.headers), request.headers.get("X-Organization", ""))
-        # The rate is asked for before the caller is confirmed: the hit is theirs in any case.
-        asked = None
-        if recognition.found and self.throttle_classes and settings.REDIS_URL:
-            asked = rate_limits.ask(recognition.found.caller)
-        caller = await recognition.caller()
-        if self.throttle_classes:
-            await rate_limits.hit_caller_async(caller, asked)
         request.user, request.auth = caller.user, caller  # type: ignore[attr-defined]  # as DRF's requests have them
+        request.confirmation = confirmation  # type: ignore[attr-defined]  # for `respond`
         await evaluation.ready()
         for permission in self.get_permissions():
             if not permission.has_permission(request, self):  # type: ignore[arg-type]
                 raise PermissionDenied(getattr(permission, "message", ""))
-        return caller
+        handler = getattr(self, request.method.lower())  # type: ignore[union-attr]
+        response: HttpResponseBase = await handler(request, caller, *args, **kwargs)
+        return response
 
 
 def refuse_without_effect(view: type[AsyncView], attributes: Mapping[str, Any]) -> None:
@@ -209,8 +219,15 @@ async def respond(
     """Respond to a request that generates: with one body or an event stream, replayed for an Idempotency-Key.
 
     `prepare` returns the generation request and the format of its answer; it may raise `ApiError` to refuse.
-    `generate` makes the answer: a chat, unless the endpoint is for something else.
+    `generate` makes the answer: a chat, unless the endpoint is for something else. A caller who is not confirmed yet is so
+    before anything is spent, stored or shown.
     """
+    confirmation: Confirmation | None = request.confirmation  # type: ignore[attr-defined]
+    if confirmation is not None:
+        if HEADER in request.headers or generate is not generation.generate:
+            await confirmation.of_known()
+        else:
+            generate = partial(generation.generate, confirm=confirmation.of_known)
     recording = await idempotent.begin(request, caller) if HEADER in request.headers else None
     if isinstance(recording, Answer):
         return recording.response()

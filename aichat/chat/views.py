@@ -68,6 +68,7 @@ class OwnersPrompt(PermissionDenied):
 class ChatView(AsyncView):
     permission_classes = [IsUser]
     scope = Scope.CHAT
+    is_confirmed_late = True
 
     @extend_schema(
         summary="Chat",

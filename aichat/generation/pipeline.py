@@ -35,6 +35,7 @@ from aichat.generation.request import (
     Started,
 )
 from aichat.generation.spans import begin_attempt, end_attempt
+from aichat.promptcache.single_flight import Confirm, confirmed
 from aichat.providers.base import Accepted, ChatRequest, Delta, Part, in_dialects_of
 from aichat.providers.errors import AttemptOutcome, ProviderError
 from aichat.providers.registry import chat_adapter
@@ -51,20 +52,24 @@ async def complete(request: GenerationRequest) -> Result:
     return end.result
 
 
-async def generate(request: GenerationRequest, sink: EventSink | None = None) -> Ending:
+async def generate(
+    request: GenerationRequest, sink: EventSink | None = None, *, confirm: Confirm = confirmed
+) -> Ending:
     """Generate the answer to a chat: pass its events to `sink`, if there is one, and return the last of them.
 
-    Raises `ApiError` when there is no answer; then `sink` was told nothing. Feature flags must be ready.
+    Raises `ApiError` when there is no answer; then `sink` was told nothing. Feature flags must be ready. `confirm` is awaited
+    before anything is spent or shown, and raises when the caller may not go on.
     """
     deadline = monotonic() + settings.CHAT_TOTAL_TIMEOUT
     require_features(request)
     catalog = await snapshot.ready()
     candidates = choose(request, catalog)
     reading = BreakerReading(candidates)  # in one round trip with the look into the prompt cache
-    found = await prompt_cache.look(request, candidates, catalog, deadline)
+    found = await prompt_cache.look(request, candidates, catalog, deadline, confirm)
     if isinstance(found, Hit):
         return await found.serve(request, sink)
     try:
+        await confirm()
         breakers = await reading.breakers()
         if not [breaker for breaker in breakers if breaker.is_callable]:
             raise AllLeftAlone(min(breaker.wait for breaker in breakers))

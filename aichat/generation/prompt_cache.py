@@ -38,7 +38,7 @@ from aichat.promptcache import invalidation, single_flight, store
 from aichat.promptcache.entry import Entry, Pieces, Unreadable
 from aichat.promptcache.invalidation import Versions
 from aichat.promptcache.key import Question, Scope
-from aichat.promptcache.single_flight import Flight
+from aichat.promptcache.single_flight import Confirm, Flight, confirmed
 from aichat.providers.base import content_parts
 from aichat.providers.errors import AttemptOutcome
 
@@ -51,11 +51,16 @@ class _Outdated(Exception):
 
 
 async def look(
-    request: GenerationRequest, candidates: Sequence[ModelInfo], catalog: Catalog, deadline: float
+    request: GenerationRequest,
+    candidates: Sequence[ModelInfo],
+    catalog: Catalog,
+    deadline: float,
+    confirm: Confirm = confirmed,
 ) -> "Hit | Keeping":
     """Return a hit with the stored answer to an identical request, else what stores the answer to come.
 
-    Waits until `deadline` (monotonic seconds) for another request's answer; then raises `ProviderTimeout`.
+    Waits until `deadline` (monotonic seconds) for another request's answer; then raises `ProviderTimeout`. `confirm` is
+    awaited before a hit is returned and before another request is waited for; it raises when the caller may not go on.
     """
     if not is_cacheable(request):
         prometheus.prompt_cache("bypass")
@@ -79,7 +84,7 @@ async def look(
             prometheus.prompt_cache("bypass")
             return Keeping("bypass", Flight(digest), asked)
         try:
-            found = await single_flight.find(digest, asked.read, asked.notice, deadline)
+            found = await single_flight.find(digest, asked.read, asked.notice, deadline, confirm)
         except _Outdated as news:
             announced = str(news)
             continue

@@ -8,7 +8,7 @@ do not try a failing provider one after the other. No request waits longer than 
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from aichat.core.background import lifecycle
@@ -77,18 +77,27 @@ _beating: asyncio.TimerHandle | None = None
 
 Read = Callable[[str, bytes], Entry]
 Notice = Callable[[str], None]
+Confirm = Callable[[], Awaitable[None]]
 
 
-async def find(digest: str, read: Read, notice: Notice, deadline: float) -> Found | Flight:
+async def confirmed() -> None:
+    """The `Confirm` of a request whose caller is confirmed."""
+
+
+async def find(
+    digest: str, read: Read, notice: Notice, deadline: float, confirm: Confirm = confirmed
+) -> Found | Flight:
     """Return the stored answer, or that of a request under way; else a flight that the caller leads.
 
     `read` makes an entry of a digest and its bytes, or raises `Unreadable` for what can't be served; `notice` is told the
     latest invalidation that the store knows of, and may raise. Raises `TimeoutError` at `deadline` (monotonic seconds).
+    `confirm` is awaited with the first look, and raises when the request may not go on.
     """
     for _ in range(FOLLOWED_AT_MOST):
         flight = _under_way.get(digest)
         if flight is None or not flight.is_under_way:
-            return await _lead(Flight(digest), read, notice, deadline)
+            return await _lead(Flight(digest), read, notice, deadline, confirm)
+        await confirm()
         done, _pending = await asyncio.wait({flight.landed}, timeout=deadline - time.monotonic())
         if not done:
             raise TimeoutError
@@ -97,11 +106,11 @@ async def find(digest: str, read: Read, notice: Notice, deadline: float) -> Foun
     return Flight(digest)  # alone
 
 
-async def _lead(flight: Flight, read: Read, notice: Notice, deadline: float) -> Found | Flight:
+async def _lead(flight: Flight, read: Read, notice: Notice, deadline: float, confirm: Confirm) -> Found | Flight:
     """Look into the store for this process, wait for another process that is asking, or take the lock."""
     _under_way[flight.digest] = flight
     try:
-        found = await _look(flight, read, notice, deadline)
+        found = await _look(flight, read, notice, deadline, confirm)
     except BaseException:
         flight.give_up()
         raise
@@ -113,12 +122,13 @@ async def _lead(flight: Flight, read: Read, notice: Notice, deadline: float) -> 
     return found
 
 
-async def _look(flight: Flight, read: Read, notice: Notice, deadline: float) -> Found | None:
+async def _look(flight: Flight, read: Read, notice: Notice, deadline: float, confirm: Confirm) -> Found | None:
     """Wait for the answer that another process makes. Returns None when this process must ask."""
     leader, leaders, pause = "", 0, SHORTEST_PAUSE
     while True:
         seen = await store.look(flight.digest, flight.token, leader)
         flight.is_locked = seen.is_locked
+        await confirm()
         notice(seen.latest)
         if seen.raw is not None:
             try:

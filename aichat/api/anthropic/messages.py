@@ -31,6 +31,7 @@ from aichat.providers.registry import chat_adapter
 class MessagesView(AsyncView):
     permission_classes = [IsUser]
     scope = Scope.CHAT
+    is_confirmed_late = True
 
     @extend_schema(
         summary="Message (Anthropic-compatible)",

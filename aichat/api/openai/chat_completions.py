@@ -40,6 +40,7 @@ HERE = "\0delta"  # marks the place of the delta in a chunk that is encoded once
 class CompletionsView(AsyncView):
     permission_classes = [IsUser]
     scope = Scope.CHAT
+    is_confirmed_late = True
 
     @extend_schema(
         summary="Chat completion (OpenAI-compatible)",

@@ -85,6 +85,7 @@ class TextCompletionBody(BaseModel):
 class TextCompletionsView(AsyncView):
     permission_classes = [IsUser]
     scope = Scope.CHAT
+    is_confirmed_late = True
 
     @extend_schema(
         summary="Text completion (OpenAI-compatible, legacy)",

@@ -31,9 +31,10 @@ NOTHING = object()  # the parser has no whole answer yet
 def ask(*command: str | bytes | int | float) -> "asyncio.Future[Any]":
     """Send a command to Redis: `await ask("GET", cache_key("x"))`; the answer is bytes, an int, a list or None.
 
-    All commands asked in one turn of the event loop are sent together, so a caller with several questions asks all of
-    them before awaiting the first. Raises `CacheUnavailable` when Redis fails, does not answer within CACHE_TIMEOUT or
-    is not configured; `redis.ResponseError` for a wrong command.
+    All commands asked in one turn of the event loop and in the next are sent together. So a caller with several questions
+    asks all of them before awaiting the first, also where a task begun in between asks some of them. Raises
+    `CacheUnavailable` when Redis fails, does not answer within CACHE_TIMEOUT or is not configured; `redis.ResponseError`
+    for a wrong command.
     """
     return _ask(pack_command(command))  # type: ignore[arg-type]
 
@@ -114,10 +115,10 @@ class _Line(asyncio.Protocol):
         self.to_send.append(asked)
         if not self.will_flush:
             self.will_flush = True
-            self.loop.call_soon(self.flush)
+            self.loop.call_soon(self.loop.call_soon, self.flush)
 
     def flush(self) -> None:
-        """Send the commands that were asked in the last turn of the event loop."""
+        """Send the commands that were asked in the last two turns of the event loop."""
         self.will_flush = False
         if self.connecting is not None:
             return  # `connect` sends the commands when it is done

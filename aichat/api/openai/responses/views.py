@@ -26,6 +26,7 @@ from aichat.generation.request import GenerationRequest, no_rows
 class ResponsesView(AsyncView):
     permission_classes = [IsUser]
     scope = Scope.CHAT
+    is_confirmed_late = True
 
     @extend_schema(
         summary="Response (OpenAI-compatible)",
