@@ -311,12 +311,30 @@ def logs() -> Iterator[Logs]:
 
 @pytest.fixture(scope="session")
 def server_address() -> Iterator[str]:
-    """Our ASGI application under uvicorn in a thread of this process: HTTP as clients see it, settings as tests set them."""
+    """Our ASGI application under uvicorn in a thread of this process: HTTP as clients see it, settings as tests set them.
+
+    The end of an answer is sent after what follows it (its access line, metrics, events), so that a test can look at that.
+    """
     from aichat.asgi import application
+
+    async def followed(scope: Any, receive: Any, send: Any) -> None:
+        ends: list[Any] = []
+
+        async def send_begun(message: Any) -> None:
+            if message["type"] == "http.response.body" and not message.get("more_body"):
+                ends.append(message)
+            else:
+                await send(message)
+
+        try:
+            await application(scope, receive, send_begun)
+        finally:
+            for end in ends:
+                await send(end)
 
     listener = socket.create_server(("127.0.0.1", 0))
     how = {"http": Protocol, "ws": "none", "lifespan": "on"}
-    config = uvicorn.Config(application, log_config=None, timeout_graceful_shutdown=5, **how)  # type: ignore[arg-type]
+    config = uvicorn.Config(followed, log_config=None, timeout_graceful_shutdown=5, **how)  # type: ignore[arg-type]
     server = uvicorn.Server(config)
 
     async def serve() -> None:

@@ -47,7 +47,7 @@ KINDS = [
     Kind(
         "chat in a conversation",
         lambda alice: Request("POST", CHAT, alice.headers, {"model": "demo", "message": NEW}),
-        calls=439, files=74, hops=2,
+        calls=442, files=74, hops=2,
     ),
     Kind("one resource", conversation, calls=106, files=26, hops=3),
     Kind(

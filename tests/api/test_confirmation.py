@@ -15,6 +15,7 @@ from aichat.generation import prompt_cache
 from aichat.usage.models import UsageRecord
 from tests.conftest import Actor
 from tests.engines import Valkey
+from tests.generation.charging.test_bill import eventually
 from tests.upstream import Recorded, Reply, Upstream
 
 COMPLETIONS = "/v1/chat/completions"
@@ -91,7 +92,7 @@ def test_a_key_that_another_process_revoked_gets_nothing(
     assert answer.status_code == 401, answer.text
     assert not upstream.requests and UsageRecord.objects.count() == 1  # of `known`
     assert (alice.wallet.available, alice.wallet.held) == (credits, 0)
-    assert not [*known.scan_iter("aichat:prompt:*:lock")]
+    eventually(lambda: not [*known.scan_iter("aichat:prompt:*:lock")])
 
 
 @pytest.mark.parametrize("stream", [False, True])

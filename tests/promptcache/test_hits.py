@@ -1,5 +1,6 @@
 """What is answered from the prompt cache, to whom, and what it costs; over HTTP, without Redis and with a real one."""
 
+import asyncio
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,13 +12,13 @@ import pytest
 import redis
 from django.db import OperationalError
 
+from aichat.asgi import Application, Traced
 from aichat.catalog.editing import set_price
 from aichat.catalog.models import AIModel
 from aichat.chat.models import Message
 from aichat.core.database import transactions
 from aichat.core.money import CREDIT
 from aichat.core.redis import health
-from aichat.core.web.server import Protocol
 from aichat.flags import evaluation
 from aichat.flags.models import Flag
 from aichat.generation.charging import group_commit
@@ -26,9 +27,10 @@ from aichat.promptcache.models import Invalidation
 from aichat.usage.models import UsageRecord
 from tests.conftest import Actor
 from tests.engines import Valkey
-from tests.generation.charging.test_bill import eventually, spent, with_fallback
+from tests.generation.charging.test_bill import spent, with_fallback
 from tests.generation.test_faults import MODELS, charge_of
 from tests.logs import Logs, wait_for
+from tests.trace import Request
 from tests.upstream import Reply, Upstream
 from tests.upstream_answers import ANSWER
 
@@ -333,24 +335,25 @@ def test_no_prompt_can_be_read_from_a_key(valkey: Valkey, http: httpx.Client, up
     assert not any(b"secret" in key for key in redis.Redis(connection_pool=health.pool()).scan_iter())
 
 
+@pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize(("stream", "order"), [(False, ["answered", "stored"]), (True, ["stored", "answered"])])
 def test_a_json_answer_is_stored_after_it_was_sent_and_a_stream_before_its_end(
-    stream: bool, order: list[str], http: httpx.Client, alice: Actor, monkeypatch: pytest.MonkeyPatch
+    stream: bool, order: list[str], catalog: None, alice: Actor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    events, keep, complete = [], store.keep, Protocol.on_response_complete
+    events, keep, pass_on = [], store.keep, Traced.send
 
     async def kept(*args: Any) -> bool:
         events.append("stored")
         return await keep(*args)
 
-    def completed(protocol: Protocol) -> None:
-        complete(protocol)
-        events.append("answered")
-        assert not protocol.transport.gathered, "the last bytes wait for another turn of the event loop"
+    async def sent(traced: Traced, message: Any) -> None:
+        await pass_on(traced, message)
+        if traced.finished:
+            events.append("answered")
 
     monkeypatch.setattr(store, "keep", kept)
-    monkeypatch.setattr(Protocol, "on_response_complete", completed)
+    monkeypatch.setattr(Traced, "send", sent)
     body = {"model": "demo", "messages": [{"role": "user", "content": "Once"}], "stream": stream}
-    assert http.post("/v1/chat/completions", json=body, headers=alice.headers).status_code == 200
-    eventually(lambda: len(events) == 2)
+    chat = Request("POST", "/v1/chat/completions", alice.headers, body)
+    assert asyncio.run(chat.send(Application())) == 200
     assert events == order

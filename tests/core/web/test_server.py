@@ -1,12 +1,14 @@
 import asyncio
 import socket
+import threading
 import time
 from typing import Any
 
+import httpx
 import pytest
 import uvicorn
 
-from aichat.core.web.server import MOST_GATHERED, GatheringTransport
+from aichat.core.web.server import MOST_GATHERED, GatheringTransport, Protocol
 from tests.conftest import Actor
 
 
@@ -129,6 +131,31 @@ def test_uvicorn_still_drops_the_body_of_an_upgrade_so_ours_is_needed() -> None:
 
     asyncio.run(main())
     assert asked != [f"POST {HIDDEN!r}"], "uvicorn reads the body now"
+
+
+def test_the_end_of_an_answer_is_sent_at_once_whatever_the_event_loop_has_to_do_next() -> None:
+    heard, was_heard = threading.Event(), []
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"4")]})
+        await send({"type": "http.response.body", "body": b"done"})
+        was_heard.append(heard.wait(5))
+
+    def ask(port: int) -> None:
+        assert httpx.get(f"http://127.0.0.1:{port}/", timeout=10).text == "done"
+        heard.set()
+
+    async def main() -> None:
+        how = {"http": Protocol, "ws": "none", "loop": "asyncio", "lifespan": "off", "log_config": None}
+        running = uvicorn.Server(uvicorn.Config(application, **how))  # type: ignore[arg-type]
+        listener = socket.create_server(("127.0.0.1", 0))
+        task = asyncio.create_task(running.serve(sockets=[listener]))
+        await asyncio.to_thread(ask, listener.getsockname()[1])
+        running.should_exit = True
+        await task
+
+    asyncio.run(main())
+    assert was_heard == [True]
 
 
 def test_a_tunnel_is_refused(server: str) -> None:
