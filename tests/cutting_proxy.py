@@ -1,5 +1,6 @@
 """A TCP proxy before a database that cuts a connection at a COMMIT: before the server sees it, or after it answered."""
 
+import re
 import selectors
 import socket
 import threading
@@ -8,7 +9,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Literal
 
-MARKS = (b"COMMIT\0", b"commitTransaction\0")  # in PostgreSQL's Query and Parse messages, in MongoDB's command
+# PostgreSQL's messages begin with a letter and four bytes of length. A COMMIT is a Query, a Parse without a name, which is
+# executed at once, or a Bind of a name that an earlier Parse gave to COMMIT: that Parse commits nothing.
+# https://www.postgresql.org/docs/current/protocol-message-formats.html
+NAMING = re.compile(rb"P.{4}([^\0]+)\0COMMIT\0", re.DOTALL)
+BINDING = re.compile(rb"(?=B.{4}\0([^\0]+)\0)", re.DOTALL)  # looks ahead, so that what only resembles a Bind hides none
+COMMIT = re.compile(rb"(Q.{4}|P.{4}\0)COMMIT\0|commitTransaction\0", re.DOTALL)  # the last one is MongoDB's
 Where = Literal["before", "after"]
 
 
@@ -61,6 +67,7 @@ class CuttingProxy:
             self.open -= {client, server}
 
     def pass_on(self, client: socket.socket, server: socket.socket, selector: selectors.BaseSelector) -> None:
+        names: set[bytes] = set()  # that this connection has given to COMMIT
         with suppress(OSError), client, server:
             while True:
                 for key, _ in selector.select():
@@ -69,7 +76,7 @@ class CuttingProxy:
                     data = source.recv(1 << 20)
                     if not data:
                         return
-                    if source is client and self.is_to_cut(data):
+                    if source is client and self.is_to_cut(data, names):
                         if self.where == "after":
                             server.sendall(data)
                             time.sleep(0.05)  # the server commits, and its answer is thrown away
@@ -78,8 +85,9 @@ class CuttingProxy:
                         return
                     target.sendall(data)
 
-    def is_to_cut(self, data: bytes) -> bool:
-        if not self.armed or not any(mark in data for mark in MARKS):
+    def is_to_cut(self, data: bytes, names: set[bytes]) -> bool:
+        names.update(NAMING.findall(data))
+        if not self.armed or not (COMMIT.search(data) or names.intersection(BINDING.findall(data))):
             return False
         with self.lock:
             if self.skip:

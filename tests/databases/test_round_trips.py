@@ -14,6 +14,7 @@ from django.db import IntegrityError, OperationalError, connection, connections,
 from django.utils import timezone
 
 from aichat.core.background import lifecycle
+from aichat.core.database import transactions
 from aichat.core.database.models import uuid7
 from aichat.core.database.statements import NewRow, on_loop
 from aichat.core.database.statements.pipeline import Exchange
@@ -39,7 +40,7 @@ pytestmark = [
     pytest.mark.django_db(transaction=True),
     pytest.mark.skipif(connection.vendor != "postgresql", reason="other engines have no pipeline"),
 ]
-Trips = list[list[bytes]]
+Trips = list[list[str]]
 
 
 def commit(*operations: Operation) -> list[Any]:
@@ -79,7 +80,8 @@ def trips(monkeypatch: pytest.MonkeyPatch) -> Trips:
 
     async def counted(line: Any, asked: Any) -> Any:
         if asked.commits:
-            found.append([command.args[0] for command in asked.commands])
+            texts = {name: text for text, name in line.line.names.items()}
+            found.append([texts[command.args[0]] for command in asked.commands])
         return await exchange(line, asked)
 
     monkeypatch.setattr(on_loop._Connection, "exchange", counted)
@@ -128,8 +130,8 @@ def test_a_reservation_does_not_wait_for_the_disk_and_a_settlement_does(
     )
     assert (settled.charged, settled.available) == (CREDIT, 98 * CREDIT)
     *_, reserving, settling = trips
-    assert b"SET LOCAL synchronous_commit = off" in reserving and reserving[-1] == b"COMMIT"
-    assert b"SET LOCAL synchronous_commit = off" not in settling and settling[-1] == b"COMMIT"
+    assert reserving[:2] == ["BEGIN", "SET LOCAL synchronous_commit = off"] and reserving[-1] == "COMMIT"
+    assert "SET LOCAL synchronous_commit = off" not in settling and settling[-1] == "COMMIT"
     assert list(problems()) == []
 
 
@@ -383,14 +385,29 @@ def test_a_connection_that_the_server_ends_is_replaced(alice: Actor, no_threads:
     assert standing(alice) == (98, 2)
 
 
-def test_a_session_that_forgot_its_statements_prepares_them_again(alice: Actor) -> None:
-    """A pooler says DEALLOCATE ALL. The batch that meets it is done by a thread, the next one as before."""
+@pytest.mark.parametrize("forgotten", ["ALL", "BEGIN", "COMMIT"])
+def test_a_session_that_forgot_its_statements_prepares_them_again(
+    alice: Actor, monkeypatch: pytest.MonkeyPatch, forgotten: str
+) -> None:
+    """A pooler says DEALLOCATE ALL. The batch that meets it is done by a thread, the next one as before.
+
+    The session may miss any of the statements first; even where it is COMMIT, it is certain that nothing was done.
+    """
     alice.set_credits(100)
+    outcomes: list[object] = []
+    by_thread = group_commit.commit_each
+
+    def noting(units: Sequence[Unit], unknown: transactions.OutcomeUnknown | None = None) -> list[Any]:
+        outcomes.append(unknown)
+        return by_thread(units, unknown)
+
+    monkeypatch.setattr(group_commit, "commit_each", noting)
 
     async def work() -> None:
         await submit(Unit(operation=reserve(alice, 1)))
         [kept] = on_loop._free[asyncio.get_running_loop()]
-        await kept.exchange(Exchange([kept.line.saying(b"DEALLOCATE ALL")], commits=False))
+        name = kept.line.names.get(forgotten, b"ALL").decode()
+        await kept.exchange(Exchange([kept.line.saying(f"DEALLOCATE {name}")], commits=False))
         for _ in range(2):
             await submit(Unit(operation=reserve(alice, 1)))
         assert kept.line.names and kept.is_open
@@ -398,7 +415,8 @@ def test_a_session_that_forgot_its_statements_prepares_them_again(alice: Actor) 
         await asyncio.sleep(0)
 
     asyncio.run(asyncio.wait_for(work(), 20))
-    assert standing(alice) == (97, 3)
+    assert outcomes == [None] and standing(alice) == (97, 3)
+    assert list(problems()) == []
 
 
 def test_a_session_that_ends_while_it_waits_for_a_lock_settles_once(alice: Actor) -> None:

@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from django.db import DatabaseError, IntegrityError, connection
+from django.db import DatabaseError, DataError, IntegrityError, InternalError, connection, transaction
 from django.db.models import Model, QuerySet
 
 from aichat.chat.models import Conversation, Message
@@ -113,13 +113,31 @@ def test_a_day_is_a_day_and_no_rows_are_no_statement(alice: Actor, django_assert
 
 
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="only PostgreSQL keeps plans for a session")
+@pytest.mark.parametrize("last", [False, True])
 @pytest.mark.django_db(transaction=True)
-def test_a_session_that_forgot_its_plans_is_told_them_again(alice: Actor) -> None:
-    transactions.run_atomic(statements.insert, messages(alice))
+def test_a_session_that_forgot_its_plans_is_told_them_again(alice: Actor, last: bool) -> None:
+    def insert() -> None:
+        rows = [(Message, vars(message)) for message in messages(alice)]
+        transactions.run_atomic(lambda: statements.insert_rows(rows, last=last))
+
+    insert()
     with connection.cursor() as cursor:
         cursor.execute("DEALLOCATE ALL")
-    transactions.run_atomic(statements.insert, messages(alice))
+    insert()
     assert Message.objects.count() == 10
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="the others end no transaction that has failed")
+@pytest.mark.django_db(transaction=True)
+def test_the_commit_of_a_transaction_that_has_failed_is_an_error(alice: Actor) -> None:
+    """PostgreSQL answers such a COMMIT with ROLLBACK and without an error, so it must not be reached."""
+    statements.insert(messages(alice))
+    rows = [(Message, vars(message)) for message in messages(alice)]
+    with pytest.raises(InternalError), transaction.atomic():
+        with connection.cursor() as cursor, pytest.raises(DataError):
+            cursor.execute("SELECT 1 / 0")
+        statements.insert_rows(rows, last=True)
+    assert Message.objects.count() == 5 and connection.get_autocommit()
 
 
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="the others send no two statements at once")

@@ -19,7 +19,7 @@ from aichat.core.database.statements.pipeline import Exchange, Line, Rows
 from aichat.core.database.statements.prepared import Statement
 
 # The commit does not wait until the log is on disk; the next durable commit writes it too.
-WITHOUT_WAITING_FOR_THE_DISK = b"SET LOCAL synchronous_commit = off"
+WITHOUT_WAITING_FOR_THE_DISK = "SET LOCAL synchronous_commit = off"
 
 
 async def commit(statements: Sequence[tuple[Statement, Sequence[Any]]], *, durable: bool) -> list[Rows]:
@@ -80,11 +80,9 @@ class _Connection:
         _connections.add(self)
 
     async def commit(self, statements: Sequence[tuple[Statement, Sequence[Any]]], *, durable: bool) -> list[Rows]:
-        line, begin = self.line, [self.line.saying(b"BEGIN")]
-        if not durable:
-            begin.append(line.saying(WITHOUT_WAITING_FOR_THE_DISK))
+        begin = ["BEGIN"] if durable else ["BEGIN", WITHOUT_WAITING_FOR_THE_DISK]
         texts = [(statement.text, values) for statement, values in statements]
-        exchanges = line.exchanges(texts, begin, [line.saying(b"COMMIT")])
+        exchanges = self.line.exchanges(texts, begin, ["COMMIT"])
         with self.database.wrap_database_errors:
             try:
                 exchange = next(exchanges)
@@ -99,7 +97,7 @@ class _Connection:
     async def end_transaction(self) -> None:
         """Roll a transaction back that has failed."""
         if self.is_open and self.libpq.transaction_status != TransactionStatus.IDLE:
-            await self.exchange(Exchange([self.line.saying(b"ROLLBACK")], commits=False))
+            await self.exchange(Exchange([self.line.saying("ROLLBACK")], commits=False))
 
     async def exchange(self, exchange: Exchange) -> list[PGresult]:
         """Send all commands, and return one result for each.

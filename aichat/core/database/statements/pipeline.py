@@ -35,7 +35,7 @@ Exchanges: TypeAlias = Generator[Exchange, list[PGresult], list[Rows]]
 
 # The server takes a table that was never analyzed for a small one, which is best read as a whole. A plan is kept until the
 # table is analyzed, so it must not be made on that assumption: this setting holds for the transaction in which it is made.
-FOR_LARGE_TABLES = b"SET LOCAL enable_seqscan = off"
+FOR_LARGE_TABLES = "SET LOCAL enable_seqscan = off"
 
 
 def send(
@@ -65,28 +65,32 @@ class Line:
         self.is_at_end = True  # of the results of a command: each is followed by None
 
     def exchanges(
-        self, statements: Sequence[tuple[str, Sequence[Any]]], begin: Sequence[Command], end: Sequence[Command]
+        self, statements: Sequence[tuple[str, Sequence[Any]]], begin: Sequence[str], end: Sequence[str]
     ) -> Exchanges:
         """Yield what goes out in each round trip, take the results, and return the rows of the statements.
 
-        There is one round trip, and one before it for statements that this connection has not prepared yet.
+        `begin` and `end` are texts without values around them, like BEGIN and COMMIT. There is one round trip, and one
+        before it for texts that this connection has not prepared yet.
         """
         # First of all: a value that PostgreSQL has no type for raises its error before anything is sent.
         dumped = [(text, self._dump(values)) for text, values in statements]
-        if self.keeps_plans and (new := {text for text, _ in statements} - self.names.keys()):
+        # BEGIN and COMMIT too: a server that rests between two chats would read in its whole parser for them.
+        texts = dict.fromkeys([*begin, *(text for text, _ in statements), *end])
+        if self.keeps_plans and (new := [text for text in texts if text not in self.names]):
             names = {text: b"line_%d" % number for number, text in enumerate(new, start=self.made)}
             self.made += len(names)
             preparing = [partial(self.libpq.send_prepare, name, _numbered(text)) for text, name in names.items()]
-            yield Exchange([*begin, self.saying(FOR_LARGE_TABLES), *preparing], commits=False)
+            yield Exchange([*map(self.saying, [*begin, FOR_LARGE_TABLES]), *preparing], commits=False)
             self.names |= names
             begin = []
         asking = [self._asking(text, values) for text, values in dumped]
-        results = yield Exchange([*begin, *asking, *end], commits=bool(end))
+        around = [[self._asking(text, ()) for text in side] for side in (begin, end)]
+        results = yield Exchange([*around[0], *asking, *around[1]], commits=bool(end))
         return [self._load(result) for result in results[len(begin) : len(results) - len(end)]]
 
-    def saying(self, command: bytes) -> Command:
-        """The command that sends a text without values."""
-        return partial(self.libpq.send_query_params, command, None)
+    def saying(self, text: str) -> Command:
+        """The command that sends a text without values, which need not be prepared."""
+        return partial(self.libpq.send_query_params, text.encode(), None)
 
     def put(self, exchange: "Exchange") -> None:
         """Hand all commands to libpq, which sends them when it is flushed."""
@@ -148,8 +152,7 @@ class _WaitingLine(Line):
 
     def send(self, statements: Sequence[tuple[str, Sequence[Any]]], *, commit: bool) -> list[Rows]:
         is_begun = self.connection.autocommit or self.libpq.transaction_status != TransactionStatus.IDLE
-        begin = [] if is_begun else [self.saying(b"BEGIN")]
-        exchanges = self.exchanges(statements, begin, [self.saying(b"COMMIT")] if commit else [])
+        exchanges = self.exchanges(statements, [] if is_begun else ["BEGIN"], ["COMMIT"] if commit else [])
         exchange = next(exchanges)
         while True:
             try:
