@@ -53,7 +53,7 @@ KINDS = [
     Kind(
         "list", lambda alice: Request("GET", "/api/v1/conversations", alice.headers), calls=109, files=26, hops=3,
     ),
-    Kind("refused for credits", completion(NEW), calls=252, files=64, hops=1, status=402),
+    Kind("refused for credits", completion(NEW), calls=256, files=64, hops=1, status=402),
 ]  # fmt: skip
 
 

@@ -74,7 +74,7 @@ async def keep(digest: str, raw: bytes, ttl: float, token: str = "") -> bool:
     if not settings.REDIS_URL:
         return memory.set(digest, raw, ttl)
     if token:
-        return bool(await _run(STORE, [_lock(digest), _answer(digest)], [token, raw, int(ttl * 1000)]))
+        return bool(await _run(STORE, [_lock(digest), _answer(digest)], [token, raw, int(ttl * 1000)], hurry=False))
     return bool(await _answer_to("SET", _answer(digest), raw, "PX", int(ttl * 1000)))
 
 
@@ -121,10 +121,10 @@ def _lock(digest: str) -> str:
 # --- Redis ------------------------------------------------------------------------------------------------------------
 
 
-async def _run(script: Script, keys: Sequence[str], args: Sequence[str | bytes | int]) -> Any:
+async def _run(script: Script, keys: Sequence[str], args: Sequence[str | bytes | int], *, hurry: bool = True) -> Any:
     """Run a script and return its answer; None when Redis fails or refuses."""
     try:
-        return await script.ask(keys, args)
+        return await script.ask(keys, args, hurry=hurry)
     except redis.RedisError as error:
         return _none(error)
 

@@ -60,8 +60,9 @@ def revoke(alice: Actor) -> None:
 
 
 def test_a_known_callers_chat_asks_redis_once_before_it_asks_a_provider(
-    http: httpx.Client, alice: Actor, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+    http: httpx.Client, alice: Actor, upstream: Upstream, known: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    eventually(lambda: bool(known.keys("*:answer")))  # of `known`
     for limit in ("REFRESH", "LIMIT"):
         monkeypatch.setattr(snapshot, limit, 3600.0)  # what is refreshed beside requests is not counted
     events: list[Any] = []

@@ -298,7 +298,7 @@ def test_bytes_that_are_no_answer_are_a_miss_and_a_warning(
     client = redis.Redis(connection_pool=health.pool())
     for spoil in (lambda raw: b"foreign", lambda raw: raw[:-9], lambda raw: raw.replace(b"Hello", b"Jello")):
         chat(http, alice)
-        (name,) = [key for key in client.scan_iter() if key.endswith(b"answer")]
+        (name,) = wait_for(lambda: client.keys("*:answer"))
         client.set(name, spoil(client.get(name)))
         assert word(chat(http, alice)) == "miss"
     assert logs.text.count("what is no answer") == 3

@@ -93,6 +93,11 @@ async def finish(work: Coroutine[Any, Any, T]) -> T:
         raise
 
 
+async def shielded(future: "asyncio.Future[T]") -> T:
+    """Await a future that goes on when the caller is cancelled. Under `finish` nobody cancels: no shield is needed there."""
+    return await (future if asyncio.current_task() in _finishing else asyncio.shield(future))
+
+
 def _report_defect(task: asyncio.Task[Any]) -> None:
     """Log the error of a task whose caller has left, unless the error is an `ApiError`, which was meant for the client."""
     error = None if task.cancelled() else task.exception()

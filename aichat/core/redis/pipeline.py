@@ -24,6 +24,7 @@ from redis.backoff import NoBackoff
 from aichat.core.background import lifecycle
 from aichat.core.redis.health import CacheUnavailable, health
 
+LATER = 0.01  # seconds that a command without hurry waits for others to go with
 SLICES = 10  # parts of CACHE_TIMEOUT: the event loop must have ticked so often before Redis counts as too slow
 NOTHING = object()  # the parser has no whole answer yet
 
@@ -50,13 +51,19 @@ class Script:
     def of(cls, text: str) -> "Script":
         return cls(text, sha1(text.encode(), usedforsecurity=False).hexdigest())
 
-    def ask(self, keys: Sequence[str], args: Sequence[str | bytes | int]) -> "asyncio.Future[Any]":
-        """Run the script with these keys and arguments. Answers and errors are those of the function `ask`."""
+    def ask(
+        self, keys: Sequence[str], args: Sequence[str | bytes | int], *, hurry: bool = True
+    ) -> "asyncio.Future[Any]":
+        """Run the script with these keys and arguments. Answers and errors are those of the function `ask`.
+
+        Without `hurry` it goes with the next command of this process, or after `LATER`.
+        """
         words = (len(keys), *keys, *args)
-        return _ask(pack_command(("EVALSHA", self.digest, *words)), lambda: pack_command(("EVAL", self.text, *words)))  # type: ignore[arg-type]
+        packed = pack_command(("EVALSHA", self.digest, *words))  # type: ignore[arg-type]
+        return _ask(packed, lambda: pack_command(("EVAL", self.text, *words)), hurry=hurry)  # type: ignore[arg-type]
 
 
-def _ask(packed: bytes, whole: Callable[[], bytes] | None = None) -> "asyncio.Future[Any]":
+def _ask(packed: bytes, whole: Callable[[], bytes] | None = None, *, hurry: bool = True) -> "asyncio.Future[Any]":
     loop = asyncio.get_running_loop()
     if not settings.REDIS_URL:
         unanswered: asyncio.Future[Any] = loop.create_future()
@@ -65,7 +72,7 @@ def _ask(packed: bytes, whole: Callable[[], bytes] | None = None) -> "asyncio.Fu
     line = _lines.get(loop)
     if line is None or line.url != settings.REDIS_URL:
         line = _lines[loop] = _Line(settings.REDIS_URL)
-    return line.ask(packed, whole)
+    return line.ask(packed, whole, hurry)
 
 
 def cache_key(key: str) -> str:
@@ -106,21 +113,23 @@ class _Line(asyncio.Protocol):
         self.ticks = 0
         self.timer: asyncio.TimerHandle | None = None
 
-    def ask(self, packed: bytes, whole: Callable[[], bytes] | None) -> "asyncio.Future[Any]":
+    def ask(self, packed: bytes, whole: Callable[[], bytes] | None, hurry: bool) -> "asyncio.Future[Any]":
         asked = _Asked(packed, whole, self.loop.create_future(), self.ticks)
-        self.queue(asked)
+        self.queue(asked, hurry)
         return asked.answer
 
-    def queue(self, asked: _Asked) -> None:
+    def queue(self, asked: _Asked, hurry: bool = True) -> None:
         self.to_send.append(asked)
-        if not self.will_flush:
+        if not hurry:
+            self.loop.call_later(LATER, self.flush)
+        elif not self.will_flush:
             self.will_flush = True
             self.loop.call_soon(self.loop.call_soon, self.flush)
 
     def flush(self) -> None:
         """Send the commands that were asked in the last two turns of the event loop."""
         self.will_flush = False
-        if self.connecting is not None:
+        if self.connecting is not None or not self.to_send:
             return  # `connect` sends the commands when it is done
         if not health.may_try():
             self.refuse("Redis failed a moment ago")

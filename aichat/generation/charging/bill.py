@@ -66,7 +66,7 @@ class Bill:
         reserving = group_commit.submit(unit, refusable=True)
         try:
             with spans.step("reserve") if spans.enabled else spans.NO_STEP:
-                await asyncio.shield(reserving)
+                await lifecycle.shielded(reserving)
         except (asyncio.CancelledError, OutcomeUnknown):
             lifecycle.spawn(_give_back(hold, reserving))
             raise

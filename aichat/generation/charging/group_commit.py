@@ -45,8 +45,8 @@ from credits.services import Operation, OperationResult, Reserve, Settle, apply,
 
 logger = logging.getLogger(__name__)
 
-# Turns of the event loop before a batch is taken. An idle loop has nothing to do in them and goes on at once; a busy one
-# takes in more units: without them a third of the batches were of one to three units, which cost most for each unit.
+# Turns of the event loop before a batch is taken while others are on their way, or wait: more units come in them. Without
+# them a third of a busy process's batches were of one to three units, which cost most for each unit.
 GATHERING = 2
 LARGEST_BATCH = 256  # units: bounds how long a wallet's row is locked, and how large a statement grows
 SETTLING_THREADS = 2  # one builds its statements while the other waits for the disk
@@ -96,7 +96,7 @@ class Unit:
 def submit(unit: Unit, *, refusable: bool = False) -> "asyncio.Future[OperationResult]":
     """Have the unit committed. The future gets the result after the commit, or the error of a refused operation.
 
-    A submitted unit is committed even when nobody waits any more: `await asyncio.shield(submit(…))`. Raises `Overloaded`
+    A submitted unit is committed even when nobody waits any more: `await lifecycle.shielded(submit(…))`. Raises `Overloaded`
     for a `refusable` unit while COMMIT_QUEUE units are waiting; a settlement is never refused.
     """
     loop, now = asyncio.get_running_loop(), monotonic()
@@ -289,11 +289,13 @@ class _Queue:
 
     async def work(self, lane: _Lane) -> None:
         """Commit batches of the lane until no unit can be taken."""
+        is_busy = lane.running > 1
         try:
             while lane.waiting:
                 lane.is_gathering = True
-                for _ in range(GATHERING):
+                for _ in range(GATHERING if is_busy or len(lane.waiting) > 1 else 0):
                     await asyncio.sleep(0)
+                is_busy = True
                 batch, wallets = self.take(lane)
                 lane.is_gathering = False
                 if not batch:

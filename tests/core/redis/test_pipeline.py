@@ -113,6 +113,42 @@ async def test_what_is_asked_together_is_answered_in_order(valkey: Valkey) -> No
     assert answers == [b"OK"] * 50 + [str(n).encode() for n in range(50)]
 
 
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many commands each system call took."""
+    found: list[int] = []
+    send = pipeline._Line.send
+
+    def noted(line: pipeline._Line) -> None:
+        found.append(len(line.to_send))
+        send(line)
+
+    monkeypatch.setattr(pipeline._Line, "send", noted)
+    return found
+
+
+async def test_what_a_task_asks_goes_with_what_its_maker_asked(valkey: Valkey, sent: list[int]) -> None:
+    async def another() -> Any:
+        return await pipeline.ask("ECHO", "b")
+
+    await pipeline.ask("PING")
+    first, second = pipeline.ask("ECHO", "a"), asyncio.create_task(another())
+    assert [*await asyncio.gather(first, second)] == [b"a", b"b"]
+    assert sent == [1, 2]
+
+
+async def test_a_command_without_hurry_goes_with_the_next_one_or_soon(valkey: Valkey, sent: list[int]) -> None:
+    count = pipeline.Script.of("return redis.call('incr', KEYS[1])")
+    assert await count.ask(["k"], []) == 1
+    sent.clear()
+    lazy = count.ask(["k"], [], hurry=False)
+    await asyncio.sleep(0)
+    assert await pipeline.ask("GET", "k") == b"2" and await lazy == 2
+    assert sent == [2]
+    assert await count.ask(["k"], [], hurry=False) == 3
+    assert sent == [2, 1]
+
+
 async def test_a_script_is_sent_whole_once_and_its_answer_is_not_another_commands(valkey: Valkey) -> None:
     echo = pipeline.Script.of("return redis.call('incrby', KEYS[1], ARGV[1])")
     for total in (2, 4):

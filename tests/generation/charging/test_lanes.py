@@ -89,6 +89,19 @@ async def test_settlements_of_two_wallets_wait_for_the_disk_at_the_same_time(com
     await asyncio.gather(first, second)
 
 
+async def test_a_lone_unit_is_taken_at_once_and_others_gather_while_a_batch_is_on_its_way(commits: Commits) -> None:
+    first = submit(settle(ONE))
+    await asyncio.sleep(0)
+    assert not group_commit._queues[asyncio.get_running_loop()].settling.waiting
+    await begun(commits, 1)
+    second = submit(settle(OTHER))
+    await asyncio.sleep(0)
+    third = submit(settle(THIRD))
+    assert await begun(commits, 2) == [["settle one"], ["settle other", "settle third"]]
+    commits.may_end.set()
+    await asyncio.gather(first, second, third)
+
+
 async def test_settlements_on_mongodb_gather_until_a_batch_has_kept_them_waiting(
     commits: Commits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
