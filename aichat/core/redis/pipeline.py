@@ -67,12 +67,17 @@ def _ask(packed: bytes, whole: Callable[[], bytes] | None = None, *, hurry: bool
     loop = asyncio.get_running_loop()
     if not settings.REDIS_URL:
         unanswered: asyncio.Future[Any] = loop.create_future()
-        unanswered.set_exception(CacheUnavailable("REDIS_URL is not set"))
+        _fail(unanswered, CacheUnavailable("REDIS_URL is not set"))
         return unanswered
     line = _lines.get(loop)
     if line is None or line.url != settings.REDIS_URL:
         line = _lines[loop] = _Line(settings.REDIS_URL)
     return line.ask(packed, whole, hurry)
+
+
+def _fail(answer: "asyncio.Future[Any]", error: Exception) -> None:
+    answer.set_exception(error)
+    answer.exception()  # marked as seen: asyncio logs no error when nobody awaits the answer
 
 
 def cache_key(key: str) -> str:
@@ -184,7 +189,7 @@ class _Line(asyncio.Protocol):
             elif isinstance(answer, redis.exceptions.NoScriptError) and asked.whole:
                 self.queue(replace(asked, packed=asked.whole(), whole=None))
             else:
-                asked.answer.set_exception(answer)
+                _fail(asked.answer, answer)
         health.worked()
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -221,8 +226,7 @@ class _Line(asyncio.Protocol):
         refused, self.to_send = self.to_send, []
         for one in refused:
             if not one.answer.done():
-                one.answer.set_exception(CacheUnavailable(why))
-                one.answer.exception()  # marked as seen: asyncio logs no error when nobody awaits the answer
+                _fail(one.answer, CacheUnavailable(why))
 
     def hang_up(self) -> None:
         if self.connecting is not None:

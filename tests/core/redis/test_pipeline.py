@@ -1,6 +1,7 @@
 """A real Valkey that is stopped, started and frozen: the cache may always be lost, and nothing else with it."""
 
 import asyncio
+import gc
 import logging
 import os
 import subprocess
@@ -206,6 +207,17 @@ async def test_what_was_asked_over_a_connection_that_redis_closed_is_asked_again
     await sync_to_async(other.rpush)("list", "x")
     assert await asyncio.gather(*asked) == [[b"list", b"x"], b"1"]
     assert not health.health.failing
+
+
+async def test_an_error_that_nobody_waits_for_is_not_logged(valkey: Valkey, settings: Any) -> None:
+    told: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: told.append(context))
+    pipeline.ask("LPOP", "a", "b", "c")
+    assert await pipeline.ask("PING") == b"PONG"
+    settings.REDIS_URL = ""
+    pipeline.ask("PING")
+    gc.collect()
+    assert not told
 
 
 async def test_who_leaves_takes_nobodys_answer_with_them(valkey: Valkey) -> None:
