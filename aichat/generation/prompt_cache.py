@@ -177,10 +177,12 @@ class Keeping:
         its last event, because a client may be slow to take it.
         """
         if self.flight is not None and isinstance(end, Completed) and is_whole(end.result):
-            keep, self.flight = partial(self.keep, self.flight, end.result), None
+            flight, self.flight = self.flight, None
+            keep = partial(self.keep, flight, end.result)
             if is_stream:
                 lifecycle.spawn(keep())
             else:
+                flight.reader_since = time.monotonic()  # those who wait don't wait for a client that takes no answer
                 tracing.after_answer(lambda: lifecycle.spawn(keep()))
         return end
 

@@ -126,6 +126,7 @@ async def _look(flight: Flight, read: Read, notice: Notice, deadline: float, con
     """Wait for the answer that another process makes. Returns None when this process must ask."""
     leader, leaders, pause = "", 0, SHORTEST_PAUSE
     while True:
+        flight.is_locked = True  # perhaps: a request that is cancelled while it looks must release what it took
         seen = await store.look(flight.digest, flight.token, leader)
         flight.is_locked = seen.is_locked
         await confirm()
