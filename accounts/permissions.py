@@ -47,7 +47,8 @@ class HasRole(BasePermission):
         if key is not None:
             if caller.has_limited_key:
                 require_within_limits(key, request, view)
-            key_limits.note_use(key)
+            if getattr(request, "confirmation", None) is None:  # else it is noted once the caller is confirmed
+                key_limits.note_use(key)
         return True
 
     @staticmethod

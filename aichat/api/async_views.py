@@ -89,7 +89,7 @@ class AsyncView(APIView):
                     if await confirmation.caller() is known:
                         raise
                 else:
-                    if await confirmation.caller() is known:
+                    if await is_still(known, confirmation, response):
                         return response
             return await handle(await confirmation.caller(), None)
         except Exception as error:
@@ -113,9 +113,22 @@ class AsyncView(APIView):
         for permission in self.get_permissions():
             if not permission.has_permission(request, self):  # type: ignore[arg-type]
                 raise PermissionDenied(getattr(permission, "message", ""))
+        if confirmation is not None:
+            confirmation.is_permitted = True
         handler = getattr(self, request.method.lower())  # type: ignore[union-attr]
         response: HttpResponseBase = await handler(request, caller, *args, **kwargs)
         return response
+
+
+async def is_still(known: Caller, confirmation: Confirmation, response: HttpResponseBase) -> bool:
+    """Whether the caller is `known`. If not, the response is closed: it may be a stream that keeps its client waiting."""
+    is_known = False
+    try:
+        is_known = await confirmation.caller() is known
+    finally:
+        if not is_known and isinstance(response, sse.EventStream):
+            await response.events.aclose()
+    return is_known
 
 
 def refuse_without_effect(view: type[AsyncView], attributes: Mapping[str, Any]) -> None:

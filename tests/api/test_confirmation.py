@@ -1,5 +1,6 @@
 """A chat begins before Redis has confirmed its caller: one round trip, and nothing spent, stored or shown before."""
 
+import asyncio
 from collections.abc import Iterator
 from typing import Any
 
@@ -7,10 +8,12 @@ import httpx
 import pytest
 import redis
 
-from accounts import caller_cache, rate_limits
+from accounts import caller_cache, caller_reader, key_limits, rate_limits
 from accounts.models import AccessToken
+from aichat.api import async_views
 from aichat.core import snapshot
 from aichat.core.redis import pipeline
+from aichat.core.telemetry import prometheus
 from aichat.generation import prompt_cache
 from aichat.usage.models import UsageRecord
 from tests.conftest import Actor
@@ -150,3 +153,44 @@ def test_a_chat_beyond_the_rate_is_refused_whatever_its_body_and_is_not_begun_ag
 def test_one_chat_is_one_hit(http: httpx.Client, alice: Actor) -> None:
     left = [int(ask(http, alice, body, path).headers["RateLimit-Remaining"]) for path, body in WAYS * 2]
     assert left == [*range(left[0], left[0] - len(left), -1)]
+
+
+def test_a_refused_chat_is_no_use_of_its_key_and_any_other_is(http: httpx.Client, alice: Actor, settings: Any) -> None:
+    key_limits.forget()
+    assert ask(http, alice, {"model": 5}).status_code == 400
+    assert key_limits._noted
+    key_limits.forget()
+    settings.RATE_LIMIT_USER = "1/hour"
+    statuses = [ask(http, alice, WAYS[0][1]).status_code for _ in range(2)]
+    assert statuses == [200, 429]
+    assert key_limits._noted
+    key_limits.forget()
+    rate_limits._refused.clear()
+    assert ask(http, alice, WAYS[0][1]).status_code == 429
+    by_another_process(lambda: revoke(alice))
+    assert ask(http, alice, WAYS[0][1]).status_code == 401
+    assert not key_limits._noted
+
+
+@pytest.mark.parametrize("is_revoked", [True, False])
+def test_a_stream_that_waited_for_its_caller_to_be_looked_up_is_closed_when_the_caller_changed(
+    is_revoked: bool, http: httpx.Client, alice: Actor, monkeypatch: pytest.MonkeyPatch, upstream: Upstream
+) -> None:
+    def limit() -> None:
+        key = AccessToken.objects.get(user=alice.user, kind=AccessToken.Kind.API_KEY)
+        key.allowed_models = ["demo"]
+        key.save()
+
+    read = caller_reader.read
+
+    async def slowly(*args: Any, **options: Any) -> Any:
+        await asyncio.sleep(0.3)
+        return await read(*args, **options)
+
+    monkeypatch.setattr(async_views, "KEEP_ALIVE_SECONDS", 0.05)
+    monkeypatch.setattr(caller_reader, "read", slowly)
+    by_another_process(lambda: revoke(alice) if is_revoked else limit())
+    answer = ask(http, alice, {"model": "demo", "messages": [{"role": "user", "content": "Hi"}], "stream": True})
+    assert answer.status_code == (401 if is_revoked else 200)
+    eventually(lambda: prometheus.open_streams._value.get() == 0)
+    assert not upstream.requests
