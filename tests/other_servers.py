@@ -27,6 +27,8 @@ def valkey(valkey_server: Valkey, settings: Any) -> Iterator[Valkey]:
     redis.Redis(connection_pool=health.pool()).flushall()
     yield valkey_server
     valkey_server.restore()
+    with redis.Redis.from_url(valkey_server.url) as client:
+        client.flushall()  # an open breaker would be one for the services of other tests, too
 
 
 def use_redis(settings: Any, url: str) -> None:
