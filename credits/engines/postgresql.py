@@ -151,11 +151,15 @@ made AS (
 SELECT moves.position, moved.available, moved.held, moved.sequence, 1 / (moved._id IS NOT NULL)::int
 FROM moves LEFT JOIN moved ON moved._id = moves.wallet_id
 """
-# A settlement of one hold and one entry, which most are while few people ask: no lists, which take twice the time.
-CLOSE_ONE = Statement("""
-UPDATE credits_hold SET state = %s, closed_at = %s, closed_by = %s WHERE _id = %s AND (state = 'OPEN') IS TRUE
+# A settlement of one hold and one entry, which most are while few people ask: no lists, which take twice the time. The
+# wallet is found by the hold that was closed, so it is locked after the hold; without such a hold no wallet is moved.
+CLOSE_AND_LOCK_ONE = Statement("""
+WITH closed AS (
+    UPDATE credits_hold SET state = %s, closed_at = %s, closed_by = %s WHERE _id = %s AND (state = 'OPEN') IS TRUE
+    RETURNING wallet_id
+)
+SELECT FROM credits_wallet WHERE _id = (SELECT wallet_id FROM closed) FOR NO KEY UPDATE
 """)
-LOCK_ONE = Statement("SELECT FROM credits_wallet WHERE _id = %s FOR NO KEY UPDATE")
 SETTLE_ONE = """
 WITH new AS (SELECT * FROM json_to_record(%s::json) AS new({typed}, milliseconds bigint)),
 moved AS (
@@ -290,8 +294,7 @@ def _settlement_of_one(closing: Closing, ids: Sequence[UUID], move: Move, entry:
     new = orjson.dumps({**row, "milliseconds": milliseconds(entry.created_at)}, default=str).decode()
     guard = [move.wallet_id, str(move.needs), str(move.closes), hold, closing.by]
     return [
-        (CLOSE_ONE, [closing.state, closing.at, closing.by, hold]),
-        (LOCK_ONE, [move.wallet_id]),
+        (CLOSE_AND_LOCK_ONE, [closing.state, closing.at, closing.by, hold]),
         (_settling(one=True), [new, str(move.available), str(move.held), *guard]),
     ]
 

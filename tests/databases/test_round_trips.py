@@ -259,21 +259,38 @@ def test_a_hold_that_is_closed_already_is_not_closed_again(alice: Actor, charge:
     assert list(problems()) == []
 
 
-def test_an_entry_that_another_transaction_adds_meanwhile_is_chained_before(alice: Actor, trips: Trips) -> None:
+def test_an_entry_that_another_transaction_adds_meanwhile_is_chained_before(
+    alice: Actor, no_threads: None, trips: Trips
+) -> None:
     """The settlement waits for the wallet's lock, and then sees the entry that was committed while it waited."""
     alice.set_credits(100)
     asked = [reserve(alice, 2), reserve(alice, 2)]
     commit(*asked)
     trips.clear()
+    moved, waits = threading.Event(), threading.Event()
+
+    def settle_and_wait() -> None:
+        with contextlib.closing(connections["default"]), transaction.atomic():
+            apply([Settle(hold=asked[0].hold, charge=CREDIT)])
+            moved.set()
+            with connection.cursor() as cursor:
+                while not waits.is_set():
+                    cursor.execute("SELECT pg_sleep(0.01) FROM pg_locks WHERE NOT granted")
+                    if cursor.fetchall():
+                        waits.set()
 
     async def work() -> None:
-        both = [asyncio.to_thread(apply, [Settle(hold=asked[0].hold, charge=CREDIT)])]
-        await asyncio.gather(*both, submit(Unit(operation=Settle(hold=asked[1].hold, charge=CREDIT))))
+        other = asyncio.ensure_future(asyncio.to_thread(settle_and_wait))
+        await asyncio.to_thread(moved.wait)
+        await submit(Unit(operation=Settle(hold=asked[1].hold, charge=CREDIT)))
+        await other
         on_loop.close()
+        await asyncio.sleep(0)
 
-    for _ in range(1):
-        asyncio.run(work())
-    assert standing(alice) == (98, 0)
+    asyncio.run(asyncio.wait_for(work(), 20))
+    assert waits.is_set() and standing(alice) == (98, 0)
+    # Close and lock, move and insert, COMMIT. BEGIN went before, while the new connection prepared them.
+    assert [len(trip) for trip in trips] == [3]
     assert list(problems()) == []
 
 
