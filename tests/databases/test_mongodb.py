@@ -106,15 +106,22 @@ def test_a_transaction_that_fails_changes_nothing(alice: Actor) -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_conflicting_transactions_are_tried_again_until_all_are_done(alice: Actor) -> None:
+    """The first transactions of all threads have read before any of them writes: all but one must meet a conflict."""
     alice.wallet  # noqa: B018
-    runs = 0
-
-    def take() -> None:
-        nonlocal runs
-        runs += 1
-        assert Wallet.objects.filter(pk=alice.organization.pk, available__gte=10).update(available=F("available") - 10)
+    runs: list[int] = []
+    all_have_read = threading.Barrier(8)
 
     def work() -> None:
+        meetings = [all_have_read]
+
+        def take() -> None:
+            runs.append(threading.get_ident())
+            wallet = Wallet.objects.filter(pk=alice.organization.pk, available__gte=10)
+            assert wallet.exists()
+            if meetings:
+                meetings.pop().wait(20)
+            assert wallet.update(available=F("available") - 10)
+
         try:
             for _ in range(5):
                 run_atomic(take)
@@ -128,7 +135,7 @@ def test_conflicting_transactions_are_tried_again_until_all_are_done(alice: Acto
     for thread in threads:
         thread.join()
     assert Wallet.objects.get(pk=alice.organization.pk).available == before - 400
-    assert runs > 40  # some met each other
+    assert len(runs) >= 40 + 7
 
 
 @pytest.mark.django_db(transaction=True)
