@@ -259,6 +259,15 @@ def test_a_hold_that_is_closed_already_is_not_closed_again(alice: Actor, charge:
     assert list(problems()) == []
 
 
+def test_a_settlement_of_a_released_hold_takes_nothing_of_another_hold(alice: Actor) -> None:
+    """The wallet's guard is met by the other hold, and the ledger has no entry yet: only the hold itself tells."""
+    alice.set_credits(100)
+    asked, other = reserve(alice, 2), reserve(alice, 2)
+    commit_in_turn([asked, other], [Release(hold=asked.hold)], [Settle(hold=asked.hold, charge=CREDIT)])
+    assert alice.wallet.held == 2 * CREDIT
+    assert list(problems()) == []
+
+
 def test_an_entry_that_another_transaction_adds_meanwhile_is_chained_before(
     alice: Actor, no_threads: None, trips: Trips
 ) -> None:
