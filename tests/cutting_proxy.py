@@ -40,8 +40,10 @@ class CuttingProxy:
 
     def close_all(self) -> None:
         """End every connection, and take none until `is_closed` is False again."""
-        self.is_closed = True
-        for end in list(self.open):
+        with self.lock:
+            self.is_closed = True
+            ends = list(self.open)
+        for end in ends:
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
 
@@ -60,15 +62,19 @@ class CuttingProxy:
         selector = selectors.DefaultSelector()
         selector.register(client, selectors.EVENT_READ, server)
         selector.register(server, selectors.EVENT_READ, client)
-        self.open |= {client, server}
+        with self.lock:
+            self.open |= {client, server}
+            is_late = self.is_closed  # `close_all` did not know of this connection
         try:
-            self.pass_on(client, server, selector)
+            with client, server:
+                if not is_late:
+                    self.pass_on(client, server, selector)
         finally:
             self.open -= {client, server}
 
     def pass_on(self, client: socket.socket, server: socket.socket, selector: selectors.BaseSelector) -> None:
         names: set[bytes] = set()  # that this connection has given to COMMIT
-        with suppress(OSError), client, server:
+        with suppress(OSError):
             while True:
                 for key, _ in selector.select():
                     source, target = key.fileobj, key.data
