@@ -12,15 +12,11 @@ from django.http import HttpRequest
 from accounts import key_limits, rate_limits
 from accounts.authentication import Caller, credential
 from accounts.caller_cache import Recognition
-from aichat.core.errors import ApiError
+from aichat.core.errors import Overloaded
 
 
-class CallerChanged(ApiError):
+class CallerChanged(Overloaded):
     """The caller's role, limits or memberships changed while their request was being prepared: it is prepared anew."""
-
-    status = 503
-    code = "caller_changed"
-    message = "Your access changed just now. Send the request again."
 
 
 class Confirmation:
