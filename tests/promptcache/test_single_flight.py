@@ -1,4 +1,4 @@
-"""Who waits for whom: nobody for a request that has ended, or for a client that does not take its answer."""
+"""Tests that nobody waits for a request that has ended, nor for a client that does not take its answer."""
 
 import asyncio
 import time
