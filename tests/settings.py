@@ -47,7 +47,7 @@ FILL_CATALOG = False  # tests say themselves which models there are
 SETTLEMENT_JOURNAL = DIRECTORY / "journal"
 PERIODIC_TASKS = False  # the server of the tests would work in between them
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # argon2 is slow on purpose
-if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
+if DATABASES["default"]["ENGINE"] == "aichat.core.database.sqlite":
     # A file, not memory: the server's threads must see what the test wrote. Nobody pulls the plug on a test.
     DATABASES["default"]["TEST"] = {"NAME": DIRECTORY / f"{os.environ.get('PYTEST_XDIST_WORKER', 'main')}.sqlite3"}
     DATABASES["default"]["OPTIONS"] = {

@@ -41,19 +41,19 @@ def conversation(alice: Actor) -> Request:
 
 
 KINDS = [
-    Kind("chat completion, JSON", completion(NEW), calls=408, files=71, hops=2),
-    Kind("chat completion, stream", completion(NEW, stream=True), calls=802, files=76, hops=2),
-    Kind("prompt-cache hit", completion("the same"), calls=249, files=62, hops=1),
+    Kind("chat completion, JSON", completion(NEW), calls=440, files=75, hops=2),
+    Kind("chat completion, stream", completion(NEW, stream=True), calls=832, files=80, hops=2),
+    Kind("prompt-cache hit", completion("the same"), calls=270, files=66, hops=1),
     Kind(
         "chat in a conversation",
         lambda alice: Request("POST", CHAT, alice.headers, {"model": "demo", "message": NEW}),
-        calls=442, files=74, hops=2,
+        calls=478, files=78, hops=2,
     ),
-    Kind("one resource", conversation, calls=106, files=26, hops=3),
+    Kind("one resource", conversation, calls=116, files=28, hops=3),
     Kind(
-        "list", lambda alice: Request("GET", "/api/v1/conversations", alice.headers), calls=109, files=26, hops=3,
+        "list", lambda alice: Request("GET", "/api/v1/conversations", alice.headers), calls=119, files=28, hops=3,
     ),
-    Kind("refused for credits", completion(NEW), calls=256, files=64, hops=1, status=402),
+    Kind("refused for credits", completion(NEW), calls=285, files=68, hops=1, status=402),
 ]  # fmt: skip
 
 

@@ -147,7 +147,7 @@ def _sqlite(path: Path, timeout: float) -> dict[str, object]:
             f"DATABASE_URL: the folder {path.parent} can't be made ({error.strerror})."
         ) from None
     return {
-        "ENGINE": "django.db.backends.sqlite3",
+        "ENGINE": "aichat.core.database.sqlite",
         "NAME": path,
         "OPTIONS": {
             "timeout": timeout,

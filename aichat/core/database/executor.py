@@ -89,6 +89,10 @@ def close() -> None:
         from aichat.core.database.statements import on_loop
 
         on_loop.close()
+    if vendor() == "sqlite":
+        from aichat.core.database.sqlite import base
+
+        base.close_kept()
 
 
 if hasattr(os, "register_at_fork"):

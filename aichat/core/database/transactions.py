@@ -163,17 +163,8 @@ def run_atomic_without_flush(work: Callable[P, T], *args: P.args, **kwargs: P.kw
         return run_atomic(work, *args, **kwargs)
     if vendor() == "postgresql":
         return run_atomic(_without_flush, partial(work, *args, **kwargs))
-    if is_mongodb():
-        with connection.without_flush():  # type: ignore[attr-defined]
-            return run_atomic(work, *args, **kwargs)
-    database = connections[DEFAULT_DB_ALIAS]
-    database.ensure_connection()
-    database.connection.execute("PRAGMA synchronous = NORMAL")
-    try:
+    with connection.without_flush():  # type: ignore[attr-defined]
         return run_atomic(work, *args, **kwargs)
-    finally:
-        if database.connection is not None:
-            database.connection.execute("PRAGMA synchronous = FULL")
 
 
 def _without_flush(work: Callable[[], T]) -> T:

@@ -312,7 +312,9 @@ class _Queue:
                     if self.commits_at_once and units[0].is_ready:
                         results = await self.commit_at_once(lane, units)
                     else:
-                        results = await executor.run_kept(lane.name, lane.threads, commit_each, units)
+                        # Of two kinds, because on SQLite each kind's connection is set in another way.
+                        threads = "reservations" if units[0].only_reserves else "commits"
+                        results = await executor.run_kept(threads, lane.threads, commit_each, units)
                 except Exception as error:  # not even a connection
                     results = [error for _ in batch]
                 finally:

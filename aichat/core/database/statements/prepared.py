@@ -1,6 +1,5 @@
 """Statements that are sent often, by the quickest way to each engine's driver."""
 
-import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
 from typing import Any
@@ -32,7 +31,7 @@ class Statement:
 
         `last`: the caller began the transaction and does nothing more in it, so PostgreSQL gets COMMIT in the same trip.
         """
-        database = connections[DEFAULT_DB_ALIAS]
+        database: Any = connections[DEFAULT_DB_ALIAS]
         if database.queries_logged or database.execute_wrappers:
             with _readable_cursor(database) as cursor:
                 return [_rows(cursor, statement.text, values) for statement, values in statements]
@@ -43,19 +42,19 @@ class Statement:
                 texts = [(statement.text, values) for statement, values in statements]
                 return pipeline.send(database.connection, texts, commit=last and database.in_atomic_block)
         found = []
-        with _ready(database), closing(database.connection.cursor(sqlite3.Cursor)) as driver:
+        with _ready(database), closing(database.plain_cursor()) as driver:
             for statement, values in statements:
                 found.append(_rows(driver, statement.with_question_marks, values))
         return found
 
     def many(self, rows: Sequence[Sequence[Any]]) -> None:
         """Send the statement once for each row of values. For SQLite, where this needs no round trips."""
-        database = connections[DEFAULT_DB_ALIAS]
+        database: Any = connections[DEFAULT_DB_ALIAS]
         if database.queries_logged or database.execute_wrappers:
             with database.cursor() as cursor:
                 cursor.executemany(self.text, rows)
             return
-        with _ready(database), closing(database.connection.cursor(sqlite3.Cursor)) as driver:
+        with _ready(database), closing(database.plain_cursor()) as driver:
             driver.executemany(self.with_question_marks, rows)
 
 
