@@ -1,12 +1,13 @@
 """A cache of authenticated callers in this process, so that a busy key is not looked up for every request.
 
 A change of anything an entry contains (a revoked key, a role, a limit, a membership) writes a mark for its user or
-organization, in this process and in Redis. An entry is used only while the marks equal those that were read before the
-database was: a look-up that was under way during a revocation can't bring the revoked key back. Redis's marks are read in
-the round trip of the rate limit, so with Redis a change holds for the next request everywhere. Without Redis a change
-holds at once in the process that made it and within a second in the others. Failed authentications are not cached.
+organization, in this process and for the others (`core/redis/change_marks.py`). An entry is used only while the marks equal
+those that were read before the database was: a look-up that was under way during a revocation can't bring the revoked key
+back. Marks are read with each request: with Redis in the round trip of the rate limit, with SQLite from memory. So a change
+holds for the next request everywhere. Without them it holds at once in the process that made it and within a second in the
+others. Failed authentications are not cached.
 
-| age of an entry, in seconds | while Redis answers | without Redis |
+| age of an entry, in seconds | while marks can be read | without marks |
 | --- | --- | --- |
 | up to `FRESH_SECONDS` | is used | – |
 | up to `SHARED_SECONDS` | is used, and looked up again beside the request | – |
@@ -14,7 +15,7 @@ holds at once in the process that made it and within a second in the others. Fai
 | up to `ALONE_SECONDS` | – | is used, and looked up again beside the request |
 | beyond | the request waits for a look-up | the request waits for a look-up |
 
-So a mark that never reached Redis (it was full, or unreachable for that process alone), or that Redis has lost, is made up
+So a mark that was never written (Redis was full, or unreachable for that process alone), or that Redis has lost, is made up
 for by the look-up beside the next request, a minute later at most: in that process a revoked key can make this request, and
 others for `SHARED_PATIENCE` seconds.
 """
@@ -29,7 +30,6 @@ from typing import Any
 from uuid import UUID
 
 import jwt
-from django.conf import settings
 from django.db import transaction
 from django.db.models.signals import post_delete, post_save
 
@@ -45,7 +45,7 @@ FRESH_SECONDS = 5.0
 SHARED_SECONDS = 60.0  # less than a mark lives in Redis: no mark comes and goes in the lifetime of an entry
 ALONE_SECONDS = 1.0
 AHEAD = 0.7  # of `ALONE_SECONDS`, after which an entry in use is looked up again
-# Seconds for which such a look-up waits for others: one statement reads all. Without Redis the entry would be too old then.
+# Seconds for which such a look-up waits for others: one statement reads all. Without marks the entry would be too old then.
 SHARED_PATIENCE, ALONE_PATIENCE = 1.0, 0.1
 MOST = 10_000  # entries, and marks of this process
 
@@ -54,8 +54,8 @@ MOST = 10_000  # entries, and marks of this process
 class CachedCaller:
     """A caller as read from the database at the monotonic time `at`.
 
-    `changes` is the count of this process's changes at that time, and `marks` are Redis's marks (None: Redis did not
-    answer). `owners` are the IDs of the user and the organization; `ends` is when the token or JWT expires, in seconds
+    `changes` is the count of this process's changes at that time, and `marks` are the shared marks (None: nobody could
+    tell). `owners` are the IDs of the user and the organization; `ends` is when the token or JWT expires, in seconds
     since 1970.
     """
 
@@ -83,7 +83,7 @@ class CachedCaller:
 class LookUp:
     """A look-up under way, which requests with the same headers share.
 
-    `changes` is the count of this process's changes, and `marks` are Redis's marks, from before the database was asked.
+    `changes` is the count of this process's changes, and `marks` are the shared marks, from before the database was asked.
     """
 
     changes: int
@@ -112,7 +112,7 @@ class Recognition:
         self.latest = _known.get(self.key)
         self.found = self.latest if self.latest and self.latest.is_valid else None
         self.marks: asyncio.Future[change_marks.Marks] | None = None
-        if self.latest and settings.REDIS_URL:
+        if self.latest and change_marks.are_shared():
             self.marks = change_marks.read(*map(_mark_name, self.latest.owners))
 
     async def caller(self) -> Caller:
@@ -159,7 +159,7 @@ class Recognition:
         at, changes = time.monotonic(), _changes
         caller = await caller_reader.read(self.headers, patience=patience)
         owners = _owners_of(caller)
-        if settings.REDIS_URL and (self.latest is None or self.latest.owners != owners):
+        if change_marks.are_shared() and (self.latest is None or self.latest.owners != owners):
             # Only now it is known whose marks matter. Where there is no mark, nothing changed during the look-up.
             seen = await change_marks.answer(change_marks.read(*map(_mark_name, owners)))
             if seen and any(seen):

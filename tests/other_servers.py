@@ -8,7 +8,7 @@ import redis
 
 from aichat.catalog.sync import sync_models
 from aichat.core.config import stores
-from aichat.core.redis import health
+from aichat.core.redis import change_marks, health
 from tests.engines import Valkey
 from tests.upstream import Upstream
 
@@ -18,6 +18,12 @@ def valkey_server() -> Iterator[Valkey]:
     server = Valkey()
     yield server
     server.close()
+
+
+@pytest.fixture
+def no_marks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With SQLite too, processes learn of each other's changes by Redis alone, if at all."""
+    monkeypatch.setattr(change_marks, "_file", lambda: None)
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ The protocol, by the age of the value (seconds since its reading began):
 While requests ask for a value, a timer of the event loop begins a reading every REFRESH seconds, so only the first request
 after a quiet time waits. A change by another process is therefore seen within LIMIT seconds.
 
-With Redis a reading begins with a look at the mark of the value, which `forget` writes (`core/redis/change_marks.py`).
+With Redis or SQLite a reading begins with a look at the value's mark, which `forget` writes (`core/redis/change_marks.py`).
 While the mark is the same, the value counts as read without a look into the database, for TRUSTED seconds at most. So a
 change that wrote no mark (rows changed by hand in SQL, or while Redis was away) is seen within TRUSTED seconds.
 """
@@ -31,7 +31,6 @@ from time import monotonic
 from typing import Any, Generic, TypeVar
 from weakref import WeakKeyDictionary
 
-from django.conf import settings
 from django.db import transaction
 
 from aichat.core.background import lifecycle
@@ -64,7 +63,7 @@ class Snapshot(Generic[T]):
         # Moments of `time.monotonic`: when the last reading began (`read_at`), when the last one that looked into the
         # database began (`seen_at`), when a caller last wanted that, even with the same mark (`doubted_at`).
         self.read_at = self.seen_at = self.used_at = self.doubted_at = NEVER
-        # The marks before the database was read; None when Redis did not answer.
+        # The marks before the database was read; None when they could not be read.
         self.marks: change_marks.Marks | None = None
         self.changes += 1
         self.is_failing = False
@@ -101,7 +100,7 @@ class Snapshot(Generic[T]):
         return self.value
 
     def forget(self) -> None:
-        """Have the value read before it is served again, by this process and, through Redis, by the others.
+        """Have the value read before it is served again, by this process and, through its mark, by the others.
 
         Whoever changes the rows calls this, in their transaction or after it.
         """
@@ -130,7 +129,7 @@ class Snapshot(Generic[T]):
     async def _read_if_changed(self) -> None:
         """Read the value, unless its mark says that it is as it was."""
         began, seen = monotonic(), None
-        if settings.REDIS_URL:
+        if change_marks.are_shared():
             seen = await change_marks.answer(change_marks.read(self._mark))
         is_known = self.known == self.changes and self.seen_at > max(began - TRUSTED, self.doubted_at)
         if is_known and seen is not None and seen == self.marks:

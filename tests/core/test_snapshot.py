@@ -83,14 +83,14 @@ async def test_a_value_past_its_refresh_is_served_at_once_and_read_again_beside_
     await until(lambda: snapshot.value == 2)
 
 
-async def test_a_value_past_its_limit_is_waited_for(snapshot: Snapshot[int]) -> None:
+async def test_a_value_past_its_limit_is_waited_for(no_marks: None, snapshot: Snapshot[int]) -> None:
     await snapshot.ready()
     grow_older(snapshot, LIMIT + 0.1)
     assert await snapshot.ready() == 2
 
 
 async def test_a_value_in_use_stays_fresh_without_a_request_that_waits(
-    snapshot: Snapshot[int], reading: Reading, monkeypatch: pytest.MonkeyPatch
+    no_marks: None, snapshot: Snapshot[int], reading: Reading, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(snapshots, "REFRESH", 0.01)
     await snapshot.ready()
@@ -255,7 +255,9 @@ async def test_a_caller_that_heard_of_a_change_does_not_trust_the_mark(valkey: V
     assert await snapshot.newly_read() == 2
 
 
-async def test_without_an_answer_of_redis_the_database_is_read(valkey: Valkey, snapshot: Snapshot[int]) -> None:
+async def test_without_an_answer_of_redis_the_database_is_read(
+    no_marks: None, valkey: Valkey, snapshot: Snapshot[int]
+) -> None:
     await snapshot.ready()
     valkey.stop()
     grow_older(snapshot, LIMIT + 0.1)
