@@ -31,7 +31,9 @@ class Marks:
         """Open the file, or make it, for its owner alone. Raises `OSError` where a file can't be shared like this."""
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
-            if os.fstat(file).st_size < SLOTS * WIDTH:
+            if hasattr(os, "posix_fallocate"):  # else a full disk would end the process that writes the first mark
+                os.posix_fallocate(file, 0, SLOTS * WIDTH)
+            elif os.fstat(file).st_size < SLOTS * WIDTH:
                 os.truncate(file, SLOTS * WIDTH)
             self.memory = mmap.mmap(file, SLOTS * WIDTH)
         finally:
