@@ -484,3 +484,57 @@ def test_a_batch_larger_than_the_sockets_buffer_arrives_whole(alice: Actor, no_t
     results = commit(*[Settle(hold=one.hold, charge=1, reason="ä" * 200) for one in asked])
     assert {type(result).__name__ for result in results} == {"OperationResult"}
     assert list(problems()) == []
+
+
+def test_an_answer_of_which_the_event_loop_is_not_told_is_found(
+    alice: Actor, no_threads: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection whose socket is not watched any more is not used again."""
+    alice.set_credits(10)
+    made: list[on_loop._Connection] = []
+
+    class Unwatched(on_loop._Connection):
+        def __init__(self, database: Any) -> None:
+            super().__init__(database)
+            asyncio.get_running_loop().remove_reader(self.socket)
+            made.append(self)
+
+    monkeypatch.setattr(on_loop, "_Connection", Unwatched)
+    monkeypatch.setattr(on_loop, "LOOK", 0.01)
+    first, second = commit_in_turn([reserve(alice, 1)], [reserve(alice, 1)])
+    assert [type(result) for result in (*first, *second)] == [OperationResult] * 2
+    assert len(made) == 2 and not any(connection.is_open for connection in made)
+
+
+def test_a_server_that_does_not_answer_is_waited_for_no_longer_than_its_statements_may_take(
+    alice: Actor, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reservation waits for a lock; the event loop gives up, and a thread finds out what became of it."""
+    alice.set_credits(10)
+    settings.DATABASE_TIMEOUT = 0.2
+    failed: list[str] = []
+    fail = on_loop._Connection.fail
+
+    def noted(self: on_loop._Connection, error: Exception) -> None:
+        failed.append(str(error))
+        fail(self, error)
+
+    monkeypatch.setattr(on_loop, "LOOK", 0.05)
+    monkeypatch.setattr(on_loop._Connection, "fail", noted)
+    locked, may_end = threading.Event(), threading.Event()
+
+    def hold_the_wallet() -> None:
+        with transaction.atomic():
+            Wallet.objects.select_for_update().get(pk=alice.organization.pk)
+            locked.set()
+            may_end.wait(1)
+        connection.close()
+
+    thread = threading.Thread(target=hold_the_wallet)
+    thread.start()
+    locked.wait(5)
+    [result] = commit(reserve(alice, 1))
+    thread.join()
+    assert failed == ["The server does not answer."]
+    assert isinstance(result, OperationResult)
+    assert Hold.objects.count() == 1 and standing(alice) == (9, 1) and not list(problems())

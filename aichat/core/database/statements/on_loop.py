@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from typing import Any
 from weakref import WeakKeyDictionary, WeakSet, ref
 
+import psycopg
+from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg.pq import TransactionStatus
@@ -18,6 +20,7 @@ from psycopg.pq.abc import PGresult
 from aichat.core.database.statements.pipeline import Exchange, Line, Rows
 from aichat.core.database.statements.prepared import Statement
 
+LOOK = 0.25  # seconds without an answer, after which the socket is looked at though the event loop has told nothing
 # The commit does not wait until the log is on disk; the next durable commit writes it too.
 WITHOUT_WAITING_FOR_THE_DISK = "SET LOCAL synchronous_commit = off"
 
@@ -40,7 +43,9 @@ async def commit(statements: Sequence[tuple[Statement, Sequence[Any]]], *, durab
     try:
         return await connection.commit(statements, durable=durable)
     finally:
-        if connection.is_open:
+        if connection.is_deaf:
+            connection.close()
+        elif connection.is_open:
             free.append(connection)
 
 
@@ -73,6 +78,8 @@ class _Connection:
         self.libpq.nonblocking = 1
         self.libpq.enter_pipeline_mode()
         self.answer: asyncio.Future[None] | None = None
+        self.looking: asyncio.TimerHandle | None = None
+        self.is_deaf = False  # it had an answer of which the event loop told nothing
         loop = asyncio.get_running_loop()
         self.loop = ref(loop)  # `_free` would keep an event loop that a connection of it keeps
         loop.add_reader(self.socket, self.read)
@@ -104,7 +111,10 @@ class _Connection:
 
         When the connection is lost and the last command commits, the error says so in its attribute `commit_was_sent`.
         """
-        self.answer = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        self.answer = loop.create_future()
+        # The server ends a statement after DATABASE_TIMEOUT itself.
+        self.looking = loop.call_later(LOOK, self.look, loop.time() + 1.5 * settings.DATABASE_TIMEOUT)
         try:
             self.line.put(exchange)
             self.write()
@@ -115,7 +125,23 @@ class _Connection:
             raise
         finally:
             self.answer = None
+            self.looking.cancel()
         return self.line.checked(exchange)
+
+    def look(self, deadline: float) -> None:
+        """Take an answer of which the event loop has told nothing, or give up at the deadline, in seconds of its clock.
+
+        The number of a socket that libpq closes is soon another's, and event loops know sockets by their numbers: once a
+        connection's answers were not told after that, and all reservations waited for it.
+        """
+        loop = asyncio.get_running_loop()
+        self.read()
+        if self.answer is None or self.answer.done():
+            self.is_deaf = True
+        elif loop.time() > deadline:
+            self.fail(psycopg.OperationalError("The server does not answer."))
+        else:
+            self.looking = loop.call_later(LOOK, self.look, deadline)
 
     def write(self) -> None:
         """Send what the socket takes, and the rest when it takes more."""
