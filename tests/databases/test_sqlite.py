@@ -72,6 +72,15 @@ def test_a_closed_connection_is_kept_for_whoever_connects_next(connect: Connect)
     assert connect().connection is not opened  # somebody has it
 
 
+def test_another_configuration_of_the_database_has_connections_of_its_own(connect: Connect) -> None:
+    first = connect()
+    other = DatabaseWrapper(first.settings_dict, "other")
+    other.connect()
+    opened = other.connection
+    other.close()
+    assert connect().connection is not opened
+
+
 def test_few_connections_are_kept(connect: Connect) -> None:
     for database in [connect() for _ in range(base.MOST + 3)]:
         database.close()

@@ -27,6 +27,7 @@ SHORTEST_PAUSE, LONGEST_PAUSE = 0.0005, 0.01  # seconds between two tries to beg
 class Kept(NamedTuple):
     """A connection that nobody uses. `file` tells whether the path still leads to the file that it has open."""
 
+    alias: str  # a database that is configured in two ways has two
     database: str
     file: tuple[int, int]
     connection: sqlite3.Connection
@@ -126,7 +127,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         while _kept:
             with suppress(IndexError):  # another thread took the last one
                 kept = _kept.pop()
-                if (kept.database, kept.file) == (database, file):
+                if kept[:3] == (self.alias, database, file):
                     return kept.connection
                 kept.connection.close()
         connection: sqlite3.Connection = super().get_new_connection(conn_params)
@@ -145,7 +146,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         if not (self.is_waiting and self.is_flushing):
             self._set(waiting=True, flushing=True)
         self.connection.execute("PRAGMA foreign_keys = ON")  # whatever was done with it
-        _kept.append(Kept(database, file, self.connection))
+        _kept.append(Kept(self.alias, database, file, self.connection))
 
 
 def _file(database: str) -> tuple[int, int] | None:
