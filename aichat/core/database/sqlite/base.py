@@ -108,7 +108,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         return self._known(super().create_cursor(name))
 
     def plain_cursor(self) -> sqlite3.Cursor:
-        """A cursor of the driver's own, for statements with `?` for each value."""
+        """Return a cursor of the driver's own, for statements that have `?` in place of each value."""
         return self._known(self.connection.cursor(sqlite3.Cursor))
 
     def _known(self, cursor: sqlite3.Cursor) -> sqlite3.Cursor:
@@ -150,7 +150,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
 
 def _file(database: str) -> tuple[int, int] | None:
-    """What identifies the file at this path; None when there is none, as for a database in memory."""
+    """Return the device and number of the file at this path; None when there is no file, as for a database in memory."""
     try:
         found = Path(database).stat()
     except OSError:
@@ -166,7 +166,7 @@ def close_kept() -> None:
 
 
 def _renew_lock() -> None:
-    """A lock that a thread of the parent has would never be released in the child."""
+    """Make a new lock in a forked child: a thread of the parent that has the old one would never release it there."""
     global _waiting
     _waiting = threading.Lock()
 

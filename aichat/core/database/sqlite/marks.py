@@ -45,7 +45,7 @@ class Marks:
             self.memory[at : at + WIDTH] = os.urandom(WIDTH)
 
     def read(self, names: Iterable[str]) -> list[bytes | None]:
-        """The mark of each name; None: nobody has marked it since the file was made."""
+        """Return the mark of each name; None: nobody has marked it since the file was made."""
         return [mark if (mark := self.memory[at : at + WIDTH]) != EMPTY else None for at in _places(names)]
 
 
@@ -54,7 +54,7 @@ def _places(names: Iterable[str]) -> list[int]:
 
 
 def of_database() -> Marks | None:
-    """The marks beside the configured database; None when it is not in a file, or the file system can't share one."""
+    """Return the marks beside the configured database; None when it is not in a file, or the file system can't share one."""
     return _beside(str(connections[DEFAULT_DB_ALIAS].settings_dict["NAME"]))
 
 
