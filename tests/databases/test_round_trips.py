@@ -4,25 +4,21 @@ import asyncio
 import contextlib
 import dataclasses
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import date
 from typing import Any
 from uuid import UUID, uuid5
 
 import pytest
-from django.db import IntegrityError, OperationalError, connection, connections, transaction
+from django.db import IntegrityError, connection, connections, transaction
 from django.utils import timezone
 
-from aichat.core.background import lifecycle
-from aichat.core.database import transactions
 from aichat.core.database.models import uuid7
 from aichat.core.database.statements import NewRow, on_loop
-from aichat.core.database.statements.pipeline import Exchange
 from aichat.core.money import CREDIT
-from aichat.generation.charging import group_commit
 from aichat.generation.charging.group_commit import Unit, submit
 from aichat.usage.models import UsageRecord
-from credits.models import Hold, LedgerEntry, Limit, SpendCounter, Wallet
+from credits.models import Hold, LedgerEntry, Limit, SpendCounter
 from credits.services import (
     InsufficientCreditsError,
     Operation,
@@ -31,45 +27,16 @@ from credits.services import (
     Reserve,
     Settle,
     apply,
-    hold_expiry,
 )
 from credits.verify import problems
 from tests.conftest import Actor
+from tests.databases.commits import commit, commit_in_turn, commit_units, reserve, standing
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
     pytest.mark.skipif(connection.vendor != "postgresql", reason="other engines have no pipeline"),
 ]
 Trips = list[list[str]]
-
-
-def commit(*operations: Operation) -> list[Any]:
-    """Submit the operations together; return their results or errors."""
-    [results] = commit_in_turn(operations)
-    return results
-
-
-def commit_in_turn(*batches: Sequence[Operation]) -> list[list[Any]]:
-    """Submit the operations of one batch after those of the other, on one event loop."""
-    return commit_units(*[[Unit(operation=operation) for operation in operations] for operations in batches])
-
-
-def commit_units(*batches: Sequence[Unit]) -> list[list[Any]]:
-    """Submit the units of one batch after those of the other, on one event loop."""
-
-    async def work() -> list[list[Any]]:
-        found = []
-        try:
-            for units in batches:
-                found.append(await asyncio.gather(*map(submit, units), return_exceptions=True))
-        finally:
-            while lifecycle._tasks:
-                await asyncio.gather(*lifecycle._tasks)
-            on_loop.close()
-            await asyncio.sleep(0)
-        return found
-
-    return asyncio.run(work())
 
 
 @pytest.fixture
@@ -88,20 +55,6 @@ def trips(monkeypatch: pytest.MonkeyPatch) -> Trips:
     return found
 
 
-@pytest.fixture
-def no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is left to threads."""
-
-    def refuse(units: Sequence[Unit], unknown: object = None) -> list[Any]:
-        raise AssertionError(f"{units} are left to a thread after {unknown!r}")
-
-    monkeypatch.setattr(group_commit, "commit_each", refuse)
-
-
-def reserve(actor: Actor, credits: int) -> Reserve:
-    return Reserve(wallet_id=actor.organization.pk, amount=credits * CREDIT, expires_at=hold_expiry())
-
-
 def within(actor: Actor, credits: int, most: int, name: str = "key") -> Reserve:
     """A reservation that a spending limit of `most` credits counts."""
     limit = Limit(name, uuid5(actor.user.pk, name), date(2026, 11, 1), most * CREDIT)
@@ -110,11 +63,6 @@ def within(actor: Actor, credits: int, most: int, name: str = "key") -> Reserve:
 
 def spent() -> list[int]:
     return [counter.spent // CREDIT for counter in SpendCounter.objects.order_by("id")]
-
-
-def standing(actor: Actor) -> tuple[float, float]:
-    """The credits that the actor has available and held."""
-    return actor.wallet.available / CREDIT, actor.wallet.held / CREDIT
 
 
 # --- One round trip ---------------------------------------------------------------------------------------------------
@@ -347,194 +295,3 @@ def test_the_rows_of_a_reservation_are_written(alice: Actor) -> None:
         [Unit(operation=reserve(alice, 1), write=lambda result: [(SpendCounter, values)], writes_ahead=True)]
     )
     assert isinstance(done, OperationResult) and SpendCounter.objects.count() == 1
-
-
-# --- Lost connections -------------------------------------------------------------------------------------------------
-
-
-def broken(when: str, monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
-    """The first connection is lost: before anything is sent, or after COMMIT was answered. Returns how often."""
-    lost: list[str] = []
-    exchange = on_loop._Connection.exchange
-
-    async def breaking(line: Any, asked: Any) -> Any:
-        if lost or not asked.commits:
-            return await exchange(line, asked)
-        lost.append(when)
-        if when == "after COMMIT":
-            await exchange(line, asked)
-        line.close()
-        error = OperationalError("the connection is lost")
-        error.commit_was_sent = when == "after COMMIT"  # type: ignore[attr-defined]
-        raise error
-
-    monkeypatch.setattr(on_loop._Connection, "exchange", breaking)
-    return lambda: len(lost)
-
-
-@pytest.mark.parametrize("when", ["before", "after COMMIT"])
-@pytest.mark.parametrize("what", ["reserve", "settle"])
-def test_a_lost_connection_does_it_exactly_once(
-    alice: Actor, monkeypatch: pytest.MonkeyPatch, what: str, when: str
-) -> None:
-    alice.set_credits(100)
-    asked = reserve(alice, 2)
-    if what == "settle":
-        commit(asked)
-    count = broken(when, monkeypatch)
-    [result] = commit(asked if what == "reserve" else Settle(hold=asked.hold, charge=CREDIT))
-    assert count() == 1 and not isinstance(result, Exception)
-    assert standing(alice) == ((98, 2) if what == "reserve" else (99, 0))
-    assert list(problems()) == []
-
-
-def end(session: int) -> None:
-    """Have the server end a session, by a connection of this thread."""
-    with contextlib.closing(connections["default"]), connections["default"].cursor() as cursor:
-        cursor.execute("SELECT pg_terminate_backend(%s)", [session])
-
-
-def test_a_connection_that_the_server_ends_is_replaced(alice: Actor, no_threads: None) -> None:
-    alice.set_credits(100)
-
-    async def work() -> None:
-        await submit(Unit(operation=reserve(alice, 1)))
-        [kept] = on_loop._free[asyncio.get_running_loop()]
-        await asyncio.to_thread(end, kept.libpq.backend_pid)
-        while kept.is_open:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
-        await submit(Unit(operation=reserve(alice, 1)))
-        on_loop.close()
-        await asyncio.sleep(0)
-
-    asyncio.run(asyncio.wait_for(work(), 20))
-    assert standing(alice) == (98, 2)
-
-
-@pytest.mark.parametrize("forgotten", ["ALL", "BEGIN", "COMMIT"])
-def test_a_session_that_forgot_its_statements_prepares_them_again(
-    alice: Actor, monkeypatch: pytest.MonkeyPatch, forgotten: str
-) -> None:
-    """A pooler says DEALLOCATE ALL. The batch that meets it is done by a thread, the next one as before.
-
-    The session may miss any of the statements first; even where it is COMMIT, it is certain that nothing was done.
-    """
-    alice.set_credits(100)
-    outcomes: list[object] = []
-    by_thread = group_commit.commit_each
-
-    def noting(units: Sequence[Unit], unknown: transactions.OutcomeUnknown | None = None) -> list[Any]:
-        outcomes.append(unknown)
-        return by_thread(units, unknown)
-
-    monkeypatch.setattr(group_commit, "commit_each", noting)
-
-    async def work() -> None:
-        await submit(Unit(operation=reserve(alice, 1)))
-        [kept] = on_loop._free[asyncio.get_running_loop()]
-        name = kept.line.names.get(forgotten, b"ALL").decode()
-        await kept.exchange(Exchange([kept.line.saying(f"DEALLOCATE {name}")], commits=False))
-        for _ in range(2):
-            await submit(Unit(operation=reserve(alice, 1)))
-        assert kept.line.names and kept.is_open
-        on_loop.close()
-        await asyncio.sleep(0)
-
-    asyncio.run(asyncio.wait_for(work(), 20))
-    assert outcomes == [None] and standing(alice) == (97, 3)
-    assert list(problems()) == []
-
-
-def test_a_session_that_ends_while_it_waits_for_a_lock_settles_once(alice: Actor) -> None:
-    alice.set_credits(100)
-    asked = reserve(alice, 2)
-    locked, done = threading.Event(), threading.Event()
-
-    def hold_the_lock() -> None:
-        with contextlib.closing(connections["default"]), transaction.atomic():
-            list(Wallet.objects.select_for_update())
-            locked.set()
-            done.wait(20)
-
-    async def work() -> None:
-        await submit(Unit(operation=asked))
-        locking = asyncio.ensure_future(asyncio.to_thread(hold_the_lock))
-        await asyncio.to_thread(locked.wait)
-        settling = submit(Unit(operation=Settle(hold=asked.hold, charge=CREDIT), patience=20))
-        while not (busy := [one for one in on_loop._connections if one.answer is not None]):  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
-        await asyncio.to_thread(end, busy[0].libpq.backend_pid)
-        done.set()
-        await locking
-        assert (await settling).charged == CREDIT
-        while lifecycle._tasks:
-            await asyncio.gather(*lifecycle._tasks)
-        on_loop.close()
-        await asyncio.sleep(0)
-
-    asyncio.run(asyncio.wait_for(work(), 40))
-    assert standing(alice) == (99, 0)
-    assert list(problems()) == []
-
-
-def test_a_batch_larger_than_the_sockets_buffer_arrives_whole(alice: Actor, no_threads: None) -> None:
-    alice.set_credits(100)
-    asked = [dataclasses.replace(reserve(alice, 0), reference=f"{uuid7()}{'ä' * 40}") for _ in range(250)]
-    commit(*asked)
-    results = commit(*[Settle(hold=one.hold, charge=1, reason="ä" * 200) for one in asked])
-    assert {type(result).__name__ for result in results} == {"OperationResult"}
-    assert list(problems()) == []
-
-
-def test_an_answer_of_which_the_event_loop_is_not_told_is_found(
-    alice: Actor, no_threads: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A connection whose socket is not watched any more is not used again."""
-    alice.set_credits(10)
-    made: list[on_loop._Connection] = []
-
-    class Unwatched(on_loop._Connection):
-        def __init__(self, database: Any) -> None:
-            super().__init__(database)
-            asyncio.get_running_loop().remove_reader(self.socket)
-            made.append(self)
-
-    monkeypatch.setattr(on_loop, "_Connection", Unwatched)
-    monkeypatch.setattr(on_loop, "LOOK", 0.01)
-    first, second = commit_in_turn([reserve(alice, 1)], [reserve(alice, 1)])
-    assert [type(result) for result in (*first, *second)] == [OperationResult] * 2
-    assert len(made) == 2 and not any(connection.is_open for connection in made)
-
-
-def test_a_server_that_does_not_answer_is_waited_for_no_longer_than_its_statements_may_take(
-    alice: Actor, settings: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The reservation waits for a lock; the event loop gives up, and a thread finds out what became of it."""
-    alice.set_credits(10)
-    settings.DATABASE_TIMEOUT = 0.2
-    failed: list[str] = []
-    fail = on_loop._Connection.fail
-
-    def noted(self: on_loop._Connection, error: Exception) -> None:
-        failed.append(str(error))
-        fail(self, error)
-
-    monkeypatch.setattr(on_loop, "LOOK", 0.05)
-    monkeypatch.setattr(on_loop._Connection, "fail", noted)
-    locked, may_end = threading.Event(), threading.Event()
-
-    def hold_the_wallet() -> None:
-        with transaction.atomic():
-            Wallet.objects.select_for_update().get(pk=alice.organization.pk)
-            locked.set()
-            may_end.wait(1)
-        connection.close()
-
-    thread = threading.Thread(target=hold_the_wallet)
-    thread.start()
-    locked.wait(5)
-    [result] = commit(reserve(alice, 1))
-    thread.join()
-    assert failed == ["The server does not answer."]
-    assert isinstance(result, OperationResult)
-    assert Hold.objects.count() == 1 and standing(alice) == (9, 1) and not list(problems())

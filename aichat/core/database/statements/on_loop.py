@@ -131,8 +131,8 @@ class _Connection:
     def look(self, deadline: float) -> None:
         """Take an answer of which the event loop has told nothing, or give up at the deadline, in seconds of its clock.
 
-        The number of a socket that libpq closes is soon another's, and event loops know sockets by their numbers: once a
-        connection's answers were not told after that, and all reservations waited for it.
+        Event loops know sockets by their numbers, so a mistake of anybody about a number that was used again is enough: then
+        all reservations would wait for this answer.
         """
         loop = asyncio.get_running_loop()
         self.read()
@@ -167,9 +167,13 @@ class _Connection:
             self.fail(error)
 
     def fail(self, error: Exception) -> None:
-        if self.answer is None:
-            self.close()
-        elif not self.answer.done():
+        """Close the connection, and hand the error to whoever waits for an answer.
+
+        At once, even when the last answer has come and its transaction goes on: libpq has closed the socket, and the event
+        loop, which knows it by its number, would later be told to forget whichever connection has that number by then.
+        """
+        self.close()
+        if self.answer is not None and not self.answer.done():
             self.answer.set_exception(error)
 
     def close(self) -> None:
